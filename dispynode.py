@@ -1,0 +1,26 @@
+#!/usr/bin/env python3
+"""A node of dispy: runs the jobs that dispy clients send. `dispynode.py --help` lists the options."""
+from __future__ import absolute_import, division, print_function
+
+import os
+import sys
+
+HERE = os.path.dirname(os.path.realpath(__file__))
+if HERE not in sys.path:
+    sys.path.insert(0, HERE)
+
+
+def run():
+    """Be a supervisor process or the node, and return its exit status."""
+    if sys.argv[1:2] == ['--supervise']:
+        from dispynode_lib.supervisor.supervisor import main
+    else:
+        from dispynode_lib.cli import main
+    return main()
+
+
+if __name__ == '__main__':
+    try:
+        sys.exit(run())
+    except KeyboardInterrupt:               # before the node had its signal handlers
+        sys.exit(130)

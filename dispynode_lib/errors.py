@@ -1,0 +1,34 @@
+"""All exceptions of dispynode."""
+from __future__ import absolute_import, division, print_function
+
+
+class DispynodeError(Exception):
+    """Base of all errors below; its text is one line for a person."""
+
+
+class Refused(DispynodeError):
+    """A request that the node will not do; the peer is told the text."""
+
+
+class ProtocolError(DispynodeError):
+    """Bytes from a peer that are no valid message; the connection is closed."""
+
+
+class PeerGone(DispynodeError):
+    """The other side closed, failed or was too slow in the middle of a dialogue."""
+
+
+class SetupFailed(DispynodeError):
+    """The setup of a computation failed; the text goes to the client."""
+
+
+class OptionError(DispynodeError):
+    """An option has a value that is not allowed; exit status 64."""
+
+
+class StartError(DispynodeError):
+    """The node cannot start; `status` is its exit status (sysexits.h numbers)."""
+
+    def __init__(self, text, status):
+        super(StartError, self).__init__(text)
+        self.status = status

@@ -1,0 +1,177 @@
+"""Outgoing connections: connect, send one message, await one frame, without holding a thread."""
+from __future__ import absolute_import, division, print_function
+
+import errno
+import logging
+import socket
+
+from dispynode_lib.host.compat import PY2, WOULD_BLOCK, monotonic, set_cloexec
+from dispynode_lib.host.loop import READ, WRITE
+
+log = logging.getLogger('dispynode.calls')
+
+REPLY_LIMIT = 4096                          # bytes of an answer; the longest known is `PULSE`
+
+
+class Call(object):
+    """One connection to (address, port) that sends `pieces` and may await a frame.
+
+    address    text or native str: an IP address, not a name
+    pieces     list of bytes: all that is sent, lengths included
+    await_reply  whether a frame is expected
+    timeout    seconds that connecting, sending and the answer may each make no progress
+    done       called once in the loop's thread: done(reply bytes or None, error text or None)
+    tls        None or a function sock -> TLS socket (non-blocking, as client)
+    Methods run in the loop's thread.
+    """
+
+    __slots__ = ('_loop', '_address', '_pieces', '_await_reply', '_timeout', '_done', '_sock',
+                 '_timer', '_deadline', '_reply', '_step', '_tls', '_fd')
+
+    def __init__(self, loop, address, pieces, await_reply, timeout, done, tls=None):
+        self._loop = loop
+        self._address = address
+        self._pieces = pieces
+        self._await_reply = await_reply
+        self._timeout = timeout
+        self._done = done
+        self._tls = tls
+        self._sock = self._timer = self._fd = None
+        self._reply = b''
+        self._step = 'connecting'
+
+    def start(self):
+        """Connect and go as far as possible without waiting."""
+        host, port = self._address
+        try:
+            family = socket.AF_INET6 if ':' in host else socket.AF_INET
+            self._sock = sock = socket.socket(family, socket.SOCK_STREAM)
+            if PY2:
+                set_cloexec(sock.fileno())
+            sock.setblocking(False)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            code = sock.connect_ex((str(host), port))
+        except (EnvironmentError, ValueError, OverflowError) as error:
+            self._finish(None, 'connecting to %s port %s: %s' % (host, port, error))
+            return
+        if code not in (0, errno.EINPROGRESS, errno.EALREADY, errno.EWOULDBLOCK):
+            self._fail(socket.error(code, errno.errorcode.get(code, str(code))))
+            return
+        self._fd = sock.fileno()
+        self._deadline = monotonic() + self._timeout
+        if code == 0 and self._tls is None:
+            self._connected()
+        else:
+            self._loop.watch(self._fd, self._on_connected, WRITE)
+            self._arm()
+
+    def _arm(self):
+        if self._timer is None:
+            self._timer = self._loop.call_at(self._deadline, self._check_deadline)
+
+    def _check_deadline(self):
+        self._timer = None
+        if self._sock is None:
+            return
+        if monotonic() < self._deadline:
+            self._arm()
+            return
+        self._finish(None, '%s %s port %s: no answer within %g s'
+                     % ((self._step,) + self._address + (self._timeout,)))
+
+    def _on_connected(self, _events):
+        code = self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if code:
+            self._fail(socket.error(code, errno.errorcode.get(code, str(code))))
+            return
+        if self._tls is not None:
+            try:
+                self._sock = self._tls(self._sock)
+            except EnvironmentError as error:
+                self._fail(error)
+                return
+        self._connected()
+
+    def _connected(self):
+        self._step = 'sending to'
+        self._send()
+
+    def _send(self, _events=None):
+        pieces = self._pieces
+        try:
+            while pieces:
+                piece = pieces[0]
+                sent = self._sock.send(piece)
+                self._deadline = monotonic() + self._timeout
+                if sent == len(piece):
+                    del pieces[0]
+                else:
+                    pieces[0] = memoryview(piece)[sent:]
+        except EnvironmentError as error:
+            self._wait_or_fail(error, self._send, WRITE)
+            return
+        if not self._await_reply:
+            self._finish(b'', None)
+            return
+        self._step = 'awaiting the answer of'
+        self._watch(self._read, READ)
+
+    def _read(self, _events=None):
+        try:
+            data = self._sock.recv(REPLY_LIMIT)
+        except EnvironmentError as error:
+            self._wait_or_fail(error, self._read, READ)
+            return
+        reply = self._reply = self._reply + data
+        if len(reply) >= 4:
+            size = _length(reply)
+            if size <= REPLY_LIMIT and len(reply) >= 4 + size:
+                self._finish(reply[4:4 + size], None)
+                return
+            if size > REPLY_LIMIT:
+                self._finish(None, '%s port %s: an answer of %d bytes' % (self._address + (size,)))
+                return
+        if not data:
+            self._finish(None, '%s port %s closed without an answer' % self._address)
+            return
+        self._deadline = monotonic() + self._timeout
+
+    def _wait_or_fail(self, error, callback, events):
+        wanted = getattr(error, 'errno', None)
+        name = type(error).__name__
+        if name == 'SSLWantReadError':
+            self._watch(callback, READ)
+        elif name == 'SSLWantWriteError' or wanted in WOULD_BLOCK:
+            self._watch(callback, events if name != 'SSLWantWriteError' else WRITE)
+        else:
+            self._fail(error)
+
+    def _watch(self, callback, events):
+        self._loop.unwatch(self._fd)
+        self._loop.watch(self._fd, callback, events)
+        self._arm()
+
+    def _fail(self, error):
+        self._finish(None, '%s %s port %s: %s' % ((self._step,) + self._address + (error,)))
+
+    def _finish(self, reply, error):
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._sock is not None:
+            if self._fd is not None:
+                self._loop.unwatch(self._fd)
+            try:
+                self._sock.close()
+            except EnvironmentError as failure:
+                log.debug('closing a connection: %s', failure)
+            self._sock = None
+        self._pieces = None
+        done, self._done = self._done, None
+        if done is not None:
+            done(reply, error)
+
+
+def _length(data):
+    first, second, third, fourth = bytearray(data[:4])
+    return first << 24 | second << 16 | third << 8 | fourth

@@ -1,0 +1,215 @@
+"""What differs between Python versions and systems: the only place that asks which one this is."""
+from __future__ import absolute_import, division, print_function
+
+import errno
+import os
+import select
+import socket
+import struct
+import sys
+import threading
+import time
+
+PY2 = sys.version_info[0] == 2
+PYTHON_VERSION = '%d.%d.%d' % sys.version_info[:3]
+LINUX = sys.platform.startswith('linux')
+
+if PY2:
+    text_type = unicode                                             # noqa: F821
+    integer_types = (int, long)                                     # noqa: F821
+    import SocketServer as socketserver
+    import thread as _thread
+else:
+    text_type = str
+    integer_types = (int,)
+    import socketserver
+    import _thread
+
+try:
+    from _sha1 import sha1                # hashlib would bring libcrypto: 3 MB and 5 ms
+except ImportError:
+    try:
+        from _sha import new as sha1
+    except ImportError:
+        from hashlib import sha1
+
+try:
+    from _operator import _compare_digest as compare_digest
+except ImportError:
+    try:
+        from operator import _compare_digest as compare_digest
+    except ImportError:                                             # 2.7.5 has none
+        def compare_digest(left, right):
+            """Return whether two byte strings are equal, in a time that does not tell where they differ."""
+            left, right = bytearray(left), bytearray(right)
+            difference = len(left) ^ len(right)
+            for one, other in zip(left, right):
+                difference |= one ^ other
+            return difference == 0
+
+monotonic = getattr(time, 'monotonic', time.time)                   # 2.7 has no monotonic clock
+get_thread_id = _thread.get_ident
+
+WOULD_BLOCK = (errno.EAGAIN, errno.EWOULDBLOCK, errno.EINPROGRESS, errno.EALREADY)
+
+
+def to_text(value):
+    """Return `value` (bytes as UTF-8, or text) as text; undecodable bytes become U+FFFD."""
+    if isinstance(value, bytes):
+        return value.decode('utf-8', 'replace')
+    return value
+
+
+def to_bytes(value):
+    """Return `value` (text or bytes) as UTF-8 bytes; lone surrogates become '?'."""
+    if isinstance(value, bytes):
+        return value
+    try:
+        return value.encode('utf-8')
+    except UnicodeEncodeError:
+        return value.encode('utf-8', 'replace')
+
+
+def to_native(value):
+    """Return text or bytes as the `str` type of this Python: what os functions take."""
+    return to_bytes(value) if PY2 else to_text(value)
+
+
+def random_hex(count):
+    """Return `2 * count` hexadecimal digits (text) from the system's random source."""
+    return u''.join(u'%02x' % byte for byte in bytearray(os.urandom(count)))
+
+
+def set_cloexec(fd):
+    """Keep descriptor `fd` from being inherited by programs; newer Pythons do it by themselves."""
+    import fcntl
+    fcntl.fcntl(fd, fcntl.F_SETFD, fcntl.fcntl(fd, fcntl.F_GETFD) | fcntl.FD_CLOEXEC)
+
+
+def start_thread(name, function, *args):
+    """Start a daemon thread called `dispynode-NAME`; return it."""
+    thread = threading.Thread(target=function, args=args, name='dispynode-' + name)
+    thread.daemon = True
+    thread.start()
+    return thread
+
+
+if hasattr(socket.socket, 'sendmsg'):
+    def send_fd(sock, fd):
+        """Pass descriptor `fd` over AF_UNIX socket `sock`, with one byte."""
+        sock.sendmsg([b'F'], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack('i', fd))])
+
+    def recv_fd(sock):
+        """Take one descriptor passed by send_fd; None at end of file. Close-on-exec is set.
+
+        Raises EnvironmentError of the socket (EAGAIN when it does not block).
+        """
+        data, ancillary, _flags, _address = sock.recvmsg(1, socket.CMSG_SPACE(4))
+        for level, kind, payload in ancillary:
+            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS and len(payload) >= 4:
+                fd = struct.unpack('i', payload[:4])[0]
+                set_cloexec(fd)
+                return fd
+        if data:
+            raise EnvironmentError(errno.EPROTO, 'a byte without a descriptor')
+        return None
+else:
+    def send_fd(sock, fd):
+        """Pass descriptor `fd` over AF_UNIX socket `sock`, with one byte."""
+        import _multiprocessing
+        _multiprocessing.sendfd(sock.fileno(), fd)
+
+    def recv_fd(sock):
+        """Take one descriptor passed by send_fd; None at end of file. Close-on-exec is set."""
+        import _multiprocessing
+        try:
+            fd = _multiprocessing.recvfd(sock.fileno())
+        except RuntimeError:                # it saw end of file: no control message
+            return None
+        set_cloexec(fd)
+        return fd
+
+
+class EpollPoller(object):
+    """Waits for descriptors with epoll: its cost does not grow with their number."""
+
+    READ, WRITE = 1, 4
+
+    def __init__(self):
+        self._epoll = select.epoll()
+
+    def add(self, fd, events):
+        self._epoll.register(fd, events)
+
+    def change(self, fd, events):
+        self._epoll.modify(fd, events)
+
+    def remove(self, fd):
+        self._epoll.unregister(fd)
+
+    def wait(self, timeout):
+        """Return [(fd, events)]; `timeout` in seconds or None. Errors and hang-ups count as READ|WRITE."""
+        return self._epoll.poll(-1 if timeout is None else timeout)
+
+    def close(self):
+        self._epoll.close()
+
+
+class PollPoller(object):
+    """The same with poll, where there is no epoll."""
+
+    READ, WRITE = 1, 4
+
+    def __init__(self):
+        self._poll = select.poll()
+
+    def add(self, fd, events):
+        self._poll.register(fd, events)
+
+    change = add
+
+    def remove(self, fd):
+        self._poll.unregister(fd)
+
+    def wait(self, timeout):
+        """Return [(fd, events)]; `timeout` in seconds or None."""
+        return self._poll.poll(None if timeout is None else int(timeout * 1000) + 1)
+
+    def close(self):
+        self._poll = None
+
+
+Poller = EpollPoller if hasattr(select, 'epoll') else PollPoller
+
+
+def program_command():
+    """Return the argv (list) that starts this program again with the same Python."""
+    import subprocess
+    flags = subprocess._args_from_interpreter_flags()
+    here = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    return [sys.executable] + flags + [os.path.join(here, 'dispynode.py')]
+
+
+def spawn(argv, stdin, stdout):
+    """Start `argv` with descriptors `stdin` and `stdout` as its 0 and 1; return its Popen object.
+
+    It inherits standard error and, on 2.7, whatever has no close-on-exec: see close_inherited().
+    """
+    import subprocess
+    return subprocess.Popen(argv, stdin=stdin, stdout=stdout, close_fds=not PY2)
+
+
+def close_inherited():
+    """Close every descriptor from 3 on: what a program started by 2.7 may have been left with."""
+    if not PY2:
+        return
+    try:
+        fds = [int(name) for name in os.listdir('/proc/self/fd')]
+    except EnvironmentError:
+        fds = range(3, 1024)
+    for fd in fds:
+        if fd > 2:
+            try:
+                os.close(fd)
+            except OSError:
+                continue                    # the descriptor of the listing itself

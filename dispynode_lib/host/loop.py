@@ -1,0 +1,160 @@
+"""One thread that waits for descriptors and for points in time, and calls back."""
+from __future__ import absolute_import, division, print_function
+
+import collections
+import heapq
+import itertools
+import logging
+import os
+
+from dispynode_lib.host.compat import Poller, get_thread_id, monotonic, set_cloexec
+
+log = logging.getLogger('dispynode.loop')
+
+READ, WRITE = Poller.READ, Poller.WRITE
+
+
+class Timer(object):
+    """A call that is due at a point in time; cancel() forgets it."""
+
+    __slots__ = ('function', 'args')
+
+    def __init__(self, function, args):
+        self.function, self.args = function, args
+
+    def cancel(self):
+        self.function = self.args = None
+
+
+class Loop(object):
+    """Watches descriptors and keeps timers; every callback runs in the thread that runs the loop.
+
+    Only call_soon() and stop() may be called from other threads; all else from callbacks.
+    """
+
+    def __init__(self):
+        self._poller = Poller()
+        self._callbacks = {}
+        self._timers = []
+        self._serial = itertools.count()
+        self._soon = collections.deque()
+        self._waiting = False
+        self._stopping = False
+        self._thread = None
+        self._wake_read, self._wake_write = os.pipe()
+        for fd in (self._wake_read, self._wake_write):
+            set_cloexec(fd)
+            set_blocking(fd, False)
+        self._poller.add(self._wake_read, READ)
+        self._callbacks[self._wake_read] = self._drain_wakeups
+
+    def watch(self, fd, callback, events=READ):
+        """Call `callback(events)` whenever `fd` is ready for `events` (READ, WRITE or both)."""
+        self._poller.add(fd, events)
+        self._callbacks[fd] = callback
+
+    def change(self, fd, callback, events):
+        """Watch an already watched `fd` for other events or with another callback."""
+        self._poller.change(fd, events)
+        self._callbacks[fd] = callback
+
+    def unwatch(self, fd):
+        """Forget `fd`; call it before the descriptor is closed."""
+        if self._callbacks.pop(fd, None) is not None:
+            self._poller.remove(fd)
+
+    def call_at(self, when, function, *args):
+        """Call `function(*args)` at monotonic time `when`; return a Timer that can be cancelled."""
+        timer = Timer(function, args)
+        heapq.heappush(self._timers, (when, next(self._serial), timer))
+        return timer
+
+    def call_later(self, delay, function, *args):
+        """Call `function(*args)` in `delay` seconds; return a Timer."""
+        return self.call_at(monotonic() + delay, function, *args)
+
+    def call_soon(self, function, *args):
+        """Have the loop's thread call `function(*args)` as soon as it can. Safe from any thread."""
+        self._soon.append((function, args))
+        if self._waiting and get_thread_id() != self._thread:
+            self._wake()
+
+    def in_loop(self):
+        """Return whether the caller is the loop's own thread."""
+        return get_thread_id() == self._thread
+
+    def stop(self):
+        """Make run() return after the callbacks of its current turn. Safe from any thread."""
+        self._stopping = True
+        self._wake()
+
+    def run(self):
+        """Wait and call back until stop()."""
+        self._thread = get_thread_id()
+        while not self._stopping:
+            self._turn()
+        self._poller.close()
+
+    def _wake(self):
+        try:
+            os.write(self._wake_write, b'w')
+        except EnvironmentError:
+            return                          # the pipe is full: it will wake up anyway
+
+    def _drain_wakeups(self, _events):
+        try:
+            os.read(self._wake_read, 4096)
+        except EnvironmentError:
+            return
+
+    def _turn(self):
+        soon = self._soon
+        self._waiting = True                # before the look at `soon`: see call_soon
+        timeout = 0 if soon else self._seconds_to_next_timer()
+        try:
+            ready = self._poller.wait(timeout)
+        except EnvironmentError as error:   # a signal (2.7); anything else must not spin silently
+            if error.args[:1] != (4,):
+                log.warning('waiting for descriptors failed: %s', error)
+            ready = ()
+        self._waiting = False
+        callbacks = self._callbacks
+        for fd, events in ready:
+            callback = callbacks.get(fd)
+            if callback is not None:
+                self._call(callback, (events,))
+        for _ in range(len(soon)):
+            function, args = soon.popleft()
+            self._call(function, args)
+        if self._timers:
+            self._run_timers()
+
+    def _seconds_to_next_timer(self):
+        timers = self._timers
+        while timers and timers[0][2].function is None:
+            heapq.heappop(timers)
+        if not timers:
+            return None
+        return max(0, timers[0][0] - monotonic())
+
+    def _run_timers(self):
+        timers = self._timers
+        now = monotonic()
+        while timers and timers[0][0] <= now:
+            timer = heapq.heappop(timers)[2]
+            if timer.function is not None:
+                self._call(timer.function, timer.args)
+
+    def _call(self, function, args):
+        try:
+            function(*args)
+        except Exception:
+            log.exception('a callback of the loop failed: %r', function)
+
+
+def set_blocking(fd, blocking):
+    """Set whether reads and writes on descriptor `fd` wait."""
+    import fcntl
+    flags = fcntl.fcntl(fd, fcntl.F_GETFL)
+    flags = flags & ~os.O_NONBLOCK if blocking else flags | os.O_NONBLOCK
+    fcntl.fcntl(fd, fcntl.F_SETFL, flags)

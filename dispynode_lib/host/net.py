@@ -1,0 +1,335 @@
+"""This machine's network: addresses, listeners, connections."""
+from __future__ import absolute_import, division, print_function
+
+import errno
+import os
+import socket
+import struct
+
+from dispynode_lib.errors import StartError
+from dispynode_lib.host import compat, resources
+
+# sysexits.h
+UNAVAILABLE, NO_PERMISSION, CONFIGURATION = 69, 77, 78
+
+BACKLOG = 128
+EVERYBODY = u'255.255.255.255'
+SOMEWHERE = ((socket.AF_INET, '192.0.2.1'), (socket.AF_INET6, '2001:db8::1'))     # documentation networks
+SIOCGIFADDR, SIOCGIFBRDADDR = 0x8915, 0x8919                                    # Linux
+
+
+# Addresses
+
+def family_of(address):
+    """Return the socket family of an IP address (text)."""
+    return socket.AF_INET6 if ':' in address else socket.AF_INET
+
+
+def canonical(address):
+    """Return an IP address (text or str) in the form in which peers compare it: text, no scope, zeros compressed.
+
+    Raises ValueError if it is none. Source: docs/protocol.rst, "Addresses".
+    """
+    plain = compat.to_text(address).partition(u'%')[0]
+    family = family_of(plain)
+    try:
+        return compat.to_text(socket.inet_ntop(family, socket.inet_pton(family, str(plain))))
+    except (EnvironmentError, UnicodeError, ValueError, TypeError):
+        raise ValueError('%r is no IP address' % (address,))
+
+
+def is_address(text):
+    """Return whether `text` is an IP address, not a name."""
+    try:
+        canonical(text)
+    except ValueError:
+        return False
+    return True
+
+
+def resolve(name):
+    """Return the canonical addresses of a host name or address (text), IPv4 first. May take seconds.
+
+    Raises EnvironmentError if there is none.
+    """
+    if is_address(name):
+        return [canonical(name)]
+    try:
+        found = socket.getaddrinfo(compat.to_native(name), None, 0, socket.SOCK_STREAM)
+    except UnicodeError as error:           # a label of no or too many letters
+        raise socket.gaierror(socket.EAI_NONAME, str(error))
+    addresses = []
+    for family, _kind, _protocol, _name, sockaddr in found:
+        if family in (socket.AF_INET, socket.AF_INET6):
+            address = canonical(sockaddr[0])
+            if address not in addresses:
+                addresses.append(address)
+    if not addresses:
+        raise socket.gaierror(socket.EAI_NONAME, 'no IP address')
+    return sorted(addresses, key=family_of)
+
+
+def node_addresses(given):
+    """Return [(address, why)] under which the node is to be reached, at least one.
+
+    given   list of names and addresses from `--ip_addr`; if empty, the host chooses
+    Raises StartError for a name that has no address.
+    """
+    if not given:
+        return [local_address()]
+    chosen = []
+    for name in given:
+        try:
+            found = (resolve(name)[0], u'option --ip_addr %s' % name)
+        except EnvironmentError as error:
+            raise StartError(u'--ip_addr %s: no address for this name: %s; give an address of this host'
+                             % (name, error.strerror or error), CONFIGURATION)
+        if found[0] not in [address for address, _why in chosen]:
+            chosen.append(found)
+    return chosen
+
+
+def local_address():
+    """Return (address that this host uses to reach the network, why). Sends nothing."""
+    for family, target in SOMEWHERE:
+        address = _address_towards(family, target)
+        if address is not None:
+            return address, u'address of the route to other networks'
+    for name, address, _broadcast in interfaces():
+        if not _is_loopback(address):
+            return address, u'address of interface %s; there is no route to other networks' % name
+    name = socket.gethostname()
+    try:
+        for address in resolve(name):
+            if not _is_loopback(address):
+                return address, u'address of the host name %s' % compat.to_text(name)
+    except EnvironmentError as error:
+        return u'127.0.0.1', u'no network found (%s: %s)' % (compat.to_text(name), error.strerror or error)
+    return u'127.0.0.1', u'no network found'
+
+
+def _address_towards(family, target):
+    """Return the address that the host would send from to `target`, None if it cannot."""
+    try:
+        probe = socket.socket(family, socket.SOCK_DGRAM)
+    except EnvironmentError:
+        return None                         # no IPv6 in this kernel
+    try:
+        probe.connect((target, 9))
+        address = canonical(probe.getsockname()[0])
+    except EnvironmentError:
+        return None                         # no route
+    finally:
+        probe.close()
+    return None if _is_loopback(address) else address
+
+
+def _is_loopback(address):
+    return address.startswith(u'127.') or address in (u'::1', u'0.0.0.0', u'::')
+
+
+def interfaces():
+    """Return [(name, IPv4 address, broadcast address or None)] of this host's interfaces."""
+    if compat.LINUX:
+        return _linux_interfaces()
+    psutil = resources.import_psutil()
+    if psutil is None:
+        return []
+    return [(compat.to_text(name), compat.to_text(entry.address), entry.broadcast and compat.to_text(entry.broadcast))
+            for name, entries in sorted(psutil.net_if_addrs().items())
+            for entry in entries if entry.family == socket.AF_INET]
+
+
+def _linux_interfaces():
+    """The same from the kernel, which tells each interface's first address."""
+    import fcntl
+    if hasattr(socket, 'if_nameindex'):
+        names = [name for _index, name in socket.if_nameindex()]
+    else:
+        names = os.listdir('/sys/class/net')
+    found = []
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    try:
+        for name in names:
+            request = struct.pack('256s', compat.to_bytes(name)[:15])
+            try:
+                address, broadcast = [
+                    compat.to_text(socket.inet_ntoa(fcntl.ioctl(sock.fileno(), question, request)[20:24]))
+                    for question in (SIOCGIFADDR, SIOCGIFBRDADDR)]
+            except EnvironmentError:        # no IPv4 address
+                continue
+            # a /32 interface names itself, one without broadcast 0.0.0.0
+            useless = broadcast in (address, u'0.0.0.0')
+            found.append((compat.to_text(name), address, None if useless else broadcast))
+    finally:
+        sock.close()
+    return found
+
+
+def broadcast_addresses(address):
+    """Return the addresses to send broadcasts to from `address` (IPv4, canonical).
+
+    Peers may listen on the interface's broadcast address or on 255.255.255.255 alone, so it is
+    both (docs/protocol.rst, "Addresses"). A node on loopback keeps to itself.
+    """
+    if family_of(address) != socket.AF_INET:
+        return []
+    if _is_loopback(address):
+        return [u'127.255.255.255']
+    found = [broadcast for _name, own, broadcast in interfaces()
+             if own == address and broadcast and not _is_loopback(broadcast)]
+    return [broadcast for broadcast in found if broadcast != EVERYBODY] + [EVERYBODY]
+
+
+# Sockets
+
+def sockaddr(address, port):
+    """Return what bind() and connect() take for an IP address (text, perhaps with a scope) and a port."""
+    flags = socket.AI_NUMERICHOST
+    return socket.getaddrinfo(str(address), port, family_of(address), socket.SOCK_STREAM, 0, flags)[0][4]
+
+
+def open_listener(address, port, option='-p'):
+    """Return a TCP socket that listens at `address` (text) and `port` (0: any free one).
+
+    Raises StartError; `option` is named as the way to choose another port.
+    """
+    try:
+        sock = _new_socket(family_of(address), socket.SOCK_STREAM)
+    except EnvironmentError as error:
+        raise _bind_error(error, u'TCP', address, port, option)
+    try:
+        # on POSIX this lets a restarted node in at once, and never two listeners
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(sockaddr(address, port))
+        sock.listen(BACKLOG)
+    except EnvironmentError as error:
+        sock.close()
+        raise _bind_error(error, u'TCP', address, port, option)
+    return sock
+
+
+def udp_socket(port, family=socket.AF_INET, option='-p'):
+    """Return a UDP socket bound to all addresses at `port` that may send broadcasts. Raises StartError."""
+    address = u'::' if family == socket.AF_INET6 else u'0.0.0.0'
+    try:
+        sock = _new_socket(family, socket.SOCK_DGRAM)
+    except EnvironmentError as error:
+        raise _bind_error(error, u'UDP', address, port, option)
+    try:
+        # no SO_REUSEADDR: with it two programs could have the port, and the last one would get all
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+        sock.bind((str(address), port))
+    except EnvironmentError as error:
+        sock.close()
+        raise _bind_error(error, u'UDP', address, port, option)
+    return sock
+
+
+def _new_socket(family, kind):
+    sock = socket.socket(family, kind)
+    if compat.PY2:
+        compat.set_cloexec(sock.fileno())
+    if family == socket.AF_INET6:
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    return sock
+
+
+def no_delay(sock):
+    """Have small messages sent at once (docs/protocol.rst, "FILEXFER": stop and wait)."""
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+def connect(address, port, timeout, tls=None):
+    """Return a connected TCP socket, blocking with `timeout` seconds for each operation.
+
+    address   name or IP address
+    tls       None, or a function socket -> TLS socket as client
+    Raises EnvironmentError.
+    """
+    sock = socket.create_connection((str(address), port), timeout)
+    try:
+        if compat.PY2:
+            compat.set_cloexec(sock.fileno())
+        no_delay(sock)
+        return sock if tls is None else tls(sock)
+    except Exception:
+        sock.close()
+        raise
+
+
+# Why a port cannot be had
+
+def _bind_error(error, protocol, address, port, option):
+    """Return the StartError for a failed bind()."""
+    what = u'%s port %d on %s' % (protocol, port, address)
+    code = error.errno
+    if code == errno.EADDRINUSE:
+        return StartError(u'%s is in use by %s; end that, or choose another port with %s'
+                          % (what, port_holder(protocol, port) or u'another program', option), UNAVAILABLE)
+    if code in (errno.EACCES, errno.EPERM):
+        why = u'only root may use ports below 1024' if port < 1024 else u'the system does not allow it'
+        return StartError(u'%s: %s; choose another port with %s' % (what, why, option), NO_PERMISSION)
+    if code in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT) or isinstance(error, socket.gaierror):
+        known = u', '.join(own for _name, own, _broadcast in interfaces())
+        return StartError(u'%s: no interface of this host has that address; give one with -i%s'
+                          % (what, u', such as ' + known if known else u''), CONFIGURATION)
+    return StartError(u'%s: %s' % (what, os.strerror(code) if code else error), UNAVAILABLE)
+
+
+def port_holder(protocol, port):
+    """Return text that names the process which has a port of this host, None if it cannot be told.
+
+    protocol   'TCP' (listening sockets) or 'UDP'
+    """
+    inodes = set()
+    for version in ('', '6'):
+        for line in _proc_lines('/proc/net/%s%s' % (protocol.lower(), version)):
+            fields = line.split()
+            if (len(fields) > 9 and fields[1].endswith(':%04X' % port)
+                    and (protocol != 'TCP' or fields[3] == '0A')):
+                inodes.add('socket:[%s]' % fields[9])
+    for pid in sorted(_process_ids()):
+        if inodes & _open_sockets(pid):
+            return u'process %d (%s)' % (pid, _program_of(pid))
+    return None
+
+
+def _proc_lines(path):
+    try:
+        with open(path) as source:
+            return source.readlines()[1:]
+    except EnvironmentError:
+        return []
+
+
+def _process_ids():
+    try:
+        return [int(name) for name in os.listdir('/proc') if name.isdigit()]
+    except EnvironmentError:
+        return []
+
+
+def _open_sockets(pid):
+    """Return the names of the descriptors of a process, an empty set for one of another user."""
+    folder = '/proc/%d/fd' % pid
+    names = set()
+    try:
+        for number in os.listdir(folder):
+            names.add(os.readlink(folder + '/' + number))
+    except EnvironmentError:
+        return names
+    return names
+
+
+def _program_of(pid):
+    """Return the program that a process runs, without its arguments: they may hold secrets."""
+    try:
+        with open('/proc/%d/cmdline' % pid, 'rb') as source:
+            words = compat.to_text(source.read()).split(u'\0')
+    except EnvironmentError:
+        return u'ended just now'
+    names = [word.rpartition(u'/')[2] for word in words[:1]]
+    if names and names[0].startswith(u'python'):
+        names += [word.rpartition(u'/')[2] for word in words[1:] if word.endswith(u'.py')][:1]
+    return u' '.join(names)

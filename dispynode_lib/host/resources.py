@@ -1,0 +1,213 @@
+"""What this machine has to offer: processors, and how much of it is free now."""
+from __future__ import absolute_import, division, print_function
+
+import os
+
+
+def host_cpus():
+    """Return the processors that this host has online, at least 1."""
+    try:
+        return max(1, os.sysconf('SC_NPROCESSORS_ONLN'))
+    except (AttributeError, ValueError, EnvironmentError):
+        return getattr(os, 'cpu_count', lambda: 1)() or 1
+
+
+def usable_cpus(root='', affinity=None):
+    """Return (processors that this process may really use, why that many): affinity and cgroup quota.
+
+    root       put before /proc and cgroup paths
+    affinity   number of processors that the scheduler gives this process; by default asked for
+    """
+    total = host_cpus()
+    count, reason = total, 'all processors of this host'
+    allowed = affinity or _affinity(root)
+    if allowed and allowed < count:
+        count, reason = allowed, 'CPU affinity: %d of %d processors' % (allowed, total)
+    quota, where = cgroup_quota(root)
+    if quota is not None and quota < count:
+        # part of a processor still serves a job at a time
+        count = max(1, int(-(-quota // 1)))
+        reason = 'cgroup quota of %.4g of %d processors (%s)' % (quota, total, where)
+    return count, reason
+
+
+def cpus_to_use(wanted, usable, total):
+    """Return the number of processors that option `--cpus` means, None if it is out of range.
+
+    wanted   int from the option, None if it was not given
+    usable   processors that this process may use
+    total    processors of this host
+    """
+    if wanted is None:
+        return usable
+    if wanted < 0:
+        return usable + wanted if -wanted < usable else None
+    return wanted if 0 < wanted <= total else None
+
+
+def _affinity(root):
+    if not root and hasattr(os, 'sched_getaffinity'):
+        return len(os.sched_getaffinity(0))
+    for line in _lines(root + '/proc/self/status'):
+        if line.startswith('Cpus_allowed:'):
+            return bin(int(line.split()[1].replace(',', ''), 16)).count('1')
+    return None
+
+
+def cgroup_quota(root=''):
+    """Return (processors' worth of time that the cgroups of this process grant, file that says so).
+
+    (None, None) if there is no limit. Looks at version 2 and version 1, and at all parents.
+    """
+    least, where = None, None
+    for folder, version in _cpu_cgroups(root):
+        quota, name = _folder_quota(root + folder, version)
+        if quota is not None and (least is None or quota < least):
+            least, where = quota, folder + '/' + name
+    return least, where
+
+
+def _folder_quota(folder, version):
+    """Return (quota or None, name of the file) of one cgroup."""
+    if version == 2:
+        words = _first_line(folder + '/cpu.max').split()
+    else:
+        words = [_first_line(folder + '/cpu.cfs_' + name) for name in ('quota_us', 'period_us')]
+    try:
+        quota, period = [int(word) for word in words]
+    except ValueError:                      # no such file, or `max`
+        return None, None
+    name = 'cpu.max' if version == 2 else 'cpu.cfs_quota_us'
+    return (quota / period, name) if quota > 0 and period > 0 else (None, None)
+
+
+def _cpu_cgroups(root):
+    """Return [(folder, version)] of the cgroups that may limit this process, parents included."""
+    found = []
+    mounts = _cgroup_mounts(root)
+    for line in _lines(root + '/proc/self/cgroup'):
+        _number, controllers, path = (line.split(':', 2) + ['', ''])[:3]
+        version = 1 if controllers else 2
+        if (version == 2 or 'cpu' in controllers.split(',')) and version in mounts:
+            found += [(folder, version) for folder in _with_parents(path, *mounts[version])]
+    return found
+
+
+def _cgroup_mounts(root):
+    """Return {1 or 2: (part of the hierarchy mounted, mount point)}."""
+    mounts = {}
+    for line in _lines(root + '/proc/self/mountinfo'):
+        before, dash, after = line.partition(' - ')
+        kind, _source, options = (after.split() + ['', '', ''])[:3]
+        fields = before.split()
+        if len(fields) > 4 and (kind == 'cgroup2' or (kind == 'cgroup' and 'cpu' in options.split(','))):
+            mounts[2 if kind == 'cgroup2' else 1] = fields[3], fields[4]
+    return mounts
+
+
+def _with_parents(path, mounted, mount_point):
+    """Return the folders of a cgroup and its parents, as far as they can be seen here."""
+    mounted = mounted.rstrip('/')
+    inside = path[len(mounted):] if (path + '/').startswith(mounted + '/') else ''
+    names = [name for name in inside.split('/') if name]
+    if '..' in names:                       # a cgroup outside of this namespace
+        names = []
+    return ['/'.join([mount_point.rstrip('/')] + names[:count]) for count in range(len(names), -1, -1)]
+
+
+def _lines(path):
+    try:
+        with open(path) as source:
+            return source.read().splitlines()
+    except (EnvironmentError, UnicodeDecodeError):
+        return []                           # another system, or /proc is not there
+
+
+def _first_line(path):
+    return (_lines(path) + [''])[0]
+
+
+class AvailInfo(object):
+    """What is free on this host: cpu, swap in percent; memory, disk in bytes."""
+
+    __slots__ = ('cpu', 'memory', 'disk', 'swap')
+
+    def __init__(self, cpu, memory, disk, swap):
+        self.cpu, self.memory, self.disk, self.swap = cpu, memory, disk, swap
+
+
+class Meter(object):
+    """Reads what is free; keeps the last processor times, so that each reading tells of the time since."""
+
+    def __init__(self, folder, root=''):
+        """`folder`: path on the disk that jobs use."""
+        self._folder = folder
+        self._root = root
+        self._times = (0, 0)                # (idle, all) at the last reading, in ticks
+        self._cpu = 100.0
+        self._psutil_read = False
+
+    def read(self):
+        """Return an AvailInfo, or None where this host does not tell. Never waits.
+
+        The first reading of `cpu` is the mean since the host started. Linux is asked itself: psutil
+        reads the same files, but takes 20 ms to import.
+        """
+        memory = self._read_memory()
+        if memory is None:
+            return self._read_psutil()
+        return AvailInfo(self._read_cpu(), memory[0], free_disk(self._folder), memory[1])
+
+    def _read_memory(self):
+        """Return (bytes available, percent of swap free), None if this is not Linux."""
+        table = {}
+        for line in _lines(self._root + '/proc/meminfo'):
+            words = line.split()
+            if len(words) > 1 and words[1].isdigit():
+                table[words[0].rstrip(':')] = int(words[1])
+        if 'MemFree' not in table:
+            return None
+        guess = table['MemFree'] + table.get('Buffers', 0) + table.get('Cached', 0)     # before Linux 3.14
+        total = table.get('SwapTotal', 0)
+        swap = 100.0 * table.get('SwapFree', 0) / total if total else 100.0
+        return table.get('MemAvailable', guess) * 1024, round(swap, 1)
+
+    def _read_cpu(self):
+        """Return percent idle since the last reading."""
+        times = [int(number) for number in _first_line(self._root + '/proc/stat').split()[1:9]]
+        if len(times) >= 4:
+            idle, total = times[3] + sum(times[4:5]), sum(times)
+            passed = total - self._times[1]
+            if passed > 0:
+                self._cpu = round(max(0.0, min(100.0, 100.0 * (idle - self._times[0]) / passed)), 1)
+                self._times = idle, total
+        return self._cpu
+
+    def _read_psutil(self):
+        psutil = import_psutil()
+        if psutil is None:
+            return None
+        busy = psutil.cpu_percent(None)
+        if self._psutil_read:               # its first reading means nothing
+            self._cpu = 100.0 - busy
+        self._psutil_read = True
+        return AvailInfo(self._cpu, psutil.virtual_memory().available, free_disk(self._folder),
+                         100.0 - psutil.swap_memory().percent)
+
+
+def free_disk(folder):
+    """Return the bytes that this user may still write below `folder`, 0 if that cannot be told."""
+    try:
+        disk = os.statvfs(folder)
+    except (EnvironmentError, AttributeError):
+        return 0
+    return disk.f_bavail * disk.f_frsize
+
+
+def import_psutil():
+    """Return the module psutil, None if it is not installed or does not work here."""
+    try:
+        import psutil
+    except Exception:                       # a broken build raises all kinds of errors
+        return None
+    return psutil

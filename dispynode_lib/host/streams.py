@@ -1,0 +1,124 @@
+"""Reading and writing sockets with a deadline, for threads that may wait."""
+from __future__ import absolute_import, division, print_function
+
+import select
+
+from dispynode_lib.errors import PeerGone, ProtocolError
+from dispynode_lib.host.compat import WOULD_BLOCK, monotonic
+from dispynode_lib.wire.framing import LENGTH
+
+CHUNK = 1024000                             # bytes of a file between two offsets (docs/protocol.rst)
+
+
+class Stream(object):
+    """A non-blocking socket (plain or TLS) read and written with a time limit that restarts with progress."""
+
+    __slots__ = ('sock', 'timeout')
+
+    def __init__(self, sock, timeout):
+        """`timeout`: seconds without any progress after which PeerGone is raised."""
+        self.sock = sock
+        self.timeout = timeout
+
+    def send(self, data):
+        """Send all of `data`. Raises PeerGone."""
+        try:
+            sent = self.sock.send(data)
+        except EnvironmentError as error:
+            sent = 0
+            if not _would_block(error):
+                raise PeerGone('sending: %s' % error)
+        if sent != len(data):
+            send_all(self.sock, memoryview(data)[sent:], None, self.timeout)
+
+    def send_frame(self, payload):
+        """Send `payload` with its length in front."""
+        self.send(LENGTH.pack(len(payload)) + payload)
+
+    def read(self, size):
+        """Return up to `size` bytes, at least one. Raises PeerGone at end of file or after the time limit."""
+        while True:
+            try:
+                data = self.sock.recv(size)
+            except EnvironmentError as error:
+                if not _would_block(error):
+                    raise PeerGone('reading: %s' % error)
+                wait_for(self.sock, _wanted(error, select.POLLIN), self.timeout)
+                continue
+            if not data:
+                raise PeerGone('the peer closed the connection')
+            return data
+
+    def read_into(self, view):
+        """Fill a memoryview completely."""
+        have, size = 0, len(view)
+        while have < size:
+            try:
+                count = self.sock.recv_into(view[have:])
+            except EnvironmentError as error:
+                if not _would_block(error):
+                    raise PeerGone('reading: %s' % error)
+                wait_for(self.sock, _wanted(error, select.POLLIN), self.timeout)
+                continue
+            if not count:
+                raise PeerGone('the peer closed after %d of %d bytes' % (have, size))
+            have += count
+
+    def read_exact(self, size):
+        """Return exactly `size` bytes as a bytearray."""
+        data = bytearray(size)
+        self.read_into(memoryview(data))
+        return data
+
+    def read_frame(self, limit):
+        """Return the payload (bytearray) of one frame. Raises ProtocolError if it is over `limit` bytes."""
+        size = LENGTH.unpack(bytes(self.read_exact(4)))[0]
+        if size > limit:
+            raise ProtocolError('a frame of %d bytes, allowed are %d' % (size, limit))
+        return self.read_exact(size)
+
+
+def send_all(sock, data, deadline, timeout=None):
+    """Send all of `data` over a non-blocking socket until `deadline` (monotonic), or while there is progress
+    within each `timeout` seconds. Raises PeerGone.
+    """
+    view = data
+    while len(view):
+        try:
+            sent = sock.send(view)
+        except EnvironmentError as error:
+            if not _would_block(error):
+                raise PeerGone('sending: %s' % error)
+            left = timeout if deadline is None else deadline - monotonic()
+            wait_for(sock, _wanted(error, select.POLLOUT), left)
+            continue
+        if sent == len(view):
+            return
+        view = memoryview(view)[sent:]
+
+
+def wait_for(sock, events, timeout):
+    """Wait until `sock` is ready for poll `events`; PeerGone after `timeout` seconds."""
+    if timeout > 0:
+        poll = select.poll()
+        poll.register(sock.fileno(), events)
+        deadline = monotonic() + timeout
+        while timeout > 0:
+            try:
+                if poll.poll(timeout * 1000.0):
+                    return
+            except (EnvironmentError, select.error):        # a signal (2.7)
+                pass
+            timeout = deadline - monotonic()
+    raise PeerGone('no progress within the time limit')
+
+
+def _would_block(error):
+    return error.errno in WOULD_BLOCK or type(error).__name__ in ('SSLWantReadError', 'SSLWantWriteError')
+
+
+def _wanted(error, default):
+    name = type(error).__name__
+    if name == 'SSLWantReadError':
+        return select.POLLIN
+    return select.POLLOUT if name == 'SSLWantWriteError' else default

@@ -1,0 +1,267 @@
+"""The node's end of one supervisor: its control socket, and the channels of its job processes."""
+from __future__ import absolute_import, division, print_function
+
+import logging
+import os
+import select
+import socket
+import threading
+
+from dispynode_lib.errors import PeerGone, ProtocolError
+from dispynode_lib.host.compat import (
+    PY2, WOULD_BLOCK, monotonic, program_command, recv_fd, set_cloexec, spawn)
+from dispynode_lib.host.streams import send_all
+from dispynode_lib.wire import control
+
+log = logging.getLogger('dispynode.link')
+
+READ_SIZE = 65536
+FRAME_LIMIT = 0xFFFFFFFF - 64
+CONTROL_LIMIT = 1 << 30
+SEND_TIMEOUT = 30.0
+
+
+class Child(object):
+    """The node's end of one job process: idle until a job is sent, gone when its channel is closed."""
+
+    __slots__ = ('number', 'sock', 'link', 'job', 'sent', 'done', 'exit_status', 'closed', 'closed_by_peer',
+                 'splitter')
+
+    def __init__(self, number, sock=None, link=None):
+        self.number = number                # counted alike on both sides
+        self.sock = sock                    # None for a program: it speaks through the control socket
+        self.link = link
+        self.job = None
+        self.sent = False                   # the job is in its hands
+        self.done = False                   # its result has come, or never will
+        self.exit_status = None             # as os.waitpid gives it, once known
+        self.closed = sock is None
+        self.closed_by_peer = False
+        self.splitter = None
+
+    def send(self, data):
+        """Send the job's frame; any thread, once. Raises PeerGone."""
+        send_all(self.sock, data, monotonic() + SEND_TIMEOUT)
+
+
+class Link(object):
+    """Starts a supervisor and exchanges frames with it.
+
+    `handler` (set it before attach()) gets, in the loop's thread: on_frame(parts) for frames of the supervisor,
+    on_child(child) for a new idle job process, on_child_frame(child, parts),
+    on_child_closed(child), on_link_closed().
+    """
+
+    def __init__(self, loop):
+        """Start the supervisor process; raises EnvironmentError if it cannot be started."""
+        self._loop = loop
+        self.handler = None
+        self._children_made = 0
+        self._write_lock = threading.Lock()
+        self._splitter = control.Splitter(CONTROL_LIMIT)
+        self._sock, control_end = _socket_pair()
+        self._channels, channels_end = _socket_pair()
+        try:
+            self._process = spawn(program_command() + ['--supervise'],
+                                  control_end.fileno(), channels_end.fileno())
+        except EnvironmentError:
+            self._sock.close()
+            self._channels.close()
+            raise
+        finally:
+            control_end.close()
+            channels_end.close()
+        self._sock.setblocking(False)
+        self._channels.setblocking(False)
+        self.pid = self._process.pid
+        self._open = True
+
+    def attach(self, handler):
+        """Begin to read; any thread."""
+        self.handler = handler
+        self._loop.call_soon(self._watch)
+
+    def _watch(self):
+        if self._open:
+            self._loop.watch(self._sock.fileno(), self._on_control)
+            self._loop.watch(self._channels.fileno(), self._on_channels)
+
+    def send(self, *parts):
+        """Send one frame to the supervisor; any thread. Raises PeerGone if it has gone."""
+        data = control.pack(*parts)
+        with self._write_lock:
+            if not self._open:
+                raise PeerGone('the supervisor %d has ended' % self.pid)
+            send_all(self._sock, data, monotonic() + SEND_TIMEOUT)
+
+    def close(self):
+        """Close the sockets (the supervisor then ends by itself) and reap it; the loop's thread."""
+        with self._write_lock:
+            if not self._open:
+                return
+            self._open = False
+        for sock in (self._sock, self._channels):
+            self._loop.unwatch(sock.fileno())
+            sock.close()
+
+    def discard(self):
+        """Close a link that was never attached; any thread."""
+        with self._write_lock:
+            self._open = False
+        self._sock.close()
+        self._channels.close()
+
+    def reap(self):
+        """Wait for the supervisor's end; return its exit status. For a thread that may wait."""
+        return self._process.wait()
+
+    def signal(self, number):
+        """Send a signal to the supervisor unless it has been reaped."""
+        try:
+            self._process.send_signal(number)
+        except EnvironmentError as error:
+            log.debug('signal %d to supervisor %d: %s', number, self.pid, error)
+
+    def _on_control(self, _events):
+        try:
+            data = self._sock.recv(READ_SIZE)
+        except EnvironmentError as error:
+            if error.errno in WOULD_BLOCK:
+                return
+            data = b''
+        if data:
+            try:
+                frames = self._splitter.feed(data)
+            except ProtocolError as error:
+                log.error('supervisor %d: %s', self.pid, error)
+                frames, data = [], b''
+            for parts in frames:
+                self.handler.on_frame(parts)
+        if not data:
+            self._on_channels(None)
+            self.close()
+            self.handler.on_link_closed()
+
+    def _on_channels(self, _events):
+        while self._open:
+            try:
+                fd = recv_fd(self._channels)
+            except EnvironmentError as error:
+                if error.errno not in WOULD_BLOCK:
+                    self._loop.unwatch(self._channels.fileno())
+                return
+            if fd is None:
+                self._loop.unwatch(self._channels.fileno())
+                return
+            self._add_child(fd)
+
+    def _add_child(self, fd):
+        self._children_made += 1
+        sock = socket.fromfd(fd, socket.AF_UNIX, socket.SOCK_STREAM)
+        os.close(fd)
+        if PY2:
+            set_cloexec(sock.fileno())
+        sock.setblocking(False)
+        child = Child(self._children_made, sock, self)
+        child.splitter = control.Splitter(FRAME_LIMIT)
+        self._loop.watch(sock.fileno(), lambda events: self._on_child(child))
+        self.handler.on_child(child)
+
+    def _on_child(self, child):
+        try:
+            data = child.sock.recv(READ_SIZE)
+        except EnvironmentError as error:
+            if error.errno in WOULD_BLOCK:
+                return
+            data = b''
+        if data:
+            try:
+                for parts in child.splitter.feed(data):
+                    self.handler.on_child_frame(child, parts)
+                return
+            except ProtocolError as error:
+                log.warning('job process %d of supervisor %d: %s', child.number, self.pid, error)
+        if not child.closed and not child.closed_by_peer:
+            self._loop.unwatch(child.sock.fileno())
+            self.handler.on_child_closed(child)
+
+    def drain(self, child):
+        """Read what a child that has exited left in its channel; then close it."""
+        while not child.closed and not child.closed_by_peer and _is_readable(child.sock):
+            self._on_child(child)
+        self.close_child(child)
+
+    def close_child(self, child):
+        """Close a child's channel; an idle one ends by that. The loop's thread."""
+        if child.closed:
+            return
+        child.closed = True
+        self._loop.unwatch(child.sock.fileno())
+        child.sock.close()
+        child.splitter = None
+
+
+def _is_readable(sock):
+    poll = select.poll()
+    poll.register(sock.fileno(), select.POLLIN)
+    return bool(poll.poll(0))
+
+
+def _socket_pair():
+    pair = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    if PY2:
+        for sock in pair:
+            set_cloexec(sock.fileno())
+    return pair
+
+
+class Spares(object):
+    """Keeps one supervisor started ahead, so that opening a computation need not wait for Python to start."""
+
+    def __init__(self, loop, workers):
+        self._loop = loop
+        self._workers = workers
+        self._lock = threading.Lock()
+        self._spare = None
+        self._starting = False
+        self._closed = False
+
+    def prepare(self):
+        """Start a spare in the background unless there is one."""
+        with self._lock:
+            if self._spare is not None or self._starting or self._closed:
+                return
+            self._starting = True
+        self._workers.run(self._start)
+
+    def _start(self):
+        link = None
+        try:
+            link = Link(self._loop)
+        except EnvironmentError as error:
+            log.error('cannot start a supervisor: %s', error)
+        with self._lock:
+            self._starting = False
+            if not self._closed:
+                self._spare, link = link, None
+        if link is not None:
+            link.discard()
+            link.reap()
+
+    def take(self):
+        """Return a Link that was never used. Raises EnvironmentError if none can be started."""
+        with self._lock:
+            link, self._spare = self._spare, None
+        if link is not None and link._process.poll() is not None:
+            link.discard()
+            link = None
+        return link if link is not None else Link(self._loop)
+
+    def close(self):
+        """End the spare."""
+        with self._lock:
+            self._closed = True
+            link, self._spare = self._spare, None
+        if link is not None:
+            link.discard()
+            link.reap()

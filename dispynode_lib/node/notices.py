@@ -1,0 +1,116 @@
+"""What the node says unasked: PONG, PING, PULSE, NODE_CPUS, TERMINATED."""
+from __future__ import absolute_import, division, print_function
+
+import logging
+import os
+import threading
+
+from dispynode_lib.host import net
+from dispynode_lib.host.calls import Call
+from dispynode_lib.host.compat import to_text
+from dispynode_lib.wire import framing, replies
+from dispynode_lib.wire.peers import Peer
+
+log = logging.getLogger('dispynode.notices')
+
+ADDRESSES = 8                               # of one PING that are answered
+PEERS = 1000                                # clients remembered
+
+
+class Notices(object):
+    """Sends messages to schedulers; each on a connection of its own, none holds up another."""
+
+    def __init__(self, loop, state, settings, timeout, tls=None):
+        """`settings`: sign, secret, name, port, meter (host.resources.Meter), announced(address)."""
+        self._loop = loop
+        self._state = state
+        self._settings = settings
+        self._timeout = timeout
+        self._tls = tls
+        self._lock = threading.Lock()
+        self._peers = {}                    # (address, port) -> Peer
+
+    def remember(self, address, port, peer):
+        """Keep what a PING told about the client at (address, port)."""
+        with self._lock:
+            if len(self._peers) >= PEERS:
+                self._peers.clear()
+            self._peers[(address, port)] = peer
+
+    def peer_at(self, address, port):
+        """Return the Peer that pinged from (address, port), a new one if none did."""
+        with self._lock:
+            known = self._peers.get((address, port))
+        return known if known is not None else Peer()
+
+    def answer_ping(self, ping, source, own_address):
+        """Send a PONG, or a PING if the client did not announce its sign, to each address of the client.
+
+        ping          wire PING record
+        source        address (text) that the PING came from
+        own_address   address (text) of this node on which it came
+        """
+        settings = self._settings
+        peer = Peer(version=ping.version, python2=ping.python2, protocol=ping.protocol)
+        addresses = list(ping.ip_addrs)
+        if not ping.relay:
+            addresses.insert(0, source)
+        announced = settings.announced(own_address)
+        for address in unique(map(net.canonical, addresses))[:ADDRESSES]:
+            self.remember(address, ping.port, peer)
+            if net.family_of(address) != net.family_of(announced):
+                continue
+            if ping.sign:
+                payload = replies.pong(
+                    peer, announced, settings.port, settings.sign, settings.name, self._state.cpus(),
+                    platform_text(), framing.token(settings.secret, ping.sign),
+                    settings.meter.read(), address)
+            else:
+                payload = replies.ping(ping.version, ping.python2, announced, settings.port, settings.sign, address)
+            self._send((address, ping.port), payload)
+
+    def pulse(self, computation, busy, done):
+        """Send a PULSE to a computation's scheduler; `done(reply, error)` in the loop's thread."""
+        settings = self._settings
+        payload = replies.pulse(computation.peer, computation.node_ip_addr, settings.port, busy,
+                                computation.scheduler[0], settings.meter.read())
+        self._call(computation.scheduler, payload, True, done)
+
+    def node_cpus(self, computation, cpus):
+        """Tell a scheduler how many processors it may use from now on."""
+        settings = self._settings
+        self._send(computation.scheduler, replies.node_cpus(
+            computation.peer, computation.node_ip_addr, settings.sign, cpus))
+
+    def terminated(self, computation, done=None):
+        """Tell a scheduler that this node is gone for it."""
+        settings = self._settings
+        payload = replies.terminated(computation.peer, computation.node_ip_addr, settings.port, settings.sign)
+        self._call(computation.scheduler, payload, False, done or self._sent)
+
+    def _send(self, address, payload):
+        self._call(address, payload, False, self._sent)
+
+    def _call(self, address, payload, await_reply, done):
+        call = Call(self._loop, address, [framing.frame(payload)], await_reply, self._timeout, done, self._tls)
+        self._loop.call_soon(call.start)
+
+    @staticmethod
+    def _sent(_reply, error):
+        if error is not None:
+            log.info('%s', error)
+
+
+def unique(items):
+    """Return the list of different items in their order."""
+    found = []
+    for item in items:
+        if item not in found:
+            found.append(item)
+    return found
+
+
+def platform_text():
+    """Return text such as 'Linux-6.1.0-x86_64' for the client's node filter."""
+    name = os.uname()
+    return to_text('%s-%s-%s' % (name[0], name[2], name[4]))

@@ -1,0 +1,290 @@
+"""The request table: one handler for each opcode a peer may send."""
+from __future__ import absolute_import, division, print_function
+
+import logging
+import time
+
+from dispynode_lib.errors import PeerGone, ProtocolError, Refused
+from dispynode_lib.host import net
+from dispynode_lib.host.compat import monotonic, to_bytes, to_text
+from dispynode_lib.node import spool
+from dispynode_lib.node.computations import Computation
+from dispynode_lib.node.folders import Folder
+from dispynode_lib.wire import messages, replies
+from dispynode_lib.wire.peers import Peer
+
+log = logging.getLogger('dispynode.requests')
+
+ACK = b'ACK'
+
+
+class Requests(object):
+    """Handles requests; every method `on_*` runs in a worker thread and may take its time.
+
+    A handler returns True if it keeps the connection to answer later.
+    """
+
+    def __init__(self, parts):
+        """`parts`: the node's parts."""
+        self._parts = parts
+        self._table = {
+            'PING': self.on_ping, 'COMPUTE': self.on_compute, 'FILEXFER': self.on_filexfer,
+            'SETUP': self.on_setup, 'JOB': self.on_job, 'TERMINATE_JOB': self.on_terminate_job,
+            'CLOSE': self.on_close, 'JOBS': self.on_jobs, 'PENDING_JOBS': self.on_pending_jobs,
+            'RETRIEVE_JOB': self.on_retrieve_job, 'RESEND_JOB_RESULTS': self.on_resend_job_results,
+        }
+
+    def handle(self, request):
+        """Answer one request. Return True if its connection is kept. Raises PeerGone, ProtocolError."""
+        if not request.authorised and request.opcode != 'PING':
+            raise ProtocolError('%s with a wrong token: its secret is not this node\'s' % request.opcode)
+        handler = self._table.get(request.opcode)
+        if handler is None:
+            request.reply(b'NAK (invalid command: %s)' % to_bytes(request.opcode))
+            raise ProtocolError('unknown request %s' % request.opcode)
+        return handler(request)
+
+    def handle_datagram(self, opcode, argument, source, own_address):
+        """Take one datagram: PING of a client, PULSE as sign of life. Raises ProtocolError."""
+        if opcode == 'PING':
+            self._ping(argument, source, own_address)
+        elif opcode == 'PULSE':
+            pulse = messages.read_pulse(argument)
+            self._heard(pulse.ip_addr, pulse.port)
+        elif opcode not in ('TERMINATED', 'NODE_INFO'):
+            raise ProtocolError('unknown notice %s' % opcode)
+
+    def _heard(self, address, port):
+        for computation in self._parts.state.computations():
+            if computation.scheduler == (address, port):
+                computation.heard()
+
+    # -- discovery
+
+    def on_ping(self, request):
+        """Answer a client that looks for nodes: PONG on a new connection."""
+        self._ping(request.argument, to_text(request.address[0]), to_text(request.local_address()))
+
+    def _ping(self, argument, source, own_address):
+        ping = messages.read_ping(argument)
+        if ping.sign == self._parts.settings.sign:
+            return                                              # this node's own broadcast
+        if ping.port is None:
+            raise ProtocolError('PING without a port')
+        reason = self._parts.state.why_unavailable()
+        if reason is not None:
+            self._parts.complaints.note(source, 'PING not answered', reason)
+            return
+        self._parts.notices.answer_ping(ping, source, own_address)
+        self._parts.spares.prepare()
+
+    # -- opening a computation
+
+    def on_compute(self, request):
+        """Open a computation: the number of processors when its code compiles, else a text."""
+        compute = messages.read_compute(request.argument)
+        try:
+            computation, known = self._open(compute, request)
+        except Refused as refused:
+            self._parts.complaints.note(request.address[0], 'COMPUTE refused', refused)
+            self._refuse_compute(request, compute, str(refused))
+            return False
+        if known:
+            request.reply(self._cpus_reply(computation))
+            return False
+        try:
+            link = self._parts.spares.take()
+        except EnvironmentError as error:
+            self._parts.state.forget_computation(computation)
+            computation.folder.remove()
+            raise Refused('no supervisor can be started: %s' % error)
+        computation.start(link, lambda error: self._parts.workers.run(self._opened, request, computation, error))
+        self._parts.spares.prepare()
+        return True
+
+    def _open(self, compute, request):
+        parts = self._parts
+        scheduler_address = net.canonical(compute.scheduler_ip_addr or to_text(request.address[0]))
+        scheduler = (scheduler_address, compute.scheduler_port)
+        node_ip_addr = compute.node_ip_addr or parts.settings.announced(to_text(request.local_address()))
+        if compute.node_ip_addr and not parts.settings.is_ours(net.canonical(compute.node_ip_addr)):
+            raise Refused('Invalid computation request ignored')
+        peer = parts.notices.peer_at(*scheduler)
+        peer.heard(compute)
+        computation = Computation(parts, compute, bytes(request.argument), peer, scheduler, node_ip_addr)
+        known = parts.state.open_computation(computation, lambda other: other.auth == computation.auth)
+        if known is not None:
+            return known, True
+        try:
+            computation.folder = Folder(parts.root, scheduler_address, compute.name, compute.id,
+                                        compute.dest_path, parts.options.max_file_size)
+            for file_record in compute.xfer_files:
+                computation.folder.check_size(file_record.size)
+        except Refused:
+            self._forget(computation)
+            raise
+        return computation, False
+
+    def _forget(self, computation):
+        if self._parts.state.forget_computation(computation):
+            self._parts.freed()
+
+    def _refuse_compute(self, request, compute, text):
+        peer = peer_of(compute)
+        if text.startswith('Node not available'):
+            request.reply(replies.value(peer, -1))
+        elif text == 'Node busy':
+            request.reply(replies.value(peer, text))
+        else:
+            request.reply(to_bytes(text))
+
+    def _cpus_reply(self, computation):
+        return replies.value(computation.peer, self._parts.state.cpus())
+
+    def _opened(self, request, computation, error):
+        """Answer COMPUTE now that the supervisor has compiled the code, or could not."""
+        try:
+            if error is None:
+                log.info('computation %d (%s) of %s opened', computation.id, computation.name, computation.scheduler[0])
+                request.reply(self._cpus_reply(computation))
+            else:
+                self._parts.complaints.note(request.address[0], 'COMPUTE refused', error)
+                computation.close(terminate=True)
+                request.reply(to_bytes(error))
+        except PeerGone as gone:
+            log.info('answering COMPUTE %d: %s', computation.id, gone)
+        finally:
+            request.close()
+
+    def on_setup(self, request):
+        """Run the setup function: ACK when it has ended well, else its traceback."""
+        setup = messages.read_setup(request.argument)
+        computation = self._parts.state.computation(setup.compute_id)
+        if computation is None:
+            request.reply(b'invalid computation')
+            return False
+        computation.set_up(bytes(request.argument), lambda error: self._parts.workers.run(
+            self._set_up, request, computation, error))
+        return True
+
+    def _set_up(self, request, computation, error):
+        try:
+            if error is not None:
+                log.warning('setup of computation %d failed: %s', computation.id, error)
+                computation.close(terminate=True)
+            request.reply(ACK if error is None else to_bytes(error))
+        except PeerGone as gone:
+            log.info('answering SETUP %d: %s', computation.id, gone)
+        finally:
+            request.close()
+
+    # -- files
+
+    def on_filexfer(self, request):
+        """Receive a file into the folder of its computation."""
+        record = messages.read_file(request.argument)
+        peer = peer_of(record)
+        computation = self._parts.state.computation(record.compute_id)
+        try:
+            if computation is None:
+                raise Refused('a file for the unknown computation %s' % record.compute_id)
+            computation.folder.receive(record, request.stream, lambda number: replies.value(peer, number))
+        except Refused as refused:
+            self._parts.complaints.note(request.address[0], 'FILEXFER refused', refused)
+            request.reply(replies.value(peer, -1))
+        except EnvironmentError as error:
+            log.error('receiving %s for computation %s: %s', record.name, record.compute_id, error)
+            request.reply(replies.value(peer, -1))
+
+    # -- jobs
+
+    def on_job(self, request):
+        """Accept a job: ACK, then it runs; its reply follows on another connection."""
+        message = messages.read_job(request.argument)
+        parts = self._parts
+        try:
+            job, new = parts.state.admit_job(message.compute_id, message.uid, message.hash,
+                                             message.xfer_files, time.time())
+        except Refused as refused:
+            parts.complaints.note(request.address[0], 'JOB refused', refused)
+            request.reply(to_bytes(str(refused)))
+            return
+        try:
+            job.reply_after = monotonic() + parts.options.reply_hold / 1000.0
+            request.reply(ACK)
+        except PeerGone:
+            if new:
+                parts.state.finish_job(job)
+            raise
+        if new:
+            job.computation.start_job(job, message)
+
+    def on_terminate_job(self, request):
+        """Stop a job if it runs; its final reply follows."""
+        message = messages.read_job(request.argument)
+        job = self._parts.state.find_job(message.compute_id, message.uid, message.hash)
+        if job is not None:
+            job.computation.stop_job(job)
+
+    def on_close(self, request):
+        """Close a computation. Always answered with ACK; only a full match acts."""
+        request.reply(ACK)
+        message = messages.read_close(request.argument)
+        computation = self._parts.state.computation(message.compute_id)
+        if computation is None or computation.auth != message.auth:
+            return
+        if message.node_ip_addr and not self._parts.settings.is_ours(net.canonical(message.node_ip_addr)):
+            return
+        log.info('computation %d closed by its client', computation.id)
+        computation.close(terminate=message.terminate_pending)
+
+    # -- questions about jobs
+
+    def on_jobs(self, request):
+        """Tell the uids of jobs accepted and not yet replied to."""
+        question = messages.read_question(request.argument)
+        computation = self._asked(question)
+        uids = [job.uid for job in self._parts.state.jobs(computation.id)] if computation is not None else []
+        request.reply(replies.value(peer_of(question), uids))
+
+    def on_pending_jobs(self, request):
+        """Tell the uids of kept replies, and how many jobs still run."""
+        question = messages.read_question(request.argument)
+        computation = self._asked(question)
+        running = len(self._parts.state.jobs(computation.id)) if computation is not None else 0
+        done = self._parts.spool.uids(question.compute_id, question.auth)
+        request.reply(replies.value(peer_of(question), {u'done': done, u'pending': running}))
+
+    def on_retrieve_job(self, request):
+        """Give one kept reply; it is removed once the client has acknowledged it."""
+        question = messages.read_question(request.argument)
+        key = (question.compute_id, question.auth, question.uid, question.hash)
+        payload = self._parts.spool.find(*key)
+        if payload is None:
+            request.reply(replies.value(peer_of(question), None))
+            return
+        request.reply(spool.bare_reply(payload))
+        if bytes(request.stream.read_frame(4096)) == ACK:
+            self._parts.spool.remove(*key)
+
+    def on_resend_job_results(self, request):
+        """Tell how many replies will come, kept and running, and send the kept ones."""
+        question = messages.read_question(request.argument)
+        computation = self._asked(question)
+        kept = self._parts.spool.uids(question.compute_id, question.auth)
+        running = len(self._parts.state.jobs(computation.id)) if computation is not None else 0
+        request.reply(replies.value(peer_of(question), len(kept) + running))
+        if kept and computation is not None:
+            request.close()
+            self._parts.delivery.redeliver(computation)
+
+    def _asked(self, question):
+        computation = self._parts.state.computation(question.compute_id)
+        return computation if computation is not None and computation.auth == question.auth else None
+
+
+def peer_of(message):
+    """Return a Peer that speaks as `message` does."""
+    peer = Peer()
+    peer.heard(message)
+    return peer

@@ -1,0 +1,295 @@
+"""Listens: TCP listeners with an acceptor thread each, one UDP listener thread, and who is let in."""
+from __future__ import absolute_import, division, print_function
+
+import errno
+import logging
+import select
+import socket
+import time
+
+from dispynode_lib.errors import PeerGone, ProtocolError
+from dispynode_lib.host.compat import (
+    PY2, WOULD_BLOCK, monotonic, set_cloexec, socketserver, start_thread)
+from dispynode_lib.host.streams import Stream
+from dispynode_lib.wire import framing
+from dispynode_lib.wire.framing import LENGTH, PRE_AUTH_LIMIT, TOKEN_SIZE
+
+log = logging.getLogger('dispynode.server')
+
+HEAD = TOKEN_SIZE + 4
+READ_SIZE = 16384
+BACKLOG = 1024
+FRAME_LIMIT = 0xFFFFFFFF
+HELD_LIMIT = 4096                           # connections whose first frame is not complete
+DATAGRAM_SIZE = 65536
+
+
+class Connection(object):
+    """An accepted connection, from its first byte until its request is complete enough to be handled."""
+
+    __slots__ = ('sock', 'address', 'data', 'size', 'authorised', 'timer', 'deadline')
+
+    def __init__(self, sock, address, deadline):
+        self.sock = sock
+        self.address = address              # (address, port, ...) of the peer
+        self.data = b''
+        self.size = None                    # bytes of the first frame
+        self.authorised = False
+        self.timer = None
+        self.deadline = deadline            # monotonic: the whole head must be there by then
+
+    def advance(self, is_token):
+        """Read what is there. Return True when a thread may go on with it.
+
+        is_token   function bytes -> bool: is that this node's token
+        Raises PeerGone at end of file, ProtocolError for what is no request.
+        """
+        try:
+            data = self.sock.recv(READ_SIZE if self.size is None else HEAD + self.size - len(self.data))
+        except EnvironmentError as error:
+            if error.errno in WOULD_BLOCK or error.errno == errno.EINTR:
+                return False
+            raise PeerGone('reading: %s' % error)
+        if not data:
+            raise PeerGone('closed after %d bytes' % len(self.data) if self.data else '')
+        self.data += data
+        if self.size is None and len(self.data) >= HEAD:
+            self.size = LENGTH.unpack_from(self.data, TOKEN_SIZE)[0]
+            self.authorised = is_token(self.data[:TOKEN_SIZE])
+            if self.size > PRE_AUTH_LIMIT and not self.authorised:
+                raise ProtocolError('wrong secret, or not a dispy client: a first frame of %d bytes' % self.size)
+        return self.size is not None and (self.authorised or len(self.data) >= HEAD + self.size)
+
+
+class Request(object):
+    """One request: its opcode and argument, and the connection to answer on."""
+
+    __slots__ = ('opcode', 'argument', 'stream', 'address', 'authorised', 'token')
+
+    def __init__(self, opcode, argument, stream, address, authorised, token):
+        self.opcode = opcode                # text without the colon
+        self.argument = argument            # bytes or memoryview
+        self.stream = stream
+        self.address = address              # the peer's (address, port, ...)
+        self.authorised = authorised
+        self.token = token
+
+    def local_address(self):
+        """Return the node's address (text) on which the request came."""
+        return self.stream.sock.getsockname()[0]
+
+    def reply(self, payload):
+        """Send one frame. Raises PeerGone."""
+        self.stream.send_frame(payload)
+
+    def close(self):
+        """Close the connection."""
+        close_quietly(self.stream.sock)
+
+
+class Listener(socketserver.ThreadingTCPServer):
+    """A TCP listener whose acceptor thread hands connections to the Reception."""
+
+    allow_reuse_address = True
+    daemon_threads = True
+    request_queue_size = BACKLOG
+
+    def __init__(self, sock, reception):
+        """`sock`: bound TCP socket; listening starts here."""
+        self.address_family = sock.family
+        socketserver.ThreadingTCPServer.__init__(self, sock.getsockname()[:2], None, bind_and_activate=False)
+        self.socket.close()
+        self.socket = sock
+        self.server_address = sock.getsockname()
+        self._reception = reception
+        self._stopping = False
+        self.server_activate()
+
+    def process_request(self, request, client_address):
+        """Hand over an accepted connection: a thread gets it when its request is there."""
+        self._reception.take(request, client_address)
+
+    def serve_forever(self, poll_interval=None):
+        """Accept until stop(); waits without waking up in between."""
+        while not self._stopping:
+            try:
+                request, client_address = self.get_request()
+            except EnvironmentError as error:
+                if not self._stopping and error.errno not in (errno.EINTR, errno.ECONNABORTED):
+                    log.error('accepting connections on %s port %d: %s', self.server_address[0],
+                              self.server_address[1], error)
+                    time.sleep(0.1)                             # out of descriptors: do not spin
+                continue
+            self.process_request(request, client_address)
+
+    def stop(self):
+        """Close the listener; its thread ends."""
+        self._stopping = True
+        try:
+            self.socket.shutdown(socket.SHUT_RDWR)
+        except EnvironmentError as error:
+            log.debug('closing a listener: %s', error)
+        self.socket.close()
+
+
+class Reception(object):
+    """Holds connections, without a thread, until their first frame is there; then a worker handles it."""
+
+    def __init__(self, loop, workers, is_token, timeout, handle, complaints):
+        """`handle(request)` returns True if it keeps the connection; `complaints.note(address, cause, text)`."""
+        self._loop = loop
+        self._workers = workers
+        self._is_token = is_token
+        self._timeout = timeout
+        self._handle = handle
+        self._complaints = complaints
+        self._held = {}
+
+    def take(self, sock, address):
+        """Begin with a connection just accepted; any thread."""
+        try:
+            if PY2:
+                set_cloexec(sock.fileno())
+            sock.setblocking(False)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        except EnvironmentError as error:
+            log.debug('a connection from %s: %s', address[0], error)
+            close_quietly(sock)
+            return
+        connection = Connection(sock, address, monotonic() + self._timeout)
+        if self._advance(connection) is None:
+            self._loop.call_soon(self._hold, connection)
+
+    def _advance(self, connection):
+        """Return None if it has to wait, else what became of it."""
+        try:
+            if not connection.advance(self._is_token):
+                return None
+        except PeerGone as error:
+            if str(error):
+                self._complain(connection, 'broken connection', error)
+            close_quietly(connection.sock)
+            return False
+        except ProtocolError as error:
+            self._complain(connection, 'not let in', error)
+            close_quietly(connection.sock)
+            return False
+        self._workers.run(self._serve, connection)
+        return True
+
+    def _hold(self, connection):
+        fd = connection.sock.fileno()
+        if len(self._held) >= HELD_LIMIT:
+            self._complain(connection, 'too many connections', '%d are open already' % HELD_LIMIT)
+            close_quietly(connection.sock)
+            return
+        self._held[fd] = connection
+        connection.timer = self._loop.call_at(connection.deadline, self._expire, connection)
+        self._loop.watch(fd, lambda events: self._readable(connection))
+
+    def _release(self, connection):
+        fd = connection.sock.fileno()
+        self._loop.unwatch(fd)
+        connection.timer.cancel()
+        del self._held[fd]
+
+    def _readable(self, connection):
+        fd = connection.sock.fileno()
+        self._loop.unwatch(fd)
+        outcome = self._advance(connection)
+        if outcome is None:
+            self._loop.watch(fd, lambda events: self._readable(connection))
+            return
+        connection.timer.cancel()
+        del self._held[fd]
+
+    def _expire(self, connection):
+        self._release(connection)
+        self._complain(connection, 'too slow', 'no request within %g s (%d bytes came)'
+                       % (self._timeout, len(connection.data)))
+        close_quietly(connection.sock)
+
+    def _serve(self, connection):
+        keep = False
+        try:
+            request = self._read_request(connection)
+            keep = self._handle(request)
+        except (PeerGone, ProtocolError) as error:
+            self._complain(connection, 'bad request', error)
+        finally:
+            if not keep:
+                close_quietly(connection.sock)
+
+    def _read_request(self, connection):
+        stream = Stream(connection.sock, self._timeout)
+        data, size = connection.data, connection.size
+        if len(data) >= HEAD + size:
+            payload = data[HEAD:HEAD + size]
+        else:
+            payload = bytearray(size)
+            have = len(data) - HEAD
+            payload[:have] = data[HEAD:]
+            stream.read_into(memoryview(payload)[have:])
+        opcode, argument = framing.split(payload)
+        return Request(opcode, argument, stream, connection.address, connection.authorised, data[:TOKEN_SIZE])
+
+    def _complain(self, connection, cause, text):
+        self._complaints.note(connection.address[0], cause, text)
+
+
+class DatagramListener(object):
+    """One thread for the datagrams of all ports: pings and notices by UDP."""
+
+    def __init__(self, socks, handle, complaints):
+        """`socks`: bound UDP sockets; `handle(opcode, argument, address)`."""
+        self._socks = socks
+        self._handle = handle
+        self._complaints = complaints
+        self._stopping = False
+        self._wake, self._woken = socket.socketpair()
+
+    def start(self):
+        """Start the thread."""
+        return start_thread('udp', self._run)
+
+    def _run(self):
+        poll = select.poll()
+        by_fd = dict((sock.fileno(), sock) for sock in self._socks)
+        for fd in list(by_fd) + [self._woken.fileno()]:
+            poll.register(fd, select.POLLIN)
+        while not self._stopping:
+            for fd, _events in poll.poll():
+                if fd in by_fd:
+                    self._receive(by_fd[fd])
+
+    def _receive(self, sock):
+        try:
+            data, address = sock.recvfrom(DATAGRAM_SIZE)
+        except EnvironmentError as error:
+            log.debug('receiving a datagram: %s', error)
+            return
+        try:
+            opcode, argument = framing.split(data)
+            self._handle(opcode, argument, address)
+        except ProtocolError as error:
+            self._complaints.note(address[0], 'bad datagram', error)
+        except Exception:
+            log.exception('handling a datagram from %s', address[0])
+
+    def stop(self):
+        """End the thread; its sockets stay open for sending until close()."""
+        self._stopping = True
+        self._wake.send(b'x')
+
+    def close(self):
+        """Close the sockets."""
+        for sock in self._socks:
+            close_quietly(sock)
+
+
+def close_quietly(sock):
+    """Close a socket that may be broken."""
+    try:
+        sock.close()
+    except EnvironmentError as error:
+        log.debug('closing a connection: %s', error)

@@ -1,0 +1,263 @@
+"""What the node's threads share: phase, owner, processors, computations and jobs, behind one lock."""
+from __future__ import absolute_import, division, print_function
+
+import threading
+
+from dispynode_lib.errors import Refused
+
+STARTING, SERVING, PAUSED, DRAINING, STOPPING = 'STARTING', 'SERVING', 'PAUSED', 'DRAINING', 'STOPPING'
+
+
+class Job(object):
+    """One job that was accepted and not yet replied to."""
+
+    __slots__ = ('computation', 'uid', 'hash', 'xfer_files', 'started', 'stopping', 'child', 'reply_after')
+
+    def __init__(self, computation, uid, hash_, xfer_files, started):
+        self.computation = computation      # node.computations.Computation
+        self.uid = uid                      # int, the client's; may be used again once replied to
+        self.hash = hash_                   # text, the client's; tells two jobs of one uid apart
+        self.xfer_files = xfer_files        # files that came for this job only
+        self.started = started              # seconds since the epoch
+        self.stopping = False               # it was asked to stop
+        self.reply_after = 0.0              # monotonic time before which no reply may be sent
+        self.child = None                   # node.link.Child that runs it; the loop's thread only
+
+
+class _Entry(object):
+    __slots__ = ('computation', 'jobs', 'closing')
+
+    def __init__(self, computation):
+        self.computation = computation
+        self.jobs = {}
+        self.closing = False
+
+
+class NodeState(object):
+    """The one locked object. Methods take and release the lock themselves and never wait in it for I/O."""
+
+    def __init__(self, cpus):
+        """`cpus`: processors that jobs may use at once, from 0."""
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
+        self._cpus = self._all_cpus = cpus
+        self._phase = STARTING
+        self._scheduler = None              # (address, port) of the owner
+        self._entries = {}                  # computation id -> _Entry
+        self._used = 0
+        self._counts = {'jobs_done': 0, 'clients_done': 0, 'computations': 0}
+        self._serve = -1
+        self._last_job = 0.0
+
+    # -- the node as a whole
+
+    def phase(self):
+        """Return STARTING, SERVING, PAUSED, DRAINING or STOPPING."""
+        with self._lock:
+            return self._phase
+
+    def set_phase(self, phase):
+        """Enter a phase. STOPPING is never left, DRAINING only for STOPPING. Return whether it changed."""
+        with self._lock:
+            if self._phase == phase or self._phase == STOPPING:
+                return False
+            if self._phase == DRAINING and phase != STOPPING:
+                return False
+            self._phase = phase
+            self._changed.notify_all()
+            return True
+
+    def why_unavailable(self):
+        """Return None if a client may have the node now, else the reason (text)."""
+        with self._lock:
+            return self._why_unavailable_locked()
+
+    def _why_unavailable_locked(self):
+        if self._phase != SERVING:
+            return 'the node is %s' % self._phase.lower()
+        if self._scheduler is not None:
+            return 'busy with the scheduler at %s port %s' % self._scheduler
+        if self._cpus < 1:
+            return 'no processor is offered'
+        if self._serve == 0:
+            return 'it has served as many clients as it was to'
+        return None
+
+    def cpus(self):
+        """Return the number of processors offered now."""
+        with self._lock:
+            return self._cpus
+
+    def set_cpus(self, cpus):
+        """Offer `cpus` processors from now on; running jobs go on."""
+        with self._lock:
+            self._cpus = cpus
+            self._changed.notify_all()
+
+    def free_cpus(self):
+        """Return how many more jobs could start now."""
+        with self._lock:
+            return max(0, self._cpus - self._used)
+
+    def used_cpus(self):
+        """Return how many jobs hold a processor."""
+        with self._lock:
+            return self._used
+
+    def scheduler(self):
+        """Return (address, port) of the owner, or None."""
+        with self._lock:
+            return self._scheduler
+
+    def counts(self):
+        """Return a dict: jobs_done, clients_done, computations (opened so far), serve, busy."""
+        with self._lock:
+            return dict(self._counts, serve=self._serve, busy=self._used)
+
+    def set_serve(self, serve):
+        """Serve `serve` more computations, -1 for no limit."""
+        with self._lock:
+            self._serve = serve
+
+    # -- computations
+
+    def open_computation(self, computation, repeated):
+        """Record a computation and make its scheduler the owner.
+
+        computation   object with id, auth, scheduler (address, port)
+        repeated      called with the computation known under that id; tells if it is the same one
+        Return the computation known from an earlier request with the same id and auth, else None.
+        Raises Refused with the text for the client.
+        """
+        with self._lock:
+            entry = self._entries.get(computation.id)
+            if entry is not None and not entry.closing and repeated(entry.computation):
+                return entry.computation
+            if self._scheduler is not None and self._scheduler != computation.scheduler:
+                raise Refused('Node busy')
+            if self._phase != SERVING or self._serve == 0:
+                raise Refused('Node not available: %s' % self._phase.lower())
+            if entry is not None:
+                raise Refused('computation %d is already open' % computation.id)
+            self._scheduler = computation.scheduler
+            self._entries[computation.id] = _Entry(computation)
+            self._counts['computations'] += 1
+            return None
+
+    def computation(self, computation_id):
+        """Return the open computation with that id, or None."""
+        with self._lock:
+            entry = self._entries.get(computation_id)
+            return entry.computation if entry is not None else None
+
+    def computations(self):
+        """Return a list of all that are recorded, closing ones included."""
+        with self._lock:
+            return [entry.computation for entry in self._entries.values()]
+
+    def close_computation(self, computation):
+        """Take no more jobs for it. Return (first, jobs): whether it was open until now, its live jobs."""
+        with self._lock:
+            entry = self._entries.get(computation.id)
+            if entry is None or entry.computation is not computation:
+                return False, []
+            first, entry.closing = not entry.closing, True
+            return first, list(entry.jobs.values())
+
+    def forget_computation(self, computation):
+        """Drop a computation that has ended. Return True if the node is free of its scheduler by that."""
+        with self._lock:
+            entry = self._entries.get(computation.id)
+            if entry is None or entry.computation is not computation:
+                return False
+            del self._entries[computation.id]
+            self._used -= len(entry.jobs)
+            if self._serve > 0:
+                self._serve -= 1
+            self._changed.notify_all()
+            if self._entries:
+                return False
+            self._scheduler = None
+            self._counts['clients_done'] += 1
+            return True
+
+    def wait_until_empty(self, timeout):
+        """Wait up to `timeout` seconds (or None) until no computation is left; return whether so."""
+        with self._lock:
+            if self._entries:
+                self._changed.wait(timeout)
+            return not self._entries
+
+    # -- jobs
+
+    def admit_job(self, computation_id, uid, hash_, xfer_files, now, timeout=2.0):
+        """Reserve one processor for a job, waiting up to `timeout` seconds for one.
+
+        uid, hash_     the client's names for the job: int, text
+        now            seconds since the epoch
+        Return (Job, True), or (Job, False) if the very job is running already.
+        Raises Refused: unknown computation, node stopping, no processor free.
+        """
+        with self._lock:
+            entry = self._entry_for_job_locked(computation_id)
+            job = entry.jobs.get((uid, hash_))
+            if job is not None:
+                return job, False
+            if self._used >= self._cpus:
+                self._wait_for_cpu_locked(timeout)
+                entry = self._entry_for_job_locked(computation_id)
+            if self._used >= self._cpus:
+                raise Refused('NAK (all cpus busy)')
+            self._used += 1
+            self._last_job = now
+            job = entry.jobs[(uid, hash_)] = Job(entry.computation, uid, hash_, xfer_files, now)
+            return job, True
+
+    def _entry_for_job_locked(self, computation_id):
+        entry = self._entries.get(computation_id)
+        if entry is None or entry.closing:
+            raise Refused('NAK (invalid computation ID)')
+        if self._phase == STOPPING:
+            raise Refused('NAK (node is stopping)')
+        return entry
+
+    def _wait_for_cpu_locked(self, timeout):
+        from dispynode_lib.host.compat import monotonic
+        deadline = monotonic() + timeout
+        while self._used >= self._cpus:
+            left = deadline - monotonic()
+            if left <= 0:
+                return
+            self._changed.wait(left)
+
+    def finish_job(self, job):
+        """Free the processor of a job. Return True for the one caller who is to send the final reply."""
+        with self._lock:
+            entry = self._entries.get(job.computation.id)
+            key = (job.uid, job.hash)
+            if entry is None or entry.jobs.get(key) is not job:
+                return False
+            del entry.jobs[key]
+            self._used -= 1
+            self._counts['jobs_done'] += 1
+            self._changed.notify_all()
+            return True
+
+    def find_job(self, computation_id, uid, hash_):
+        """Return the live Job with that uid and hash, or None."""
+        with self._lock:
+            entry = self._entries.get(computation_id)
+            return entry.jobs.get((uid, hash_)) if entry is not None else None
+
+    def jobs(self, computation_id):
+        """Return the live jobs of a computation (list)."""
+        with self._lock:
+            entry = self._entries.get(computation_id)
+            return list(entry.jobs.values()) if entry is not None else []
+
+    def is_drained(self, computation):
+        """Return whether a closing computation has no job left."""
+        with self._lock:
+            entry = self._entries.get(computation.id)
+            return entry is not None and entry.computation is computation \
+                and entry.closing and not entry.jobs

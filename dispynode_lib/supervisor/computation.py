@@ -1,0 +1,198 @@
+"""One computation as its supervisor knows it: its code, its `__main__` module, its setup and cleanup."""
+from __future__ import absolute_import, division, print_function
+
+import gc
+import os
+import sys
+
+from dispynode_lib.supervisor import names, pickling, tracebacks
+from dispynode_lib.supervisor.jobapi import JobApi
+
+PY2 = str is bytes
+FUNCTION, PROGRAM = '1', '2'
+UTF8_MARK = b'\xef\xbb\xbf'
+
+
+def to_native(part):
+    """Return a part of a frame as `str`: bytes on Python 2, text on Python 3."""
+    return part if PY2 else bytes(part).decode('utf-8', 'replace')
+
+
+def compile_source(source, file_name):
+    """Return the code object of `source` (UTF-8 bytes); raises SyntaxError, ValueError."""
+    if PY2:
+        if b'coding' not in b'\n'.join(source.split(b'\n', 2)[:2]):
+            source = UTF8_MARK + source     # or else Python 2 takes text literals for Latin-1
+    else:
+        source = bytes(source).decode('utf-8')
+    tracebacks.add_source(file_name, source)
+    return compile(source, file_name, 'exec', 0, True)
+
+
+class Computation(object):
+    """What the `open` frame said, and what became of the user's code since."""
+
+    def __init__(self, fields, emit):
+        """`fields`: dict from the `open` frame, keys str and values bytes; `emit`: see jobapi.JobApi."""
+        for key, value in fields.items():
+            setattr(self, key, value if key in ('code', 'compute') else to_native(value))
+        self.python2 = self.python2 == '1'
+        self.protocol = 2 if self.python2 else max(3, int(self.protocol))
+        self.accepted = frozenset(int(word) for word in self.setup_accepts.split())
+        self.file_name = '<computation %s>' % (os.path.basename(self.name) or self.id)
+        self.api = JobApi(self, emit)
+        self.executed = False
+        self.failure = None                 # text of what went wrong when the code was executed
+        self._code = None
+        self._cleanup_call = None
+        self._cleanup_done = False
+        self._main = None
+
+    def open(self):
+        """Compile the code and make the `__main__` module; return an error text or None."""
+        self._make_main()
+        try:
+            self._code = compile_source(self.code, self.file_name)
+        except Exception:                   # source that no compiler takes
+            return tracebacks.describe(sys.exc_info(), u'the code of the computation cannot be compiled')
+        self.enter_folder()
+        sys.path.insert(0, self.folder)
+        os.environ['dispy_node_name'] = self.node_name
+        os.environ['dispy_node_ip_addr'] = self.node_ip_addr
+        os.environ['dispy_job_path'] = self.folder
+        return None
+
+    def _make_main(self):
+        self._main = names.ModuleType('__main__')
+        sys.modules['__main__'] = self._main
+        namespace = self._main.__dict__
+        namespace['__builtins__'] = sys.modules['__builtin__' if PY2 else 'builtins']
+        names.add_modules(namespace)
+        names.add_values(namespace, self)
+        self.api.add_functions(namespace)
+
+    @property
+    def namespace(self):
+        """The globals of the user's code."""
+        return self._main.__dict__
+
+    def enter_folder(self):
+        """Make the computation's folder the working directory; raises EnvironmentError."""
+        os.chdir(self.folder)
+
+    def execute(self):
+        """Execute the code in `__main__`, once; what fails is kept in `failure`."""
+        if self.executed:
+            return
+        self.executed = True
+        try:
+            self.run_code()
+        except BaseException:               # the user's code may raise anything, SystemExit included
+            self.failure = tracebacks.describe(sys.exc_info())
+
+    def run_code(self):
+        """Execute the code in `__main__`; raises what it raises."""
+        exec(self._code, self._main.__dict__)
+
+    def run_setup(self, which, argument):
+        """Execute the code and call the setup function, if any; return (status, text) as bytes.
+
+        which      b'compute': its arguments are in the COMPUTE argument; b'setup': in `argument`; b'none'
+        argument   the SETUP argument, or None
+        """
+        try:
+            self.enter_folder()
+            self.execute()
+            if not self.setup:              # nor is failing code an error yet: each job will tell its author
+                self._cleanup_call = self._calls(which, argument)[1]
+                return b'0', None
+            if self.failure is not None:
+                return b'error', self.failure.encode('utf-8', 'replace')
+            return self._call_setup(which, argument)
+        except BaseException:               # as in execute()
+            return b'error', tracebacks.describe(sys.exc_info()).encode('utf-8', 'replace')
+
+    def _call_setup(self, which, argument):
+        setup, self._cleanup_call = self._calls(which, argument)
+        if setup is None:
+            return b'0', None
+        name, args, kwargs = setup
+        value = self._main.__dict__[name](*args, **kwargs) if name in self._main.__dict__ else None
+        if isinstance(value, int) and value in self.accepted:
+            return b'%d' % value, None
+        return b'error', self._bad_status(name, value)
+
+    def _bad_status(self, name, value):
+        if name not in self._main.__dict__:
+            return ('"setup" failed with no function "%s" in the code of the computation' % name).encode('utf-8')
+        numbers = [str(number) for number in sorted(self.accepted)]
+        try:
+            shown = repr(value)[:200]
+        except Exception:                   # a class of the user's
+            shown = type(value).__name__
+        text = '"setup" failed with %s: function "%s" has to return %s' % (shown, name, ' or '.join(numbers))
+        return text if isinstance(text, bytes) else text.encode('utf-8', 'replace')
+
+    def _calls(self, which, argument):
+        """Return (setup, cleanup), each None or (name, args, kwargs)."""
+        setup = (self.setup, (), {}) if self.setup else None
+        cleanup = (self.cleanup, (), {}) if self.cleanup else None
+        if which == b'compute':
+            record = self._load(argument if argument is not None else self.compute)
+            setup = _call_of(getattr(record, 'setup', None)) or setup
+            cleanup = _call_of(getattr(record, 'cleanup', None)) or cleanup
+        elif which == b'setup' and argument is not None:
+            message = self._load(argument)
+            args = message.get('setup_args') or () if isinstance(message, dict) else ()
+            setup = setup and (setup[0], args, {})
+            cleanup = cleanup and (cleanup[0], args, {})
+        return setup, cleanup
+
+    def _load(self, data):
+        return pickling.unpickle(data, self.python2, stand_ins=True)
+
+    def forget_setup(self):
+        """Be ready for another setup, and the cleanup that belongs to it."""
+        self._cleanup_call, self._cleanup_done = None, False
+
+    def run_cleanup(self, may_shut_down):
+        """Call the cleanup function unless there is none or it has run; return an error text or None.
+
+        may_shut_down   function for the user's `dispynode_shutdown`, or None
+        """
+        if self._cleanup_done or not self.cleanup:
+            return None
+        self._cleanup_done = True
+        if may_shut_down is not None:
+            self._main.__dict__['dispynode_shutdown'] = may_shut_down
+        try:
+            self.enter_folder()
+            self.execute()
+            if self.failure is not None:
+                return self.failure
+            call = self._cleanup_call or (self.cleanup, (), {})
+            self._main.__dict__[call[0]](*call[1], **call[2])
+        except BaseException:               # as in execute()
+            return tracebacks.describe(sys.exc_info())
+        return None
+
+    def settle(self):
+        """Make this process cheap to fork: called after setup, before the first job process.
+
+        The one place for what helps there (huge pages are to come).
+        """
+        for stream in (sys.stdout, sys.stderr):
+            try:
+                stream.flush()              # or each job process would hold a copy of what waits in it
+            except Exception:               # the user's own stream may do as it likes
+                continue
+        freeze = getattr(gc, 'freeze', None)
+        if freeze is not None:
+            freeze()                        # no collect(): it would touch, so copy, every page
+
+
+def _call_of(function):
+    """Return (name, args, kwargs) of the older generation's `_Function`; None for anything else."""
+    if not isinstance(function, pickling.Function):
+        return None
+    return function.name, function.args, function.kwargs

@@ -1,0 +1,199 @@
+"""Descriptors of a supervisor: the two sockets it starts with, channels for job processes, reading and writing.
+
+Job processes are forked from here, so nothing big is imported: `socket` alone would make each fork dearer.
+"""
+from __future__ import absolute_import, division, print_function
+
+import _socket
+import errno
+import fcntl
+import os
+import struct
+
+from dispynode_lib.errors import PeerGone
+from dispynode_lib.wire.control import LENGTH
+
+LOWEST = 64                     # where our descriptors go: out of the way of what user code opens
+READ_SIZE = 65536
+JOINED_LIMIT = 65536            # pieces up to this size together are joined into one write
+HAS_SENDMSG = hasattr(_socket.socket, 'sendmsg')
+
+
+def move_away(fd):
+    """Move descriptor `fd` to a high number, closed in programs; return the number."""
+    moved = fcntl.fcntl(fd, fcntl.F_DUPFD, LOWEST)
+    keep_private(moved)
+    os.close(fd)
+    return moved
+
+
+def keep_private(fd):
+    """Keep `fd` from being inherited by programs."""
+    fcntl.fcntl(fd, fcntl.F_SETFD, fcntl.fcntl(fd, fcntl.F_GETFD) | fcntl.FD_CLOEXEC)
+
+
+def take_standard():
+    """Take the sockets that came as descriptors 0 and 1; return them as (control, channels).
+
+    Afterwards 0 is /dev/null and 1 a copy of 2 (the node's log).
+    """
+    taken = move_away(0), move_away(1)
+    null = os.open(os.devnull, os.O_RDONLY)
+    if null != 0:
+        os.dup2(null, 0)
+        os.close(null)
+    else:
+        _let_inherit(0)
+    os.dup2(2, 1)
+    return taken
+
+
+def _let_inherit(fd):
+    fcntl.fcntl(fd, fcntl.F_SETFD, fcntl.fcntl(fd, fcntl.F_GETFD) & ~fcntl.FD_CLOEXEC)
+
+
+def close_strangers(kept):
+    """Close every descriptor above 2 that is not in `kept`: what Python 2 may have let through."""
+    try:
+        numbers = [int(name) for name in os.listdir('/proc/self/fd')]
+    except EnvironmentError:
+        numbers = range(3, 256)
+    for fd in numbers:
+        if fd > 2 and fd not in kept:
+            close_quietly(fd)
+
+
+def close_quietly(fd):
+    """Close `fd`, which may be closed already."""
+    try:
+        os.close(fd)
+    except EnvironmentError:
+        return                  # user code closes what it likes
+
+
+def wake_pipe():
+    """Return (read end, write end) of a pipe that never blocks: a signal writes, the poll loop reads."""
+    ends = os.pipe()
+    moved = []
+    for fd in ends:
+        fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) | os.O_NONBLOCK)
+        moved.append(move_away(fd))
+    return tuple(moved)
+
+
+def read_pipe():
+    """Return (read end, write end) of a pipe for a program's output; programs do not inherit the ends."""
+    read_end, write_end = os.pipe()
+    read_end = move_away(read_end)
+    fcntl.fcntl(read_end, fcntl.F_SETFL, fcntl.fcntl(read_end, fcntl.F_GETFL) | os.O_NONBLOCK)
+    return read_end, move_away(write_end)
+
+
+def socket_pair():
+    """Return two connected stream socket objects, private to this process."""
+    pair = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM)
+    if not HAS_SENDMSG:
+        for end in pair:
+            keep_private(end.fileno())
+    return pair
+
+
+class Channels(object):
+    """Passes descriptors to the node."""
+
+    def __init__(self, fd):
+        self.fd = fd
+        if HAS_SENDMSG:
+            self._sock = _socket.socket(fileno=fd)
+
+    def send_fd(self, fd):
+        """Pass descriptor `fd` on, with one byte. Raises EnvironmentError."""
+        if HAS_SENDMSG:
+            self._sock.sendmsg([b'F'], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, struct.pack('i', fd))])
+            return
+        import _multiprocessing
+        _multiprocessing.sendfd(self.fd, fd)
+
+
+def read_some(fd, size):
+    """Return up to `size` bytes, b'' at the end; an end by force counts as one."""
+    while True:
+        try:
+            return os.read(fd, size)
+        except EnvironmentError as error:
+            if error.errno == errno.ECONNRESET:
+                return b''
+            if error.errno != errno.EINTR:
+                raise
+
+
+def read_frame(fd):
+    """Return the payload of one frame; None if the other side closed before it.
+
+    A small frame is bytes; a big one is a memoryview (bytes on Python 2), read right into its place.
+    Raises PeerGone if the frame ends in the middle.
+    """
+    data = read_some(fd, READ_SIZE)
+    if not data:
+        return None
+    while len(data) < 4:
+        data += _more(fd, READ_SIZE)
+    size = LENGTH.unpack_from(data)[0]
+    if len(data) >= size + 4:
+        return data[4:size + 4]
+    return _rest_of_frame(fd, data, size)
+
+
+def _more(fd, size):
+    data = read_some(fd, size)
+    if not data:
+        raise PeerGone('the other side closed in the middle of a frame')
+    return data
+
+
+def _rest_of_frame(fd, data, size):
+    """Read the rest of a frame of `size` bytes that begins with `data` (its length included)."""
+    whole = bytearray(size)
+    got = len(data) - 4
+    whole[:got] = data[4:]
+    view = memoryview(whole)
+    readv = getattr(os, 'readv', None)
+    while got < size:
+        if readv is None:
+            data = _more(fd, min(size - got, 1 << 20))
+            view[got:got + len(data)] = data
+            got += len(data)
+            continue
+        count = readv(fd, [view[got:]])
+        if not count:
+            raise PeerGone('the other side closed in the middle of a frame')
+        got += count
+    return view if readv is not None else bytes(whole)
+
+
+def write_pieces(fd, pieces):
+    """Write all of `pieces` (bytes-like), small ones together, big ones as they are. Raises EnvironmentError."""
+    waiting, size = [], 0
+    for piece in pieces:
+        if len(piece) > JOINED_LIMIT:
+            _write(fd, b''.join(waiting))
+            waiting, size = [], 0
+            _write(fd, piece)
+            continue
+        waiting.append(piece)
+        size += len(piece)
+        if size > JOINED_LIMIT:
+            _write(fd, b''.join(waiting))
+            waiting, size = [], 0
+    _write(fd, b''.join(waiting))
+
+
+def _write(fd, data):
+    size = len(data)
+    sent = 0
+    while sent < size:
+        try:
+            sent += os.write(fd, data if not sent else memoryview(data)[sent:])
+        except EnvironmentError as error:
+            if error.errno != errno.EINTR:
+                raise

@@ -1,0 +1,67 @@
+"""Functions that user code may call: results before the end, files to the client, the node's log."""
+from __future__ import absolute_import, division, print_function
+
+
+class JobApi(object):
+    """Makes the functions for one computation; in a job process it knows the job, too."""
+
+    def __init__(self, computation, emit):
+        """`emit`: function of (level number, logger name, text as bytes) that brings a log record to the node."""
+        self._computation = computation
+        self.emit = emit
+        self.uid = None
+        self.hash = None
+
+    def add_functions(self, namespace):
+        """Put them into the namespace of the user's code."""
+        namespace['dispy_provisional_result'] = self.provisional_result
+        namespace['dispy_send_file'] = self.send_file
+        namespace['dispynode_logger'] = LazyLogger(self)
+
+    def start_job(self, uid, job_hash, emit):
+        """Serve this job from now on; `uid` and `job_hash` as they came."""
+        self.uid, self.hash, self.emit = uid, job_hash, emit
+
+    def provisional_result(self, result, timeout=10, relay=False):
+        """Send `result` to the client while the job goes on; return 0 if it was delivered, -1 if not."""
+        from dispynode_lib.supervisor import sending
+        return sending.provisional_result(self, self._computation, result, timeout, relay)
+
+    def send_file(self, path, timeout=10, relay=False):
+        """Send the file at `path` to the client; return 0 if it was delivered, -1 if not."""
+        from dispynode_lib.supervisor import sending
+        return sending.send_file(self, self._computation, path, timeout, relay)
+
+
+class LazyLogger(object):
+    """Stands for a logging.Logger until it is used: `logging` would make each fork dearer."""
+
+    def __init__(self, api):
+        self._api = api
+
+    def __getattr__(self, name):
+        if name.startswith('__'):
+            raise AttributeError(name)
+        logger = _make_logger(self.__dict__['_api'])
+        self.__dict__.update((key, getattr(logger, key)) for key in dir(logger) if not key.startswith('__'))
+        return getattr(logger, name)
+
+
+def _make_logger(api):
+    import logging
+
+    class NodeHandler(logging.Handler):
+        """Brings records to the node's log."""
+
+        def emit(self, record):
+            try:
+                text = self.format(record)
+                if not isinstance(text, bytes):
+                    text = text.encode('utf-8', 'replace')
+                api.emit(record.levelno, record.name, text)
+            except Exception:               # logging must never end a job
+                self.handleError(record)
+
+    logger = logging.Logger('dispynode.job', logging.DEBUG)
+    logger.addHandler(NodeHandler())
+    return logger

@@ -1,0 +1,109 @@
+"""Real pickles, which hold what users made: only supervisors and jobs open them."""
+from __future__ import absolute_import, division, print_function
+
+import sys
+
+PY2 = str is bytes
+
+if PY2:
+    import cPickle as engine
+else:
+    import _pickle as engine                # the pure Python half would cost each fork a little
+
+HIGHEST = bytearray(engine.dumps(None, -1))[1]
+
+
+class StandIn(object):
+    """Takes the place of a class of the client library: what it was told is in its attributes."""
+
+
+class Function(object):
+    """Stands for the older generation's `_Function`: a name with the arguments to call it with."""
+
+    def __new__(cls, name, args=(), kwargs=None):
+        self = object.__new__(cls)
+        self.name, self.args, self.kwargs = name, args, kwargs or {}
+        return self
+
+
+STAND_INS = {'_Compute': StandIn, '_XferFile': StandIn, '_Function': Function}
+
+
+def unpickle(data, python2=False, stand_ins=False):
+    """Return the object in the pickle `data` (bytes or memoryview).
+
+    python2     the pickle was written by Python 2: its byte strings become text
+    stand_ins   `dispy _Compute` and its like become StandIn and Function
+    Raises whatever the pickle makes the classes in it raise.
+    """
+    if PY2:
+        return _load_on_python2(bytes(data), stand_ins)
+    if not python2:
+        return _load(data, 'ASCII', stand_ins)
+    try:
+        return _load(data, 'utf-8', stand_ins)
+    except UnicodeDecodeError:
+        return _load(data, 'latin-1', stand_ins)    # arrays and dates of Python 2 hold raw bytes
+
+
+def _load(data, encoding, stand_ins):
+    newer = data[0:1] == b'\x80' and bytearray(data[1:2])[0] > HIGHEST
+    if newer:
+        from dispynode_lib.supervisor import newer_pickles
+        return newer_pickles.load(data, encoding, _stand_in if stand_ins else None)
+    if not stand_ins:
+        return engine.loads(data, encoding=encoding)
+    import io
+    return _loader_class()(io.BytesIO(data), encoding=encoding).load()
+
+
+def _loader_class():
+    class Loader(engine.Unpickler):
+        """Knows the client library's classes without the library."""
+
+        def find_class(self, module, name):
+            return _stand_in(module, name) or super(Loader, self).find_class(module, name)
+    return Loader
+
+
+def _stand_in(module, name):
+    """Return the class to use for a global of the client library, or None for any other."""
+    return STAND_INS.get(name) if module in ('dispy', '__main__') else None
+
+
+def _load_on_python2(data, stand_ins):
+    if not stand_ins:
+        return engine.loads(data)
+    import cStringIO
+    loader = engine.Unpickler(cStringIO.StringIO(data))
+    loader.find_global = _find_global
+    return loader.load()
+
+
+def _find_global(module, name):
+    found = _stand_in(module, name)
+    if found is None:
+        __import__(module)
+        found = getattr(sys.modules[module], name)
+    return found
+
+
+class Pieces(list):
+    """What a pickler writes: big byte strings stay the objects that they were."""
+
+    def write(self, piece):
+        self.append(piece)
+        return len(piece)
+
+
+def pickle(value, protocol):
+    """Return the pickle of `value` as a list of bytes-like pieces.
+
+    protocol   the highest that its reader can read
+    Raises whatever the classes of the value raise.
+    """
+    if PY2:
+        return [engine.dumps(value, min(protocol, HIGHEST))]
+    pieces = Pieces()
+    engine.Pickler(pieces, min(protocol, HIGHEST)).dump(value)
+    return pieces

@@ -1,0 +1,217 @@
+"""Program jobs: started by the supervisor itself, their output read through pipes."""
+from __future__ import absolute_import, division, print_function
+
+import errno
+import os
+import select
+import sys
+import time
+
+from dispynode_lib.errors import ProtocolError
+from dispynode_lib.supervisor import pickling
+from dispynode_lib.supervisor.descriptors import close_quietly, read_pipe
+from dispynode_lib.supervisor.job import FINISHED, TERMINATED, send_done
+from dispynode_lib.supervisor.output import Kept
+from dispynode_lib.supervisor.spawning import spawn
+
+PY2 = str is bytes
+READ_SIZE = 262144
+GRACE = 0.2                                 # seconds that output may still come after the program has exited
+BUSY_DELAY, BUSY_TRIES = 0.02, 100          # a file that somebody has still open for writing cannot be executed
+NOT_STARTED = 127 << 8                      # the wait status of a program that a shell cannot start
+JAVA = '/usr/bin/java'
+
+
+class Program(object):
+    """One running program."""
+
+    def __init__(self, number, computation):
+        self.number = number
+        self.protocol = computation.protocol
+        self.started = time.time()
+        self.ended = None
+        self.status = None                  # wait status, once it has exited
+        self.stopped = False                # by request
+        self.pipes = {}                     # read end -> Kept, while the program may write
+        self.stdout, self.stderr = Kept(), Kept()
+
+
+class Programs(object):
+    """The running programs of one computation."""
+
+    def __init__(self, poll, timers, processes, send):
+        """`send`: function that brings a list of pieces to the node."""
+        self._poll = poll
+        self._timers = timers
+        self._processes = processes
+        self._send = send
+        self._live = {}                     # number -> Program
+        self._readers = {}                  # read end -> Program
+
+    def busy(self):
+        """Return whether a program runs or has not been reported."""
+        return bool(self._live)
+
+    def start(self, number, args, computation):
+        """Start the computation's program as `number`; what fails is reported as its end.
+
+        args    pickle (bytes) of the list of arguments
+        """
+        program = self._live[number] = Program(number, computation)
+        try:
+            argv = _command(computation) + _arguments(args)
+        except (ProtocolError, ValueError) as error:
+            self._report_failure(program, 'the arguments of the program cannot be used: %s' % error)
+            return
+        self._try(program, computation, argv, BUSY_TRIES)
+
+    def _try(self, program, computation, argv, tries):
+        ends = []
+        try:
+            computation.enter_folder()
+            for _stream in (program.stdout, program.stderr):
+                ends.append(read_pipe())
+            pid = spawn(argv, _environment(computation), ends[0][1], ends[1][1])
+        except (EnvironmentError, ValueError) as error:     # ValueError: a null byte in an argument
+            for end in ends:
+                close_quietly(end[0])
+            if getattr(error, 'errno', None) == errno.ETXTBSY and tries:
+                self._timers.add(BUSY_DELAY, self._try, program, computation, argv, tries - 1)
+                return
+            reason = getattr(error, 'strerror', None) or error
+            self._report_failure(program, 'the program %s cannot be started: %s' % (_shown(argv), reason))
+        else:
+            self._processes.add(program.number, pid)
+            self._watch(program, program.stdout, ends[0][0])
+            self._watch(program, program.stderr, ends[1][0])
+        finally:
+            for end in ends:
+                close_quietly(end[1])
+
+    def _watch(self, program, kept, fd):
+        program.pipes[fd] = kept
+        self._readers[fd] = program
+        self._poll.register(fd, select.POLLIN)
+
+    def read(self, fd):
+        """Take what a program has written to the pipe `fd`."""
+        program = self._readers.get(fd)
+        if program is None:
+            return
+        self._read_once(program, fd)
+        self._report_if_over(program)
+
+    def _read_once(self, program, fd):
+        """Return whether there may be more to read."""
+        try:
+            data = os.read(fd, READ_SIZE)
+        except EnvironmentError as error:
+            if error.errno in (errno.EAGAIN, errno.EINTR):
+                return False
+            data = b''
+        if data:
+            program.pipes[fd].write(data)
+            return True
+        self._close(program, fd)
+        return False
+
+    def _close(self, program, fd):
+        del program.pipes[fd], self._readers[fd]
+        self._poll.unregister(fd)
+        close_quietly(fd)
+
+    def on_exit(self, number, status, stopped):
+        """Note that process `number` has exited; return whether it was a program, which is reported from here."""
+        program = self._live.get(number)
+        if program is None:
+            return False
+        program.status, program.stopped, program.ended = status, stopped, time.time()
+        self._report_if_over(program)
+        if program.pipes:                   # something it started may hold them for ever
+            self._timers.add(GRACE, self._give_up_output, program)
+        return True
+
+    def _give_up_output(self, program):
+        for fd in list(program.pipes):
+            for _turn in range(64):         # what a pipe holds, and a little that comes meanwhile
+                if not self._read_once(program, fd):
+                    break
+            if fd in program.pipes:
+                self._close(program, fd)
+        self._report_if_over(program)
+
+    def _report_if_over(self, program):
+        if program.status is None or program.pipes or program.number not in self._live:
+            return
+        if program.stopped:
+            self._report(program, TERMINATED, None, b'the program was stopped')
+            return
+        code = _exit_code(program.status)
+        self._report(program, FINISHED, pickling.pickle(code, program.protocol), None)
+
+    def _report_failure(self, program, sentence):
+        program.status, program.ended = NOT_STARTED, time.time()
+        self._report(program, TERMINATED, None, sentence if PY2 else sentence.encode('utf-8', 'replace'))
+
+    def _report(self, program, status, pieces, exception):
+        from dispynode_lib.wire import control
+        del self._live[program.number]
+        number = b'%d' % program.number
+        send_done(self._send, status, pieces,
+                  (program.stdout.value(), program.stderr.value(), exception,
+                   repr(program.started).encode('ascii'), repr(program.ended).encode('ascii')), number)
+        self._send([control.pack(b'exited', number, b'%d' % program.status)])
+
+
+def _command(computation):
+    """Return the beginning of the argv for the computation's program."""
+    name = os.path.basename(computation.name)
+    path = os.path.join(computation.folder, name)
+    if '\\' in name and not os.path.exists(path):       # the client's system may be another one
+        path = os.path.join(computation.folder, name.rpartition('\\')[2])
+    if path.endswith('.py'):
+        return [sys.executable, path]
+    return [JAVA, path] if path.endswith('.java') else [path]
+
+
+def _arguments(data):
+    """Return the list of arguments in the pickle `data`; raises ProtocolError, ValueError."""
+    from dispynode_lib.wire import pickles
+    value, form = pickles.load(data)
+    if not isinstance(value, (list, tuple)):
+        raise ValueError('they are no list')
+    return [_argument(item, form.python2) for item in value]
+
+
+def _argument(item, python2):
+    if isinstance(item, bytes):
+        return item
+    if isinstance(item, type(u'')):
+        # the bytes of a Python 2 client were read as Latin-1
+        return item.encode('latin-1') if python2 and max(item or u'a') < u'\u0100' else _system_bytes(item)
+    if isinstance(item, (int, float)):
+        return str(item)
+    raise ValueError('an argument is no string but a %s' % type(item).__name__)
+
+
+def _system_bytes(text):
+    return text.encode('utf-8') if PY2 else text.encode('utf-8', 'surrogateescape')
+
+
+def _environment(computation):
+    environment = dict(os.environ)
+    path = environment.get('PATH')
+    environment['PATH'] = computation.folder + os.pathsep + path if path else computation.folder
+    return environment
+
+
+def _exit_code(status):
+    """Return what a wait status means as the number that subprocess gives: negative for a signal."""
+    if os.WIFSIGNALED(status):
+        return -os.WTERMSIG(status)
+    return os.WEXITSTATUS(status)
+
+
+def _shown(argv):
+    first = argv[1] if argv[0] in (sys.executable, JAVA) and len(argv) > 1 else argv[0]
+    return first if isinstance(first, str) else first.decode('utf-8', 'replace')

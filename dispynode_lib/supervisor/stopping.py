@@ -1,0 +1,120 @@
+"""Ending a process with all that it started."""
+from __future__ import absolute_import, division, print_function
+
+import os
+import signal
+
+
+class Relative(object):
+    """A process found below another one; `started` tells it from a later one with the same number."""
+
+    __slots__ = ('pid', 'parent', 'session', 'started')
+
+    def __init__(self, pid, parent, session, started):
+        self.pid = pid
+        self.parent = parent
+        self.session = session
+        self.started = started
+
+
+def all_processes():
+    """Return {pid: Relative} of the processes of this host, as far as they can be seen."""
+    if os.path.exists('/proc/self/stat'):
+        return _from_proc()
+    return _from_psutil()
+
+
+def _from_proc():
+    found = {}
+    for name in os.listdir('/proc'):
+        if name.isdigit():
+            relative = _read_stat(int(name))
+            if relative is not None:
+                found[relative.pid] = relative
+    return found
+
+
+def _read_stat(pid):
+    """Return the Relative with number `pid`, or None if it has gone."""
+    try:
+        fd = os.open('/proc/%d/stat' % pid, os.O_RDONLY)
+    except EnvironmentError:
+        return None
+    try:
+        data = os.read(fd, 1024)
+    except EnvironmentError:
+        return None
+    finally:
+        os.close(fd)
+    words = data[data.rfind(b')') + 2:].split()     # the name before it may hold blanks and brackets
+    return Relative(pid, int(words[1]), int(words[3]), words[19]) if len(words) > 19 else None
+
+
+def _from_psutil():
+    try:
+        import psutil
+    except ImportError:
+        return {}                           # the process group has to do
+    found = {}
+    for process in psutil.process_iter():
+        try:
+            found[process.pid] = Relative(process.pid, process.ppid(), os.getsid(process.pid),
+                                          process.create_time())
+        except (psutil.Error, EnvironmentError):
+            continue
+    return found
+
+
+def below(pid, processes):
+    """Return the Relatives that descend from `pid` or are in its session, without `pid` itself."""
+    children = {}
+    for relative in processes.values():
+        children.setdefault(relative.parent, []).append(relative)
+    found, waiting = {}, [pid]
+    waiting += [relative.pid for relative in processes.values() if relative.session == pid]
+    while waiting:
+        number = waiting.pop()
+        if number in found:
+            continue
+        found[number] = processes.get(number)
+        waiting += [child.pid for child in children.get(number, ())]
+    found.pop(pid)
+    return [relative for relative in found.values() if relative is not None]
+
+
+def signal_group(pid, number):
+    """Send signal `number` to the process group `pid`, or to the process if it has no group yet."""
+    try:
+        os.killpg(pid, number)
+    except EnvironmentError:
+        try:
+            os.kill(pid, number)
+        except EnvironmentError:
+            return                          # it has gone: what was wanted
+
+
+def signal_relatives(relatives, number, group):
+    """Send signal `number` to those of `relatives` that still live outside of process group `group`."""
+    for relative in relatives:
+        try:
+            if os.getpgid(relative.pid) == group:
+                continue
+            now = _read_stat(relative.pid) if os.path.exists('/proc/self/stat') else relative
+            if now is not None and now.started == relative.started:
+                os.kill(relative.pid, number)
+        except EnvironmentError:
+            continue                        # as in signal_group()
+
+
+def group_lives(pid):
+    """Return whether the process group `pid` has members."""
+    try:
+        os.killpg(pid, 0)
+    except EnvironmentError:
+        return False
+    return True
+
+
+def signal_number(name):
+    """Return the number of the signal called `name`."""
+    return getattr(signal, name)

@@ -1,0 +1,315 @@
+"""The supervisor process of one computation: setup, job processes, programs, cleanup. One thread for life."""
+from __future__ import absolute_import, division, print_function
+
+import os
+import select
+import sys
+
+from dispynode_lib.errors import DispynodeError, ProtocolError
+from dispynode_lib.supervisor import tracebacks
+from dispynode_lib.supervisor.computation import Computation
+from dispynode_lib.supervisor.descriptors import (
+    Channels, close_quietly, close_strangers, read_some, socket_pair, take_standard, write_pieces)
+from dispynode_lib.supervisor.job import JobProcess
+from dispynode_lib.supervisor.processes import Processes
+from dispynode_lib.supervisor.programs import Programs
+from dispynode_lib.supervisor.signals import Signals
+from dispynode_lib.supervisor.timers import Timers
+from dispynode_lib.wire import control
+
+ERROR_STATUS = 70                           # sysexits.h: EX_SOFTWARE
+FRAME_LIMIT = 0xFFFFFFFF
+READ_SIZE = 262144
+DEBUG, WARNING, ERROR = 10, 30, 40
+RETRY_FORK = 0.5                            # seconds
+ORPHAN_QUICKER = 0.2                        # without a node nobody waits for what a job still says
+LOGGER = b'dispynode.supervisor'
+
+
+class Supervisor(object):
+    """Follows the frames of docs/architecture.rst."""
+
+    def __init__(self, control_fd, channels_fd):
+        self._control_fd = control_fd
+        self._channels = Channels(channels_fd)
+        self._splitter = control.Splitter(FRAME_LIMIT)
+        self._signals = Signals()
+        self._timers = Timers()
+        self._processes = Processes(self._timers)
+        self._poll = select.poll()
+        self._programs = Programs(self._poll, self._timers, self._processes, self._send_raw)
+        self._computation = None
+        self._forked = 0
+        self._wanted = 0                    # children still to be forked
+        self._settled = False
+        self._ending = None                 # function to call when no process is left
+        self._ended = False
+
+    def run(self):
+        """Serve until the computation is closed or the node has gone."""
+        self._signals.install()
+        self._poll.register(self._control_fd, select.POLLIN)
+        self._poll.register(self._signals.read_end, select.POLLIN)
+        while not self._ended:
+            for fd, _events in self._wait():
+                if fd == self._control_fd:
+                    self._read_control()
+                elif fd == self._signals.read_end:
+                    self._signals.drain()
+                else:
+                    self._programs.read(fd)
+            self._reap()
+            self._timers.run_due()
+            if self._signals.stop_asked:
+                self._on_node_gone()
+            if self._ending is not None and not len(self._processes) and not self._programs.busy():
+                self._ending()
+
+    def _wait(self):
+        try:
+            return self._poll.poll(self._timers.next_wait())
+        except select.error as error:       # only Python 2 does not go on by itself
+            if error.args[0] != 4:
+                raise
+            return ()
+
+    # frames of the node
+
+    def _read_control(self):
+        data = read_some(self._control_fd, READ_SIZE)
+        if not data:
+            self._poll.unregister(self._control_fd)
+            self._on_node_gone()
+            return
+        for parts in self._splitter.feed(data):
+            row = FRAMES.get(parts[0]) if parts else None
+            if row is None or not row[1] <= len(parts) <= row[2]:
+                raise ProtocolError('control frame %r with %d parts' % (parts[:1], len(parts)))
+            row[0](self, *parts[1:])
+
+    def _on_open(self, *pairs):
+        fields = dict((key.decode('ascii'), value or b'') for key, value in zip(pairs[::2], pairs[1::2]))
+        missing = [key for key in control.OPEN_KEYS if key not in fields]
+        if missing:
+            raise ProtocolError('open frame without %s' % ', '.join(missing))
+        self._computation = Computation(fields, self._emit)
+        self._send(b'opened', _encode(self._run_user_code(self._computation.open)))
+
+    def _on_setup(self, argument, which):
+        self._settled = False
+        status, text = self._run_user_code(self._opened().run_setup, which, argument)
+        self._send(b'setup', status, text)
+
+    def _on_fork(self, count):
+        self._wanted += control.number(count)
+        self._fork_wanted()
+
+    def _on_program(self, number, args, kwargs, uid, _job_hash):
+        self._settle()
+        self._programs.start(control.number(number), args, self._opened())
+
+    def _on_stop(self, number):
+        self._processes.stop(control.number(number))
+
+    def _on_kill(self, number):
+        self._processes.kill(control.number(number))
+
+    def _on_renew(self):
+        computation = self._opened()
+        error = self._clean_up()
+        computation.forget_setup()
+        self._settled = False
+        self._send(b'renewed', _encode(error))
+
+    def _on_close(self, how, cleanup):
+        if how == b'stop':
+            self._processes.stop_all()
+        with_cleanup = cleanup == b'1'
+        self._wanted = 0
+        self._ending = lambda: self._end(with_cleanup)
+
+    def _opened(self):
+        if self._computation is None:
+            raise ProtocolError('a control frame that needs a computation came before open')
+        return self._computation
+
+    # user code in this process
+
+    def _run_user_code(self, function, *args):
+        """Call `function`, which runs what the user wrote, ready to be interrupted by SIGTERM."""
+        self._signals.in_user_code = not self._signals.stop_asked
+        try:
+            return function(*args)
+        finally:
+            self._signals.in_user_code = False
+            self._signals.install()
+
+    def _clean_up(self):
+        """Run the cleanup function, if any; return an error text or None."""
+        computation = self._computation
+        if computation is None:
+            return None
+        may_shut_down = self._shut_down if computation.client_shutdown == '1' else None
+        error = self._run_user_code(computation.run_cleanup, may_shut_down)
+        if error is not None:
+            self._log(WARNING, 'cleanup of computation %s failed: %s' % (computation.id, error))
+        return error
+
+    def _shut_down(self):
+        self._send(b'shutdown')
+
+    def _settle(self):
+        """Execute the code, unless setup has, and get ready for forks; once."""
+        if not self._settled:
+            self._settled = True
+            self._run_user_code(self._opened().execute)
+            self._computation.settle()
+
+    # processes
+
+    def _fork_wanted(self):
+        if self._ending is not None:
+            return
+        self._settle()
+        while self._wanted:
+            try:
+                self._fork_one()
+            except EnvironmentError as error:
+                self._log(ERROR, 'cannot start a job process: %s; trying again' % error)
+                self._timers.add(RETRY_FORK, self._fork_wanted)
+                return
+            self._wanted -= 1
+
+    def _fork_one(self):
+        near, far = socket_pair()
+        pid = os.fork()
+        if not pid:
+            self._become_job(near, far)
+        far.close()
+        self._forked += 1
+        self._processes.add(self._forked, pid)
+        try:
+            self._channels.send_fd(near.fileno())
+        finally:
+            near.close()
+
+    def _become_job(self, near, far):
+        """Be the job process that was just forked; does not return."""
+        status = 1
+        try:
+            os.setsid()                     # its own process group and session: killpg reaches all of it
+            self._signals.become_job()
+            near.close()
+            close_quietly(self._control_fd)
+            close_quietly(self._channels.fd)
+            self._programs.close_descriptors()
+            job = JobProcess(far.fileno(), self._computation)
+            job.prepare()
+            job.serve()
+            status = 0
+        except KeyboardInterrupt:           # it was stopped before its job had come
+            status = 130
+        except Exception:                   # the top of this process
+            _complain('job process: %s' % tracebacks.describe(sys.exc_info()))
+        finally:
+            os._exit(status)
+
+    def _reap(self):
+        for number, status, stopped in self._processes.reap():
+            if not self._programs.on_exit(number, status, stopped):
+                self._send(b'exited', b'%d' % number, b'%d' % status)
+
+    # the end
+
+    def _on_node_gone(self):
+        """The node has gone, or wants an end by SIGTERM."""
+        self._signals.stop_asked = False
+        if self._ending is None or self._ending != self._end_alone:
+            self._wanted = 0
+            self._processes.stop_all(ORPHAN_QUICKER)
+            self._ending = self._end_alone
+
+    def _end_alone(self):
+        computation = self._computation
+        self._end(computation is not None and computation.executed)
+
+    def _end(self, with_cleanup):
+        self._processes.kill_left_groups()
+        error = self._clean_up() if with_cleanup else None
+        self._send(b'closed', _encode(error))
+        self._ended = True
+
+    # frames to the node
+
+    def _send(self, *parts):
+        self._send_raw([control.pack(*parts)])
+
+    def _send_raw(self, pieces):
+        try:
+            write_pieces(self._control_fd, pieces)
+        except EnvironmentError:
+            return                          # the node has gone: reading tells, and ends this process
+
+    def _emit(self, level, name, text):
+        self._send(b'log', b'%d' % level, name.encode('utf-8'), text)
+
+    def _log(self, level, text):
+        self._send(b'log', b'%d' % level, LOGGER, _encode(text))
+
+
+# frame -> (method, fewest parts, most parts), the name of the frame counted
+FRAMES = {
+    b'open': (Supervisor._on_open, 3, 999),
+    b'setup': (Supervisor._on_setup, 3, 3),
+    b'fork': (Supervisor._on_fork, 2, 2),
+    b'program': (Supervisor._on_program, 6, 6),
+    b'stop': (Supervisor._on_stop, 2, 2),
+    b'kill': (Supervisor._on_kill, 2, 2),
+    b'renew': (Supervisor._on_renew, 1, 1),
+    b'close': (Supervisor._on_close, 3, 3),         # b'stop' or b'cleanup'; whether to run cleanup
+}
+
+
+def _encode(text):
+    """Return text as UTF-8 bytes, None as None."""
+    return text if text is None or isinstance(text, bytes) else text.encode('utf-8', 'replace')
+
+
+def _complain(text):
+    """Write to the node's log by way of standard error; there may be none."""
+    try:
+        os.write(2, b'dispynode ' + _encode(text).rstrip() + b'\n')
+    except EnvironmentError:
+        return
+
+
+def main():
+    """Be a supervisor: descriptors 0 and 1 are the sockets to the node. Does not return."""
+    status = 0
+    try:
+        if os.getpgrp() != os.getpid():
+            os.setpgrp()                    # an interrupt from the terminal is for the node
+        control_fd, channels_fd = take_standard()
+        close_strangers((control_fd, channels_fd))
+        Supervisor(control_fd, channels_fd).run()
+    except DispynodeError as error:
+        _complain('supervisor: %s' % error)
+        status = ERROR_STATUS
+    except Exception:                       # the top of this process
+        _complain('supervisor: %s' % tracebacks.describe(sys.exc_info()))
+        status = ERROR_STATUS
+    finally:
+        _leave(status)
+
+
+def _leave(status):
+    """Exit without the usual taking down of objects: it can take long, and threads of the user's may not end."""
+    try:
+        import atexit
+        atexit._run_exitfuncs()             # what setup registered
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except BaseException:                   # the user's functions may raise anything
+        status = status or 1
+    finally:
+        os._exit(status)

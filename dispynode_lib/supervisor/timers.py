@@ -1,0 +1,34 @@
+"""Things to do later in a poll loop."""
+from __future__ import absolute_import, division, print_function
+
+import time
+
+monotonic = getattr(time, 'monotonic', time.time)
+
+
+class Timers(object):
+    """A handful of functions to call at their times."""
+
+    def __init__(self):
+        self._waiting = []
+
+    def add(self, delay, function, *args):
+        """Call `function(*args)` in `delay` seconds."""
+        self._waiting.append((monotonic() + delay, function, args))
+
+    def next_wait(self):
+        """Return the milliseconds until the first is due, None if there is none."""
+        if not self._waiting:
+            return None
+        wait = min([entry[0] for entry in self._waiting]) - monotonic()
+        return max(0, int(wait * 1000) + 1)
+
+    def run_due(self):
+        """Call what is due."""
+        if not self._waiting:
+            return
+        now = monotonic()
+        due = [entry for entry in self._waiting if entry[0] <= now]
+        self._waiting = [entry for entry in self._waiting if entry[0] > now]
+        for _deadline, function, args in due:
+            function(*args)

@@ -1,0 +1,89 @@
+"""What a failure of user code looks like to its author: a traceback without frames of ours."""
+from __future__ import absolute_import, division, print_function
+
+import sys
+
+OURS = 'dispynode_lib.'
+PY2 = str is bytes
+MOST_TEXT = 1 << 20                         # a longer traceback loses its middle
+
+_sources = {}                               # file name in the traceback -> its source text
+
+
+def add_source(file_name, text):
+    """Tell the source of code that lies in no file; nothing is done with it before a traceback needs it."""
+    _sources[file_name] = text
+
+
+def describe(error_info, sentence=None):
+    """Return the text for a failure: the sentence, if any, then the traceback of the user's own frames.
+
+    error_info   as sys.exc_info() gives it
+    """
+    try:
+        text = _format(*error_info)
+    except Exception:                       # a class of the user's may break any rule: say what can be said
+        text = 'Traceback (most recent call last):\n  (not available)\n%s' % _name(error_info[0])
+    if isinstance(text, bytes):
+        text = text.decode('utf-8', 'replace')
+    if len(text) > MOST_TEXT:
+        text = u'%s\n  [...]\n%s' % (text[:MOST_TEXT // 2], text[-MOST_TEXT // 2:])
+    return text if sentence is None else u'%s\n%s' % (sentence, text)
+
+
+def describe_last(error_info):
+    """Return the exception alone, without the traceback: for a sentence."""
+    try:
+        import traceback
+        text = ''.join(traceback.format_exception_only(*error_info[:2])).strip()
+    except Exception:                       # as in describe()
+        text = _name(error_info[0])
+    return text.decode('utf-8', 'replace') if isinstance(text, bytes) else text
+
+
+def _name(kind):
+    return getattr(kind, '__name__', 'unknown exception')
+
+
+def _format(kind, error, frames):
+    import linecache
+    import traceback
+    for file_name, source in _sources.items():
+        lines = [line + '\n' for line in source.splitlines()]
+        linecache.cache[file_name] = (len(source), None, lines, file_name)
+    while frames is not None and _is_ours(frames.tb_frame):
+        frames = frames.tb_next
+    if PY2:
+        return _format_on_python2(traceback, kind, error, frames)
+    whole = traceback.TracebackException(kind, error, frames)
+    _drop_ours(whole, set())
+    return ''.join(whole.format())
+
+
+def _is_ours(frame):
+    return (frame.f_globals.get('__name__') or '').startswith(OURS)
+
+
+def _drop_ours(told, seen):
+    """Drop frames of ours from a TracebackException and from those that it is chained to."""
+    if told is None or id(told) in seen:
+        return
+    seen.add(id(told))
+    told.stack[:] = [line for line in told.stack if not _is_our_file(line.filename)]
+    for other in [told.__cause__, told.__context__] + list(getattr(told, 'exceptions', None) or ()):
+        _drop_ours(other, seen)
+
+
+def _is_our_file(file_name):
+    return file_name.startswith(OUR_FILES)
+
+
+def _format_on_python2(traceback, kind, error, frames):
+    lines = [line for line in traceback.extract_tb(frames) if not _is_our_file(line[0])]
+    text = ['Traceback (most recent call last):\n'] if lines else []
+    text += traceback.format_list(lines) + traceback.format_exception_only(kind, error)
+    return ''.join(line if isinstance(line, bytes) else line.encode('utf-8') for line in text)
+
+
+# .../dispynode_lib/ as it stands in the code objects, also when they were loaded from one file
+OUR_FILES = _is_ours.__code__.co_filename[:-len('supervisor/tracebacks.py')]

@@ -1,0 +1,1 @@
+"""What peers say: frames, safe pickles, messages. Serves node and supervisor."""

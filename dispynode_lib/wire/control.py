@@ -1,0 +1,106 @@
+"""Frames between the node, a supervisor and its job processes.
+
+A frame is a 4-byte length and a list of parts; a part is bytes or None. Nothing in it is ever
+unpickled by the node. docs/architecture.rst lists the frames.
+"""
+from __future__ import absolute_import, division, print_function
+
+import struct
+
+from dispynode_lib.errors import ProtocolError
+
+LENGTH = struct.Struct('>L')
+NOTHING = 0xFFFFFFFF
+
+# (seconds after the request, signal name): how a job is stopped; the one place for these times
+STOP_STEPS = ((0.0, 'SIGINT'), (3.0, 'SIGTERM'), (5.0, 'SIGKILL'))
+
+FIRST_PROGRAM = 1000000000      # job processes of program computations are numbered from here
+
+OPEN_KEYS = (
+    'id', 'type', 'name', 'code', 'folder',         # type b'1' function, b'2' program
+    'setup', 'cleanup',                             # names of functions or b''
+    'compute',                                      # the COMPUTE argument as it came, or b''
+    'python2', 'protocol', 'setup_accepts',         # peer: b'1'/b'0'; pickle protocol; b'0' or b'0 1 2'
+    'node_name', 'node_ip_addr',                    # as announced
+    'scheduler_ip_addr', 'job_result_port',         # where replies go
+    'client_ip_addr', 'client_port',                # client_reply_addr, or b'' and b'0'
+    'msg_timeout', 'certfile', 'keyfile',
+    'client_shutdown',                              # b'1': cleanup may call dispynode_shutdown()
+)
+
+
+def pack(*parts):
+    """Return one frame (bytes) holding `parts`, each bytes or None."""
+    pieces = [b'']
+    size = 0
+    for part in parts:
+        if part is None:
+            pieces.append(LENGTH.pack(NOTHING))
+            size += 4
+        else:
+            pieces.append(LENGTH.pack(len(part)))
+            pieces.append(part)
+            size += 4 + len(part)
+    pieces[0] = LENGTH.pack(size)
+    return b''.join(pieces)
+
+
+def unpack(payload):
+    """Return the list of parts in `payload` (bytes, without the frame's length).
+
+    Raises ProtocolError if the lengths do not add up.
+    """
+    parts = []
+    at, end = 0, len(payload)
+    while at < end:
+        if end - at < 4:
+            raise ProtocolError('control frame: %d stray bytes' % (end - at))
+        size = LENGTH.unpack_from(payload, at)[0]
+        at += 4
+        if size == NOTHING:
+            parts.append(None)
+            continue
+        if size > end - at:
+            raise ProtocolError('control frame: part of %d bytes, %d left' % (size, end - at))
+        parts.append(payload[at:at + size])
+        at += size
+    return parts
+
+
+class Splitter(object):
+    """Collect bytes as they come and give back whole frames."""
+
+    def __init__(self, limit):
+        """`limit`: bytes that one frame may have at most."""
+        self._data = bytearray()
+        self._limit = limit
+
+    def feed(self, data):
+        """Take bytes read from the socket; return the list of frames (lists of parts) completed.
+
+        Raises ProtocolError for a frame over the limit or one whose parts do not add up.
+        """
+        buffered = self._data
+        buffered += data
+        frames = []
+        at = 0
+        while len(buffered) - at >= 4:
+            size = LENGTH.unpack_from(buffered, at)[0]
+            if size > self._limit:
+                raise ProtocolError('control frame of %d bytes, allowed %d' % (size, self._limit))
+            if len(buffered) - at - 4 < size:
+                break
+            frames.append(unpack(bytes(buffered[at + 4:at + 4 + size])))
+            at += 4 + size
+        if at:
+            del buffered[:at]
+        return frames
+
+
+def number(part):
+    """Return the int in a part; raise ProtocolError if it holds none."""
+    try:
+        return int(part)
+    except (TypeError, ValueError):
+        raise ProtocolError('control frame: %r is no number' % (part,))

@@ -1,0 +1,97 @@
+"""What pickles of peers are made of, besides plain values."""
+from __future__ import absolute_import, division, print_function
+
+from dispynode_lib.host.compat import integer_types, text_type
+
+MODULES = ('dispy', '__main__')         # a dispy.py run as a command calls its classes __main__ X
+CLASSES = ('_Compute', '_XferFile', '_Function', '_DispyJob_', '_JobReply', 'DispyNodeAvailInfo')
+ALWAYS = ('encode', 'bytes')            # how protocol 2 of Python 3 spells bytes; harmless
+
+
+class Limits(object):
+    """What a pickle may hold at most."""
+
+    __slots__ = ('depth', 'digits', 'integer_size', 'line_size')
+
+    def __init__(self, depth=64, digits=32, integer_size=16, line_size=256):
+        """Set the limits.
+
+        depth           containers inside each other
+        digits          letters of a decimal number
+        integer_size    bytes of a binary integer
+        line_size       bytes of a line that names a module or a class
+        """
+        self.depth = depth
+        self.digits = digits
+        self.integer_size = integer_size
+        self.line_size = line_size
+
+
+class Form(object):
+    """How a pickle was written: by Python 2 (it holds byte strings), and in which protocol."""
+
+    __slots__ = ('python2', 'protocol')
+
+    def __init__(self, python2, protocol):
+        self.python2 = python2
+        self.protocol = protocol
+
+
+class Record(object):
+    """An object of one of the dispy classes (or 'stat', a stat result): its kind and a dict of fields."""
+
+    __slots__ = ('kind', 'fields')
+
+    def __init__(self, kind, fields):
+        self.kind = kind
+        self.fields = fields
+
+
+class Set(object):
+    """A set; its members are a list, because nobody needs to compare them."""
+
+    __slots__ = ('items',)
+
+    def __init__(self, items):
+        self.items = items
+
+
+class Unknown(object):
+    """Stands for an object that the reader does not know; UNKNOWN is the usual one."""
+
+    __slots__ = ()
+
+
+UNKNOWN = Unknown()
+
+
+class Global(object):
+    """A class or function that a pickle may name."""
+
+    __slots__ = ('kind',)
+
+    def __init__(self, kind):
+        self.kind = kind
+
+
+GLOBALS = dict(((module, name), Global(name)) for module in MODULES for name in CLASSES)
+GLOBALS['_codecs', 'encode'] = Global('encode')
+GLOBALS['os', 'stat_result'] = GLOBALS['os', '_make_stat_result'] = Global('stat')
+GLOBALS['__builtin__', 'set'] = GLOBALS['builtins', 'set'] = Global('set')
+GLOBALS['__builtin__', 'bytes'] = GLOBALS['builtins', 'bytes'] = Global('bytes')
+
+CONTAINERS = frozenset((list, tuple, dict, Set, Record))
+
+_NAMES = {
+    dict: 'a dict', list: 'a list', tuple: 'a tuple', Set: 'a set', bytes: 'bytes', text_type: 'a text',
+    bool: 'a truth value', float: 'a float', type(None): 'None', Unknown: 'an unknown object', Global: 'a class',
+}
+for _type in integer_types:
+    _NAMES[_type] = 'an integer'
+
+
+def name_of(value):
+    """Return what `value` is, in words for a message: 'a text', 'an integer'."""
+    if type(value) is Record:
+        return 'a %s object' % value.kind
+    return _NAMES.get(type(value), 'an object')

@@ -1,0 +1,1 @@
+"""The test command, `python3 -m tests`: what to run, where, and how it went."""

@@ -1,0 +1,111 @@
+"""Which suites there are on this machine, and what of the project's promises cannot be run."""
+from __future__ import absolute_import, division, print_function
+
+import glob
+import json
+import os
+import sys
+
+from tests.runner.environments import CLIENTS, CannotBuild
+from tests.runner.interpreters import OLDEST_NEWEST, SUPPORTED, sort_key
+from tests.runner.suites import Suite
+
+PROJECT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+KINDS = ('unit', 'functional', 'interop')
+TIMEOUTS = {'unit': 120, 'functional': 400, 'interop': 180}
+NAMED = ('2.7', '3.6')          # besides the newest: what every change must pass on
+ONE_NODE = ('4.8.7 on 3.6', '4.12.4 on 3.8', '4.15.2 on 3.11')      # one node serves them in turn
+MANY_JOBS = ('4.15.2 on 3.11',)
+
+
+class NotRun(object):
+    """Something that could not be run: what, reason; required: the project names it."""
+
+    def __init__(self, what, reason, required=True):
+        self.what, self.reason, self.required = what, reason, required
+
+    def line(self):
+        """Return one line for people."""
+        return 'not run: %s: %s' % (self.what, self.reason)
+
+
+class Plan(object):
+    """suites in the order in which to start them; not_run; recipes that will be needed."""
+
+    def __init__(self, interpreters, environments, kinds=KINDS, minors=None, quick=False):
+        self.suites, self.not_run, self.recipes = [], [], []
+        self._all, self._environments = interpreters, environments
+        self._wanted = dict((minor, found) for minor, found in interpreters.items()
+                            if minors is None or minor in minors)
+        self.newest = max(interpreters, key=sort_key) if interpreters else None
+        self._note_missing(minors)
+        if quick:
+            self._wanted = dict(item for item in self._wanted.items()
+                                if item[0] in NAMED + (self.newest,) or minors)
+        if 'interop' in kinds:
+            self._add_interop(quick)
+        for kind in ('functional', 'unit'):
+            if kind in kinds:
+                for minor in sorted(self._wanted, key=sort_key, reverse=True):
+                    self._add_plain(kind, self._wanted[minor])
+        self.suites.sort(key=lambda suite: KINDS.index(suite.kind))
+
+    def _note_missing(self, minors):
+        for minor in minors or SUPPORTED:
+            if minor not in self._all:
+                required = minor in NAMED or bool(minors)
+                self.not_run.append(NotRun('Python ' + minor, 'not found here', required))
+        if not minors and (not self.newest or sort_key(self.newest) < sort_key(OLDEST_NEWEST)):
+            self.not_run.append(NotRun('Python %s or newer' % OLDEST_NEWEST, 'not found here'))
+
+    def _add_plain(self, kind, interpreter):
+        targets = ['tests/functional']
+        if kind == 'unit':
+            names = sorted(glob.glob(os.path.join(PROJECT, 'tests', 'test_*.py')))
+            targets = ['tests/unit', 'tests/wire']
+            targets += ['tests.' + os.path.basename(name)[:-3] for name in names]
+        self.suites.append(Suite(kind, 'Python ' + interpreter.version, interpreter.python, targets,
+                                 TIMEOUTS[kind], own_network=kind == 'functional'))
+
+    def _add_interop(self, quick):
+        recipes = dict((recipe.name, recipe) for recipe in CLIENTS)
+        for recipe in CLIENTS:
+            for minor in self._node_minors(recipe, quick):
+                self._add_clients('interop_main_job', [recipe], minor)
+        for minor in self._node_minors(recipes[ONE_NODE[0]], quick):
+            self._add_clients('interop_releases', [recipes[name] for name in ONE_NODE], minor)
+        if self.newest in self._wanted:
+            self._add_clients('interop_many_jobs', [recipes[name] for name in MANY_JOBS], self.newest)
+
+    def _node_minors(self, recipe, quick):
+        """Return the minor versions of nodes for a client: a Python 2 client has a Python 2 node."""
+        if recipe.python == ('2.7',):
+            minors = ['2.7']
+        else:
+            minors = [self.newest] if quick else ['3.6', self.newest]
+        return [minor for minor in minors if minor in self._wanted]
+
+    def _add_clients(self, module, recipes, minor):
+        node = self._wanted[minor]
+        title = '%s, node %s' % (' + '.join(recipe.name for recipe in recipes), minor)
+        if module != 'interop_main_job':
+            title = '%s %s' % (module.replace('interop_', ''), title)
+        try:
+            for recipe in recipes:
+                self._environments.interpreter(recipe)
+        except CannotBuild as error:
+            self.not_run.append(NotRun('interop ' + title, str(error)))
+            return
+        self.recipes += [recipe for recipe in recipes if recipe not in self.recipes]
+
+        def prepare():
+            clients = [{'name': recipe.name, 'release': recipe.release,
+                        'python': self._environments.python(recipe)} for recipe in recipes]
+            # an environment of the node's own Python has psutil: such nodes run with it
+            own = [client['python'] for client, recipe in zip(clients, recipes)
+                   if recipe.python == (minor,) and len(recipes) == 1]
+            return {'DISPYNODE_TEST_INTEROP': json.dumps(
+                {'clients': clients, 'node': (own or [node.python])[0]})}
+
+        self.suites.append(Suite('interop', title, sys.executable, ['tests.interop.' + module],
+                                 TIMEOUTS['interop'], own_network=True, prepare=prepare))

@@ -1,0 +1,25 @@
+"""Waiting for a condition, with an end."""
+from __future__ import absolute_import, division, print_function
+
+import time
+
+clock = getattr(time, 'monotonic', time.time)
+
+
+def wait_until(check, timeout=10, what=None, interval=0.01):
+    """Call `check` until it returns something true; return that.
+
+    timeout   seconds after which AssertionError is raised
+    what      text of that error: what was waited for (or a function that tells it)
+    interval  seconds between two calls
+    """
+    deadline = clock() + timeout
+    while True:
+        found = check()
+        if found:
+            return found
+        if clock() >= deadline:
+            if callable(what):
+                what = what()
+            raise AssertionError('waited %s s in vain for %s' % (timeout, what or check))
+        time.sleep(interval)
