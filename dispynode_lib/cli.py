@@ -11,6 +11,7 @@ from dispynode_lib.errors import OptionError, StartError
 from dispynode_lib.host import compat
 
 USAGE_STATUS = 64                           # sysexits.h: EX_USAGE
+INTERRUPTED_STATUS = 130                    # as shells tell of SIGINT
 LAST_WAIT = 2.0                             # seconds that a node told to stop at once may still take
 
 # How a node ends, each more urgent than the one before
@@ -23,39 +24,42 @@ def main(argv=None):
     argv   list without the program's name; by default that of this process
     """
     try:
-        chosen = options.parse(sys.argv[1:] if argv is None else argv)
-        if chosen.help or chosen.version:
-            return _print(options.help_text() if chosen.help else _version_text())
-        chosen.finish()
+        return _main(sys.argv[1:] if argv is None else argv)
     except OptionError as error:
         return _complain(error, USAGE_STATUS)
+    except KeyboardInterrupt:               # before the node has its signal handlers, or in --check
+        return INTERRUPTED_STATUS
+
+
+def _main(argv):
+    chosen = options.parse(argv)
+    if chosen.help or chosen.version:
+        say(options.help_text() if chosen.help else _version_text())
+        return 0
+    chosen.finish()
     _set_up_log(chosen.debug)
     if chosen.check:
         from dispynode_lib import check
-        return check.main(chosen)
+        return check.main(chosen, say)
     return _serve(chosen)
 
 
-def _print(text):
-    """Write `text` to standard output; a reader that has gone is no error."""
+def say(text, stream=None):
+    """Write `text` to `stream` (standard output), as far as its encoding goes; a reader that has gone is no error."""
+    stream = stream or sys.stdout
+    encoding = getattr(stream, 'encoding', None) or 'utf-8'
+    data = compat.to_text(text).encode(encoding, 'backslashreplace')
     try:
-        sys.stdout.write(text)
-        sys.stdout.flush()
+        stream.write(data if compat.PY2 else data.decode(encoding))
+        stream.flush()
     except EnvironmentError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)    # for the flush at exit
-    return 0
+        if stream is sys.__stdout__:        # else Python complains when it flushes at exit
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def _complain(error, status):
     """Write one line about `error` to standard error; return `status`."""
-    line = u'dispynode: %s\n' % error
-    if compat.PY2:
-        line = line.encode('utf-8')
-    try:
-        sys.stderr.write(line)
-        sys.stderr.flush()
-    except EnvironmentError:
-        return status                       # nobody listens; the status still tells
+    say(u'dispynode: %s\n' % error, sys.stderr)
     return status
 
 
@@ -78,14 +82,14 @@ def _set_up_log(debug):
 def _serve(chosen):
     """Run a node until it ends; return its exit status."""
     from dispynode_lib.node.node import Node
-    node = Node(chosen)
     signals = Signals()
     signals.install()
     try:
+        node = Node(chosen)
+        node.on_end = signals.wake
         node.start()
     except StartError as error:
         return _complain(error, error.status)
-    node.on_end = signals.wake
     follow(node, signals)
     return node.exit_status
 
@@ -110,6 +114,8 @@ class Signals(object):
         signal.signal(signal.SIGTERM, self._on_terminate)
         signal.signal(signal.SIGABRT, self._on_abort)
         signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+        # the system may give a signal to any thread: this wakes the main thread all the same
+        signal.set_wakeup_fd(self._write_end)
 
     def _on_interrupt(self, _number, _frame):
         """SIGINT: drain; each further one is more urgent."""
@@ -132,13 +138,13 @@ class Signals(object):
         except EnvironmentError:
             return                          # the pipe is full: wait() will return anyway
 
-    def wait(self, timeout):
-        """Wait until wake() is called, at most `timeout` seconds or without limit if None."""
+    def wait(self):
+        """Wait until wake() is called or a signal comes; it may also return without a reason."""
         try:
-            select.select([self._read_end], [], [], timeout)
+            select.select([self._read_end], [], [])
             os.read(self._read_end, 4096)
         except (EnvironmentError, select.error):
-            return                          # interrupted (2.7) or timed out: the caller looks again
+            return                          # interrupted by a signal (2.7)
 
 
 def follow(node, signals):
@@ -150,14 +156,14 @@ def follow(node, signals):
     done = RUN
     while not node.wait(0):
         wanted = signals.wanted
-        if wanted > done:
-            done = wanted
-            if wanted == DRAIN:
-                node.drain()
-            else:
-                node.stop(at_once=wanted == AT_ONCE)
+        if wanted == done:
+            signals.wait()
             continue
-        if done == AT_ONCE:
+        done = wanted
+        if wanted == DRAIN:
+            node.drain()
+            continue
+        node.stop(at_once=wanted == AT_ONCE)
+        if wanted == AT_ONCE:
             node.wait(LAST_WAIT)
             return
-        signals.wait(None)

@@ -1,9 +1,13 @@
 """The test command: python3 -m tests [options]."""
 from __future__ import absolute_import, division, print_function
 
+import sys
+
+if sys.version_info < (3, 6):
+    sys.exit('run the test command by Python 3.6 or later: python3 -m tests')
+
 import argparse
 import collections
-import sys
 import threading
 import time
 
@@ -137,8 +141,6 @@ def main(arguments):
 
 
 if __name__ == '__main__':
-    if sys.version_info < (3, 6):
-        sys.exit('run the test command by Python 3.6 or later: python3 -m tests')
     try:
         sys.exit(main(sys.argv[1:]))
     except KeyboardInterrupt:

@@ -12,7 +12,6 @@ from dispynode_lib.supervisor.descriptors import (
     Channels, close_quietly, close_strangers, read_some, socket_pair, take_standard, write_pieces)
 from dispynode_lib.supervisor.job import JobProcess
 from dispynode_lib.supervisor.processes import Processes
-from dispynode_lib.supervisor.programs import Programs
 from dispynode_lib.supervisor.signals import Signals
 from dispynode_lib.supervisor.timers import Timers
 from dispynode_lib.wire import control
@@ -37,7 +36,7 @@ class Supervisor(object):
         self._timers = Timers()
         self._processes = Processes(self._timers)
         self._poll = select.poll()
-        self._programs = Programs(self._poll, self._timers, self._processes, self._send_raw)
+        self._programs = None               # made for a computation that is a program
         self._computation = None
         self._forked = 0
         self._wanted = 0                    # children still to be forked
@@ -62,8 +61,11 @@ class Supervisor(object):
             self._timers.run_due()
             if self._signals.stop_asked:
                 self._on_node_gone()
-            if self._ending is not None and not len(self._processes) and not self._programs.busy():
+            if self._ending is not None and not self._is_busy():
                 self._ending()
+
+    def _is_busy(self):
+        return len(self._processes) or (self._programs is not None and self._programs.busy())
 
     def _wait(self):
         try:
@@ -106,6 +108,9 @@ class Supervisor(object):
 
     def _on_program(self, number, args, kwargs, uid, _job_hash):
         self._settle()
+        if self._programs is None:
+            from dispynode_lib.supervisor.programs import Programs
+            self._programs = Programs(self._poll, self._timers, self._processes, self._send_raw)
         self._programs.start(control.number(number), args, self._opened())
 
     def _on_stop(self, number):
@@ -202,7 +207,6 @@ class Supervisor(object):
             near.close()
             close_quietly(self._control_fd)
             close_quietly(self._channels.fd)
-            self._programs.close_descriptors()
             job = JobProcess(far.fileno(), self._computation)
             job.prepare()
             job.serve()
@@ -216,7 +220,7 @@ class Supervisor(object):
 
     def _reap(self):
         for number, status, stopped in self._processes.reap():
-            if not self._programs.on_exit(number, status, stopped):
+            if self._programs is None or not self._programs.on_exit(number, status, stopped):
                 self._send(b'exited', b'%d' % number, b'%d' % status)
 
     # the end

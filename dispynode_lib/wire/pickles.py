@@ -7,42 +7,69 @@ grow with the size of the input only, and it does not recurse.
 from __future__ import absolute_import, division, print_function
 
 import struct
+from itertools import repeat
 
 from dispynode_lib.errors import ProtocolError
 from dispynode_lib.host.compat import PY2, integer_types, text_type, to_text
-from dispynode_lib.wire.opcodes import HIGHEST_PROTOCOL, LENIENT, STRICT, Reader
+from dispynode_lib.wire.objects import LENIENT, STRICT
+from dispynode_lib.wire.opcodes import HIGHEST_PROTOCOL
+from dispynode_lib.wire.reader import Reader
 from dispynode_lib.wire.records import UNKNOWN, Form, Limits, Record, Set, Unknown, name_of
 
-__all__ = ('HIGHEST_PROTOCOL', 'LIMITS', 'UNKNOWN', 'Form', 'Limits', 'Record', 'Set', 'Unknown',
+__all__ = ('HIGHEST_PROTOCOL', 'LIMITS', 'USER_LIMITS', 'UNKNOWN', 'Form', 'Limits', 'Record', 'Set', 'Unknown',
            'dump', 'load', 'name_of')
 
 LIMITS = Limits()
+USER_LIMITS = Limits(20000000, 1000)     # where objects of users may lie
 
 _LENGTH4 = struct.Struct('<L')
 _FLOAT = struct.Struct('>d')
 
 
-def load(data, records=(), unknown=False, limits=LIMITS):
+def load(data, records=(), unknown=False, limits=None):
     """Return (value, Form) of the pickle in `data`.
 
     data        bytes, or a view (memoryview; on Python 2 buffer)
     records     kinds allowed: names of records.CLASSES, 'stat', 'set'
     unknown     True: objects outside the accepted set become UNKNOWN, and keys of dicts that are
                 no strings an Unknown each
+    limits      default LIMITS, or with `unknown` USER_LIMITS
     Strings of Python 2 peers stay bytes, except keys of dicts, which are always text; sets become
     Set, objects Record. Raises ProtocolError, with one line, for whatever is wrong.
     """
-    reader = Reader(data, records, unknown, limits)
+    reader = Reader(data, records, unknown, limits or (USER_LIMITS if unknown else LIMITS))
+    data = reader.data
     functions = LENIENT if unknown else STRICT
     at = 0
     try:
-        while at >= 0:
+        for _ in repeat(None, reader.limits.opcodes):
             at = functions[data[at]](reader, at + 1)
+            if at < 0:
+                return reader.stack[0], Form(reader.python2, reader.protocol)
     except (IndexError, struct.error):
         raise ProtocolError('pickle: it ends too early, or an opcode finds nothing to work on')
     except ValueError as error:                     # of codecs and numbers
         raise ProtocolError('pickle: a %s' % type(error).__name__)
-    return reader.stack[0], Form(reader.python2, reader.protocol)
+    raise ProtocolError('pickle: more than %d opcodes' % reader.limits.opcodes)
+
+
+def load_first(data, key):
+    """Return the value of `key` if it is the first of a pickled dict, and the Form; else (None, None).
+
+    For a SETUP with a huge second value: nothing behind the beginning is read.
+    """
+    reader = Reader(data, (), True, LIMITS)
+    at = 0
+    try:
+        for _ in range(16):
+            at = LENIENT[reader.data[at]](reader, at + 1)
+            if at < 0:
+                break
+            if len(reader.stack) == 3 and len(reader.marks) == 1 and reader.stack[0] in (key, key.encode('ascii')):
+                return reader.stack[1], Form(reader.python2, reader.protocol)
+    except (ProtocolError, IndexError, struct.error, ValueError):
+        pass                                        # load() will tell what is wrong
+    return None, None
 
 
 def dump(value, python2, protocol=None):

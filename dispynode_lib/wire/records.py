@@ -11,20 +11,21 @@ ALWAYS = ('encode', 'bytes')            # how protocol 2 of Python 3 spells byte
 class Limits(object):
     """What a pickle may hold at most."""
 
-    __slots__ = ('depth', 'digits', 'integer_size', 'line_size')
+    __slots__ = ('opcodes', 'depth', 'keys', 'digits', 'integer_size', 'line_size')
 
-    def __init__(self, depth=64, digits=32, integer_size=16, line_size=256):
+    def __init__(self, opcodes=2000000, depth=64, keys=1000):
         """Set the limits.
 
+        opcodes         number of opcodes; a message with 10,000 files has about 1,000,000
         depth           containers inside each other
-        digits          letters of a decimal number
-        integer_size    bytes of a binary integer
-        line_size       bytes of a line that names a module or a class
+        keys            of a dict: somebody could choose them so that each is slow to find
         """
+        self.opcodes = opcodes
         self.depth = depth
-        self.digits = digits
-        self.integer_size = integer_size
-        self.line_size = line_size
+        self.keys = keys
+        self.digits = 32            # letters of a decimal number
+        self.integer_size = 16      # bytes of a binary integer
+        self.line_size = 255        # bytes of a line that names a module or a class
 
 
 class Form(object):

@@ -1,0 +1,48 @@
+"""Packaging of dispynode; works on Python 2.7 and today's."""
+import io
+import os
+import re
+
+from setuptools import setup
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+
+
+def read(name):
+    """Return the text of a file beside this one."""
+    with io.open(os.path.join(HERE, name), encoding='utf-8') as source:
+        return source.read()
+
+
+setup(
+    name='dispynode',
+    version=re.search(r"__version__ = '([^']+)'", read('dispynode_lib/__init__.py')).group(1),
+    description='A node for dispy clients of all releases since 4.6',
+    long_description=read('README.rst'),
+    long_description_content_type='text/x-rst',
+    license='Apache-2.0',
+    packages=['dispynode_lib', 'dispynode_lib.host', 'dispynode_lib.node',
+              'dispynode_lib.supervisor', 'dispynode_lib.wire'],
+    package_data={'dispynode_lib': ['data/*']},
+    scripts=['dispynode.py'],
+    entry_points={'console_scripts': ['dispynode = dispynode_lib.cli:main']},
+    python_requires='>=2.7,!=3.0.*,!=3.1.*,!=3.2.*,!=3.3.*,!=3.4.*,!=3.5.*',
+    install_requires=['psutil<7; python_version < "3"', 'psutil; python_version >= "3"'],
+    zip_safe=False,
+    classifiers=[
+        'Development Status :: 3 - Alpha',
+        'Environment :: Console',
+        'Environment :: No Input/Output (Daemon)',
+        'Intended Audience :: Developers',
+        'Intended Audience :: Science/Research',
+        'Intended Audience :: System Administrators',
+        'License :: OSI Approved :: Apache Software License',
+        'Operating System :: POSIX :: Linux',
+        'Programming Language :: Python :: 2.7',
+        'Programming Language :: Python :: 3',
+    ] + ['Programming Language :: Python :: 3.%d' % minor for minor in range(6, 14)] + [
+        'Programming Language :: Python :: Implementation :: CPython',
+        'Topic :: System :: Clustering',
+        'Topic :: System :: Distributed Computing',
+    ],
+)

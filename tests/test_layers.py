@@ -1,0 +1,117 @@
+"""Each module imports only from rows below its own (docs/architecture.rst, "Layers")."""
+from __future__ import absolute_import, division, print_function
+
+import ast
+import io
+import os
+import unittest
+
+PROJECT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+PACKAGE = 'dispynode_lib'
+
+# top row first; names are relative to the package. The number is the row of the developers' guide;
+# it stands more than once where one module of a row needs another
+ROWS = (
+    (7, 'cli', 'check'),
+    (6, 'node.node'),
+    (5, 'node.server', 'node.console', 'node.watchdog'),
+    (4, 'node.requests', 'supervisor.supervisor'),
+    (3, 'node.computations', 'supervisor.programs'),
+    (3, 'supervisor.job'),
+    (3, 'supervisor.computation'),
+    (2, 'node.delivery', 'node.notices', 'node.link', 'node.exits',
+     'supervisor.jobapi', 'supervisor.processes', 'supervisor.pickling', 'supervisor.spawning',
+     'supervisor.signals'),
+    (2, 'supervisor.sending', 'supervisor.stopping', 'supervisor.newer_pickles',
+     'supervisor.output', 'supervisor.names', 'supervisor.timers', 'supervisor.tracebacks',
+     'supervisor.descriptors'),
+    (1, 'node.state', 'node.spool', 'node.folders', 'node.complaints', 'host.calls'),
+    (1, 'host.net', 'host.loop', 'host.workers', 'host.streams'),
+    (0, 'wire.messages', 'wire.replies', 'wire.asking', 'options'),
+    (0, 'wire.fields', 'wire.peers'),
+    (0, 'wire.pickles'),
+    (0, 'wire.opcodes'),
+    (0, 'wire.records', 'wire.framing', 'wire.control', 'host.hours', 'host.resources'),
+    (0, 'host.compat'),
+    (0, 'errors'),
+    (0, ''),                    # the package itself: the version
+)
+APART = (('node', 'supervisor'), ('supervisor', 'node'))
+
+
+def module_files():
+    """Return {module name relative to the package: path}; packages without code are left out."""
+    found = {}
+    top = os.path.join(PROJECT, PACKAGE)
+    for folder, _folders, names in os.walk(top):
+        for name in names:
+            if not name.endswith('.py'):
+                continue
+            path = os.path.join(folder, name)
+            parts = os.path.relpath(path, top)[:-3].split(os.sep)
+            if parts[-1] == '__init__':
+                parts.pop()
+            found['.'.join(parts)] = path
+    return found
+
+
+def parse(path):
+    """Return the syntax tree of a file."""
+    with io.open(path, 'rb') as source:
+        return ast.parse(source.read(), path)
+
+
+def imports(tree, modules):
+    """Return [(line, module of the package that is imported)], wherever the import stands."""
+    found = []
+    for node in ast.walk(tree):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            if node.level:
+                found.append((node.lineno, 'a relative import'))
+            names = ['%s.%s' % (node.module, alias.name) for alias in node.names]
+        for name in names:
+            if name == PACKAGE or name.startswith(PACKAGE + '.'):
+                inner = name[len(PACKAGE) + 1:]
+                if inner not in modules:                # a name in a module, not a module
+                    inner = inner.rpartition('.')[0]
+                found.append((node.lineno, inner))
+    return found
+
+
+def is_empty_package(name, path):
+    """Tell whether this is an __init__.py that holds no code: it needs no row."""
+    return bool(name) and path.endswith('__init__.py') and all(
+        isinstance(node, (ast.Expr, ast.ImportFrom)) for node in parse(path).body)
+
+
+class LayersTest(unittest.TestCase):
+
+    def setUp(self):
+        self.modules = module_files()
+        self.rows = dict((name, number) for number, row in enumerate(ROWS)
+                         for name in row[1:])
+
+    def test_every_module_has_a_row(self):
+        missing = [name for name, path in self.modules.items()
+                   if name not in self.rows and not is_empty_package(name, path)]
+        self.assertEqual(sorted(missing), [], 'add them to ROWS')
+
+    def test_imports_go_downwards(self):
+        wrong = []
+        for name, path in sorted(self.modules.items()):
+            for line, other in imports(parse(path), self.modules):
+                if other not in self.rows or self.rows.get(name, -1) >= self.rows[other]:
+                    wrong.append('%s, line %d: %s imports %s' % (
+                        os.path.relpath(path, PROJECT), line, name, other or PACKAGE))
+        self.assertEqual(wrong, [])
+
+    def test_node_and_supervisor_do_not_import_each_other(self):
+        wrong = []
+        for name, path in sorted(self.modules.items()):
+            for line, other in imports(parse(path), self.modules):
+                if (name.split('.')[0], other.split('.')[0]) in APART:
+                    wrong.append('%s, line %d: %s' % (name, line, other))
+        self.assertEqual(wrong, [])

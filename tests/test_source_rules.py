@@ -1,0 +1,224 @@
+"""The rules of the developers' guide that a program can check."""
+from __future__ import absolute_import, division, print_function
+
+import ast
+import io
+import os
+import re
+import sys
+import unittest
+
+from tests.test_layers import PACKAGE, PROJECT, module_files, parse
+
+MODULE_LINES = 400
+FUNCTION_LINES = 60
+FUTURE = 'from __future__ import absolute_import, division, print_function'
+
+# module -> functions where `except Exception` or a bare `except` may stand: the top of a thread,
+# or around user code
+CATCH_ALL = {
+    'host.loop': ('*',),
+    'host.workers': ('*',),
+    'supervisor.job': ('*',),
+    'supervisor.supervisor': ('*',),
+}
+
+# where the interpreter and the system are told apart
+COMPAT = ('host.compat',)
+
+# where numbers of dispy releases may stand
+RELEASES = re.compile(r'(?<![\d.])4\.(?:6|7|8|9|10|11|12|13|14|15)(?:\.\d+)?(?![\d.])')
+RELEASE_PLACES = ('wire.', 'options')
+
+# pickles are opened in job processes only
+NO_PICKLE = ('node.', 'wire.', 'options', 'host.')
+
+# import nothing of these at module level: every node, supervisor and job would pay for them
+HEAVY = ('argparse', 'asyncio', 'concurrent', 'email', 'hashlib', 'http', 'inspect', 'json',
+         'multiprocessing', 'optparse', 'pickle', 'platform', 'psutil', 'random', 'ssl', 'subprocess',
+         'tempfile', 'unittest', 'urllib', 'uuid')
+HEAVY_PLACES = {
+    'check': HEAVY,
+    'supervisor.job': ('pickle',),
+}
+
+# from outside the package; psutil is optional
+NOT_STANDARD = {'host.resources': ('psutil',), 'host.compat': ('psutil',)}
+PYTHON2_NAMES = ('Queue', 'SocketServer', '__builtin__', '_multiprocessing', '_sha', 'cPickle',
+                 'thread', 'StringIO')
+
+
+def functions(tree):
+    """Return all function definitions, inner ones too."""
+    kinds = (ast.FunctionDef, getattr(ast, 'AsyncFunctionDef', ast.FunctionDef))
+    return [node for node in ast.walk(tree) if isinstance(node, kinds)]
+
+
+def last_line(node):
+    """Return the number of the last line that belongs to a node."""
+    return max([getattr(child, 'lineno', 0) for child in ast.walk(node)])
+
+
+def top_level_imports(tree):
+    """Return [(line, first part of the name)] of imports outside functions."""
+    found = []
+    waiting = list(tree.body)
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.Import):
+            found += [(node.lineno, alias.name.split('.')[0]) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            found.append((node.lineno, (node.module or '').split('.')[0]))
+        elif not isinstance(node, (ast.FunctionDef, ast.Lambda)):
+            waiting += [child for child in ast.iter_child_nodes(node)
+                        if isinstance(child, (ast.stmt, ast.ExceptHandler))]
+    return found
+
+
+def all_imports(tree):
+    """Return [(line, name)] of all imports, by full name."""
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found += [(node.lineno, alias.name) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            found.append((node.lineno, node.module or ''))
+    return found
+
+
+class Source(object):
+    """One file: name (of the module, relative to the package), path, text, tree."""
+
+    def __init__(self, name, path):
+        self.name, self.path = name, path
+        with io.open(path, 'rb') as source:
+            self.data = source.read()
+        self.text = self.data.decode('latin-1')
+        self.lines = self.text.splitlines()
+        self.tree = parse(path)
+
+    def at(self, line, what):
+        """Return the text of one violation."""
+        return '%s:%d: %s' % (os.path.relpath(self.path, PROJECT), line, what)
+
+
+class SourceRulesTest(unittest.TestCase):
+
+    @classmethod
+    def setUpClass(cls):
+        cls.package = [Source(name, path) for name, path in sorted(module_files().items())]
+        cls.program = Source('dispynode', os.path.join(PROJECT, 'dispynode.py'))
+        cls.others = [Source('setup', os.path.join(PROJECT, 'setup.py'))]
+        for folder, _folders, names in os.walk(os.path.join(PROJECT, 'tests')):
+            cls.others += [Source('tests.' + name[:-3], os.path.join(folder, name))
+                           for name in sorted(names) if name.endswith('.py')]
+
+    def check(self, violations):
+        """Fail with the list of violations, if there are any."""
+        self.assertEqual(violations, [], '\n' + '\n'.join(violations))
+
+    def test_every_file_begins_with_the_same_future_import(self):
+        def has_code(source):
+            return any(not isinstance(node, ast.Expr) for node in source.tree.body)
+        self.check([source.at(1, 'no line "%s"' % FUTURE)
+                    for source in self.package + [self.program] + self.others
+                    if has_code(source) and FUTURE not in source.lines
+                    and source.name not in ('', 'setup')])
+
+    def test_sources_are_ascii(self):
+        self.check([source.at(number, 'not ASCII')
+                    for source in self.package + [self.program] + self.others
+                    for number, line in enumerate(source.lines, 1)
+                    if any(ord(letter) > 126 for letter in line)])
+
+    def test_modules_are_short(self):
+        self.check([source.at(len(source.lines), 'module of %d lines' % len(source.lines))
+                    for source in self.package + self.others if len(source.lines) > MODULE_LINES])
+
+    def test_functions_are_short(self):
+        self.check([source.at(node.lineno, '%s has %d lines' % (
+                        node.name, last_line(node) - node.lineno + 1))
+                    for source in self.package + self.others for node in functions(source.tree)
+                    if last_line(node) - node.lineno + 1 > FUNCTION_LINES])
+
+    def test_python_versions_and_systems_are_told_apart_in_one_place(self):
+        words = re.compile(r'\bsys\.(version_info|hexversion|platform)\b|\bos\.name\b|\bPY[23]\s*=')
+        self.check([source.at(number, line.strip())
+                    for source in self.package if source.name not in COMPAT
+                    for number, line in enumerate(source.lines, 1) if words.search(line)])
+
+    def test_imports_are_tried_in_one_place(self):
+        violations = []
+        kind = getattr(ast, 'TryExcept', getattr(ast, 'Try', None))
+        for source in self.package:
+            for node in ast.walk(source.tree):
+                if isinstance(node, kind) and isinstance(node.body[0], (ast.Import, ast.ImportFrom)):
+                    names = [ast.dump(handler.type) for handler in node.handlers if handler.type]
+                    if any('ImportError' in name for name in names) and source.name not in (
+                            COMPAT + tuple(NOT_STANDARD)):
+                        violations.append(source.at(node.lineno, 'try: import'))
+        self.check(violations)
+
+    def test_everything_is_caught_at_listed_places_only(self):
+        violations = []
+        for source in self.package + [self.program]:
+            allowed = CATCH_ALL.get(source.name, ())
+            inside = dict((id(child), function.name) for function in functions(source.tree)
+                          for child in ast.walk(function))
+            for node in ast.walk(source.tree):
+                if not isinstance(node, ast.ExceptHandler):
+                    continue
+                caught = node.type.elts if isinstance(node.type, ast.Tuple) else [node.type]
+                names = [getattr(kind, 'id', None) for kind in caught]
+                if any(name in (None, 'Exception', 'BaseException') and
+                       not isinstance(kind, ast.Attribute) for name, kind in zip(names, caught)):
+                    where = inside.get(id(node), '(module)')
+                    if '*' not in allowed and where not in allowed:
+                        violations.append(source.at(node.lineno, 'catches all in %s' % where))
+        self.check(violations)
+
+    def test_the_node_never_opens_pickles(self):
+        self.check([source.at(line, 'imports ' + name)
+                    for source in self.package if source.name.startswith(NO_PICKLE)
+                    for line, name in all_imports(source.tree)
+                    if name.split('.')[0] in ('pickle', 'cPickle', '_pickle', 'marshal', 'shelve')])
+
+    def test_release_numbers_stand_in_few_places(self):
+        self.check([source.at(number, line.strip())
+                    for source in self.package if not source.name.startswith(RELEASE_PLACES)
+                    for number, line in enumerate(source.lines, 1) if RELEASES.search(line)])
+
+    def test_nothing_heavy_is_imported_at_module_level(self):
+        self.check([source.at(line, 'imports %s at module level' % name)
+                    for source in self.package + [self.program]
+                    for line, name in top_level_imports(source.tree)
+                    if name in HEAVY and name not in HEAVY_PLACES.get(source.name, ())])
+
+    @unittest.skipUnless(hasattr(sys, 'stdlib_module_names'), 'older Pythons have no list of modules')
+    def test_only_the_standard_library_is_used(self):
+        known = set(sys.stdlib_module_names) | set(PYTHON2_NAMES) | set([PACKAGE])
+        self.check([source.at(line, 'imports ' + name)
+                    for source in self.package + [self.program]
+                    for line, name in all_imports(source.tree)
+                    if name.split('.')[0] not in known
+                    and name.split('.')[0] not in NOT_STANDARD.get(source.name, ())])
+
+    def test_newer_syntax_is_not_used(self):
+        """What Python 3.6 takes and Python 2.7 does not, in case no 2.7 is at hand."""
+        newer = tuple(getattr(ast, name) for name in (
+            'JoinedStr', 'AnnAssign', 'Nonlocal', 'YieldFrom', 'AsyncFunctionDef', 'Await',
+            'NamedExpr', 'Starred') if hasattr(ast, name))
+        violations = []
+        for source in self.package + [self.program]:
+            violations += [source.at(node.lineno, type(node).__name__)
+                           for node in ast.walk(source.tree) if isinstance(node, newer)
+                           and not isinstance(getattr(node, 'ctx', None), ast.Load)]
+            violations += [source.at(node.lineno, 'keyword-only arguments of ' + node.name)
+                           for node in functions(source.tree)
+                           if getattr(node.args, 'kwonlyargs', None)]
+        self.check(violations)
+
+    def test_every_file_compiles(self):
+        """On each Python that the tests run with (setUpClass parsed them, this compiles)."""
+        for source in self.package + [self.program] + self.others:
+            compile(source.data, source.path, 'exec', dont_inherit=True)

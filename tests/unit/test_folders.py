@@ -1,0 +1,166 @@
+"""The folder of a computation: what is refused, what is counted, what is removed."""
+from __future__ import absolute_import, division, print_function
+
+import os
+import shutil
+import tempfile
+import unittest
+
+from dispynode_lib.errors import PeerGone, Refused
+from dispynode_lib.node.folders import Folder, clean_parts, is_below
+
+
+class FakeFile(object):
+    def __init__(self, name=u'/home/ann/data.txt', dest_path=u'', content=b'abc', mtime=1000.0, mode=0o100640,
+                 sep=u'/', size=None):
+        self.name, self.dest_path, self.sep, self.mode = name, dest_path, sep, mode
+        self.size = len(content) if size is None else size
+        self.atime = self.mtime = mtime
+        self.content = content
+
+
+class FakeStream(object):
+    """Plays the sender: gives the file's bytes, records the offsets it was told."""
+
+    def __init__(self, content, breaks_after=None):
+        self.content, self.at, self.told, self.breaks_after = content, 0, [], breaks_after
+
+    def send_frame(self, payload):
+        self.told.append(payload)
+
+    def read_into(self, view):
+        if self.breaks_after is not None and self.at + len(view) > self.breaks_after:
+            raise PeerGone('gone')
+        view[:] = self.content[self.at:self.at + len(view)]
+        self.at += len(view)
+
+
+class FolderTest(unittest.TestCase):
+    def setUp(self):
+        self.root = os.path.realpath(tempfile.mkdtemp())
+        self.addCleanup(shutil.rmtree, self.root, True)
+
+    def folder(self, dest_path=None, name=u'compute', limit=0):
+        return Folder(self.root, u'10.0.0.1', name, 7, dest_path, limit)
+
+    def receive(self, folder, record, **options):
+        stream = FakeStream(record.content, **options)
+        folder.receive(record, stream, lambda number: number)
+        return stream.told
+
+    def leftovers(self):
+        return sorted(os.path.relpath(os.path.join(where, name), self.root)
+                      for where, _folders, names in os.walk(self.root) for name in names)
+
+    def test_a_file_is_stored_with_its_times_and_mode(self):
+        folder = self.folder()
+        self.assertEqual(self.receive(folder, FakeFile(dest_path=u'in/deep')), [0, 3])
+        path = os.path.join(folder.path, 'in', 'deep', 'data.txt')
+        with open(path, 'rb') as stream:
+            self.assertEqual(stream.read(), b'abc')
+        self.assertEqual(os.stat(path).st_mtime, 1000.0)
+        self.assertEqual(os.stat(path).st_mode & 0o7777, 0o640)
+
+    def test_offsets_follow_the_chunks(self):
+        content = b'x' * 2500000
+        self.assertEqual(self.receive(self.folder(), FakeFile(content=content)), [0, 1024000, 2048000, 2500000])
+
+    def test_an_empty_file_is_answered_once(self):
+        folder = self.folder()
+        self.assertEqual(self.receive(folder, FakeFile(content=b'')), [0])
+        self.assertEqual(os.path.getsize(os.path.join(folder.path, 'data.txt')), 0)
+
+    def test_the_same_file_is_not_sent_again(self):
+        folder = self.folder()
+        self.receive(folder, FakeFile())
+        self.assertEqual(self.receive(folder, FakeFile()), [3])
+
+    def test_setuid_bits_are_dropped(self):
+        folder = self.folder()
+        self.receive(folder, FakeFile(mode=0o104755))
+        self.assertEqual(os.stat(os.path.join(folder.path, 'data.txt')).st_mode & 0o7777, 0o755)
+
+    def test_paths_outside_the_folder_are_refused(self):
+        folder = self.folder()
+        for record in (FakeFile(dest_path=u'../up'), FakeFile(name=u'/a/..'), FakeFile(name=u'/a/b/'),
+                       FakeFile(dest_path=u'a\0b'), FakeFile(name=u'..\\..\\x\\..', sep=u'\\')):
+            with self.assertRaises(Refused):
+                self.receive(folder, record)
+        self.assertEqual(self.leftovers(), [])
+
+    def test_an_absolute_dest_path_of_a_file_ends_below_the_folder(self):
+        folder = self.folder()
+        self.receive(folder, FakeFile(dest_path=u'/etc'))
+        self.assertTrue(os.path.exists(os.path.join(folder.path, 'etc', 'data.txt')))
+
+    def test_a_link_that_leads_out_is_refused(self):
+        folder = self.folder()
+        os.symlink('/tmp', os.path.join(folder.path, 'out'))
+        with self.assertRaises(Refused):
+            self.receive(folder, FakeFile(dest_path=u'out'))
+
+    def test_dest_path_with_dots_is_refused(self):
+        with self.assertRaises(Refused):
+            self.folder(u'a/../../b')
+
+    def test_dest_path_of_several_levels_is_made(self):
+        self.assertEqual(self.folder(u'a/b/c').path, os.path.join(self.root, '10.0.0.1', 'a', 'b', 'c'))
+
+    def test_a_program_name_does_not_choose_the_folder(self):
+        folder = self.folder(name=u'/usr/bin/../../etc/x;y')
+        self.assertEqual(os.path.dirname(folder.path), os.path.join(self.root, '10.0.0.1'))
+
+    def test_a_file_above_the_limit_is_refused(self):
+        with self.assertRaises(Refused):
+            self.receive(self.folder(limit=2), FakeFile())
+
+    def test_a_broken_transfer_leaves_no_file(self):
+        folder = self.folder()
+        with self.assertRaises(PeerGone):
+            self.receive(folder, FakeFile(content=b'x' * 2000000), breaks_after=1024000)
+        self.assertEqual(self.leftovers(), [])
+
+    def test_a_file_of_one_job_goes_with_it(self):
+        folder, record = self.folder(), FakeFile()
+        self.receive(folder, record)
+        folder.release([record])
+        self.assertEqual(self.leftovers(), [])
+
+    def test_a_file_used_twice_stays_until_the_second_job_has_ended(self):
+        folder, record = self.folder(), FakeFile()
+        self.receive(folder, record)
+        self.receive(folder, record)
+        folder.release([record])
+        self.assertEqual(len(self.leftovers()), 1)
+        folder.release([record])
+        self.assertEqual(self.leftovers(), [])
+
+    def test_removal_takes_what_jobs_made_and_empty_parents(self):
+        folder = self.folder(u'a/b')
+        self.receive(folder, FakeFile())
+        with open(os.path.join(folder.path, 'made'), 'w') as stream:
+            stream.write('x')
+        folder.remove()
+        self.assertEqual(os.listdir(self.root), [])
+
+    def test_a_file_found_there_and_used_again_survives_removal(self):
+        folder = self.folder(u'a')
+        path = os.path.join(folder.path, 'data.txt')
+        with open(path, 'wb') as stream:
+            stream.write(b'abc')
+        os.chmod(path, 0o640)
+        os.utime(path, (1000.0, 1000.0))
+        self.assertEqual(self.receive(folder, FakeFile()), [3])
+        folder.remove()
+        self.assertEqual(self.leftovers(), ['10.0.0.1/a/data.txt'])
+
+    def test_below_compares_components_not_letters(self):
+        self.assertTrue(is_below(self.root + '/x', self.root))
+        self.assertFalse(is_below(self.root + 'x', self.root))
+
+    def test_windows_separators_are_translated(self):
+        self.assertEqual(clean_parts(u'a\\b', u'\\', 'it'), ['a', 'b'])
+
+
+if __name__ == '__main__':
+    unittest.main()

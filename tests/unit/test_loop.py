@@ -1,0 +1,132 @@
+"""The loop and the workers, in one process."""
+from __future__ import absolute_import, division, print_function
+
+import logging
+import os
+import threading
+import unittest
+
+from dispynode_lib.host.compat import monotonic
+from dispynode_lib.host.loop import WRITE, Loop
+from dispynode_lib.host.workers import Workers
+
+DEADLINE = 20.0
+
+
+class LoopTest(unittest.TestCase):
+    def setUp(self):
+        self.loop = Loop()
+        self.thread = threading.Thread(target=self.loop.run)
+        self.thread.daemon = True
+        self.thread.start()
+        self.addCleanup(self.end)
+
+    def end(self):
+        self.loop.stop()
+        self.thread.join(DEADLINE)
+        self.assertFalse(self.thread.is_alive())
+
+    def in_loop(self, function):
+        done, results = threading.Event(), []
+        self.loop.call_soon(lambda: (results.append(function()), done.set()))
+        self.assertTrue(done.wait(DEADLINE))
+        return results[0]
+
+    def test_call_soon_runs_in_order_in_the_loops_thread(self):
+        seen, done = [], threading.Event()
+        for number in range(100):
+            self.loop.call_soon(lambda it=number: seen.append((it, self.loop.in_loop())))
+        self.loop.call_soon(done.set)
+        self.assertTrue(done.wait(DEADLINE))
+        self.assertEqual(seen, [(number, True) for number in range(100)])
+
+    def test_timers_fire_in_the_order_of_their_times(self):
+        seen, done = [], threading.Event()
+
+        def arm():
+            now = monotonic()
+            self.loop.call_at(now + 0.02, seen.append, 'second')
+            self.loop.call_at(now + 0.01, seen.append, 'first')
+            self.loop.call_at(now + 0.015, seen.append, 'never').cancel()
+            self.loop.call_at(now + 0.03, done.set)
+        self.loop.call_soon(arm)
+        self.assertTrue(done.wait(DEADLINE))
+        self.assertEqual(seen, ['first', 'second'])
+
+    def test_a_descriptor_is_watched_until_unwatched(self):
+        read_end, write_end = os.pipe()
+        got, done = [], threading.Event()
+
+        def readable(_events):
+            got.append(os.read(read_end, 10))
+            if got[-1] == b'2':
+                self.loop.unwatch(read_end)
+                done.set()
+        self.in_loop(lambda: self.loop.watch(read_end, readable))
+        os.write(write_end, b'1')
+        self.wait_for(lambda: got == [b'1'])
+        os.write(write_end, b'2')
+        self.assertTrue(done.wait(DEADLINE))
+        os.write(write_end, b'3')
+        self.in_loop(lambda: None)
+        self.assertEqual(got, [b'1', b'2'])
+        os.close(read_end)
+        os.close(write_end)
+
+    def test_a_writable_descriptor_is_told(self):
+        read_end, write_end = os.pipe()
+        done = threading.Event()
+
+        def writable(_events):
+            self.loop.unwatch(write_end)
+            done.set()
+        self.in_loop(lambda: self.loop.watch(write_end, writable, WRITE))
+        self.assertTrue(done.wait(DEADLINE))
+        os.close(read_end)
+        os.close(write_end)
+
+    def test_a_failing_callback_is_logged_and_the_loop_goes_on(self):
+        records = []
+        handler = logging.Handler()
+        handler.emit = records.append
+        logger = logging.getLogger('dispynode.loop')
+        logger.addHandler(handler)
+        logger.propagate = False
+        try:
+            self.loop.call_soon(lambda: 1 // 0)
+            self.assertEqual(self.in_loop(lambda: 5), 5)
+        finally:
+            logger.removeHandler(handler)
+            logger.propagate = True
+        self.assertEqual(len(records), 1)
+        self.assertIs(records[0].exc_info[0], ZeroDivisionError)
+
+    def wait_for(self, check):
+        deadline = monotonic() + DEADLINE
+        while not check():
+            self.assertLess(monotonic(), deadline)
+            self.in_loop(lambda: None)
+
+
+class WorkersTest(unittest.TestCase):
+    def test_more_work_than_threads_is_done_one_after_another(self):
+        workers, lock = Workers(2), threading.Lock()
+        gate, done, running = threading.Event(), [], []
+
+        def work(number):
+            with lock:
+                running.append(number)
+            gate.wait(DEADLINE)
+            with lock:
+                done.append(number)
+        for number in range(6):
+            workers.run(work, number)
+        self.assertFalse(workers.finish(0.05))
+        self.assertLessEqual(len(running), 2)
+        gate.set()
+        self.assertTrue(workers.finish(DEADLINE))
+        self.assertEqual(sorted(done), list(range(6)))
+
+
+if __name__ == '__main__':
+    unittest.main()
