@@ -10,6 +10,10 @@ class Refused(DispynodeError):
     """A request that the node will not do; the peer is told the text."""
 
 
+class Busy(Refused):
+    """A job that no processor is free for."""
+
+
 class ProtocolError(DispynodeError):
     """Bytes from a peer that are no valid message; the connection is closed."""
 

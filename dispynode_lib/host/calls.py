@@ -3,6 +3,7 @@ from __future__ import absolute_import, division, print_function
 
 import errno
 import logging
+import os
 import socket
 
 from dispynode_lib.host.compat import PY2, WOULD_BLOCK, monotonic, set_cloexec
@@ -10,6 +11,7 @@ from dispynode_lib.host.loop import READ, WRITE
 
 log = logging.getLogger('dispynode.calls')
 
+NOT_CONNECTED = (errno.EAGAIN, errno.ENOTCONN, errno.EINPROGRESS)
 REPLY_LIMIT = 4096                          # bytes of an answer; the longest known is `PULSE`
 
 
@@ -26,7 +28,7 @@ class Call(object):
     """
 
     __slots__ = ('_loop', '_address', '_pieces', '_await_reply', '_timeout', '_done', '_sock',
-                 '_timer', '_deadline', '_reply', '_step', '_tls', '_fd')
+                 '_timer', '_deadline', '_reply', '_step', '_tls', '_fd', '_watched')
 
     def __init__(self, loop, address, pieces, await_reply, timeout, done, tls=None):
         self._loop = loop
@@ -38,7 +40,8 @@ class Call(object):
         self._tls = tls
         self._sock = self._timer = self._fd = None
         self._reply = b''
-        self._step = 'connecting'
+        self._step = 'connecting to'
+        self._watched = False
 
     def start(self):
         """Connect and go as far as possible without waiting."""
@@ -55,15 +58,14 @@ class Call(object):
             self._finish(None, 'connecting to %s port %s: %s' % (host, port, error))
             return
         if code not in (0, errno.EINPROGRESS, errno.EALREADY, errno.EWOULDBLOCK):
-            self._fail(socket.error(code, errno.errorcode.get(code, str(code))))
+            self._fail(socket.error(code, os.strerror(code)))
             return
         self._fd = sock.fileno()
         self._deadline = monotonic() + self._timeout
-        if code == 0 and self._tls is None:
-            self._connected()
+        if self._tls is not None:
+            self._watch(self._on_connected, WRITE)
         else:
-            self._loop.watch(self._fd, self._on_connected, WRITE)
-            self._arm()
+            self._send()                    # to a host nearby the connection is there already
 
     def _arm(self):
         if self._timer is None:
@@ -82,22 +84,20 @@ class Call(object):
     def _on_connected(self, _events):
         code = self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if code:
-            self._fail(socket.error(code, errno.errorcode.get(code, str(code))))
+            self._fail(socket.error(code, os.strerror(code)))
             return
+        self._step = 'sending to'
         if self._tls is not None:
             try:
                 self._sock = self._tls(self._sock)
             except EnvironmentError as error:
                 self._fail(error)
                 return
-        self._connected()
-
-    def _connected(self):
-        self._step = 'sending to'
         self._send()
 
     def _send(self, _events=None):
-        pieces = self._pieces
+        pieces, step = self._pieces, self._step
+        self._step = 'sending to'
         try:
             while pieces:
                 piece = pieces[0]
@@ -108,7 +108,11 @@ class Call(object):
                 else:
                     pieces[0] = memoryview(piece)[sent:]
         except EnvironmentError as error:
-            self._wait_or_fail(error, self._send, WRITE)
+            if step == 'connecting to' and error.errno in NOT_CONNECTED:
+                self._step = step
+                self._watch(self._on_connected, WRITE)
+            else:
+                self._wait_or_fail(error, self._send, WRITE)
             return
         if not self._await_reply:
             self._finish(b'', None)
@@ -147,8 +151,11 @@ class Call(object):
             self._fail(error)
 
     def _watch(self, callback, events):
-        self._loop.unwatch(self._fd)
-        self._loop.watch(self._fd, callback, events)
+        if self._watched:
+            self._loop.change(self._fd, callback, events)
+        else:
+            self._loop.watch(self._fd, callback, events)
+            self._watched = True
         self._arm()
 
     def _fail(self, error):
@@ -159,7 +166,7 @@ class Call(object):
             self._timer.cancel()
             self._timer = None
         if self._sock is not None:
-            if self._fd is not None:
+            if self._watched:
                 self._loop.unwatch(self._fd)
             try:
                 self._sock.close()

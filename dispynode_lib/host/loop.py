@@ -17,13 +17,16 @@ READ, WRITE = Poller.READ, Poller.WRITE
 class Timer(object):
     """A call that is due at a point in time; cancel() forgets it."""
 
-    __slots__ = ('function', 'args')
+    __slots__ = ('function', 'args', '_loop')
 
-    def __init__(self, function, args):
-        self.function, self.args = function, args
+    def __init__(self, loop, function, args):
+        self._loop, self.function, self.args = loop, function, args
 
     def cancel(self):
-        self.function = self.args = None
+        """Forget the call; the loop's thread."""
+        if self.function is not None:
+            self.function = self.args = None
+            self._loop.forget_cancelled()
 
 
 class Loop(object):
@@ -36,6 +39,7 @@ class Loop(object):
         self._poller = Poller()
         self._callbacks = {}
         self._timers = []
+        self._cancelled = 0
         self._serial = itertools.count()
         self._soon = collections.deque()
         self._waiting = False
@@ -65,13 +69,21 @@ class Loop(object):
 
     def call_at(self, when, function, *args):
         """Call `function(*args)` at monotonic time `when`; return a Timer that can be cancelled."""
-        timer = Timer(function, args)
+        timer = Timer(self, function, args)
         heapq.heappush(self._timers, (when, next(self._serial), timer))
         return timer
 
     def call_later(self, delay, function, *args):
         """Call `function(*args)` in `delay` seconds; return a Timer."""
         return self.call_at(monotonic() + delay, function, *args)
+
+    def forget_cancelled(self):
+        """Count a cancelled timer; drop them all when they are the larger part."""
+        self._cancelled += 1
+        if self._cancelled > 100 and self._cancelled * 2 > len(self._timers):
+            self._timers = [entry for entry in self._timers if entry[2].function is not None]
+            heapq.heapify(self._timers)
+            self._cancelled = 0
 
     def call_soon(self, function, *args):
         """Have the loop's thread call `function(*args)` as soon as it can. Safe from any thread."""
@@ -133,17 +145,21 @@ class Loop(object):
         timers = self._timers
         while timers and timers[0][2].function is None:
             heapq.heappop(timers)
+            self._cancelled -= 1
         if not timers:
             return None
         return max(0, timers[0][0] - monotonic())
 
     def _run_timers(self):
-        timers = self._timers
         now = monotonic()
-        while timers and timers[0][0] <= now:
-            timer = heapq.heappop(timers)[2]
-            if timer.function is not None:
-                self._call(timer.function, timer.args)
+        while self._timers and self._timers[0][0] <= now:
+            timer = heapq.heappop(self._timers)[2]
+            if timer.function is None:
+                self._cancelled -= 1
+                continue
+            function, args = timer.function, timer.args
+            timer.function = timer.args = None
+            self._call(function, args)
 
     def _call(self, function, args):
         try:

@@ -118,7 +118,7 @@ class Node(object):
         self._requests = Requests(parts)
         start_thread('loop', parts.loop.run)
         reception = Reception(parts.loop, parts.workers, self._is_token, options.msg_timeout,
-                              self._requests.handle, parts.complaints)
+                              self._requests.handle, self._requests.job_at_once, parts.complaints)
         parts.state.set_phase(states.SERVING)
         for sock in socks:
             listener = Listener(sock, reception)

@@ -4,7 +4,7 @@ from __future__ import absolute_import, division, print_function
 import logging
 import time
 
-from dispynode_lib.errors import PeerGone, ProtocolError, Refused
+from dispynode_lib.errors import Busy, PeerGone, ProtocolError, Refused
 from dispynode_lib.host import net
 from dispynode_lib.host.compat import monotonic, to_bytes, to_text
 from dispynode_lib.node import spool
@@ -16,6 +16,7 @@ from dispynode_lib.wire.peers import Peer
 log = logging.getLogger('dispynode.requests')
 
 ACK = b'ACK'
+BUSY_WAIT = 2.0                             # seconds that a job may wait for a processor
 
 
 class Requests(object):
@@ -27,6 +28,7 @@ class Requests(object):
     def __init__(self, parts):
         """`parts`: the node's parts."""
         self._parts = parts
+        self._reply_hold = parts.options.reply_hold / 1000.0
         self._table = {
             'PING': self.on_ping, 'COMPUTE': self.on_compute, 'FILEXFER': self.on_filexfer,
             'SETUP': self.on_setup, 'JOB': self.on_job, 'TERMINATE_JOB': self.on_terminate_job,
@@ -201,20 +203,41 @@ class Requests(object):
     def on_job(self, request):
         """Accept a job: ACK, then it runs; its reply follows on another connection."""
         message = messages.read_job(request.argument)
-        parts = self._parts
         try:
-            job, new = parts.state.admit_job(message.compute_id, message.uid, message.hash,
-                                             message.xfer_files, time.time())
+            admitted = self._admit(message, BUSY_WAIT)
         except Refused as refused:
-            parts.complaints.note(request.address[0], 'JOB refused', refused)
-            request.reply(to_bytes(str(refused)))
+            self._refuse_job(request, refused)
             return
+        self._start_job(request, message, *admitted)
+
+    def job_at_once(self, request):
+        """The same without waiting: return False, having done nothing, if no processor is free."""
+        message = messages.read_job(request.argument)
         try:
-            job.reply_after = monotonic() + parts.options.reply_hold / 1000.0
+            admitted = self._admit(message, 0.0)
+        except Busy:
+            return False
+        except Refused as refused:
+            self._refuse_job(request, refused)
+            return True
+        self._start_job(request, message, *admitted)
+        return True
+
+    def _admit(self, message, timeout):
+        return self._parts.state.admit_job(
+            message.compute_id, message.uid, message.hash, message.xfer_files, time.time(), timeout)
+
+    def _refuse_job(self, request, refused):
+        self._parts.complaints.note(request.address[0], 'JOB refused', refused)
+        request.reply(to_bytes(str(refused)))
+
+    def _start_job(self, request, message, job, new):
+        try:
+            job.reply_after = monotonic() + self._reply_hold
             request.reply(ACK)
         except PeerGone:
             if new:
-                parts.state.finish_job(job)
+                self._parts.state.finish_job(job)
             raise
         if new:
             job.computation.start_job(job, message)

@@ -17,6 +17,7 @@ from dispynode_lib.wire.framing import LENGTH, PRE_AUTH_LIMIT, TOKEN_SIZE
 log = logging.getLogger('dispynode.server')
 
 HEAD = TOKEN_SIZE + 4
+JOB = b'JOB:'
 READ_SIZE = 16384
 BACKLOG = 1024
 FRAME_LIMIT = 0xFFFFFFFF
@@ -135,13 +136,15 @@ class Listener(socketserver.ThreadingTCPServer):
 class Reception(object):
     """Holds connections, without a thread, until their first frame is there; then a worker handles it."""
 
-    def __init__(self, loop, workers, is_token, timeout, handle, complaints):
-        """`handle(request)` returns True if it keeps the connection; `complaints.note(address, cause, text)`."""
+    def __init__(self, loop, workers, is_token, timeout, handle, handle_at_once, complaints):
+        """`handle(request)` returns True if it keeps the connection; `handle_at_once(job request)` False if
+        it would have to wait; `complaints.note(address, cause, text)`."""
         self._loop = loop
         self._workers = workers
         self._is_token = is_token
         self._timeout = timeout
         self._handle = handle
+        self._handle_at_once = handle_at_once
         self._complaints = complaints
         self._held = {}
 
@@ -174,7 +177,23 @@ class Reception(object):
             self._complain(connection, 'not let in', error)
             close_quietly(connection.sock)
             return False
-        self._workers.run(self._serve, connection)
+        if not self._serve_at_once(connection):
+            self._workers.run(self._serve, connection)
+        return True
+
+    def _serve_at_once(self, connection):
+        """Do a request that cannot have to wait, without the way through another thread; return whether so."""
+        data = connection.data
+        if not data.startswith(JOB, HEAD) or len(data) != HEAD + connection.size or not connection.authorised:
+            return False
+        request = Request('JOB', data[HEAD + len(JOB):], Stream(connection.sock, self._timeout),
+                          connection.address, True, None)
+        try:
+            if not self._handle_at_once(request):
+                return False
+        except (PeerGone, ProtocolError) as error:
+            self._complain(connection, 'bad request', error)
+        close_quietly(connection.sock)
         return True
 
     def _hold(self, connection):

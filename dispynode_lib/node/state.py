@@ -3,7 +3,8 @@ from __future__ import absolute_import, division, print_function
 
 import threading
 
-from dispynode_lib.errors import Refused
+from dispynode_lib.errors import Busy, Refused
+from dispynode_lib.host.compat import monotonic
 
 STARTING, SERVING, PAUSED, DRAINING, STOPPING = 'STARTING', 'SERVING', 'PAUSED', 'DRAINING', 'STOPPING'
 
@@ -190,7 +191,7 @@ class NodeState(object):
 
     # -- jobs
 
-    def admit_job(self, computation_id, uid, hash_, xfer_files, now, timeout=2.0):
+    def admit_job(self, computation_id, uid, hash_, xfer_files, now, timeout):
         """Reserve one processor for a job, waiting up to `timeout` seconds for one.
 
         uid, hash_     the client's names for the job: int, text
@@ -203,11 +204,11 @@ class NodeState(object):
             job = entry.jobs.get((uid, hash_))
             if job is not None:
                 return job, False
-            if self._used >= self._cpus:
+            if self._used >= self._cpus and timeout > 0:
                 self._wait_for_cpu_locked(timeout)
                 entry = self._entry_for_job_locked(computation_id)
             if self._used >= self._cpus:
-                raise Refused('NAK (all cpus busy)')
+                raise Busy('NAK (all cpus busy)')
             self._used += 1
             self._last_job = now
             job = entry.jobs[(uid, hash_)] = Job(entry.computation, uid, hash_, xfer_files, now)
@@ -222,7 +223,6 @@ class NodeState(object):
         return entry
 
     def _wait_for_cpu_locked(self, timeout):
-        from dispynode_lib.host.compat import monotonic
         deadline = monotonic() + timeout
         while self._used >= self._cpus:
             left = deadline - monotonic()
