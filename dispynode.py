@@ -11,16 +11,16 @@ if HERE not in sys.path:
 
 
 def run():
-    """Be a supervisor process or the node, and return its exit status."""
+    """Be a supervisor process or the node; ends this process with the exit status."""
     if sys.argv[1:2] == ['--supervise']:
         from dispynode_lib.supervisor.supervisor import main
-    else:
-        from dispynode_lib.cli import main
-    return main()
+        sys.exit(main())
+    from dispynode_lib.cli import program
+    program()
 
 
 if __name__ == '__main__':
     try:
-        sys.exit(run())
-    except KeyboardInterrupt:               # before the node had its signal handlers
+        run()
+    except KeyboardInterrupt:               # while modules are imported
         sys.exit(130)

@@ -18,6 +18,22 @@ LAST_WAIT = 2.0                             # seconds that a node told to stop a
 RUN, DRAIN, STOP, AT_ONCE = range(4)
 
 
+def program():
+    """Be the program `dispynode`: call main() and end this process with its status.
+
+    It ends at once: threads of the node may still wait somewhere, and Python taking itself apart around
+    them takes 20 ms and can fail.
+    """
+    status = main()
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None:
+                stream.flush()
+        except EnvironmentError:
+            continue                        # nobody reads it any more
+    os._exit(status)
+
+
 def main(argv=None):
     """Do what the command line asks for; return the exit status.
 
@@ -44,22 +60,23 @@ def _main(argv):
     return _serve(chosen)
 
 
-def say(text, stream=None):
-    """Write `text` to `stream` (standard output), as far as its encoding goes; a reader that has gone is no error."""
-    stream = stream or sys.stdout
+def say(text, to_error=False):
+    """Write `text` to standard output or error, as far as its encoding goes; a reader that has gone is no error."""
+    stream = sys.stderr if to_error else sys.stdout
+    if stream is None:                      # closed by who started this process
+        return
     encoding = getattr(stream, 'encoding', None) or 'utf-8'
     data = compat.to_text(text).encode(encoding, 'backslashreplace')
     try:
         stream.write(data if compat.PY2 else data.decode(encoding))
         stream.flush()
     except EnvironmentError:
-        if stream is sys.__stdout__:        # else Python complains when it flushes at exit
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return
 
 
 def _complain(error, status):
     """Write one line about `error` to standard error; return `status`."""
-    say(u'dispynode: %s\n' % error, sys.stderr)
+    say(u'dispynode: %s\n' % error, to_error=True)
     return status
 
 
@@ -81,6 +98,7 @@ def _set_up_log(debug):
 
 def _serve(chosen):
     """Run a node until it ends; return its exit status."""
+    _open_standard_descriptors()
     from dispynode_lib.node.node import Node
     signals = Signals()
     signals.install()
@@ -92,6 +110,15 @@ def _serve(chosen):
         return _complain(error, error.status)
     follow(node, signals)
     return node.exit_status
+
+
+def _open_standard_descriptors():
+    """Give descriptors 0 to 2 to /dev/null if they are closed, so that no socket gets them."""
+    for fd in range(3):
+        try:
+            os.fstat(fd)
+        except EnvironmentError:
+            os.open(os.devnull, os.O_RDWR)      # takes the lowest free number, which is `fd`
 
 
 class Signals(object):
@@ -137,6 +164,11 @@ class Signals(object):
             os.write(self._write_end, b'w')
         except EnvironmentError:
             return                          # the pipe is full: wait() will return anyway
+
+    def close(self):
+        """Give the descriptors back; after that no handler may be left installed."""
+        os.close(self._read_end)
+        os.close(self._write_end)
 
     def wait(self):
         """Wait until wake() is called or a signal comes; it may also return without a reason."""

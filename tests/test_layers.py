@@ -36,6 +36,7 @@ ROWS = (
     (0, 'errors'),
     (0, ''),                    # the package itself: the version
 )
+_trees = {}
 APART = (('node', 'supervisor'), ('supervisor', 'node'))
 
 
@@ -57,8 +58,10 @@ def module_files():
 
 def parse(path):
     """Return the syntax tree of a file."""
-    with io.open(path, 'rb') as source:
-        return ast.parse(source.read(), path)
+    if path not in _trees:
+        with io.open(path, 'rb') as source:
+            _trees[path] = ast.parse(source.read(), path)
+    return _trees[path]
 
 
 def imports(tree, modules):

@@ -253,7 +253,7 @@ def connect(address, port, timeout, tls=None):
             compat.set_cloexec(sock.fileno())
         no_delay(sock)
         return sock if tls is None else tls(sock)
-    except Exception:
+    except EnvironmentError:
         sock.close()
         raise
 
@@ -280,15 +280,15 @@ def _bind_error(error, protocol, address, port, option):
 def port_holder(protocol, port):
     """Return text that names the process which has a port of this host, None if it cannot be told.
 
-    protocol   'TCP' (listening sockets) or 'UDP'
+    protocol   'TCP' or 'UDP'
     """
-    inodes = set()
+    listening, others = set(), set()
     for version in ('', '6'):
         for line in _proc_lines('/proc/net/%s%s' % (protocol.lower(), version)):
             fields = line.split()
-            if (len(fields) > 9 and fields[1].endswith(':%04X' % port)
-                    and (protocol != 'TCP' or fields[3] == '0A')):
-                inodes.add('socket:[%s]' % fields[9])
+            if len(fields) > 9 and fields[1].endswith(':%04X' % port):
+                (listening if fields[3] == '0A' else others).add('socket:[%s]' % fields[9])
+    inodes = listening or others            # a connection that happens to have the port takes it, too
     for pid in sorted(_process_ids()):
         if inodes & _open_sockets(pid):
             return u'process %d (%s)' % (pid, _program_of(pid))

@@ -208,6 +208,6 @@ def import_psutil():
     """Return the module psutil, None if it is not installed or does not work here."""
     try:
         import psutil
-    except Exception:                       # a broken build raises all kinds of errors
+    except (ImportError, EnvironmentError, AttributeError, RuntimeError):       # a broken build raises any of them
         return None
     return psutil

@@ -7,6 +7,7 @@ import sys
 
 from dispynode_lib.supervisor import names, pickling, tracebacks
 from dispynode_lib.supervisor.jobapi import JobApi
+from dispynode_lib.supervisor.output import TextOutput
 
 PY2 = str is bytes
 FUNCTION, PROGRAM = '1', '2'
@@ -16,6 +17,11 @@ UTF8_MARK = b'\xef\xbb\xbf'
 def to_native(part):
     """Return a part of a frame as `str`: bytes on Python 2, text on Python 3."""
     return part if PY2 else bytes(part).decode('utf-8', 'replace')
+
+
+def to_text(value):
+    """Return a `str` of this Python as text."""
+    return value.decode('utf-8', 'replace') if PY2 else value
 
 
 def compile_source(source, file_name):
@@ -47,6 +53,8 @@ class Computation(object):
         self._cleanup_call = None
         self._cleanup_done = False
         self._main = None
+        self.stdout, self.stderr = TextOutput('<stdout>'), TextOutput('<stderr>')   # of a job
+        self.seed_random = None             # function, if each job process has to call it
 
     def open(self):
         """Compile the code and make the `__main__` module; return an error text or None."""
@@ -55,7 +63,6 @@ class Computation(object):
             self._code = compile_source(self.code, self.file_name)
         except Exception:                   # source that no compiler takes
             return tracebacks.describe(sys.exc_info(), u'the code of the computation cannot be compiled')
-        self.enter_folder()
         sys.path.insert(0, self.folder)
         os.environ['dispy_node_name'] = self.node_name
         os.environ['dispy_node_ip_addr'] = self.node_ip_addr
@@ -81,7 +88,7 @@ class Computation(object):
         os.chdir(self.folder)
 
     def execute(self):
-        """Execute the code in `__main__`, once; what fails is kept in `failure`."""
+        """Execute the code in `__main__`, once, in the folder; what fails is kept in `failure`."""
         if self.executed:
             return
         self.executed = True
@@ -92,6 +99,7 @@ class Computation(object):
 
     def run_code(self):
         """Execute the code in `__main__`; raises what it raises."""
+        self.enter_folder()
         exec(self._code, self._main.__dict__)
 
     def run_setup(self, which, argument):
@@ -179,16 +187,36 @@ class Computation(object):
     def settle(self):
         """Make this process cheap to fork: called after setup, before the first job process.
 
-        The one place for what helps there (huge pages are to come).
+        What each job process would have to do is done here, once; there it would cost page faults.
+        The one place for what helps in this way (huge pages are to come).
         """
         for stream in (sys.stdout, sys.stderr):
             try:
                 stream.flush()              # or each job process would hold a copy of what waits in it
             except Exception:               # the user's own stream may do as it likes
                 continue
+        if sys.path[:1] != ['.']:
+            sys.path.insert(0, '.')
+        try:
+            self.enter_folder()
+        except EnvironmentError as error:
+            self.failure = 'cannot enter the folder of the computation: %s' % error
+        self.api.prepare(self.code)
+        random = sys.modules.get('random')
+        if not hasattr(os, 'register_at_fork'):
+            self.seed_random = getattr(random, 'seed', None)    # later Pythons do it by themselves
+        _allow_forks_with_threads()
         freeze = getattr(gc, 'freeze', None)
         if freeze is not None:
             freeze()                        # no collect(): it would touch, so copy, every page
+
+
+def _allow_forks_with_threads():
+    """Keep Python from warning at each fork if setup left threads: they stay here, jobs do without them."""
+    threading = sys.modules.get('threading')
+    if threading is not None and threading.active_count() > 1:
+        import warnings
+        warnings.filterwarnings('ignore', message='.*multi-threaded', category=DeprecationWarning)
 
 
 def _call_of(function):

@@ -90,12 +90,14 @@ def read_pipe():
 
 
 def socket_pair():
-    """Return two connected stream socket objects, private to this process."""
-    pair = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM)
-    if not HAS_SENDMSG:
-        for end in pair:
-            keep_private(end.fileno())
-    return pair
+    """Return the descriptors of two connected stream sockets; programs do not inherit them."""
+    one, other = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM)
+    if HAS_SENDMSG:
+        return one.detach(), other.detach()
+    fds = os.dup(one.fileno()), os.dup(other.fileno())
+    for fd in fds:
+        keep_private(fd)
+    return fds
 
 
 class Channels(object):

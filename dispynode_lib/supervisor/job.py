@@ -2,117 +2,98 @@
 from __future__ import absolute_import, division, print_function
 
 import os
-import signal
 import sys
 import time
 
 from dispynode_lib.supervisor import pickling, tracebacks
-from dispynode_lib.supervisor.computation import compile_source, to_native
-from dispynode_lib.supervisor.descriptors import keep_private, read_frame, write_pieces
-from dispynode_lib.supervisor.output import TextOutput
+from dispynode_lib.supervisor.computation import compile_source, to_text
+from dispynode_lib.supervisor.descriptors import read_frame, write_pieces
+from dispynode_lib.supervisor.signals import end_by_alarm, ignore_interrupts
 from dispynode_lib.wire import control
 
 FINISHED, TERMINATED = b'11', b'9'
 LARGEST_RESULT = 0xF0000000                 # bytes; the frames around it count up to 4 GiB
-LINGER = 5                                  # seconds for helper processes of the job to be ended
-
-
-class Interrupted(Exception):
-    """The job was told to stop before it had begun."""
+LINGER = 5                                  # seconds that threads and helper processes of a finished job may take
 
 
 class Failure(Exception):
-    """The job cannot be done; the text is a sentence for its author."""
+    """The job cannot be done; the text is for its author."""
 
 
-class JobProcess(object):
-    """The life of one job process, from just after the fork."""
+def serve(fd, computation):
+    """Be a job process: wait for a job on the channel `fd`, do it, report it.
 
-    def __init__(self, fd, computation):
-        """`fd`: the channel to the node."""
-        self._fd = fd
-        self._computation = computation
-        self._trouble = None
-        self._stdout = self._stderr = None
-
-    def prepare(self):
-        """Do whatever can be done before the job comes."""
-        keep_private(self._fd)
-        if 'random' in sys.modules:
-            sys.modules['random'].seed()    # by itself it does so since Python 3.7 only
+    Returns without having done any if the node closes the channel: it needs no more.
+    """
+    frame = read_frame(fd)
+    if frame is None:
+        return
+    _name, args, kwargs, code, uid, job_hash = control.unpack(frame)
+    frame = None
+    started = time.time()
+    computation.api.start_job(uid, job_hash, started, fd)
+    sys.stdout, sys.stderr = computation.stdout, computation.stderr
+    pickles = [args, kwargs]
+    args = kwargs = None                    # _load_arguments() gives their bytes back
+    try:
         try:
-            self._computation.enter_folder()
-        except EnvironmentError as error:
-            self._trouble = 'cannot enter the folder of the computation: %s' % error
-        if sys.path[:1] != ['.']:
-            sys.path.insert(0, '.')
-        self._stdout, self._stderr = TextOutput('<stdout>'), TextOutput('<stderr>')
+            pieces, exception = _call(computation, pickles, code), None
+        finally:
+            ignore_interrupts()
+    except BaseException:                   # the user's code may raise anything
+        pieces, exception = None, _failure_text(sys.exc_info())
+    _report(fd, computation, pieces, exception, started, time.time())
+    _end_helpers()
 
-    def serve(self):
-        """Wait for the job, do it, report it; or return when the node needs no job done."""
-        frame = read_frame(self._fd)
-        if frame is None:
-            return
-        name, args, kwargs, code, uid, job_hash = control.unpack(frame)
-        if bytes(name) != b'job':
-            raise Failure('a job process got frame %r' % bytes(name))
-        frame = None
-        self._computation.api.start_job(int(bytes(uid)), to_native(job_hash), self._emit)
-        sys.stdout, sys.stderr = self._stdout, self._stderr
-        started = time.time()
-        outcome = self._do([args, kwargs], bytes(code))
-        self._send_done(outcome, started, time.time())
-        self._end_helpers()
 
-    def _do(self, pickles, code):
-        """Return (result pieces or None, exception text or None)."""
-        try:
-            try:
-                return self._call(pickles, code), None
-            finally:
-                signal.signal(signal.SIGINT, signal.SIG_IGN)
-        except BaseException:               # the user's code may raise anything
-            return None, _failure_text(sys.exc_info())
+def _call(computation, pickles, code):
+    """Call the user's function; return the pickled result in pieces."""
+    if computation.failure is not None:
+        computation.run_code()              # failed in the supervisor, so here too: the job tells its author
+    namespace = computation.namespace
+    if code:
+        exec(compile_source(bytes(code), '<job>'), namespace)
+    args, kwargs = _load_arguments(pickles, computation.python2)
+    function = namespace.get(computation.name)
+    if function is None:
+        raise Failure(u'the code of the computation defines no function "%s"' % to_text(computation.name))
+    return _pickle_result(function(*args, **kwargs), computation.protocol)
 
-    def _call(self, pickles, code):
-        computation = self._computation
-        if self._trouble is not None:
-            raise Failure(self._trouble)
-        if computation.failure is not None:
-            computation.run_code()          # failed in the supervisor, so here too: the job tells its author
-        namespace = computation.namespace
-        if code:
-            exec(compile_source(code, '<job>'), namespace)
-        args, kwargs = _load_arguments(pickles, computation.python2)
-        function = namespace.get(computation.name)
-        if function is None:
-            raise Failure('the code of the computation defines no function "%s"' % computation.name)
-        return _pickle_result(function(*args, **kwargs), computation.protocol)
 
-    def _emit(self, level, name, text):
-        self._write([control.pack(b'log', b'%d' % level, name.encode('utf-8'), text)])
+def _report(fd, computation, pieces, exception, started, ended):
+    """Send the one frame that says how the job ended.
 
-    def _write(self, pieces):
-        write_pieces(self._fd, pieces)
+    The one place to hand over a big result some other way than through the channel.
+    """
+    computation.api.is_over = True
+    send_done(lambda parts: write_pieces(fd, parts), FINISHED if exception is None else TERMINATED, pieces,
+              (computation.stdout.value(), computation.stderr.value(), exception,
+               repr(started).encode('ascii'), repr(ended).encode('ascii')))
 
-    def _send_done(self, outcome, started, ended):
-        """Send the one frame that says how the job ended.
 
-        The one place to hand over a big result some other way than through the channel.
-        """
-        pieces, exception = outcome
-        send_done(self._write, FINISHED if exception is None else TERMINATED, pieces,
-                  (self._stdout.value(), self._stderr.value(), exception,
-                   repr(started).encode('ascii'), repr(ended).encode('ascii')))
+def _end_helpers():
+    """Let threads of the job end, and end what the multiprocessing module runs for it, as far as both go quickly.
 
-    def _end_helpers(self):
-        """End what the multiprocessing module runs for the job: this process does not exit the usual way."""
-        util = sys.modules.get('multiprocessing.util')
-        if util is None:
-            return
-        signal.signal(signal.SIGALRM, signal.SIG_DFL)
-        signal.alarm(LINGER)
-        util._run_finalizers(0)
+    This process does not exit the usual way, which would do so.
+    """
+    if 'threading' not in sys.modules and 'multiprocessing.util' not in sys.modules:
+        return
+    end_by_alarm(LINGER)
+    try:
+        if 'multiprocessing.util' in sys.modules:
+            _end_subprocesses(sys.modules['multiprocessing'], sys.modules['multiprocessing.util'])
+        shutdown = getattr(sys.modules.get('threading'), '_shutdown', None)
+        if shutdown is not None:
+            shutdown()
+    except Exception:                       # objects of the user's
+        os.write(2, tracebacks.describe(sys.exc_info(), u'after the end of a job').encode('utf-8', 'replace'))
+
+
+def _end_subprocesses(multiprocessing, util):
+    for process in multiprocessing.active_children():
+        if process.daemon and process._parent_pid == os.getpid():
+            process.terminate()
+    util._run_finalizers(0)
 
 
 def send_done(write, status, pieces, texts, number=None):
@@ -141,18 +122,18 @@ def _load_arguments(pickles, python2):
     try:
         return pickling.unpickle(args, python2), pickling.unpickle(kwargs, python2)
     except Exception:                       # pickles may call anything
-        raise Failure('the arguments of the job cannot be loaded: %s' % tracebacks.describe_last(sys.exc_info()))
+        raise Failure(tracebacks.describe(sys.exc_info(), u'the arguments of the job cannot be loaded'))
 
 
 def _pickle_result(value, protocol):
     try:
         pieces = pickling.pickle(value, protocol)
     except Exception:                       # as in _load_arguments()
-        raise Failure('the result, of type %s, cannot be pickled: %s' % (
-            type(value).__name__, tracebacks.describe_last(sys.exc_info())))
+        raise Failure(tracebacks.describe(
+            sys.exc_info(), u'the result, of type %s, cannot be pickled' % type(value).__name__))
     size = sum([len(piece) for piece in pieces])
     if size > LARGEST_RESULT:
-        raise Failure('the result has %d bytes when pickled; %d can be sent' % (size, LARGEST_RESULT))
+        raise Failure(u'the result has %d bytes when pickled; %d can be sent' % (size, LARGEST_RESULT))
     return pieces
 
 

@@ -1,6 +1,9 @@
 """Functions that user code may call: results before the end, files to the client, the node's log."""
 from __future__ import absolute_import, division, print_function
 
+from dispynode_lib.supervisor.descriptors import write_pieces
+from dispynode_lib.wire import control
+
 
 class JobApi(object):
     """Makes the functions for one computation; in a job process it knows the job, too."""
@@ -8,9 +11,11 @@ class JobApi(object):
     def __init__(self, computation, emit):
         """`emit`: function of (level number, logger name, text as bytes) that brings a log record to the node."""
         self._computation = computation
-        self.emit = emit
-        self.uid = None
-        self.hash = None
+        self._emit = emit
+        self._fd = None
+        self.is_over = False                # the job has ended: what threads of it say is lost
+        self.uid = self.hash = None         # of the job, as they came
+        self.started = None
 
     def add_functions(self, namespace):
         """Put them into the namespace of the user's code."""
@@ -18,9 +23,26 @@ class JobApi(object):
         namespace['dispy_send_file'] = self.send_file
         namespace['dispynode_logger'] = LazyLogger(self)
 
-    def start_job(self, uid, job_hash, emit):
-        """Serve this job from now on; `uid` and `job_hash` as they came."""
-        self.uid, self.hash, self.emit = uid, job_hash, emit
+    def prepare(self, source):
+        """Load what the functions need if `source`, the user's code, names them: else each job would."""
+        if b'dispy_provisional_result' in source or b'dispy_send_file' in source:
+            from dispynode_lib.supervisor import sending
+            return sending
+        return None
+
+    def start_job(self, uid, job_hash, started, fd):
+        """Serve this job from now on: `uid` and `job_hash` as they came, on the channel `fd`."""
+        self.uid, self.hash, self.started, self._fd = uid, job_hash, started, fd
+
+    def emit(self, level, name, text):
+        """Bring a log record to the node."""
+        if self._fd is None:
+            self._emit(level, name, text)
+        elif not self.is_over:
+            self._emit_in_job(level, name, text)
+
+    def _emit_in_job(self, level, name, text):
+        write_pieces(self._fd, [control.pack(b'log', b'%d' % level, name.encode('utf-8'), text)])
 
     def provisional_result(self, result, timeout=10, relay=False):
         """Send `result` to the client while the job goes on; return 0 if it was delivered, -1 if not."""

@@ -44,6 +44,8 @@ class Kept(object):
 
     def value(self):
         """Return what was kept as bytes; where something is missing, a line says how much."""
+        if not self._head:
+            return b''
         self._cut()
         if not self._left_out:
             return bytes(self._head + self._tail) if self._tail else bytes(self._head)

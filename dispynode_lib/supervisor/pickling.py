@@ -10,7 +10,9 @@ if PY2:
 else:
     import _pickle as engine                # the pure Python half would cost each fork a little
 
-HIGHEST = bytearray(engine.dumps(None, -1))[1]
+NEWEST = engine.dumps(None, -1)[1:2]         # highest protocol of this Python, as it stands in a pickle
+HIGHEST = ord(NEWEST)
+PLAIN = (type(None), bool, int, float)
 
 
 class StandIn(object):
@@ -38,6 +40,8 @@ def unpickle(data, python2=False, stand_ins=False):
     """
     if PY2:
         return _load_on_python2(bytes(data), stand_ins)
+    if not (python2 or stand_ins or bytearray(data[:2])[1:] > NEWEST):
+        return engine.loads(data)
     if not python2:
         return _load(data, 'ASCII', stand_ins)
     try:
@@ -47,8 +51,7 @@ def unpickle(data, python2=False, stand_ins=False):
 
 
 def _load(data, encoding, stand_ins):
-    newer = data[0:1] == b'\x80' and bytearray(data[1:2])[0] > HIGHEST
-    if newer:
+    if bytearray(data[:1]) == b'\x80' and bytearray(data[1:2]) > NEWEST:
         from dispynode_lib.supervisor import newer_pickles
         return newer_pickles.load(data, encoding, _stand_in if stand_ins else None)
     if not stand_ins:
@@ -102,7 +105,7 @@ def pickle(value, protocol):
     protocol   the highest that its reader can read
     Raises whatever the classes of the value raise.
     """
-    if PY2:
+    if PY2 or type(value) in PLAIN:
         return [engine.dumps(value, min(protocol, HIGHEST))]
     pieces = Pieces()
     engine.Pickler(pieces, min(protocol, HIGHEST)).dump(value)

@@ -4,6 +4,7 @@ from __future__ import absolute_import, division, print_function
 import os
 
 from dispynode_lib.supervisor import stopping
+from dispynode_lib.supervisor.signals import number_of
 from dispynode_lib.wire import control
 
 
@@ -75,7 +76,7 @@ class Processes(object):
         if table is not None:
             for relative in stopping.below(process.pid, table):
                 process.relatives.setdefault(relative.pid, relative)
-        number = stopping.signal_number(name)
+        number = number_of(name)
         stopping.signal_group(process.pid, number)
         stopping.signal_relatives(process.relatives.values(), number, process.pid)
 
@@ -105,5 +106,5 @@ class Processes(object):
     def kill_left_groups(self):
         """Kill what ended jobs left in their process groups: the computation ends."""
         for pid in self._left_groups:
-            stopping.signal_group(pid, stopping.signal_number('SIGKILL'))
+            stopping.signal_group(pid, number_of('SIGKILL'))
         self._left_groups = set()

@@ -1,14 +1,20 @@
 """Signals of a supervisor and of its job processes."""
 from __future__ import absolute_import, division, print_function
 
+import fcntl
 import os
-import signal
+import select
 
-from dispynode_lib.supervisor.descriptors import close_quietly, wake_pipe
+from dispynode_lib.supervisor.descriptors import wake_pipe
+
+if str is bytes:
+    import signal
+else:
+    import _signal as signal                # the module around it would cost each fork a hundred page faults
 
 # Python's own settings, which programs written in it expect; a job gets them back
-KEPT_IGNORED = tuple(getattr(signal, name) for name in ('SIGPIPE', 'SIGXFSZ', 'SIGXFZ') if hasattr(signal, name))
-UNCATCHABLE = (signal.SIGKILL, signal.SIGSTOP)
+LEFT_ALONE = tuple(getattr(signal, name) for name in ('SIGPIPE', 'SIGXFSZ', 'SIGXFZ', 'SIGKILL', 'SIGSTOP', 'SIGINT',
+                                                      'SIGCHLD', 'SIGTERM') if hasattr(signal, name))
 
 
 class Stopped(BaseException):
@@ -21,15 +27,15 @@ class Signals(object):
     def __init__(self):
         self.read_end, self._write_end = wake_pipe()
         self.stop_asked = False
-        self.in_user_code = False
+        self._in_user_code = False
+        self._watched = None
         self._to_reset = ()
 
     def install(self):
         """Set the handlers; again after user code, which may have set its own."""
-        self._to_reset = tuple(
+        self._to_reset = (signal.SIGCHLD, signal.SIGTERM) + tuple(
             number for number in range(1, signal.NSIG)
-            if number not in UNCATCHABLE and number not in KEPT_IGNORED
-            and signal.getsignal(number) not in (signal.SIG_DFL, None))
+            if number not in LEFT_ALONE and signal.getsignal(number) not in (signal.SIG_DFL, None))
         signal.set_wakeup_fd(self._write_end)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGCHLD, self._on_child)
@@ -42,8 +48,31 @@ class Signals(object):
 
     def _on_term(self, _number, _frame):
         self.stop_asked = True
-        if self.in_user_code:
+        if self._in_user_code:
             raise Stopped('the node ends this computation')
+
+    def enter_user_code(self, fd):
+        """From now on SIGTERM, or the other side closing socket `fd`, interrupts what runs here."""
+        self._watched = fd
+        self._in_user_code = True
+        if self.stop_asked:
+            return
+        signal.signal(signal.SIGIO, self._on_socket)
+        fcntl.fcntl(fd, fcntl.F_SETOWN, os.getpid())
+        fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) | os.O_ASYNC)
+
+    def leave_user_code(self):
+        """End what enter_user_code() began."""
+        self._in_user_code = False
+        fcntl.fcntl(self._watched, fcntl.F_SETFL, fcntl.fcntl(self._watched, fcntl.F_GETFL) & ~os.O_ASYNC)
+        signal.signal(signal.SIGIO, signal.SIG_IGN)
+        self.install()
+
+    def _on_socket(self, _number, _frame):
+        poll = select.poll()
+        poll.register(self._watched, 0)
+        if self._in_user_code and poll.poll(0):
+            raise Stopped('the node has gone')
 
     def drain(self):
         """Empty the pipe."""
@@ -57,8 +86,22 @@ class Signals(object):
         signal.set_wakeup_fd(-1)
         for number in self._to_reset:
             signal.signal(number, signal.SIG_DFL)
-        for number in (signal.SIGCHLD, signal.SIGTERM):
-            signal.signal(number, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        close_quietly(self.read_end)
-        close_quietly(self._write_end)
+        os.close(self.read_end)
+        os.close(self._write_end)
+
+
+def number_of(name):
+    """Return the number of the signal called `name`."""
+    return getattr(signal, name)
+
+
+def ignore_interrupts():
+    """Ignore SIGINT from now on."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def end_by_alarm(seconds):
+    """Have this process killed unless it ends within `seconds`."""
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.alarm(seconds)

@@ -2,7 +2,6 @@
 from __future__ import absolute_import, division, print_function
 
 import os
-import signal
 
 
 class Relative(object):
@@ -113,8 +112,3 @@ def group_lives(pid):
     except EnvironmentError:
         return False
     return True
-
-
-def signal_number(name):
-    """Return the number of the signal called `name`."""
-    return getattr(signal, name)

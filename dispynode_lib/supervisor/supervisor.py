@@ -6,11 +6,10 @@ import select
 import sys
 
 from dispynode_lib.errors import DispynodeError, ProtocolError
-from dispynode_lib.supervisor import tracebacks
 from dispynode_lib.supervisor.computation import Computation
 from dispynode_lib.supervisor.descriptors import (
     Channels, close_quietly, close_strangers, read_some, socket_pair, take_standard, write_pieces)
-from dispynode_lib.supervisor.job import JobProcess
+from dispynode_lib.supervisor import job, tracebacks
 from dispynode_lib.supervisor.processes import Processes
 from dispynode_lib.supervisor.signals import Signals
 from dispynode_lib.supervisor.timers import Timers
@@ -22,6 +21,7 @@ READ_SIZE = 262144
 DEBUG, WARNING, ERROR = 10, 30, 40
 RETRY_FORK = 0.5                            # seconds
 ORPHAN_QUICKER = 0.2                        # without a node nobody waits for what a job still says
+LINGER = 1.0                                # seconds that job processes may take to end by themselves
 LOGGER = b'dispynode.supervisor'
 
 
@@ -129,6 +129,8 @@ class Supervisor(object):
     def _on_close(self, how, cleanup):
         if how == b'stop':
             self._processes.stop_all()
+        else:                               # jobs have ended; what a thread of theirs holds up is not waited for
+            self._timers.add(LINGER, self._processes.stop_all, ORPHAN_QUICKER)
         with_cleanup = cleanup == b'1'
         self._wanted = 0
         self._ending = lambda: self._end(with_cleanup)
@@ -142,12 +144,11 @@ class Supervisor(object):
 
     def _run_user_code(self, function, *args):
         """Call `function`, which runs what the user wrote, ready to be interrupted by SIGTERM."""
-        self._signals.in_user_code = not self._signals.stop_asked
+        self._signals.enter_user_code(self._control_fd)
         try:
             return function(*args)
         finally:
-            self._signals.in_user_code = False
-            self._signals.install()
+            self._signals.leave_user_code()
 
     def _clean_up(self):
         """Run the cleanup function, if any; return an error text or None."""
@@ -169,6 +170,7 @@ class Supervisor(object):
             self._settled = True
             self._run_user_code(self._opened().execute)
             self._computation.settle()
+            self._signals.install()
 
     # processes
 
@@ -190,13 +192,13 @@ class Supervisor(object):
         pid = os.fork()
         if not pid:
             self._become_job(near, far)
-        far.close()
         self._forked += 1
         self._processes.add(self._forked, pid)
+        os.close(far)
         try:
-            self._channels.send_fd(near.fileno())
+            self._channels.send_fd(near)
         finally:
-            near.close()
+            os.close(near)
 
     def _become_job(self, near, far):
         """Be the job process that was just forked; does not return."""
@@ -204,12 +206,11 @@ class Supervisor(object):
         try:
             os.setsid()                     # its own process group and session: killpg reaches all of it
             self._signals.become_job()
-            near.close()
-            close_quietly(self._control_fd)
-            close_quietly(self._channels.fd)
-            job = JobProcess(far.fileno(), self._computation)
-            job.prepare()
-            job.serve()
+            for fd in (near, self._control_fd, self._channels.fd):
+                os.close(fd)
+            if self._computation.seed_random is not None:
+                self._computation.seed_random()
+            job.serve(far, self._computation)
             status = 0
         except KeyboardInterrupt:           # it was stopped before its job had come
             status = 130

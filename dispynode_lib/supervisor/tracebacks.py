@@ -5,6 +5,8 @@ import sys
 
 OURS = 'dispynode_lib.'
 PY2 = str is bytes
+HEADING = 'Traceback (most recent call last):\n'
+MOST_LINES = 50
 MOST_TEXT = 1 << 20                         # a longer traceback loses its middle
 
 _sources = {}                               # file name in the traceback -> its source text
@@ -23,22 +25,12 @@ def describe(error_info, sentence=None):
     try:
         text = _format(*error_info)
     except Exception:                       # a class of the user's may break any rule: say what can be said
-        text = 'Traceback (most recent call last):\n  (not available)\n%s' % _name(error_info[0])
+        text = '%s (no traceback available)' % _name(error_info[0])
     if isinstance(text, bytes):
         text = text.decode('utf-8', 'replace')
     if len(text) > MOST_TEXT:
         text = u'%s\n  [...]\n%s' % (text[:MOST_TEXT // 2], text[-MOST_TEXT // 2:])
     return text if sentence is None else u'%s\n%s' % (sentence, text)
-
-
-def describe_last(error_info):
-    """Return the exception alone, without the traceback: for a sentence."""
-    try:
-        import traceback
-        text = ''.join(traceback.format_exception_only(*error_info[:2])).strip()
-    except Exception:                       # as in describe()
-        text = _name(error_info[0])
-    return text.decode('utf-8', 'replace') if isinstance(text, bytes) else text
 
 
 def _name(kind):
@@ -57,7 +49,10 @@ def _format(kind, error, frames):
         return _format_on_python2(traceback, kind, error, frames)
     whole = traceback.TracebackException(kind, error, frames)
     _drop_ours(whole, set())
-    return ''.join(whole.format())
+    lines = ''.join(whole.format()).splitlines(True)
+    # a heading over no frames at all would only puzzle
+    return ''.join([line for line, after in zip(lines, lines[1:] + [''])
+                    if line != HEADING or after.startswith('  ')])
 
 
 def _is_ours(frame):
@@ -80,8 +75,13 @@ def _is_our_file(file_name):
 
 def _format_on_python2(traceback, kind, error, frames):
     lines = [line for line in traceback.extract_tb(frames) if not _is_our_file(line[0])]
-    text = ['Traceback (most recent call last):\n'] if lines else []
-    text += traceback.format_list(lines) + traceback.format_exception_only(kind, error)
+    if len(lines) > 2 * MOST_LINES:         # endless recursion; Python 3 shortens it by itself
+        left_out = '  [%d frames]\n' % (len(lines) - 2 * MOST_LINES)
+        shown = traceback.format_list(lines[:MOST_LINES]) + [left_out] + traceback.format_list(lines[-MOST_LINES:])
+    else:
+        shown = traceback.format_list(lines)
+    text = [HEADING] if lines else []
+    text += shown + traceback.format_exception_only(kind, error)
     return ''.join(line if isinstance(line, bytes) else line.encode('utf-8') for line in text)
 
 

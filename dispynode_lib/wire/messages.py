@@ -7,10 +7,9 @@ Source: docs/protocol.rst, "Classes on the wire", "Discovery", "Requests to a no
 """
 from __future__ import absolute_import, division, print_function
 
-from dispynode_lib.errors import ProtocolError
 from dispynode_lib.host.compat import integer_types, text_type
-from dispynode_lib.wire.fields import ID_LIMIT, REQUIRED, WORD_LIMIT, Fields, fields_of
-from dispynode_lib.wire.pickles import UNKNOWN, Record, load, name_of
+from dispynode_lib.wire.fields import REQUIRED, Fields, fields_of, native
+from dispynode_lib.wire.pickles import UNKNOWN, Record, load, load_first
 
 FUNCTION, PROGRAM = 1, 2            # types of computations
 
@@ -23,6 +22,7 @@ _INFO_KINDS = frozenset(('DispyNodeAvailInfo',))
 _YEAR = 366 * 86400.0
 _MAX_TIME = 2.0 ** 40               # seconds; files may bear any date that a file system can store
 _MAX_ADDRESSES = 100
+_MAX_FILES = 100000
 
 
 class Message(object):
@@ -170,6 +170,9 @@ def read_compute(arg):
     """
     value, form = load(arg, _COMPUTE_KINDS, True)
     fields = fields_of('COMPUTE', value, '_Compute', form)
+    for key, item in fields.values.items():
+        if item is UNKNOWN:                         # allowed only among the arguments of a _Function
+            raise fields.fault(native(key), 'an unknown object')
     compute = Compute(fields)
     compute.type = fields.integer('type', FUNCTION, PROGRAM + 1)
     compute.name = fields.name('name')
@@ -195,8 +198,8 @@ def _function(fields, key, without):
     value = fields.get(key, None)
     if value is None:
         return without, False
-    if type(value) is bool and key == 'cleanup':
-        return value, False
+    if key == 'cleanup' and (type(value) is bool or type(value) in integer_types):
+        return fields.truth(key, False), False
     if type(value) is Record and value.kind == '_Function':
         inner = Fields('%s: _Function' % fields.message, value.fields, fields)
         return inner.name('name'), True
@@ -216,7 +219,11 @@ def _reply_address(fields):
 
 def _files(fields):
     """Return the list of File in the field xfer_files."""
-    files = fields.sequence('xfer_files', ())
+    if fields.get('xfer_files', None) is None:
+        return []
+    files = fields.sequence('xfer_files')
+    if len(files) > _MAX_FILES:
+        raise fields.fault('xfer_files', 'a list of %d' % len(files))
     return [_file(fields_of(fields.message + ': xfer_files', item, '_XferFile', fields)) for item in files]
 
 
@@ -252,16 +259,20 @@ def read_job(arg, message='JOB'):
     job.compute_id = fields.integer('compute_id')
     job.args = fields.binary('_args' if '_args' in values else 'args', absent)
     job.kwargs = fields.binary('_kwargs' if '_kwargs' in values else 'kwargs', absent)
-    job.xfer_files = _files(fields) if values.get('xfer_files') else []
+    job.xfer_files = _files(fields)
     job.code = fields.code('code', u'')
     return job
 
 
 def read_setup(arg):
     """Read a SETUP: a bare id or a dict with arguments, which may be objects of the user."""
-    value, form = load(arg, unknown=True)
-    if type(value) is not dict:
-        value = {'compute_id': value}
+    compute_id, form = load_first(arg, u'compute_id')
+    if form is not None:                            # its arguments are for the supervisor to judge
+        value = {'compute_id': compute_id, 'setup_args': UNKNOWN}
+    else:
+        value, form = load(arg, unknown=True)
+        if type(value) is not dict:
+            value = {'compute_id': value}
     fields = fields_of('SETUP', value, None, form)
     setup = Setup(fields)
     setup.compute_id = fields.integer('compute_id')

@@ -2,7 +2,7 @@
 from __future__ import absolute_import, division, print_function
 
 from dispynode_lib.errors import ProtocolError
-from dispynode_lib.host.compat import text_type
+from dispynode_lib.host.compat import PY2, text_type
 from dispynode_lib.wire.records import CONTAINERS, UNKNOWN, Set, Unknown, name_of
 
 
@@ -14,7 +14,7 @@ class Reader(object):
 
     def __init__(self, data, records, unknown, limits):
         """Take the bytes or view `data`, and what `pickles.load` was told to accept."""
-        self.data = data
+        self.data = _sliceable(data)
         self.size = len(data)
         self.stack = []
         self.marks = []             # stacks below each open MARK
@@ -120,3 +120,13 @@ class Reader(object):
         if self.unknown:
             return Unknown()
         raise ProtocolError('pickle: %s as a key' % name_of(key))
+
+
+if PY2:
+    def _sliceable(data):
+        """Return `data` as something whose slices are bytes."""
+        return data if type(data) in (bytes, buffer) else bytes(bytearray(data))            # noqa: F821
+else:
+    def _sliceable(data):
+        """Return `data` as it is: slices of bytes and of views will do."""
+        return data

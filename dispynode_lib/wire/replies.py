@@ -14,6 +14,7 @@ NULL_RESULT = b'\x80\x02N.'         # the pickle of None, as every Python reads 
 
 _INFO_FIELDS = ('cpu', 'memory', 'disk', 'swap')
 _FLOAT = struct.Struct('>d')
+_RESULT_LIMIT = {False: 2 ** 32 - 2 ** 24, True: 2 ** 31 - 1}
 
 
 def pong(peer, ip_addr, port, sign, name, cpus, platform, auth, avail_info, scheduler_ip_addr):
@@ -74,6 +75,11 @@ def value(peer, thing):
     if type(thing) is dict:
         thing = dict((key, _info(item) if hasattr(item, 'swap') else item) for key, item in thing.items())
     return dump(thing, peer.python2)
+
+
+def result_limit(peer):
+    """Return how many bytes a job's result (its pickle) may have to be sent to this peer at all."""
+    return _RESULT_LIMIT[peer.python2]
 
 
 def file_transfer(peer, name, dest_path, stat_result, sep):
@@ -140,7 +146,7 @@ def job_reply_parts(peer, uid, hash, ip_addr, status, result, stdout, stderr, ex
     result              a pickle (bytes), None for the pickle of None; it is handed back, not copied
     stdout, stderr      text, bytes or None; bytes reach Python 3 peers as bytes
     exception           text or None
-    start_time, end_time    seconds since the epoch
+    start_time, end_time    seconds since the epoch; None for a job that did not start becomes 0.0
     """
     python2 = peer.python2
     words = _WORDS[python2]
@@ -154,7 +160,7 @@ def job_reply_parts(peer, uid, hash, ip_addr, status, result, stdout, stderr, ex
     tail = b''.join((
         words.stdout, _output(stdout, python2, words.empty), words.stderr, _output(stderr, python2, words.empty),
         words.exception, b'N' if exception is None else text(to_text(exception), python2),
-        words.start_time, _FLOAT.pack(start_time), words.end_time, _FLOAT.pack(end_time), b'ub.'))
+        words.start_time, _FLOAT.pack(start_time or 0.0), words.end_time, _FLOAT.pack(end_time or 0.0), b'ub.'))
     return head, result, tail
 
 

@@ -87,9 +87,10 @@ class Plan(object):
 
     def _add_clients(self, module, recipes, minor):
         node = self._wanted[minor]
-        title = '%s, node %s' % (' + '.join(recipe.name for recipe in recipes), minor)
-        if module != 'interop_main_job':
-            title = '%s %s' % (module.replace('interop_', ''), title)
+        names = recipes[0].name if len(recipes) == 1 else ' '.join(one.release for one in recipes)
+        title = '%s, node %s' % (names, minor)
+        if module == 'interop_many_jobs':
+            title += ', many'
         try:
             for recipe in recipes:
                 self._environments.interpreter(recipe)

@@ -84,7 +84,8 @@ class NodeProcess(object):
     def __exit__(self, kind, error, traceback):
         try:
             if kind is not None:
-                sys.stderr.write('--- log of the node ---\n%s--- end ---\n' % self.log_tail())
+                if self.log_tail() not in '%s' % (error,):
+                    sys.stderr.write('--- log of the node ---\n%s--- end ---\n' % self.log_tail())
                 processes.send(self.process.pid, signal.SIGTERM)
                 processes.wait_exit(self.process, 2)
             else:

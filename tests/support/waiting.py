@@ -21,5 +21,5 @@ def wait_until(check, timeout=10, what=None, interval=0.01):
         if clock() >= deadline:
             if callable(what):
                 what = what()
-            raise AssertionError('waited %s s in vain for %s' % (timeout, what or check))
+            raise AssertionError('waited %s s for %s' % (timeout, what or check))
         time.sleep(interval)

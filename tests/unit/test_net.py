@@ -149,6 +149,15 @@ class Sockets(unittest.TestCase):
         if compat.LINUX:
             self.assertIn(u'process %d (' % os.getpid(), error.args[0])
 
+    def test_port_taken_by_a_connection(self):
+        listener = self.keep(net.open_listener(u'127.0.0.1', 0))
+        client = self.keep(net.connect(u'127.0.0.1', listener.getsockname()[1], 5))
+        self.keep(listener.accept()[0])
+        error = self.refusal(net.open_listener, u'127.0.0.1', client.getsockname()[1])
+        self.assertEqual(error.status, 69)
+        if compat.LINUX:
+            self.assertIn(u'process %d (' % os.getpid(), error.args[0])
+
     def test_taken_udp_port_is_not_stolen(self):
         sock = self.keep(net.udp_socket(0))
         port = sock.getsockname()[1]

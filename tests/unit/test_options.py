@@ -3,7 +3,7 @@ from __future__ import absolute_import, division, print_function
 
 import unittest
 
-from dispynode_lib import options
+from dispynode_lib import option_table, options
 from dispynode_lib.errors import OptionError
 
 
@@ -241,7 +241,7 @@ class Help(EveryRowWorks):
         seen = set()
         for row in options.ROWS:
             self.assertTrue(row.help and row.flags and row.group)
-            self.assertEqual(bool(row.unit), row.kind is not options.switch, row.name)
+            self.assertEqual(bool(row.unit), row.kind is not option_table.switch, row.name)
             for flag in row.flags:
                 self.assertNotIn(flag, seen)
                 self.assertNotIn('-', flag.lstrip('-'))

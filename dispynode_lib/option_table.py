@@ -1,0 +1,279 @@
+"""The table of options: how each is written, what it takes, and what --help says about it."""
+from __future__ import absolute_import, division, print_function
+
+import os
+import sys
+
+# Where peers of the three generations look for nodes and listen for them (docs/protocol.rst, "Ports")
+NODE_PORTS = (51348, 61591, 9701)
+SCHEDULER_PORTS = (51347, 61590, 9700)
+
+
+# Kinds: each takes the text given and returns the value; a ValueError says what is allowed.
+
+def _integer(text, allowed):
+    if not text.lstrip(u'-') or text.lstrip(u'-').strip(u'0123456789') or u'-' in text[1:]:
+        raise ValueError(allowed)
+    return int(text)
+
+
+def _number(text, allowed):
+    if text.strip(u'0123456789.'):
+        raise ValueError(allowed)
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(allowed)
+
+
+def switch(_text):
+    """An option without a value."""
+    return True
+
+
+def text_value(text):
+    """Any text, also an empty one."""
+    return text
+
+
+def word(text):
+    """A name or address: text without white space."""
+    if not text or len(text.split()) != 1 or text != text.strip():
+        raise ValueError(u'give a name or address without blanks')
+    return text
+
+
+def address(text):
+    """A host name or an address; an IPv6 address may stand in brackets."""
+    return word(text[1:-1] if text[:1] == u'[' and text[-1:] == u']' else text)
+
+
+def path(text):
+    """A file or folder, in the form that os functions take in this locale."""
+    if not text or u'\0' in text:
+        raise ValueError(u'give a path')
+    try:
+        text.encode(sys.getfilesystemencoding())
+    except UnicodeEncodeError:
+        if hasattr(os, 'fsdecode'):
+            return os.fsdecode(text.encode('utf-8'))
+    return text
+
+
+def port(text):
+    """A TCP and UDP port."""
+    allowed = u'give a port from 1 to 65535'
+    value = _integer(text, allowed)
+    if not 1 <= value <= 65535:
+        raise ValueError(allowed)
+    return value
+
+
+def base_port(text):
+    """The port of clients, of which the node's is the next."""
+    allowed = u'give a port from 1 to 65534; the node uses the next one'
+    value = _integer(text, allowed)
+    if not 1 <= value <= 65534:
+        raise ValueError(allowed)
+    return value
+
+
+def processors(text):
+    """Processors to use, or below zero to leave free; Options.finish compares it with the host."""
+    allowed = u'give how many processors to use, or a negative number to leave so many free'
+    value = _integer(text, allowed)
+    if value == 0:
+        raise ValueError(allowed)
+    return value
+
+
+def timeout(text):
+    """Seconds, more than none."""
+    allowed = u'give seconds from 0.1 to 3600'
+    value = _number(text, allowed)
+    if not 0.1 <= value <= 3600:
+        raise ValueError(allowed)
+    return value
+
+
+def milliseconds(text):
+    """Milliseconds, from none to a second."""
+    allowed = u'give milliseconds from 0 to 1000'
+    value = _number(text, allowed)
+    if not 0 <= value <= 1000:
+        raise ValueError(allowed)
+    return value
+
+
+def ping_seconds(text):
+    """Seconds between pings, 0 for none (docs/protocol.rst, "Pings and service times")."""
+    allowed = u'give seconds, at least 10, or 0 for no pings'
+    value = _number(text, allowed)
+    if value != 0 and not 10 <= value <= 10000000:
+        raise ValueError(allowed)
+    return value
+
+
+def zombie_minutes(text):
+    """Minutes, returned as seconds; 0 for never (docs/protocol.rst, "Zombies")."""
+    allowed = u'give minutes, at least 1, or 0 for never'
+    value = _number(text, allowed)
+    if value != 0 and not 1 <= value <= 1000000:
+        raise ValueError(allowed)
+    return value * 60
+
+
+def size(text):
+    """Bytes, with an optional suffix k, m, g or t; 0 for no limit."""
+    allowed = u'give a number of bytes, also with k, m, g or t behind it; 0 for no limit'
+    digits, suffix = text, text[-1:].lower()
+    factor = {u'k': 1 << 10, u'm': 1 << 20, u'g': 1 << 30, u't': 1 << 40}.get(suffix)
+    if factor:
+        digits = text[:-1]
+    value = _integer(digits, allowed)
+    if value < 0:
+        raise ValueError(allowed)
+    return value * (factor or 1)
+
+
+def clock(text):
+    """Time of day as HH:MM, returned as minutes since midnight."""
+    hours, colon, minutes = text.partition(u':')
+    allowed = u'give a time of day from 00:00 to 23:59 as HH:MM'
+    if not colon or len(minutes) != 2 or not 1 <= len(hours) <= 2:
+        raise ValueError(allowed)
+    hour, minute = _integer(hours, allowed), _integer(minutes, allowed)
+    if not (0 <= hour <= 23 and 0 <= minute <= 59):
+        raise ValueError(allowed)
+    return 60 * hour + minute
+
+
+def clients(text):
+    """Clients to serve, -1 for no limit."""
+    allowed = u'give how many clients to serve, at least 1, or -1 for no limit'
+    value = _integer(text, allowed)
+    if value < 1 and value != -1:
+        raise ValueError(allowed)
+    return value
+
+
+def log_format(text):
+    """How log lines look."""
+    if text not in (u'text', u'json'):
+        raise ValueError(u'give text or json')
+    return text
+
+
+class Row(object):
+    """One option.
+
+    name    attribute of Options
+    flags   as written on the command line, with underscores; dashes are accepted as well
+    kind    function from the text given to the value, or `switch`
+    unit    word for the value in the help
+    shown   default in words, where `default` alone says too little
+    repeat  whether it may be given more than once; the attribute is a list then
+    saved   whether it belongs in a config file
+    hidden  whether the value is a secret: never shown in messages
+    works   False: known and checked, but the node does not do it yet
+    bare    whether the value may be missing
+    """
+
+    def __init__(self, group, name, flags, kind, unit, help, default=None, shown=None, repeat=False,
+                 saved=True, hidden=False, works=True, bare=False):
+        self.group, self.name, self.flags, self.kind = group, name, flags.split(), kind
+        self.unit, self.help, self.default, self.shown = unit, help, default, shown
+        self.repeat, self.saved, self.hidden = repeat, saved, hidden
+        self.works, self.bare = works, bare
+
+
+GENERAL, NETWORK, SECURITY = 'General', 'Network', 'Security'
+JOBS, SERVICE, OPERATION = 'Jobs and files', 'Service', 'Running it'
+
+ROWS = (
+    Row(GENERAL, 'help', '-h --help', switch, '', 'print this text and exit', saved=False),
+    Row(GENERAL, 'version', '--version', switch, '', 'print the version and exit', saved=False),
+    Row(GENERAL, 'check', '--check', switch, '',
+        'try everything a node does, on this host, say what works and what does not, and exit', saved=False),
+    Row(GENERAL, 'config', '--config', path, 'FILE', 'read options from FILE; the command line wins',
+        saved=False, works=False),
+    Row(GENERAL, 'save_config', '--save_config', path, 'FILE',
+        'write the options given to FILE and exit', shown='standard output', saved=False, works=False, bare=True),
+    Row(GENERAL, 'save_secrets', '--save_secrets', switch, '',
+        'with --save_config: write secrets, too', saved=False, works=False),
+    Row(GENERAL, 'debug', '-d --debug', switch, '', 'log each message', default=False),
+
+    Row(NETWORK, 'ip_addr', '-i --ip_addr --host', address, 'ADDR',
+        'name or address of this host for its peers; may be given more than once',
+        default=(), shown='the address of the route to the network', repeat=True),
+    Row(NETWORK, 'ext_ip_addr', '--ext_ip_addr --ext_host', address, 'ADDR',
+        'announce ADDR to peers: for a node behind NAT; may be given more than once',
+        default=(), repeat=True, works=False),
+    Row(NETWORK, 'node_port', '-p --node_port', port, 'PORT', 'TCP and UDP port of this node',
+        shown='51348, also found at 61591 and 9701'),
+    Row(NETWORK, 'dispy_port', '--dispy_port', base_port, 'PORT',
+        'port of clients; the node uses the next one'),
+    Row(NETWORK, 'scheduler_port', '--scheduler_port', port, 'PORT', 'port of clients and schedulers',
+        shown='51347, 61590 and 9700'),
+    Row(NETWORK, 'scheduler_node', '--scheduler_node --scheduler_host', address, 'ADDR',
+        'scheduler or client to announce this node to; may be given more than once',
+        default=(), repeat=True, works=False),
+    Row(NETWORK, 'ipv4_udp_multicast', '--ipv4_udp_multicast', switch, '',
+        'discover by IPv4 multicast, not by broadcast', default=False, works=False),
+    Row(NETWORK, 'ping_interval', '--ping_interval', ping_seconds, 'SECONDS',
+        'look for schedulers so often while idle, at least 10; 0: only at start', default=0.0, works=False),
+    Row(NETWORK, 'msg_timeout', '--msg_timeout', timeout, 'SECONDS',
+        'longest wait for a peer in one step of a dialogue', default=5.0),
+
+    Row(NETWORK, 'reply_hold', '--reply_hold', milliseconds, 'MILLISECONDS',
+        'send no reply sooner after its job was accepted: clients lose those that come at once', default=5.0),
+
+    Row(SECURITY, 'secret', '-s --secret', text_value, 'TEXT',
+        'serve only clients that know this secret', default=u'', shown='empty', hidden=True),
+    Row(SECURITY, 'secret_file', '--secret_file', path, 'FILE',
+        'read the secret from the first line of FILE', works=False),
+    Row(SECURITY, 'admin_secret', '--admin_secret', text_value, 'TEXT',
+        'let administration programs that know this secret change the node', hidden=True, works=False),
+    Row(SECURITY, 'certfile', '--certfile', path, 'FILE', 'TLS certificate (PEM); turns TLS on', works=False),
+    Row(SECURITY, 'keyfile', '--keyfile', path, 'FILE', 'private key of the certificate',
+        shown='in the certificate file', works=False),
+
+    Row(JOBS, 'cpus', '-c --cpus', processors, 'N',
+        'processors to use; a negative number leaves so many free', shown='all that this process may use'),
+    Row(JOBS, 'dest_path_prefix', '--dest_path_prefix', path, 'DIR',
+        "folder for clients' files", shown='a folder in the temporary folder'),
+    Row(JOBS, 'max_file_size', '--max_file_size', size, 'BYTES',
+        'largest file to take from or send to clients, also with k, m, g or t behind it; 0: no limit',
+        default=0),
+    Row(JOBS, 'clean', '--clean', switch, '', 'at start remove what earlier runs have left',
+        default=False, works=False),
+    Row(JOBS, 'force_cleanup', '--force_cleanup', switch, '',
+        "remove clients' files even when they ask to keep them", default=False, works=False),
+    Row(JOBS, 'init', '--init', path, 'FILE', 'Python file that initializes the node for its jobs', works=False),
+    Row(JOBS, 'unsafe_setup', '--unsafe_setup', switch, '', 'accepted from old start scripts; changes nothing',
+        default=False, works=False),
+
+    Row(SERVICE, 'service_start', '--service_start', clock, 'HH:MM', 'take jobs from this time of day', works=False),
+    Row(SERVICE, 'service_stop', '--service_stop', clock, 'HH:MM', 'take no new computations from this time',
+        works=False),
+    Row(SERVICE, 'service_end', '--service_end', clock, 'HH:MM', 'end running jobs at this time', works=False),
+    Row(SERVICE, 'serve', '--serve', clients, 'N', 'quit after N clients; -1: no limit', default=-1, works=False),
+    Row(SERVICE, 'zombie_interval', '--zombie_interval', zombie_minutes, 'MINUTES',
+        'give up a scheduler that is silent for so long; 0: never', default=3600.0, shown='60', works=False),
+    Row(SERVICE, 'client_shutdown', '--client_shutdown', switch, '',
+        'clients may end this node with dispynode_shutdown()', default=False),
+
+    Row(OPERATION, 'name', '--name', word, 'NAME', 'name of this node for its clients', shown='the host name'),
+    Row(OPERATION, 'daemon', '--daemon', switch, '', 'do not read commands from the terminal', default=False),
+    Row(OPERATION, 'detach', '--detach', switch, '', 'return when the node serves', default=False, works=False),
+    Row(OPERATION, 'pid_file', '--pid_file', path, 'FILE', 'where the running node keeps its process number',
+        works=False),
+    Row(OPERATION, 'log_file', '--log_file', path, 'FILE', 'write the log to FILE',
+        shown='standard error', works=False),
+    Row(OPERATION, 'log_format', '--log_format', log_format, 'text|json', 'form of log lines',
+        default=u'text', works=False),
+    Row(OPERATION, 'drain_timeout', '--drain_timeout', timeout, 'SECONDS',
+        'longest wait for running computations after SIGINT', shown='no limit', works=False),
+    Row(OPERATION, 'stop_timeout', '--stop_timeout', timeout, 'SECONDS',
+        'longest wait for running jobs after SIGTERM', default=5.0),
+)

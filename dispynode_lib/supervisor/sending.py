@@ -1,0 +1,130 @@
+"""What a job itself sends to its client: provisional results and files.
+
+Loaded when a job first asks for it, or ahead of the jobs if their code names it: most jobs send nothing.
+"""
+from __future__ import absolute_import, division, print_function
+
+import os
+import time
+
+from dispynode_lib.errors import PeerGone, ProtocolError
+from dispynode_lib.host import net
+from dispynode_lib.supervisor import pickling
+from dispynode_lib.wire import framing, messages, replies
+from dispynode_lib.wire.peers import Peer
+
+PROVISIONAL = 7
+CHUNK = 1024000                             # bytes between two offsets (docs/protocol.rst, "The file dialogue")
+ANSWER_LIMIT = 4096
+WARNING = 30
+LOGGER = 'dispynode.job'
+DELIVERED, NOT_DELIVERED = 0, -1
+
+
+def provisional_result(api, computation, result, timeout, relay):
+    """Send `result` as the job's for now; return 0 if the client took it, -1 if not.
+
+    Raises what pickling the result raises.
+    """
+    pieces = pickling.pickle(result, computation.protocol)
+    return _deliver(api, computation, timeout, relay, 'a provisional result', _give_result, b''.join(pieces))
+
+
+def send_file(api, computation, path, timeout, relay):
+    """Send the file at `path`; return 0 if the client has all of it, -1 if not."""
+    return _deliver(api, computation, timeout, relay, 'file %s' % (path,), _give_file, path)
+
+
+def _deliver(api, computation, timeout, relay, what, give, thing):
+    if api.uid is None:
+        api.emit(WARNING, LOGGER, b'setup and cleanup cannot send anything: they belong to no job')
+        return NOT_DELIVERED
+    address, port = _destination(computation, relay)
+    sock = None
+    try:
+        sock = net.connect(address, port, timeout, _tls(computation))
+        give(sock, api, computation, thing)
+    except (EnvironmentError, PeerGone, ProtocolError) as error:
+        text = '%s was not delivered to %s port %d: %s' % (what, address, port, error)
+        api.emit(WARNING, LOGGER, text if isinstance(text, bytes) else text.encode('utf-8', 'replace'))
+        return NOT_DELIVERED
+    finally:
+        if sock is not None:
+            sock.close()
+    return DELIVERED
+
+
+def _destination(computation, relay):
+    """Return (address, port): behind a shared scheduler the client itself is told, unless `relay`."""
+    if computation.client_ip_addr and not relay:
+        return computation.client_ip_addr, int(computation.client_port)
+    return computation.scheduler_ip_addr, int(computation.job_result_port)
+
+
+def _tls(computation):
+    """Return the function that makes a socket a TLS one, None without certificate."""
+    return net.client_tls(computation.certfile, computation.keyfile) if computation.certfile else None
+
+
+def _reply_of(api, computation, write, result):
+    """Return the job's present state as a message, made by `write`."""
+    ip_addr = computation.node_ip_addr
+    job_hash = bytes(api.hash).decode('utf-8', 'replace')
+    return write(Peer(None, computation.python2, computation.protocol), int(bytes(api.uid)), job_hash,
+                 ip_addr if isinstance(ip_addr, type(u'')) else ip_addr.decode('utf-8'),
+                 PROVISIONAL, result, None, None, None, api.started, time.time())
+
+
+def _give_result(sock, api, computation, result):
+    sock.sendall(framing.frame(_reply_of(api, computation, replies.job_reply, result)))
+    answer = bytes(framing.read_frame(sock, ANSWER_LIMIT))
+    if answer != b'ACK':
+        raise PeerGone('it answered %r' % answer)
+
+
+def _give_file(sock, api, computation, path):
+    with open(path, 'rb') as stream:
+        status = os.fstat(stream.fileno())
+        peer = Peer(None, computation.python2, computation.protocol)
+        message = replies.file_transfer(peer, _text(os.path.abspath(path)), _text(_folder_below(path)), status,
+                                        _text(os.sep))
+        sock.sendall(framing.frame(message))
+        sock.sendall(framing.frame(_reply_of(api, computation, replies.job_reply_object, None)))
+        _send_content(sock, stream, status.st_size)
+
+
+def _text(name):
+    """Return a path as text."""
+    return name if isinstance(name, type(u'')) else name.decode('utf-8', 'replace')
+
+
+def _folder_below(path):
+    """Return the folder of `path` relative to the working directory, `.` if it lies outside."""
+    folder = os.path.relpath(os.path.dirname(os.path.abspath(path)))
+    outside = folder == os.pardir or folder.startswith(os.pardir + os.sep)
+    return os.curdir if outside else folder
+
+
+def _send_content(sock, stream, size):
+    """Hold the dialogue of section "The file dialogue" as its sender, in constant memory."""
+    sent = 0
+    while True:
+        offset = messages.read_value(framing.read_frame(sock, ANSWER_LIMIT))
+        if offset == size:
+            return                          # all of it, or the client has the same file already
+        if offset != sent:
+            raise PeerGone('it asks for offset %r after %d bytes' % (offset, sent))
+        count = min(CHUNK, size - sent)
+        _send_part(sock, stream, sent, count)
+        sent += count
+
+
+def _send_part(sock, stream, offset, count):
+    if hasattr(sock, 'sendfile'):
+        given = sock.sendfile(stream, offset, count)
+    else:
+        data = stream.read(count)
+        given = len(data)
+        sock.sendall(data)
+    if given != count:
+        raise PeerGone('the file became shorter while it was sent')

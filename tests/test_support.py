@@ -1,0 +1,93 @@
+"""The tools of the tests are themselves tested, where a fault in them would hide a fault elsewhere."""
+from __future__ import absolute_import, division, print_function
+
+import logging
+import os
+import pickle
+import threading
+import time
+import unittest
+
+from tests.support import lockguard, pickled
+from tests.support.waiting import wait_until
+
+
+class Locked(object):
+    """Stands for NodeState: one lock, one Condition on it."""
+
+    def __init__(self):
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
+        self.values = {}
+
+    def do(self, function, *args):
+        """Call a function while the lock is held."""
+        with self._lock:
+            return function(*args)
+
+    def set(self, key, value):
+        """Change something, wake who waits."""
+        with self._lock:
+            self.values[key] = sorted([value, value])[0]
+            self._changed.notify_all()
+
+    def wait(self, key, timeout):
+        """Wait for a key."""
+        with self._lock:
+            while key not in self.values:
+                self._changed.wait(timeout)
+            return self.values[key]
+
+
+class LockGuardTest(unittest.TestCase):
+
+    def setUp(self):
+        self.state = Locked()
+        self.guard = lockguard.install(self.state)
+
+    def test_plain_work_and_waiting_are_allowed(self):
+        timer = threading.Timer(0.02, self.state.set, ('a', 1))
+        timer.start()
+        self.assertEqual(self.state.wait('a', 5), 1)
+        timer.join()
+        self.guard.check()
+
+    def test_what_blocks_under_the_lock_is_found(self):
+        for function, args in (
+                (time.sleep, (0,)), (open, (os.devnull,)), (os.listdir, ('.',)),
+                (logging.getLogger('dispynode').debug, ('x',)), (wait_until, (int, 0)),
+                (threading.Lock().acquire, ())):
+            del self.guard.violations[:]
+            try:
+                answer = self.state.do(function, *args)
+            except AssertionError:
+                answer = None
+            if hasattr(answer, 'close'):
+                answer.close()
+            self.assertRaises(AssertionError, self.guard.check)
+
+    def test_nothing_is_noted_after_the_lock_was_released(self):
+        self.state.set('a', 1)
+        time.sleep(0)
+        os.listdir('.')
+        self.guard.check()
+
+
+class PickledTest(unittest.TestCase):
+
+    VALUE = {'none': None, 'bools': [True, False], 'numbers': [0, 255, 65536, -1, 1 << 40, -1 << 70],
+             'tuples': ((), (1,), (1, 2, 3, 4)), 'float': 2.5, 'text': u'\xe9' * 300, 'set': set([1, 2])}
+
+    def test_every_form_can_be_read_back(self):
+        for form in (pickled.Form(True), pickled.Form(False, 3), pickled.Form(False, 5)):
+            reader = pickled.Reader(form.dumps(self.VALUE))
+            value = reader.load()
+            text = value.pop('text')
+            self.assertEqual(text.decode('utf-8') if isinstance(text, bytes) else text, u'\xe9' * 300)
+            self.assertEqual(value, dict(item for item in self.VALUE.items() if item[0] != 'text'))
+            self.assertEqual(reader.is_python2(), form.python2)
+
+    def test_pickles_of_the_real_module_can_be_read(self):
+        plain = dict(item for item in self.VALUE.items() if item[0] not in ('text', 'set'))
+        for protocol in range(2, pickle.HIGHEST_PROTOCOL + 1):
+            self.assertEqual(pickled.loads(pickle.dumps(plain, protocol)), plain)

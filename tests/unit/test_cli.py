@@ -1,0 +1,246 @@
+"""The command line program: exit statuses, its one line of complaint, and what signals do."""
+from __future__ import absolute_import, division, print_function
+
+import os
+import signal
+import sys
+import types
+import unittest
+
+from dispynode_lib import __version__, cli
+from dispynode_lib.errors import StartError
+from dispynode_lib.host import compat
+
+
+class Stream(object):
+    """Stands for a standard stream; keeps what is written."""
+
+    def __init__(self, encoding='utf-8', broken=False):
+        self.encoding, self.broken, self.parts = encoding, broken, []
+
+    def write(self, data):
+        if self.broken:
+            raise EnvironmentError(32, 'Broken pipe')
+        if not isinstance(data, str):
+            raise TypeError(type(data))
+        self.parts.append(data)
+
+    def flush(self):
+        return None
+
+    def text(self):
+        return compat.to_text(''.join(self.parts))
+
+
+class WithStreams(unittest.TestCase):
+
+    def setUp(self):
+        self._streams = sys.stdout, sys.stderr
+        self.out, self.err = sys.stdout, sys.stderr = Stream(), Stream()
+
+    def tearDown(self):
+        sys.stdout, sys.stderr = self._streams
+
+
+class Statuses(WithStreams):
+
+    def test_wrong_option(self):
+        self.assertEqual(cli.main(['--cpus', 'x']), 64)
+        self.assertTrue(self.err.text().startswith('dispynode: --cpus x: give '))
+        self.assertEqual(self.err.text().count('\n'), 1)
+        self.assertEqual(self.out.text(), '')
+
+    def test_letters_that_the_terminal_does_not_know(self):
+        sys.stderr = Stream('ascii')
+        self.assertEqual(cli.main([u'caf\xe9']), 64)
+        self.assertIn(u'caf\\xe9', sys.stderr.text())
+        sys.stderr = Stream('utf-8')
+        cli.main([u'caf\xe9'])
+        self.assertIn(u'caf\xe9', sys.stderr.text())
+
+    def test_help_and_version(self):
+        self.assertEqual(cli.main(['--help']), 0)
+        self.assertIn('--node_port', self.out.text())
+        self.assertEqual(cli.main(['--version']), 0)
+        self.assertTrue(self.out.text().endswith('dispynode %s (Python %s)\n' % (__version__, compat.PYTHON_VERSION)))
+        self.assertEqual(self.err.text(), '')
+
+    def test_output_that_nobody_reads(self):
+        sys.stdout = Stream(broken=True)
+        self.assertEqual(cli.main(['--version']), 0)
+        sys.stdout = None
+        self.assertEqual(cli.main(['--version']), 0)
+        sys.stderr = None
+        self.assertEqual(cli.main(['--nonsense']), 64)
+
+    def test_interrupt_shows_no_traceback(self):
+        real = cli._main
+        cli._main = lambda argv: signal.default_int_handler(signal.SIGINT, None)
+        try:
+            self.assertEqual(cli.main([]), 130)
+        finally:
+            cli._main = real
+
+
+class FakeNode(object):
+    """Records what it was told; ends after `turns` looks at it."""
+
+    exit_status = 0
+    error = None
+    made = []
+
+    def __init__(self, options=None, turns=1000, ends_at=None):
+        self.options, self.turns, self.ends_at = options, turns, ends_at
+        self.told = []
+        self.on_end = None
+        FakeNode.made.append(self)
+
+    def start(self):
+        if self.error:
+            raise self.error
+        self.turns = 0
+
+    def drain(self):
+        self.told.append('drain')
+
+    def stop(self, at_once=False):
+        self.told.append('stop at once' if at_once else 'stop')
+
+    def wait(self, timeout):
+        self.turns -= 1
+        return self.turns < 0 or (self.told and self.told[-1] == self.ends_at)
+
+
+class FakeSignals(object):
+    """Plays a history: one signal (name of a handler) each time the main thread waits."""
+
+    def __init__(self, *history):
+        self.signals = cli.Signals()
+        self.history = list(history)
+
+    @property
+    def wanted(self):
+        return self.signals.wanted
+
+    def wait(self):
+        name = self.history.pop(0)
+        if name is not None:
+            getattr(self.signals, '_on_' + name)(0, None)
+
+    def close(self):
+        self.signals.close()
+
+
+class Following(unittest.TestCase):
+
+    def follow(self, history, ends_at):
+        node = FakeNode(ends_at=ends_at)
+        signals = FakeSignals(*history)
+        cli.follow(node, signals)
+        signals.close()
+        self.assertEqual(signals.history, [])
+        return node.told
+
+    def test_interrupt_drains(self):
+        self.assertEqual(self.follow(['interrupt'], 'drain'), ['drain'])
+
+    def test_second_interrupt_stops(self):
+        self.assertEqual(self.follow(['interrupt', 'interrupt'], 'stop'), ['drain', 'stop'])
+
+    def test_third_interrupt_stops_at_once(self):
+        self.assertEqual(self.follow(['interrupt'] * 3, None), ['drain', 'stop', 'stop at once'])
+
+    def test_terminate(self):
+        self.assertEqual(self.follow(['terminate'], 'stop'), ['stop'])
+        self.assertEqual(self.follow(['interrupt', 'terminate'], 'stop'), ['drain', 'stop'])
+
+    def test_second_terminate_changes_nothing(self):
+        self.assertEqual(self.follow(['terminate', 'terminate', 'abort'], None), ['stop', 'stop at once'])
+
+    def test_interrupt_after_terminate(self):
+        self.assertEqual(self.follow(['terminate', 'interrupt'], None), ['stop', 'stop at once'])
+
+    def test_abort_does_not_wait_for_the_end(self):
+        self.assertEqual(self.follow(['abort'], None), ['stop at once'])
+
+    def test_waking_without_a_reason(self):
+        self.assertEqual(self.follow([None, None, 'interrupt', None, 'terminate'], 'stop'), ['drain', 'stop'])
+
+    def test_node_that_ends_by_itself(self):
+        node = FakeNode(turns=3)
+        signals = FakeSignals(None, None, None)
+        cli.follow(node, signals)
+        signals.close()
+        self.assertEqual(node.told, [])
+
+
+class WithSignals(unittest.TestCase):
+    """Takes over the signals of the test process and gives them back."""
+
+    def setUp(self):
+        self._handlers = dict((number, signal.getsignal(number)) for number in (
+            signal.SIGINT, signal.SIGTERM, signal.SIGABRT, signal.SIGPIPE))
+        self._wakeup = signal.set_wakeup_fd(-1)
+        self.signals = cli.Signals()
+        self.signals.install()
+
+    def tearDown(self):
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+        signal.set_wakeup_fd(self._wakeup)
+        self.signals.close()
+
+
+class RealSignals(WithSignals):
+
+    def test_handlers_wake_the_main_thread(self):
+        for number, wanted in ((signal.SIGINT, cli.DRAIN), (signal.SIGTERM, cli.STOP), (signal.SIGABRT, cli.AT_ONCE)):
+            os.kill(os.getpid(), number)
+            self.signals.wait()
+            self.assertEqual(self.signals.wanted, wanted)
+
+    def test_wake_is_not_lost_and_not_blocked(self):
+        for _ in range(100000):
+            self.signals.wake()
+        self.signals.wait()
+
+
+class Serving(WithSignals, WithStreams):
+
+    def setUp(self):
+        WithStreams.setUp(self)
+        WithSignals.setUp(self)
+        import logging
+        root = logging.getLogger()
+        self._log = root.level, root.handlers[:], logging.raiseExceptions
+        self._module = sys.modules.get('dispynode_lib.node.node')
+        fake = types.ModuleType('dispynode_lib.node.node')
+        fake.Node = FakeNode
+        sys.modules['dispynode_lib.node.node'] = fake
+
+    def tearDown(self):
+        import logging
+        root = logging.getLogger()
+        root.level, root.handlers[:], logging.raiseExceptions = self._log
+        FakeNode.error, FakeNode.exit_status = None, 0
+        del sys.modules['dispynode_lib.node.node']
+        if self._module is not None:
+            sys.modules['dispynode_lib.node.node'] = self._module
+        WithSignals.tearDown(self)
+        WithStreams.tearDown(self)
+
+    def test_status_of_the_node(self):
+        FakeNode.exit_status = 7
+        self.assertEqual(cli.main(['--daemon', '-p', '5000']), 7)
+        node = FakeNode.made[-1]
+        self.assertEqual(node.options.node_port, 5000)
+        self.assertTrue(callable(node.on_end))
+
+    def test_node_that_cannot_start(self):
+        FakeNode.error = StartError(u'port 5 is in use by caf\xe9; end that', 69)
+        self.assertEqual(cli.main([]), 69)
+        self.assertEqual(self.err.text(), u'dispynode: port 5 is in use by caf\xe9; end that\n')
+
+
+if __name__ == '__main__':
+    unittest.main()
