@@ -5,7 +5,7 @@ import os
 import sys
 
 from dispynode_lib.errors import OptionError
-from dispynode_lib.option_table import NODE_PORTS, ROWS, SCHEDULER_PORTS, switch  # noqa: F401
+from dispynode_lib.option_table import ROWS, switch
 
 _BY_FLAG = {}
 for _row in ROWS:

@@ -19,15 +19,14 @@ FUTURE = 'from __future__ import absolute_import, division, print_function'
 CATCH_ALL = {
     'host.loop': ('_call',),                    # callbacks: the top of the loop's thread
     'host.workers': ('_work', 'run'),           # the top of a worker; a thread that cannot be had
-    'host.resources': ('import_psutil',),       # a broken build of psutil raises anything
     'node.node': ('_stop',),                    # the top of the thread that stops the node
     'node.server': ('_receive',),               # the top of the listener for datagrams
     'node.watchdog': ('run_due',),              # one duty must not end the others
     'supervisor.computation': ('open', 'execute', 'run_setup', '_bad_status', 'run_cleanup', 'settle'),
-    'supervisor.job': ('_do', '_load_arguments', '_pickle_result', '_shown'),
+    'supervisor.job': ('serve', '_end_helpers', '_load_arguments', '_pickle_result', '_shown'),
     'supervisor.jobapi': ('emit',),
-    'supervisor.supervisor': ('main', '_be_job', '_leave'),
-    'supervisor.tracebacks': ('describe', 'describe_last'),
+    'supervisor.supervisor': ('main', '_become_job', '_leave'),
+    'supervisor.tracebacks': ('describe',),
 }
 
 # where the interpreter and the system are told apart
@@ -35,17 +34,17 @@ COMPAT = ('host.compat',)
 
 # where numbers of dispy releases may stand
 RELEASES = re.compile(r'(?<![\d.])4\.(?:6|7|8|9|10|11|12|13|14|15)(?:\.\d+)?(?![\d.])')
-RELEASE_PLACES = ('wire.', 'options')
+RELEASE_PLACES = ('wire.', 'option')
 
 # pickles are opened in job processes only
-NO_PICKLE = ('node.', 'wire.', 'options', 'host.')
+NO_PICKLE = ('node.', 'wire.', 'option', 'host.')
 
 # import nothing of these at module level: every node, supervisor and job would pay for them
 HEAVY = ('argparse', 'asyncio', 'concurrent', 'email', 'hashlib', 'http', 'inspect', 'json',
          'multiprocessing', 'optparse', 'pickle', 'platform', 'psutil', 'random', 'ssl', 'subprocess',
          'tempfile', 'unittest', 'urllib', 'uuid')
 HEAVY_PLACES = {
-    'check': HEAVY,
+    'check': HEAVY, 'trial': HEAVY,     # --check is no node
     'host.compat': ('hashlib',),        # only where neither _sha1 nor _sha is to be had
     'supervisor.newer_pickles': ('pickle',),    # imported itself only when it is needed
 }
@@ -53,7 +52,7 @@ HEAVY_PLACES = {
 # from outside the package; psutil is optional
 NOT_STANDARD = {'host.resources': ('psutil',), 'host.compat': ('psutil',)}
 PYTHON2_NAMES = ('Queue', 'SocketServer', '__builtin__', '_multiprocessing', '_sha', 'cPickle',
-                 'thread', 'StringIO')
+                 'cStringIO', 'StringIO', 'thread')
 
 
 def functions(tree):

@@ -15,7 +15,7 @@ UNAVAILABLE, NO_PERMISSION, CONFIGURATION = 69, 77, 78
 BACKLOG = 128
 EVERYBODY = u'255.255.255.255'
 SOMEWHERE = ((socket.AF_INET, '192.0.2.1'), (socket.AF_INET6, '2001:db8::1'))     # documentation networks
-SIOCGIFADDR, SIOCGIFBRDADDR = 0x8915, 0x8919                                    # Linux
+SIOCGIFFLAGS, SIOCGIFADDR, SIOCGIFBRDADDR, IFF_UP = 0x8913, 0x8915, 0x8919, 1   # Linux
 
 
 # Addresses
@@ -143,24 +143,24 @@ def interfaces():
 def _linux_interfaces():
     """The same from the kernel, which tells each interface's first address."""
     import fcntl
-    if hasattr(socket, 'if_nameindex'):
-        names = [name for _index, name in socket.if_nameindex()]
-    else:
-        names = os.listdir('/sys/class/net')
     found = []
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     try:
-        for name in names:
-            request = struct.pack('256s', compat.to_bytes(name)[:15])
+        for line in _proc_lines('/proc/net/dev')[1:]:
+            name = line.partition(':')[0].strip()
+            request = struct.pack('256s', name.encode('ascii')[:15])
             try:
-                address, broadcast = [
-                    compat.to_text(socket.inet_ntoa(fcntl.ioctl(sock.fileno(), question, request)[20:24]))
-                    for question in (SIOCGIFADDR, SIOCGIFBRDADDR)]
+                address, broadcast, flags = [
+                    fcntl.ioctl(sock.fileno(), question, request)
+                    for question in (SIOCGIFADDR, SIOCGIFBRDADDR, SIOCGIFFLAGS)]
             except EnvironmentError:        # no IPv4 address
                 continue
-            # a /32 interface names itself, one without broadcast 0.0.0.0
-            useless = broadcast in (address, u'0.0.0.0')
-            found.append((compat.to_text(name), address, None if useless else broadcast))
+            if struct.unpack_from('H', flags, 16)[0] & IFF_UP:
+                address, broadcast = [
+                    compat.to_text(socket.inet_ntoa(answer[20:24])) for answer in (address, broadcast)]
+                # a /32 interface names itself, one without broadcast 0.0.0.0
+                useless = broadcast in (address, u'0.0.0.0')
+                found.append((compat.to_text(name), address, None if useless else broadcast))
     finally:
         sock.close()
     return found

@@ -4,17 +4,17 @@ from __future__ import absolute_import, division, print_function
 import errno
 import logging
 import os
-import shutil
 import stat
 import threading
 
-from dispynode_lib.errors import PeerGone, Refused
+from dispynode_lib.errors import Refused
 from dispynode_lib.host.compat import random_hex, to_native
 
 log = logging.getLogger('dispynode.folders')
 
 CHUNK = 1024000                             # bytes asked for at once (docs/protocol.rst, "FILEXFER")
 SAME_TIME = 1.0                             # seconds that modification times of the same file may differ
+ATTEMPTS = 100                              # to make a folder whose parents others may be removing
 NAME_BYTES = 255                            # longest file name of the usual file systems
 
 
@@ -74,7 +74,7 @@ class Folder(object):
         try:
             if dest_path:
                 self.path = os.path.join(base, *clean_parts(dest_path, u'/', 'dest_path'))
-                make_folder(self.path)
+                _make_shared(self.path)
                 if not is_below(self.path, root):
                     raise Refused('dest_path %r leads outside the folder of this node' % dest_path)
             else:
@@ -179,6 +179,7 @@ class Folder(object):
         if not is_below(self.path, self._root) or os.path.realpath(self.path) == os.path.realpath(self._root):
             return
         if not kept:
+            import shutil                   # takes 4 ms to import: not at start
             shutil.rmtree(self.path, onerror=_log_removal)
         else:
             self._remove_but(kept)
@@ -198,17 +199,28 @@ class Folder(object):
             folder = os.path.dirname(folder)
 
 
+def _make_shared(path):
+    for _attempt in range(ATTEMPTS):
+        try:
+            return make_folder(path)
+        except EnvironmentError as error:   # as in _unique_folder()
+            if error.errno != errno.ENOENT:
+                raise
+    raise EnvironmentError(errno.ENOENT, 'its parents keep vanishing', path)
+
+
 def _unique_folder(base, name, computation_id):
     label = ''.join(letter for letter in os.path.basename(to_native(name)) if letter.isalnum() or letter in '_-')
-    make_folder(base)
-    while True:
+    for _attempt in range(ATTEMPTS):
         path = os.path.join(base, '%s_%s' % (label[:40] or computation_id, str(random_hex(4))))
         try:
+            make_folder(base)
             os.mkdir(path, 0o700)
             return path
-        except EnvironmentError as error:
-            if error.errno != errno.EEXIST:
+        except EnvironmentError as error:   # ENOENT: the end of another computation removed the empty parent
+            if error.errno not in (errno.EEXIST, errno.ENOENT):
                 raise
+    raise EnvironmentError(errno.EEXIST, 'no free name', base)
 
 
 def _write_all(fd, data):

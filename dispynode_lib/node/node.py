@@ -7,7 +7,7 @@ import socket
 import threading
 import time
 
-from dispynode_lib import options as option_table
+from dispynode_lib import option_table
 from dispynode_lib.errors import StartError
 from dispynode_lib.host import net
 from dispynode_lib.host.compat import (
@@ -134,7 +134,7 @@ class Node(object):
 
     def _make_root(self):
         prefix = self.options.dest_path_prefix
-        path = os.path.abspath(to_native(prefix)) if prefix else _default_root()
+        path = os.path.abspath(to_native(prefix)) if prefix else default_root()
         parts = self._parts
         parts.root = os.path.realpath(path)
         port = self.options.node_port or option_table.NODE_PORTS[0]
@@ -315,7 +315,7 @@ class Node(object):
                 self._parts.notices.terminated(computation)
 
 
-def _default_root():
+def default_root():
     """Return the folder for clients' files when none is given: TMP/dispy/node, or one of this user's own."""
     base = os.environ.get('TMPDIR') or '/tmp'
     path = os.path.join(base, 'dispy', 'node')

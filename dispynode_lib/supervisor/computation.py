@@ -70,6 +70,7 @@ class Computation(object):
         return None
 
     def _make_main(self):
+        self._our_main = sys.modules['__main__']        # Python 2 clears a module that nobody refers to
         self._main = names.ModuleType('__main__')
         sys.modules['__main__'] = self._main
         namespace = self._main.__dict__

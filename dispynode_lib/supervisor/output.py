@@ -52,7 +52,7 @@ class Kept(object):
         head_cut, tail_cut = _unfinished_at_end(self._head), _unstarted_at_start(self._tail)
         note = '\n[dispynode: %d bytes of output were left out here]\n' % (
             self._left_out + head_cut + tail_cut)
-        return b''.join((self._head[:len(self._head) - head_cut], note.encode('ascii'), self._tail[tail_cut:]))
+        return bytes(self._head[:len(self._head) - head_cut] + note.encode('ascii') + self._tail[tail_cut:])
 
 
 def _unstarted_at_start(data):

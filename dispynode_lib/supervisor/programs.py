@@ -72,14 +72,14 @@ class Programs(object):
             for _stream in (program.stdout, program.stderr):
                 ends.append(read_pipe())
             pid = spawn(argv, _environment(computation), ends[0][1], ends[1][1])
-        except (EnvironmentError, ValueError) as error:     # ValueError: a null byte in an argument
+        except EnvironmentError as error:
             for end in ends:
                 close_quietly(end[0])
-            if getattr(error, 'errno', None) == errno.ETXTBSY and tries:
+            if error.errno == errno.ETXTBSY and tries:
                 self._timers.add(BUSY_DELAY, self._try, program, computation, argv, tries - 1)
                 return
-            reason = getattr(error, 'strerror', None) or error
-            self._report_failure(program, 'the program %s cannot be started: %s' % (_shown(argv), reason))
+            self._report_failure(program, 'the program %s cannot be started: %s' % (
+                _shown(argv), error.strerror or error))
         else:
             self._processes.add(program.number, pid)
             self._watch(program, program.stdout, ends[0][0])
@@ -180,7 +180,10 @@ def _arguments(data):
     value, form = pickles.load(data)
     if not isinstance(value, (list, tuple)):
         raise ValueError('they are no list')
-    return [_argument(item, form.python2) for item in value]
+    arguments = [_argument(item, form.python2) for item in value]
+    if any(b'\0' in argument for argument in arguments):
+        raise ValueError('a null byte in them')
+    return arguments
 
 
 def _argument(item, python2):
@@ -190,7 +193,7 @@ def _argument(item, python2):
         # the bytes of a Python 2 client were read as Latin-1
         return item.encode('latin-1') if python2 and max(item or u'a') < u'\u0100' else _system_bytes(item)
     if isinstance(item, (int, float)):
-        return str(item)
+        return str(item).encode('ascii')
     raise ValueError('an argument is no string but a %s' % type(item).__name__)
 
 

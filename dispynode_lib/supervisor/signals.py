@@ -65,7 +65,7 @@ class Signals(object):
         """End what enter_user_code() began."""
         self._in_user_code = False
         fcntl.fcntl(self._watched, fcntl.F_SETFL, fcntl.fcntl(self._watched, fcntl.F_GETFL) & ~os.O_ASYNC)
-        signal.signal(signal.SIGIO, signal.SIG_IGN)
+        signal.signal(signal.SIGIO, signal.SIG_DFL)
         self.install()
 
     def _on_socket(self, _number, _frame):

@@ -180,7 +180,7 @@ def _pop_mark(reader, at):
 
 
 def _put(reader, index):
-    if index > reader.size:
+    if not 0 <= index <= reader.size:
         raise ProtocolError('pickle: memo number %d' % index)
     reader.memo[index] = reader.stack[-1]
 

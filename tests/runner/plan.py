@@ -59,13 +59,14 @@ class Plan(object):
             self.not_run.append(NotRun('Python %s or newer' % OLDEST_NEWEST, 'not found here'))
 
     def _add_plain(self, kind, interpreter):
-        targets = ['tests/functional']
+        targets, flags = ['tests/functional'], []
         if kind == 'unit':
+            flags = [] if interpreter.minor == '2.7' else ['-bb', '-W', 'error']
             names = sorted(glob.glob(os.path.join(PROJECT, 'tests', 'test_*.py')))
             targets = ['tests/unit', 'tests/wire']
             targets += ['tests.' + os.path.basename(name)[:-3] for name in names]
         self.suites.append(Suite(kind, 'Python ' + interpreter.version, interpreter.python, targets,
-                                 TIMEOUTS[kind], own_network=kind == 'functional'))
+                                 TIMEOUTS[kind], flags, own_network=kind == 'functional'))
 
     def _add_interop(self, quick):
         recipes = dict((recipe.name, recipe) for recipe in CLIENTS)

@@ -18,14 +18,17 @@ STACKS_BEFORE_END = 3       # seconds between printing the stacks and the end
 class Suite(object):
     """kind: 'unit', 'functional' or 'interop'; title: where it runs; targets: for the child.
 
+    flags        options of the interpreter
     own_network  run in a network namespace with nothing but loopback
     prepare      function called first, in the thread that runs the suite; returns environment
                  variables; may raise CannotBuild
     """
 
-    def __init__(self, kind, title, python, targets, timeout, own_network=False, prepare=None):
+    def __init__(self, kind, title, python, targets, timeout, flags=(), own_network=False,
+                 prepare=None):
         self.kind, self.title, self.python, self.targets = kind, title, python, list(targets)
-        self.timeout, self.own_network, self.prepare = timeout, own_network, prepare
+        self.timeout, self.flags = timeout, list(flags)
+        self.own_network, self.prepare = own_network, prepare
 
 
 class Outcome(object):
@@ -78,8 +81,9 @@ def _run_in(folder, suite, prefix, variables):
         env.pop(name, None)
     if prefix:
         env['DISPYNODE_TEST_NETWORK'] = '1'
-    command = (prefix or []) + [suite.python, '-m', 'tests.runner.child', result_path,
-                                str(max(1, suite.timeout - STACKS_BEFORE_END))] + suite.targets
+    limit = str(max(1, suite.timeout - STACKS_BEFORE_END))
+    command = (prefix or []) + [suite.python] + suite.flags + [
+        '-m', 'tests.runner.child', result_path, limit] + suite.targets
     started = time.time()
     with open(output_path, 'wb') as output:
         process = processes.spawn(command, mark, env, stdin=subprocess.DEVNULL, stdout=output,

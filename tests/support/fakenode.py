@@ -16,6 +16,10 @@ from dispynode_lib.host.compat import recv_fd, set_cloexec
 from dispynode_lib.wire import control
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+QUICK_STEPS = """
+from dispynode_lib.wire import control
+control.STOP_STEPS = ((0.0, 'SIGINT'), (0.2, 'SIGTERM'), (0.4, 'SIGKILL'))
+"""
 START = 'from dispynode_lib.supervisor.supervisor import main; main()'
 TIMEOUT = 20.0
 
@@ -86,8 +90,11 @@ class Stream(object):
 class FakeNode(object):
     """One supervisor process, and a folder for its computation."""
 
-    def __init__(self, python=None, **fields):
-        """Start it; `fields` for open(), which is left to the caller."""
+    def __init__(self, prelude='', **fields):
+        """Start it; `fields` for open(), which is left to the caller.
+
+        prelude   Python source that the supervisor process executes first
+        """
         self.folder = os.path.realpath(tempfile.mkdtemp(prefix='dispynode-test-'))
         self.fields = dict(DEFAULTS, folder=self.folder.encode('utf-8'))
         self.fields.update((key, _bytes(value)) for key, value in fields.items())
@@ -96,7 +103,7 @@ class FakeNode(object):
         self.stderr_path = os.path.join(self.folder, '.stderr')
         stderr = open(self.stderr_path, 'wb')
         environment = dict(os.environ, PYTHONPATH=ROOT)
-        self.process = subprocess.Popen([python or sys.executable, '-c', START], stdin=far.fileno(),
+        self.process = subprocess.Popen([sys.executable, '-c', prelude + START], stdin=far.fileno(),
                                         stdout=channels_far.fileno(), stderr=stderr, cwd=self.folder,
                                         env=environment, close_fds=True)
         stderr.close()
@@ -104,6 +111,7 @@ class FakeNode(object):
         channels_far.close()
         self.control = Stream(near)
         self._numbers = 0
+        self._children = []
 
     def open(self):
         """Send `open`; return the error text or None."""
@@ -134,6 +142,7 @@ class FakeNode(object):
         sock = socket.fromfd(fd, socket.AF_UNIX, socket.SOCK_STREAM)
         os.close(fd)
         child = Stream(sock)
+        self._children.append(child)
         self._numbers += 1
         child.number = self._numbers
         return child
@@ -162,6 +171,32 @@ class FakeNode(object):
         with open(self.stderr_path) as stream:
             return stream.read()
 
+    def close(self, cleanup=b'1', how=b'cleanup'):
+        """Send `close` and wait for the end; return the error text of cleanup or None."""
+        self.control.send(b'close', how, cleanup)
+        error = self.control.take(b'closed')[0]
+        self.wait()
+        return None if error is None else error.decode('utf-8')
+
+    def program(self, *args):
+        """Run a program job; return its Done."""
+        self.start_program(*args)
+        done = self.control.take(b'done')
+        self.control.take(b'exited')
+        return Done(done[1:])
+
+    def start_program(self, *args):
+        """Start a program job; it has number 1000000000."""
+        self.control.send(b'program', b'1000000000', pickle.dumps(list(args), 2), pickle.dumps({}, 2), b'77', b'abc')
+
+    def write(self, name, text, mode=0o644):
+        """Write a file into the computation's folder; return its path."""
+        path = os.path.join(self.folder, name)
+        with open(path, 'w') as stream:
+            stream.write(text)
+        os.chmod(path, mode)
+        return path
+
     def wait(self, timeout=TIMEOUT):
         """Wait for the supervisor's end; return its exit status."""
         self.control.wait_closed(timeout)
@@ -171,6 +206,8 @@ class FakeNode(object):
         """Close what is open, and see that nothing is left."""
         self.control.sock.close()
         self.channels.close()
+        for child in self._children:
+            child.sock.close()
         deadline = time.time() + 8
         while self.process.poll() is None and time.time() < deadline:
             time.sleep(0.005)

@@ -128,7 +128,8 @@ class Sockets(unittest.TestCase):
     def test_connection_through_tls_of_the_caller(self):
         listener = self.keep(net.open_listener(u'127.0.0.1', 0))
         wrapped = []
-        client = self.keep(net.connect(u'127.0.0.1', listener.getsockname()[1], 5, lambda sock: wrapped.append(sock) or sock))
+        port = listener.getsockname()[1]
+        client = self.keep(net.connect(u'127.0.0.1', port, 5, lambda sock: wrapped.append(sock) or sock))
         self.assertEqual(wrapped, [client])
 
     def test_port_is_free_again_at_once_after_connections(self):

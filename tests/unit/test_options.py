@@ -178,7 +178,8 @@ class Refusing(EveryRowWorks):
         self.assertEqual(self.refusal('--daemon=yes'), '--daemon=yes: this option takes no value')
 
     def test_unknown_options(self):
-        self.assertEqual(self.refusal('--cpu', '2'), '--cpu: there is no such option; did you mean --cpus?; see --help')
+        self.assertEqual(self.refusal('--cpu', '2'),
+                         '--cpu: there is no such option; did you mean --cpus?; see --help')
         self.assertIn('--service_end', self.refusal('--serviece_end', '8:00'))
         self.assertEqual(self.refusal('-x'), '-x: there is no such option; see --help')
         self.assertIn('--dest', self.refusal('--dest', '/tmp'))

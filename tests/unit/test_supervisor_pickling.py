@@ -1,0 +1,73 @@
+from __future__ import absolute_import, division, print_function
+
+import pickle
+import sys
+import unittest
+
+from dispynode_lib.supervisor import pickling
+
+PY2 = sys.version_info[0] == 2
+# protocol 5 of Python 3.8: [bytearray(b'ab'), 'x', memoryview-free bytes b'cd']
+PROTOCOL5 = (b'\x80\x05\x95\x1a\x00\x00\x00\x00\x00\x00\x00]\x94(\x96\x02\x00\x00\x00\x00\x00\x00\x00ab\x94'
+             b'\x8c\x01x\x94C\x02cd\x94e.')
+
+
+class UnpickleTest(unittest.TestCase):
+
+    def test_what_this_python_wrote(self):
+        for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+            data = pickle.dumps([1, u'x', None], protocol)
+            self.assertEqual(pickling.unpickle(data), [1, u'x', None])
+            if not PY2:
+                self.assertEqual(pickling.unpickle(memoryview(data)), [1, u'x', None])
+
+    @unittest.skipIf(PY2, 'only Python 3 reads protocol 5')
+    def test_protocol_5_is_read_by_every_python_3(self):
+        self.assertEqual(pickling.unpickle(PROTOCOL5), [bytearray(b'ab'), 'x', b'cd'])
+
+    @unittest.skipIf(PY2, 'only Python 3 reads protocol 5')
+    def test_the_reader_for_newer_protocols(self):
+        from dispynode_lib.supervisor import newer_pickles
+        self.assertEqual(newer_pickles.load(PROTOCOL5, 'ASCII', None), [bytearray(b'ab'), 'x', b'cd'])
+        with self.assertRaises(ValueError):
+            newer_pickles.load(b'\x80\x06N.', 'ASCII', None)
+        with self.assertRaises(pickle.UnpicklingError):
+            newer_pickles.load(b'\x80\x05\x97.', 'ASCII', None)
+
+    def test_byte_strings_of_python_2_become_text(self):
+        self.assertEqual(pickling.unpickle(b'\x80\x02U\x02\xc3\xa9.', python2=True), b'\xc3\xa9' if PY2 else u'\xe9')
+        self.assertEqual(pickling.unpickle(b'\x80\x02U\x01\xff.', python2=True), b'\xff' if PY2 else u'\xff')
+
+    def test_classes_of_the_client_library_have_stand_ins(self):
+        for module in (b'dispy', b'__main__'):
+            data = b'\x80\x02c' + module + b'\n_Function\n(U\x01fK\x01\x85}t\x81.'
+            function = pickling.unpickle(data, stand_ins=True)
+            self.assertEqual((function.name, function.args, function.kwargs), ('f', (1,), {}))
+        record = pickling.unpickle(b'\x80\x02cdispy\n_Compute\n)\x81}U\x01aK\x05sb.', stand_ins=True)
+        self.assertEqual(record.a, 5)
+        self.assertRaises((ImportError, AttributeError), pickling.unpickle, b'\x80\x02cdispy\n_Compute\n)\x81.')
+
+
+class PickleTest(unittest.TestCase):
+
+    def joined(self, value, protocol):
+        return b''.join([bytes(piece) for piece in pickling.pickle(value, protocol)])
+
+    def test_no_protocol_above_the_one_asked_for(self):
+        for protocol in (2, 3, 4, 5, 9):
+            for value in (1, [u'x'], u'y' * 300, None):
+                data = self.joined(value, protocol)
+                self.assertLessEqual(bytearray(data)[1], protocol)
+                self.assertEqual(pickle.loads(data), value)
+
+    @unittest.skipIf(PY2, 'of Python 2 it is one piece')
+    def test_a_big_byte_string_is_not_copied(self):
+        value = b'x' * 1000000
+        pieces = pickling.pickle(value, 4)
+        if sys.version_info >= (3, 8):
+            self.assertIn(id(value), [id(piece) for piece in pieces])
+        self.assertEqual(pickle.loads(b''.join(pieces)), value)
+
+
+if __name__ == '__main__':
+    unittest.main()
