@@ -2,7 +2,7 @@
 from __future__ import absolute_import, division, print_function
 
 from dispynode_lib.errors import ProtocolError
-from dispynode_lib.host.compat import PY2, integer_types, text_type
+from dispynode_lib.host.compat import integer_types, text_type
 from dispynode_lib.wire.pickles import Record, Set, name_of
 
 REQUIRED = object()
@@ -159,11 +159,6 @@ def decoded(raw):
         return raw.decode('utf-8')
     except UnicodeError:
         return raw.decode('latin-1')
-
-
-def native(value):
-    """Return a text as `str` of this Python for messages of errors; never fails."""
-    return value.encode('ascii', 'replace') if PY2 else value
 
 
 def fields_of(message, value, kind, form):

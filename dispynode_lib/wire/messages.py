@@ -8,7 +8,7 @@ Source: docs/protocol.rst, "Classes on the wire", "Discovery", "Requests to a no
 from __future__ import absolute_import, division, print_function
 
 from dispynode_lib.host.compat import integer_types, text_type
-from dispynode_lib.wire.fields import REQUIRED, Fields, fields_of, native
+from dispynode_lib.wire.fields import REQUIRED, Fields, fields_of
 from dispynode_lib.wire.pickles import UNKNOWN, Record, load, load_first
 
 FUNCTION, PROGRAM = 1, 2            # types of computations
@@ -170,9 +170,6 @@ def read_compute(arg):
     """
     value, form = load(arg, _COMPUTE_KINDS, True)
     fields = fields_of('COMPUTE', value, '_Compute', form)
-    for key, item in fields.values.items():
-        if item is UNKNOWN:                         # allowed only among the arguments of a _Function
-            raise fields.fault(native(key), 'an unknown object')
     compute = Compute(fields)
     compute.type = fields.integer('type', FUNCTION, PROGRAM + 1)
     compute.name = fields.name('name')

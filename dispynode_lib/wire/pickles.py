@@ -65,8 +65,10 @@ def load_first(data, key):
             at = LENIENT[reader.data[at]](reader, at + 1)
             if at < 0:
                 break
-            if len(reader.stack) == 3 and len(reader.marks) == 1 and reader.stack[0] in (key, key.encode('ascii')):
-                return reader.stack[1], Form(reader.python2, reader.protocol)
+            stack = reader.stack
+            if len(stack) == 3 and len(reader.marks) == 1:
+                first = stack[0].decode('latin-1') if type(stack[0]) is bytes else stack[0]
+                return (stack[1], Form(reader.python2, reader.protocol)) if first == key else (None, None)
     except (ProtocolError, IndexError, struct.error, ValueError):
         pass                                        # load() will tell what is wrong
     return None, None
