@@ -4,6 +4,8 @@ from __future__ import absolute_import, division, print_function
 import os
 import sys
 
+from dispynode_lib.wire import releases
+
 # Where peers of the three generations look for nodes and listen for them (docs/protocol.rst, "Ports")
 NODE_PORTS = (51348, 61591, 9701)
 SCHEDULER_PORTS = (51347, 61590, 9700)
@@ -208,7 +210,7 @@ ROWS = (
         default=(), shown='the address of the route to the network', repeat=True),
     Row(NETWORK, 'ext_ip_addr', '--ext_ip_addr --ext_host', address, 'ADDR',
         'announce ADDR to peers: for a node behind NAT; may be given more than once',
-        default=(), repeat=True, works=False),
+        default=(), repeat=True),
     Row(NETWORK, 'node_port', '-p --node_port', port, 'PORT', 'TCP and UDP port of this node',
         shown='51348, also found at 61591 and 9701'),
     Row(NETWORK, 'dispy_port', '--dispy_port', base_port, 'PORT',
@@ -217,11 +219,14 @@ ROWS = (
         shown='51347, 61590 and 9700'),
     Row(NETWORK, 'scheduler_node', '--scheduler_node --scheduler_host', address, 'ADDR',
         'scheduler or client to announce this node to; may be given more than once',
-        default=(), repeat=True, works=False),
+        default=(), repeat=True),
     Row(NETWORK, 'ipv4_udp_multicast', '--ipv4_udp_multicast', switch, '',
-        'discover by IPv4 multicast, not by broadcast', default=False, works=False),
+        'discover by IPv4 multicast, not by broadcast', default=False),
     Row(NETWORK, 'ping_interval', '--ping_interval', ping_seconds, 'SECONDS',
-        'look for schedulers so often while idle, at least 10; 0: only at start', default=0.0, works=False),
+        'look for schedulers so often while idle, at least 10; 0: only at start', default=0.0),
+    Row(NETWORK, 'client_release', '--client_release', releases.candidate, 'RELEASE[@PORT]',
+        'release of clients to announce this node to, besides the common ones and those heard; may be given more '
+        'than once', default=(), repeat=True),
     Row(NETWORK, 'msg_timeout', '--msg_timeout', timeout, 'SECONDS',
         'longest wait for a peer in one step of a dialogue', default=5.0),
 
@@ -233,7 +238,7 @@ ROWS = (
     Row(SECURITY, 'secret_file', '--secret_file', path, 'FILE',
         'read the secret from the first line of FILE', works=False),
     Row(SECURITY, 'admin_secret', '--admin_secret', text_value, 'TEXT',
-        'let administration programs that know this secret change the node', hidden=True, works=False),
+        'let administration programs that know this secret change the node', hidden=True),
     Row(SECURITY, 'certfile', '--certfile', path, 'FILE', 'TLS certificate (PEM); turns TLS on', works=False),
     Row(SECURITY, 'keyfile', '--keyfile', path, 'FILE', 'private key of the certificate',
         shown='in the certificate file', works=False),
@@ -253,13 +258,12 @@ ROWS = (
     Row(JOBS, 'unsafe_setup', '--unsafe_setup', switch, '', 'accepted from old start scripts; changes nothing',
         default=False, works=False),
 
-    Row(SERVICE, 'service_start', '--service_start', clock, 'HH:MM', 'take jobs from this time of day', works=False),
-    Row(SERVICE, 'service_stop', '--service_stop', clock, 'HH:MM', 'take no new computations from this time',
-        works=False),
-    Row(SERVICE, 'service_end', '--service_end', clock, 'HH:MM', 'end running jobs at this time', works=False),
-    Row(SERVICE, 'serve', '--serve', clients, 'N', 'quit after N clients; -1: no limit', default=-1, works=False),
+    Row(SERVICE, 'service_start', '--service_start', clock, 'HH:MM', 'take jobs from this time of day'),
+    Row(SERVICE, 'service_stop', '--service_stop', clock, 'HH:MM', 'take no new computations from this time'),
+    Row(SERVICE, 'service_end', '--service_end', clock, 'HH:MM', 'end running jobs at this time'),
+    Row(SERVICE, 'serve', '--serve', clients, 'N', 'quit after N clients; -1: no limit', default=-1),
     Row(SERVICE, 'zombie_interval', '--zombie_interval', zombie_minutes, 'MINUTES',
-        'give up a scheduler that is silent for so long; 0: never', default=3600.0, shown='60', works=False),
+        'give up a scheduler that is silent for so long; 0: never', default=3600.0, shown='60'),
     Row(SERVICE, 'client_shutdown', '--client_shutdown', switch, '',
         'clients may end this node with dispynode_shutdown()', default=False),
 

@@ -17,6 +17,7 @@ class Options(object):
     """What the options say; one attribute per row of the table, plus what follows from them.
 
     ip_addr, ext_ip_addr, scheduler_node   lists of text, [] if not given
+    client_release      list of (port or None, release)
     node_port           int, None if not given (dispy_port + 1 if that was given)
     scheduler_port      int, None if not given (dispy_port if that was given)
     cpus                int > 0: processors to use, after finish()

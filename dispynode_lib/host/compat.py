@@ -13,6 +13,7 @@ import time
 PY2 = sys.version_info[0] == 2
 PYTHON_VERSION = '%d.%d.%d' % sys.version_info[:3]
 LINUX = sys.platform.startswith('linux')
+CAN_RECVMSG = hasattr(socket.socket, 'recvmsg')
 
 if PY2:
     text_type = unicode                                             # noqa: F821

@@ -65,6 +65,18 @@ class Hours(object):
                 following = when
         return last, following
 
+    def times(self, now):
+        """Return (start, stop, end) of the service that goes on at `now` or comes next: seconds since the epoch, None."""
+        if self.start is None:
+            return None, None, None
+        last = CLOSED if self.end is not None else CLOSING
+        changes = self._around(now)
+        until = min(when for when, phase in changes if phase == last and when > now)
+        start = max(when for when, phase in changes if phase == OPEN and when < until)
+        stops = [when for when, phase in changes if phase == CLOSING and start < when <= until]
+        stop = max(stops) if stops else (until if self.stop is not None else None)
+        return start, stop, until if self.end is not None else None
+
     def _around(self, now):
         """Return [(seconds since the epoch, phase)] of yesterday, today and the next two days, in order.
 
@@ -109,3 +121,32 @@ def _offset(now):
     """Return how far local time is ahead of UTC at `now`, in minutes modulo a day."""
     local, universal = time.localtime(now), time.gmtime(now)
     return (60 * (local.tm_hour - universal.tm_hour) + local.tm_min - universal.tm_min) % DAY
+
+
+class Once(object):
+    """Service that begins, stops or ends once, at moments given in seconds since the epoch or None."""
+
+    def __init__(self, start, stop, end):
+        self._times = start, stop, end
+        self._changes = sorted((when, rank, phase) for rank, (when, phase) in enumerate(
+            zip(self._times, (OPEN, CLOSING, CLOSED))) if when is not None)
+
+    def at(self, now):
+        """Return (phase, seconds since the epoch of the next change or None), as Hours.at()."""
+        phase = CLOSED if self._changes and self._changes[0][2] == OPEN else OPEN
+        for when, _rank, following in self._changes:
+            if when > now:
+                return phase, when
+            phase = following
+        return phase, None
+
+    def times(self, _now):
+        """Return (start, stop, end)."""
+        return self._times
+
+
+def next_time(minutes, now):
+    """Return when the time of day `minutes` comes next: this very minute, or later (seconds since the epoch)."""
+    today = time.localtime(now)
+    moments = [_moment(today, day, minutes) for day in (0, 1, 2)]
+    return min(moment for moment in moments if moment > now - 60)

@@ -14,7 +14,7 @@ UNAVAILABLE, NO_PERMISSION, CONFIGURATION = 69, 77, 78
 
 BACKLOG = 128
 EVERYBODY = u'255.255.255.255'
-SOMEWHERE = ((socket.AF_INET, '192.0.2.1'), (socket.AF_INET6, '2001:db8::1'))     # documentation networks
+SOMEWHERE = (u'192.0.2.1', u'2001:db8::1')                       # documentation networks
 SIOCGIFFLAGS, SIOCGIFADDR, SIOCGIFBRDADDR, IFF_UP = 0x8913, 0x8915, 0x8919, 1   # Linux
 
 
@@ -91,9 +91,9 @@ def node_addresses(given):
 
 def local_address():
     """Return (address that this host uses to reach the network, why). Sends nothing."""
-    for family, target in SOMEWHERE:
-        address = _address_towards(family, target)
-        if address is not None:
+    for target in SOMEWHERE:
+        address = address_towards(target)
+        if address is not None and not _is_loopback(address):
             return address, u'address of the route to other networks'
     for name, address, _broadcast in interfaces():
         if not _is_loopback(address):
@@ -108,20 +108,19 @@ def local_address():
     return u'127.0.0.1', u'no network found'
 
 
-def _address_towards(family, target):
-    """Return the address that the host would send from to `target`, None if it cannot."""
+def address_towards(target):
+    """Return the address that the host would send from to the address `target`, None if it cannot."""
     try:
-        probe = socket.socket(family, socket.SOCK_DGRAM)
+        probe = socket.socket(family_of(target), socket.SOCK_DGRAM)
     except EnvironmentError:
         return None                         # no IPv6 in this kernel
     try:
-        probe.connect((target, 9))
-        address = canonical(probe.getsockname()[0])
+        probe.connect((str(target), 9))
+        return canonical(probe.getsockname()[0])
     except EnvironmentError:
         return None                         # no route
     finally:
         probe.close()
-    return None if _is_loopback(address) else address
 
 
 def _is_loopback(address):
@@ -179,6 +178,16 @@ def broadcast_addresses(address):
     found = [broadcast for _name, own, broadcast in interfaces()
              if own == address and broadcast and not _is_loopback(broadcast)]
     return [broadcast for broadcast in found if broadcast != EVERYBODY] + [EVERYBODY]
+
+
+def interface_index(address):
+    """Return the number of the interface that has an IPv6 address (canonical); 0, the system's choice, if none has."""
+    wanted = ''.join('%02x' % byte for byte in bytearray(socket.inet_pton(socket.AF_INET6, str(address))))
+    for line in _proc_lines('/proc/net/if_inet6', 0):
+        fields = line.split()
+        if fields and fields[0] == wanted:
+            return int(fields[1], 16)
+    return 0
 
 
 # Sockets
@@ -295,10 +304,10 @@ def port_holder(protocol, port):
     return None
 
 
-def _proc_lines(path):
+def _proc_lines(path, headings=1):
     try:
         with open(path) as source:
-            return source.readlines()[1:]
+            return source.readlines()[headings:]
     except EnvironmentError:
         return []
 

@@ -19,12 +19,14 @@ class Complaints(object):
         self._lock = threading.Lock()
         self._last = {}                     # (address, cause) -> (monotonic time of the last line, left out)
         self._counts = {}
+        self._latest = {}                   # cause -> (address, text)
 
     def note(self, address, cause, text):
         """Count one refusal of the peer at `address` and log it: at most one line a minute for a cause."""
         now = monotonic()
         with self._lock:
             self._counts[cause] = self._counts.get(cause, 0) + 1
+            self._latest[cause] = address, text
             last, left_out = self._last.get((address, cause), (None, 0))
             if last is not None and now - last < INTERVAL:
                 self._last[(address, cause)] = (last, left_out + 1)
@@ -39,6 +41,13 @@ class Complaints(object):
         """Return {cause: number of times}."""
         with self._lock:
             return dict(self._counts)
+
+    def sentences(self):
+        """Return [text], one for each cause: how often, and the latest peer and reason."""
+        with self._lock:
+            entries = [(cause, count) + self._latest[cause] for cause, count in sorted(self._counts.items())]
+        return [u'%s: %d times, the last time %s: %s' % (cause, count, to_text(address), printable(text))
+                for cause, count, address, text in entries]
 
 
 def printable(text):

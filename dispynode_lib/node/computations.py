@@ -8,7 +8,7 @@ import threading
 import time
 
 from dispynode_lib.errors import PeerGone, ProtocolError
-from dispynode_lib.host.compat import integer_types, to_bytes, to_text
+from dispynode_lib.host.compat import integer_types, monotonic, to_bytes, to_text
 from dispynode_lib.node.exits import describe_exit
 from dispynode_lib.node.link import Child
 from dispynode_lib.wire import control
@@ -46,7 +46,8 @@ class Computation(object):
         self.result_address = (scheduler[0], request.job_result_port)
         self.node_ip_addr = node_ip_addr
         self.pulse_interval = request.pulse_interval
-        self.opened = self.last_heard = self._last_start = time.time()
+        self._last_heard = self._last_start = monotonic()
+        self.zombie = False                                     # its scheduler is silent: see node.duties
         self.folder = None
         self._cleanup = request.cleanup
         self._link = None
@@ -124,7 +125,11 @@ class Computation(object):
 
     def heard(self):
         """Note a sign of life of the scheduler."""
-        self.last_heard = time.time()
+        self._last_heard = monotonic()
+
+    def last_sign_of_life(self):
+        """Return the monotonic time of the scheduler's last sign of life."""
+        return max(self._last_heard, self._last_start)
 
     def is_set_up(self):
         """Return whether SETUP has been sent to the supervisor."""
@@ -139,7 +144,7 @@ class Computation(object):
         request   wire JOB record: args, kwargs (bytes), code
         """
         identity = (b'%d' % job.uid, to_bytes(job.hash))
-        self._last_start = job.started
+        self._last_start = monotonic()
         if self.type == PROGRAM:
             child = Child(next(_program_numbers))
             child.job, job.child = job, child
@@ -331,13 +336,14 @@ class Computation(object):
         self._finish(child.job, TERMINATED, exception=reason or describe_exit(child.exit_status))
 
     def _finish(self, job, status, result=None, stdout='', stderr='', exception=None, start=None, end=None):
-        if not self._parts.state.finish_job(job):
+        start, end = start or job.started, end or time.time()
+        if not self._parts.state.finish_job(job, max(0.0, end - start)):
             return
         if job.stopping and status == TERMINATED:
             result = stdout = stderr = exception = None
         self._parts.delivery.deliver(
             self, job, status, result, stdout, stderr, exception,
-            job.started if start is None else start, time.time() if end is None else end)
+            start, end)
         if job.xfer_files:
             self._parts.workers.run(self.folder.release, job.xfer_files)
         if exception is not None:
@@ -416,7 +422,7 @@ class Computation(object):
             self._tell(b'kill', b'%d' % child.number)
 
     def idle_since(self, now):
-        """Return for how many seconds no job has been started or been running; `now` since the epoch."""
+        """Return for how many seconds no job has been started or been running; `now` monotonic."""
         return 0.0 if self._parts.state.jobs(self.id) else now - self._last_start
 
     def _end_if_drained(self):

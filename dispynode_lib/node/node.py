@@ -9,68 +9,34 @@ import time
 
 from dispynode_lib import option_table
 from dispynode_lib.errors import StartError
-from dispynode_lib.host import net
-from dispynode_lib.host.compat import (
-    monotonic, random_hex, start_thread, to_native, to_text)
+from dispynode_lib.host import datagrams, net
+from dispynode_lib.host.compat import monotonic, start_thread, to_native
 from dispynode_lib.host.loop import Loop
 from dispynode_lib.host.resources import Meter
 from dispynode_lib.host.workers import Workers
+from dispynode_lib.node import duties
 from dispynode_lib.node import state as states
+from dispynode_lib.node.admin import Administration
+from dispynode_lib.node.announcer import Announcer
 from dispynode_lib.node.complaints import Complaints
 from dispynode_lib.node.delivery import Delivery
+from dispynode_lib.node.discovery import Discovery
 from dispynode_lib.node.folders import make_folder
+from dispynode_lib.node.known import KnownReleases
 from dispynode_lib.node.link import Spares
 from dispynode_lib.node.notices import Notices
 from dispynode_lib.node.requests import Requests
 from dispynode_lib.node.server import DatagramListener, Listener, Reception
+from dispynode_lib.node.service import Service
+from dispynode_lib.node.settings import Settings
 from dispynode_lib.node.spool import Spool
-from dispynode_lib.node.watchdog import Duty, Watchdog
-from dispynode_lib.wire import framing
+from dispynode_lib.node.watchdog import Watchdog
+from dispynode_lib.wire import framing, releases
 
 log = logging.getLogger('dispynode.node')
 
 WORKERS = 64                                # threads for requests at most
-DEFAULT_PULSE = 600.0                       # seconds (docs/protocol.rst, "Pulses")
-IDLE_CHILDREN = 30.0                        # seconds between looks for job processes that wait in vain
 CANNOT_CREATE = 73                          # sysexits.h
-
-
-class Settings(object):
-    """What the node says about itself; constant once it has started."""
-
-    def __init__(self, options):
-        self.secret = options.secret
-        self.name = options.name or to_text(socket.gethostname())
-        self.sign = random_hex(20)
-        self.token = framing.token(self.secret, self.sign)
-        self.port = None                    # where requests are to be sent
-        self.addresses = []                 # of this node, chosen or given
-        self.external = [net.canonical(net.resolve(name)[0]) for name in options.ext_ip_addr]
-        self.meter = None
-
-    def announced(self, own_address):
-        """Return the address (text) to announce when a message came in on `own_address`."""
-        own_address = net.canonical(own_address)
-        for external in self.external:
-            if net.family_of(external) == net.family_of(own_address):
-                return external
-        return own_address
-
-    def is_ours(self, address):
-        """Return whether a client may mean this node by `address` (canonical)."""
-        return address in self.external or address in self.addresses or own_interface(address)
-
-
-def own_interface(address):
-    """Return whether `address` is one of this host's: a socket can be bound to it."""
-    sock = socket.socket(net.family_of(address), socket.SOCK_DGRAM)
-    try:
-        sock.bind(net.sockaddr(address, 0))
-        return True
-    except EnvironmentError:
-        return False
-    finally:
-        sock.close()
 
 
 class Parts(object):
@@ -94,9 +60,9 @@ class Node(object):
         parts.options = options
         parts.settings = Settings(options)
         parts.name = parts.settings.name
-        parts.state = states.NodeState(options.cpus)
+        parts.state = states.NodeState(options.cpus, options.serve)
         parts.complaints = Complaints()
-        parts.freed, parts.client_shutdown, parts.computations = self.freed, self.drain, self
+        parts.freed, parts.client_shutdown, parts.computations, parts.node = self.freed, self.drain, self, self
 
     # -- starting
 
@@ -108,29 +74,37 @@ class Node(object):
         settings.meter = Meter(parts.root)
         chosen = net.node_addresses(options.ip_addr)
         settings.addresses = [address for address, _why in chosen]
-        socks, datagrams = self._open_ports(chosen)
+        socks, socks_udp = self._open_ports(chosen)
         parts.loop = Loop()
         parts.workers = Workers(WORKERS)
         parts.spares = Spares(parts.loop, parts.workers)
         parts.spool = Spool(os.path.join(parts.state_folder, 'undelivered'))
         parts.delivery = Delivery(parts.loop, parts.workers, parts.spool, options.msg_timeout)
-        parts.notices = Notices(parts.loop, parts.state, settings, options.msg_timeout)
+        parts.notices = Notices(parts.loop, parts.state, settings, options.msg_timeout,
+                                multicast=options.ipv4_udp_multicast)
+        parts.service = Service(parts, options)
+        parts.announcer = Announcer(parts, KnownReleases(os.path.join(parts.state_folder, 'releases')))
+        parts.watchdog = Watchdog(duties.table(parts))
+        parts.admin, parts.discovery = Administration(parts), Discovery(parts)
         self._requests = Requests(parts)
         start_thread('loop', parts.loop.run)
         reception = Reception(parts.loop, parts.workers, self._is_token, options.msg_timeout,
                               self._requests.handle, self._requests.job_at_once, parts.complaints)
         parts.state.set_phase(states.SERVING)
+        parts.service.look(monotonic())
         for sock in socks:
             listener = Listener(sock, reception)
             self._listeners.append(listener)
             start_thread('accept-%d' % sock.getsockname()[1], listener.serve_forever)
-        self._datagrams = DatagramListener(datagrams, self._on_datagram, parts.complaints)
+        self._datagrams = DatagramListener(socks_udp, parts.discovery.on_datagram, parts.complaints)
         self._datagrams.start()
-        parts.watchdog = Watchdog(self._duties())
+        parts.announcer.begin()
         parts.watchdog.start()
         for address, why in chosen:
             log.info('%s serves at %s (%s), TCP and UDP ports %s, with %d processors', settings.name, address, why,
                      ', '.join(str(port) for port in self.ports), parts.state.cpus())
+        for line in parts.announcer.describe():
+            log.info('%s', line)
 
     def _make_root(self):
         prefix = self.options.dest_path_prefix
@@ -150,7 +124,7 @@ class Node(object):
         """Return (TCP sockets, UDP sockets): the chosen or default port, and unless chosen the other well-known ones."""
         chosen_port = self.options.node_port
         ports = [chosen_port] if chosen_port is not None else list(option_table.NODE_PORTS)
-        socks, datagrams, self.ports = [], [], []
+        socks, socks_udp, self.ports = [], [], []
         for index, port in enumerate(ports):
             try:
                 opened, port = self._open_port(port, chosen)
@@ -160,89 +134,84 @@ class Node(object):
                 log.warning('%s; clients of releases that use this port will not find the node', error)
                 continue
             socks += opened[0]
-            datagrams += opened[1]
+            socks_udp += opened[1]
             self.ports.append(port)
         self._parts.settings.port = self.ports[0]
-        return socks, datagrams
+        return socks, socks_udp
 
     @staticmethod
     def _open_port(port, chosen):
-        socks, datagrams = [], []
+        socks, socks_udp = [], []
         try:
             for address, _why in chosen:
                 socks.append(net.open_listener(address, port))
                 port = socks[0].getsockname()[1]
             for family in set(net.family_of(address) for address, _why in chosen):
-                datagrams.append(net.udp_socket(port, family))
+                sock = datagrams.open_socket(port, family)
+                socks_udp.append(sock)
+                for address in [address for address, _why in chosen if net.family_of(address) == family]:
+                    for group in releases.multicast_groups(family == socket.AF_INET6):
+                        datagrams.join(sock, address, group)
         except StartError:
-            for sock in socks + datagrams:
+            for sock in socks + socks_udp:
                 sock.close()
             raise
-        return (socks, datagrams), port
+        return (socks, socks_udp), port
 
     def _is_token(self, token):
         return framing.same_token(token, self._parts.settings.token)
 
-    def _on_datagram(self, opcode, argument, address):
-        family = socket.AF_INET6 if ':' in address[0] else socket.AF_INET
-        own = [mine for mine in self._parts.settings.addresses if net.family_of(mine) == family]
-        if own:
-            self._requests.handle_datagram(opcode, argument, net.canonical(to_text(address[0])), own[0])
-
-    # -- duties
-
-    def _duties(self):
-        return [
-            Duty('pulses', self._pulse, self._pulse_interval),
-            Duty('dismissing idle job processes', self._dismiss_idle, lambda: IDLE_CHILDREN),
-        ]
-
-    def _pulse_interval(self):
-        computations = self._parts.state.computations()
-        if not computations:
-            return None
-        intervals = [computation.pulse_interval for computation in computations if computation.pulse_interval]
-        return max(0.5, min(intervals + [DEFAULT_PULSE, self.options.zombie_interval / 5.0 or DEFAULT_PULSE]))
-
-    def _pulse(self, _now):
-        parts = self._parts
-        busy = min(parts.state.used_cpus(), parts.state.cpus())
-        told = set()
-        for computation in parts.state.computations():
-            if computation.scheduler in told:
-                continue
-            told.add(computation.scheduler)
-            parts.notices.pulse(computation, busy, lambda reply, error, it=computation: self._pulsed(it, error))
-            if parts.spool.holds(computation):
-                parts.workers.run(parts.delivery.redeliver, computation)
-
-    @staticmethod
-    def _pulsed(computation, error):
-        if error is None:
-            computation.heard()
-        else:
-            log.info('pulse: %s', error)
-
-    def _dismiss_idle(self, now):
-        for computation in self._parts.state.computations():
-            if computation.idle_since(now) > IDLE_CHILDREN:
-                self._parts.loop.call_soon(computation.dismiss_idle)
-
     # -- computations that end
+
+    def opened(self, computation):
+        """A computation has been opened: the node is in use."""
+        parts = self._parts
+        parts.state.note_served()
+        parts.announcer.served(computation.scheduler, computation.peer.version)
+        parts.watchdog.reschedule()
 
     def ending(self, computation):
         """A computation has no job left and takes no more: its scheduler may lose the node by that."""
         if self._parts.state.forget_computation(computation):
+            if computation.zombie:
+                self._parts.notices.terminated(computation)
             self.freed()
 
     def ended(self, computation):
         """All of a computation is gone, its files too."""
         log.info('computation %d (%s) ended', computation.id, computation.name)
+        state = self._parts.state
+        if state.counts()['serve'] == 0 and state.scheduler() is None:
+            log.info('the node has served as many clients as it was to')
+            self._parts.notices.terminated(computation)
+            self.stop()
 
     def freed(self):
         """The node has no scheduler any more."""
         log.info('the node is free')
+        self._parts.announcer.begin()
         self._parts.watchdog.reschedule()
+
+    # -- what operators ask for
+
+    def set_cpus(self, cpus):
+        """Offer `cpus` processors, from 0; tell the scheduler, or look for one."""
+        parts = self._parts
+        parts.state.set_cpus(cpus)
+        if parts.service.is_open():
+            for computation in duties.one_for_each_scheduler(parts.state.computations()):
+                parts.notices.node_cpus(computation, cpus)
+        parts.announcer.begin()
+        parts.watchdog.reschedule()
+
+    def why_idle(self):
+        """Return sentences (list of text) on why this node has no work: what it waits for, whom it turned away."""
+        parts = self._parts
+        refusal = parts.state.refusal()
+        lines = [u'it waits for a client: none has opened a computation' if refusal is None else refusal[1],
+                 parts.service.describe()]
+        lines += [u'it ' + line for line in parts.announcer.describe()[:1]] + parts.announcer.describe()[1:]
+        return lines + (parts.complaints.sentences() or [u'no client has been turned away'])
 
     # -- ending
 

@@ -3,12 +3,13 @@ from __future__ import absolute_import, division, print_function
 
 import logging
 import os
+import socket
 import threading
 
-from dispynode_lib.host import net
+from dispynode_lib.host import datagrams, net
 from dispynode_lib.host.calls import Call
 from dispynode_lib.host.compat import to_text
-from dispynode_lib.wire import framing, replies
+from dispynode_lib.wire import framing, releases, replies
 from dispynode_lib.wire.peers import Peer
 
 log = logging.getLogger('dispynode.notices')
@@ -20,13 +21,14 @@ PEERS = 1000                                # clients remembered
 class Notices(object):
     """Sends messages to schedulers; each on a connection of its own, none holds up another."""
 
-    def __init__(self, loop, state, settings, timeout, tls=None):
-        """`settings`: sign, secret, name, port, meter (host.resources.Meter), announced(address)."""
+    def __init__(self, loop, state, settings, timeout, tls=None, multicast=False):
+        """`settings`: node.settings.Settings; `multicast`: look for IPv4 peers by multicast, not by broadcast."""
         self._loop = loop
         self._state = state
         self._settings = settings
         self._timeout = timeout
         self._tls = tls
+        self._multicast = multicast
         self._lock = threading.Lock()
         self._peers = {}                    # (address, port) -> Peer
 
@@ -69,12 +71,70 @@ class Notices(object):
                 payload = replies.ping(ping.version, ping.python2, announced, settings.port, settings.sign, address)
             self._send((address, ping.port), payload)
 
+    # -- looking for clients; a Python 2 pickle of plain strings is read by every Python
+
+    def targets(self, own, release):
+        """Return the addresses at which clients of `release` hear what `own` (text) sends to all."""
+        if net.family_of(own) == socket.AF_INET6 or self._multicast:
+            return [releases.multicast_group(release, net.family_of(own) == socket.AF_INET6)]
+        return net.broadcast_addresses(own)
+
+    def announce_to_all(self, own, candidates):
+        """Send a PING for each (port, release) of `candidates` to all in the network of `own`. May block shortly."""
+        messages = [(target, port, self._ping(own, release, None)) for port, release in candidates
+                    for target in self.targets(own, release)]
+        for target, error in sorted(datagrams.send_from(own, messages).items()):
+            log.info('announcing this node from %s to %s: %s', own, target, error)
+
+    def announce_to(self, own, address, port, release):
+        """Send a PING to one client that may listen at (address, port), on a connection and by datagram."""
+        payload = self._ping(own, release, address)
+        log.debug('ping to %s port %d, release %s', address, port, release)
+        datagrams.send_from(own, [(address, port, payload)])
+        self._call((address, port), payload, False, self._tried)
+
+    def _ping(self, own, release, address):
+        settings = self._settings
+        return replies.ping(release, True, settings.announced(own), settings.port, settings.sign, address)
+
+    @staticmethod
+    def _tried(_reply, error):
+        if error is not None:
+            log.debug('%s', error)          # nobody there: the usual case
+
+    # -- to administration programs
+
+    def node_info(self, info, own, addresses):
+        """Answer a NODE_INFO datagram, at the first of `addresses` that takes the connection."""
+        settings = self._settings
+        payload = replies.node_info_udp(info.version, info.python2, settings.announced(own), settings.port,
+                                        settings.sign)
+        self._call((addresses[0], info.port), payload, False,
+                   lambda _reply, error: self._next(info, own, addresses[1:], error))
+
+    def _next(self, info, own, addresses, error):
+        if error is not None and addresses:
+            self.node_info(info, own, addresses)
+        elif error is not None:
+            log.info('NODE_INFO: %s', error)
+
+    # -- to schedulers
+
     def pulse(self, computation, busy, done):
         """Send a PULSE to a computation's scheduler; `done(reply, error)` in the loop's thread."""
+        self._call(computation.scheduler, self._pulse(computation, busy), True, done)
+
+    def pulse_by_datagram(self, computation, busy):
+        """The same for old schedulers, which answer by datagram (docs/protocol.rst, "PULSE")."""
+        address, port = computation.scheduler
+        own = self._settings.own_address(address)
+        if own is not None:
+            datagrams.send_from(own, [(address, port, self._pulse(computation, busy))])
+
+    def _pulse(self, computation, busy):
         settings = self._settings
-        payload = replies.pulse(computation.peer, computation.node_ip_addr, settings.port, busy,
-                                computation.scheduler[0], settings.meter.read())
-        self._call(computation.scheduler, payload, True, done)
+        return replies.pulse(computation.peer, computation.node_ip_addr, settings.port, busy,
+                             computation.scheduler[0], settings.meter.read())
 
     def node_cpus(self, computation, cpus):
         """Tell a scheduler how many processors it may use from now on."""
@@ -87,6 +147,11 @@ class Notices(object):
         settings = self._settings
         payload = replies.terminated(computation.peer, computation.node_ip_addr, settings.port, settings.sign)
         self._call(computation.scheduler, payload, False, done or self._sent)
+
+    def terminated_at(self, address, peer, own):
+        """Tell the peer at (address, port) that this node, known to it by `own`, is gone for it."""
+        settings = self._settings
+        self._send(address, replies.terminated(peer, settings.announced(own), settings.port, settings.sign))
 
     def _send(self, address, payload):
         self._call(address, payload, False, self._sent)

@@ -16,6 +16,7 @@ from dispynode_lib.wire.peers import Peer
 log = logging.getLogger('dispynode.requests')
 
 ACK = b'ACK'
+BUSY, NOT_AVAILABLE = 'Node busy', 'Node not available'      # texts of node.state
 BUSY_WAIT = 2.0                             # seconds that a job may wait for a processor
 
 
@@ -30,55 +31,24 @@ class Requests(object):
         self._parts = parts
         self._reply_hold = parts.options.reply_hold / 1000.0
         self._table = {
-            'PING': self.on_ping, 'COMPUTE': self.on_compute, 'FILEXFER': self.on_filexfer,
+            'COMPUTE': self.on_compute, 'FILEXFER': self.on_filexfer,
             'SETUP': self.on_setup, 'JOB': self.on_job, 'TERMINATE_JOB': self.on_terminate_job,
             'CLOSE': self.on_close, 'JOBS': self.on_jobs, 'PENDING_JOBS': self.on_pending_jobs,
             'RETRIEVE_JOB': self.on_retrieve_job, 'RESEND_JOB_RESULTS': self.on_resend_job_results,
         }
+        self._open_to_all = dict(parts.discovery.table(), **parts.admin.table())
 
     def handle(self, request):
         """Answer one request. Return True if its connection is kept. Raises PeerGone, ProtocolError."""
-        if not request.authorised and request.opcode != 'PING':
+        if request.opcode in self._open_to_all:
+            return self._open_to_all[request.opcode](request)
+        if not request.authorised:
             raise ProtocolError('%s with a wrong token: its secret is not this node\'s' % request.opcode)
         handler = self._table.get(request.opcode)
         if handler is None:
             request.reply(b'NAK (invalid command: %s)' % to_bytes(request.opcode))
             raise ProtocolError('unknown request %s' % request.opcode)
         return handler(request)
-
-    def handle_datagram(self, opcode, argument, source, own_address):
-        """Take one datagram: PING of a client, PULSE as sign of life. Raises ProtocolError."""
-        if opcode == 'PING':
-            self._ping(argument, source, own_address)
-        elif opcode == 'PULSE':
-            pulse = messages.read_pulse(argument)
-            self._heard(pulse.ip_addr, pulse.port)
-        elif opcode not in ('TERMINATED', 'NODE_INFO'):
-            raise ProtocolError('unknown notice %s' % opcode)
-
-    def _heard(self, address, port):
-        for computation in self._parts.state.computations():
-            if computation.scheduler == (address, port):
-                computation.heard()
-
-    # -- discovery
-
-    def on_ping(self, request):
-        """Answer a client that looks for nodes: PONG on a new connection."""
-        self._ping(request.argument, to_text(request.address[0]), to_text(request.local_address()))
-
-    def _ping(self, argument, source, own_address):
-        ping = messages.read_ping(argument)
-        if ping.sign == self._parts.settings.sign:
-            return                                              # this node's own broadcast
-        if ping.port is None:
-            raise ProtocolError('PING without a port')
-        reason = self._parts.state.why_unavailable()
-        if reason is not None:
-            self._parts.complaints.note(source, 'PING not answered', reason)
-            return
-        self._parts.notices.answer_ping(ping, source, own_address)
-        self._parts.spares.prepare()
 
     # -- opening a computation
 
@@ -88,7 +58,7 @@ class Requests(object):
         try:
             computation, known = self._open(compute, request)
         except Refused as refused:
-            self._parts.complaints.note(request.address[0], 'COMPUTE refused', refused)
+            self._note_refusal(compute, request, str(refused))
             self._refuse_compute(request, compute, str(refused))
             return False
         if known:
@@ -106,8 +76,7 @@ class Requests(object):
 
     def _open(self, compute, request):
         parts = self._parts
-        scheduler_address = net.canonical(compute.scheduler_ip_addr or to_text(request.address[0]))
-        scheduler = (scheduler_address, compute.scheduler_port)
+        scheduler = self._scheduler_of(compute, request)
         node_ip_addr = compute.node_ip_addr or parts.settings.announced(to_text(request.local_address()))
         if compute.node_ip_addr and not parts.settings.is_ours(net.canonical(compute.node_ip_addr)):
             raise Refused('Invalid computation request ignored')
@@ -118,7 +87,7 @@ class Requests(object):
         if known is not None:
             return known, True
         try:
-            computation.folder = Folder(parts.root, scheduler_address, compute.name, compute.id,
+            computation.folder = Folder(parts.root, scheduler[0], compute.name, compute.id,
                                         compute.dest_path, parts.options.max_file_size)
             for file_record in compute.xfer_files:
                 computation.folder.check_size(file_record.size)
@@ -131,11 +100,25 @@ class Requests(object):
         if self._parts.state.forget_computation(computation):
             self._parts.freed()
 
+    def _note_refusal(self, compute, request, text):
+        cause, reason = 'COMPUTE refused', text
+        if text == BUSY or text.startswith(NOT_AVAILABLE):
+            cause, reason = self._parts.state.refusal() or ('busy', text)
+            cause = 'COMPUTE refused: %s' % cause
+            scheduler = self._scheduler_of(compute, request)
+            self._parts.announcer.compute_refused(scheduler, self._parts.notices.peer_at(*scheduler))
+        self._parts.complaints.note(request.address[0], cause, reason)
+
+    @staticmethod
+    def _scheduler_of(compute, request):
+        """Return (address, port) of the scheduler that sent a COMPUTE."""
+        return net.canonical(compute.scheduler_ip_addr or to_text(request.address[0])), compute.scheduler_port
+
     def _refuse_compute(self, request, compute, text):
         peer = peer_of(compute)
-        if text.startswith('Node not available'):
+        if text.startswith(NOT_AVAILABLE):
             request.reply(replies.value(peer, -1))
-        elif text == 'Node busy':
+        elif text == BUSY:
             request.reply(replies.value(peer, text))
         else:
             request.reply(to_bytes(text))
@@ -148,6 +131,7 @@ class Requests(object):
         try:
             if error is None:
                 log.info('computation %d (%s) of %s opened', computation.id, computation.name, computation.scheduler[0])
+                self._parts.node.opened(computation)
                 request.reply(self._cpus_reply(computation))
             else:
                 self._parts.complaints.note(request.address[0], 'COMPUTE refused', error)

@@ -10,6 +10,7 @@ import time
 from dispynode_lib.errors import PeerGone, ProtocolError
 from dispynode_lib.host.compat import (
     PY2, WOULD_BLOCK, monotonic, set_cloexec, socketserver, start_thread)
+from dispynode_lib.host import datagrams
 from dispynode_lib.host.streams import Stream
 from dispynode_lib.wire import framing
 from dispynode_lib.wire.framing import LENGTH, PRE_AUTH_LIMIT, TOKEN_SIZE
@@ -22,7 +23,6 @@ READ_SIZE = 16384
 BACKLOG = 1024
 FRAME_LIMIT = 0xFFFFFFFF
 HELD_LIMIT = 4096                           # connections whose first frame is not complete
-DATAGRAM_SIZE = 65536
 
 
 class Connection(object):
@@ -260,7 +260,7 @@ class DatagramListener(object):
     """One thread for the datagrams of all ports: pings and notices by UDP."""
 
     def __init__(self, socks, handle, complaints):
-        """`socks`: bound UDP sockets; `handle(opcode, argument, address)`."""
+        """`socks`: sockets of host.datagrams; `handle(opcode, argument, arrival)`."""
         self._socks = socks
         self._handle = handle
         self._complaints = complaints
@@ -283,17 +283,17 @@ class DatagramListener(object):
 
     def _receive(self, sock):
         try:
-            data, address = sock.recvfrom(DATAGRAM_SIZE)
+            data, arrival = datagrams.receive(sock)
         except EnvironmentError as error:
             log.debug('receiving a datagram: %s', error)
             return
         try:
             opcode, argument = framing.split(data)
-            self._handle(opcode, argument, address)
+            self._handle(opcode, argument, arrival)
         except ProtocolError as error:
-            self._complaints.note(address[0], 'bad datagram', error)
+            self._complaints.note(arrival.source, 'bad datagram', error)
         except Exception:
-            log.exception('handling a datagram from %s', address[0])
+            log.exception('handling a datagram from %s', arrival.source)
 
     def stop(self):
         """End the thread; its sockets stay open for sending until close()."""

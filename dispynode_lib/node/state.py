@@ -37,8 +37,8 @@ class _Entry(object):
 class NodeState(object):
     """The one locked object. Methods take and release the lock themselves and never wait in it for I/O."""
 
-    def __init__(self, cpus):
-        """`cpus`: processors that jobs may use at once, from 0."""
+    def __init__(self, cpus, serve=-1):
+        """`cpus`: processors that jobs may use at once, from 0; `serve`: clients to serve, -1 for no limit."""
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
         self._cpus = self._all_cpus = cpus
@@ -46,8 +46,11 @@ class NodeState(object):
         self._scheduler = None              # (address, port) of the owner
         self._entries = {}                  # computation id -> _Entry
         self._used = 0
-        self._counts = {'jobs_done': 0, 'clients_done': 0, 'computations': 0}
-        self._serve = -1
+        self._counts = {'jobs_done': 0, 'cpu_time': 0.0, 'clients_done': 0, 'computations': 0}
+        self._serve = serve
+        self._served = False                # the owner has opened a computation
+        self._outside_hours = None          # why nothing new is taken now (text)
+        self._jobs_until = None             # monotonic time until which jobs are taken all the same
         self._last_job = 0.0
 
     # -- the node as a whole
@@ -70,19 +73,32 @@ class NodeState(object):
 
     def why_unavailable(self):
         """Return None if a client may have the node now, else the reason (text)."""
-        with self._lock:
-            return self._why_unavailable_locked()
+        refusal = self.refusal()
+        return None if refusal is None else refusal[1]
 
-    def _why_unavailable_locked(self):
+    def refusal(self):
+        """Return None if a client may have the node now, else (cause in a word or two, reason in words)."""
+        with self._lock:
+            if self._scheduler is not None:
+                return 'busy', 'busy with the scheduler at %s port %s' % self._scheduler
+            return self._closed_locked()
+
+    def _closed_locked(self):
         if self._phase != SERVING:
-            return 'the node is %s' % self._phase.lower()
-        if self._scheduler is not None:
-            return 'busy with the scheduler at %s port %s' % self._scheduler
-        if self._cpus < 1:
-            return 'no processor is offered'
+            return self._phase.lower(), 'the node is %s' % self._phase.lower()
+        if self._outside_hours is not None:
+            return 'service hours', self._outside_hours
         if self._serve == 0:
-            return 'it has served as many clients as it was to'
+            return 'served enough', 'it has served as many clients as it was to'
+        if self._cpus < 1:
+            return 'no processor', 'no processor is offered'
         return None
+
+    def set_hours(self, outside, jobs_until=None):
+        """Take new computations, or with `outside`, the reason (text), none; jobs only until a monotonic time."""
+        with self._lock:
+            self._outside_hours, self._jobs_until = outside, jobs_until
+            self._changed.notify_all()
 
     def cpus(self):
         """Return the number of processors offered now."""
@@ -111,12 +127,12 @@ class NodeState(object):
             return self._scheduler
 
     def counts(self):
-        """Return a dict: jobs_done, clients_done, computations (opened so far), serve, busy."""
+        """Return a dict: jobs_done, cpu_time (seconds), clients_done, computations (opened so far), serve, busy."""
         with self._lock:
             return dict(self._counts, serve=self._serve, busy=self._used)
 
     def set_serve(self, serve):
-        """Serve `serve` more computations, -1 for no limit."""
+        """Serve `serve` more clients, the present one included; -1 for no limit."""
         with self._lock:
             self._serve = serve
 
@@ -136,8 +152,10 @@ class NodeState(object):
                 return entry.computation
             if self._scheduler is not None and self._scheduler != computation.scheduler:
                 raise Refused('Node busy')
-            if self._phase != SERVING or self._serve == 0:
-                raise Refused('Node not available: %s' % self._phase.lower())
+            if self._scheduler is None or self._phase != SERVING or self._outside_hours is not None:
+                closed = self._closed_locked()
+                if closed is not None:
+                    raise Refused('Node not available: %s' % closed[1])
             if entry is not None:
                 raise Refused('computation %d is already open' % computation.id)
             self._scheduler = computation.scheduler
@@ -173,14 +191,20 @@ class NodeState(object):
                 return False
             del self._entries[computation.id]
             self._used -= len(entry.jobs)
-            if self._serve > 0:
-                self._serve -= 1
             self._changed.notify_all()
             if self._entries:
                 return False
             self._scheduler = None
-            self._counts['clients_done'] += 1
+            if self._served:
+                self._served = False
+                self._counts['clients_done'] += 1
+                self._serve -= self._serve > 0
             return True
+
+    def note_served(self):
+        """The owner got what it asked for: it counts as a client."""
+        with self._lock:
+            self._served = self._scheduler is not None
 
     def wait_until_empty(self, timeout):
         """Wait up to `timeout` seconds (or None) until no computation is left; return whether so."""
@@ -220,6 +244,8 @@ class NodeState(object):
             raise Refused('NAK (invalid computation ID)')
         if self._phase == STOPPING:
             raise Refused('NAK (node is stopping)')
+        if self._jobs_until is not None and monotonic() > self._jobs_until:
+            raise Refused('NAK (outside service hours)')
         return entry
 
     def _wait_for_cpu_locked(self, timeout):
@@ -230,8 +256,11 @@ class NodeState(object):
                 return
             self._changed.wait(left)
 
-    def finish_job(self, job):
-        """Free the processor of a job. Return True for the one caller who is to send the final reply."""
+    def finish_job(self, job, seconds=0.0):
+        """Free the processor of a job that took it for `seconds`.
+
+        Return True for the one caller who is to send the final reply.
+        """
         with self._lock:
             entry = self._entries.get(job.computation.id)
             key = (job.uid, job.hash)
@@ -240,6 +269,7 @@ class NodeState(object):
             del entry.jobs[key]
             self._used -= 1
             self._counts['jobs_done'] += 1
+            self._counts['cpu_time'] += seconds
             self._changed.notify_all()
             return True
 

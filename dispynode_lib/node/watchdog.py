@@ -1,35 +1,39 @@
-"""The table of timed duties, and the thread that does them."""
+"""The thread that does timed duties when they are due."""
 from __future__ import absolute_import, division, print_function
 
 import logging
 import threading
-import time
 
-from dispynode_lib.host.compat import start_thread
+from dispynode_lib.host.compat import monotonic, start_thread
 
 log = logging.getLogger('dispynode.watchdog')
+
+SHORTEST = 0.1                              # seconds between two times of one duty
+LONGEST = 3600.0                            # seconds that the thread sleeps at most
 
 
 class Duty(object):
     """Something to do at certain times.
 
-    name      for the log
-    do        function(now), now in seconds since the epoch
-    interval  function() -> seconds until the next time, or None: not at present
+    name   for the log
+    do     function(now), now in seconds of the watchdog's clock
+    wait   function(now) -> seconds from `now` until the next time, or None: not at present
     """
 
-    def __init__(self, name, do, interval):
-        self.name, self.do, self.interval = name, do, interval
+    def __init__(self, name, do, wait):
+        self.name, self.do, self.wait = name, do, wait
         self.due = None
 
 
 class Watchdog(object):
     """Does duties when they are due; waits without waking up in between."""
 
-    def __init__(self, duties, clock=time.time):
+    def __init__(self, duties, clock=monotonic):
+        """`clock`: function -> seconds; only differences count, so that setting the host's clock changes nothing."""
         self._duties = duties
         self._clock = clock
         self._condition = threading.Condition()
+        self._changed = False
         self._stopping = False
 
     def start(self):
@@ -43,36 +47,45 @@ class Watchdog(object):
             self._condition.notify_all()
 
     def reschedule(self):
-        """Look at the intervals anew: one of them may have changed."""
+        """Ask each duty anew when it is due: something has changed."""
         with self._condition:
-            for duty in self._duties:
-                duty.due = None
+            self._changed = True
             self._condition.notify_all()
 
     def run_due(self, now):
         """Do what is due at `now`; return the time of the next duty, or None."""
-        following = []
+        done = []
         for duty in self._duties:
             if duty.due is not None and duty.due <= now:
                 duty.due = None
+                done.append(duty)
                 try:
                     duty.do(now)
                 except Exception:
                     log.exception('%s failed', duty.name)
-            if duty.due is None:
-                interval = duty.interval()
-                duty.due = None if interval is None else now + interval
-            if duty.due is not None:
-                following.append(duty.due)
+        for duty in self._duties:           # what one has done may concern another
+            self._plan(duty, now, SHORTEST if duty in done else 0.0)
+        following = [duty.due for duty in self._duties if duty.due is not None]
         return min(following) if following else None
+
+    @staticmethod
+    def _plan(duty, now, least):
+        wait = duty.wait(now)
+        if wait is None:
+            duty.due = None
+            return
+        due = now + max(wait, least)
+        duty.due = due if duty.due is None else min(due, duty.due)
 
     def _run(self):
         while True:
+            with self._condition:
+                self._changed = False
             following = self.run_due(self._clock())
             with self._condition:
-                if self._stopping:
-                    return
-                timeout = None if following is None else min(max(0.0, following - self._clock()), 3600.0)
-                self._condition.wait(timeout)
+                if not self._stopping and not self._changed:
+                    left = LONGEST if following is None else following - self._clock()
+                    if left > 0:
+                        self._condition.wait(min(left, LONGEST))
                 if self._stopping:
                     return

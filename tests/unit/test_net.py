@@ -56,13 +56,13 @@ class Choice(unittest.TestCase):
     """local_address() on hosts that are told, not asked."""
 
     def setUp(self):
-        self._real = net._address_towards, net.interfaces, net.resolve
+        self._real = net.address_towards, net.interfaces, net.resolve
 
     def tearDown(self):
-        net._address_towards, net.interfaces, net.resolve = self._real
+        net.address_towards, net.interfaces, net.resolve = self._real
 
     def choose(self, routes, interfaces, names):
-        net._address_towards = lambda family, target: routes.get(family)
+        net.address_towards = lambda target: routes.get(net.family_of(target))
         net.interfaces = lambda: interfaces
         net.resolve = lambda name: names
         return net.local_address()

@@ -1,0 +1,123 @@
+"""Datagrams: where they arrived, broadcasts and multicast groups."""
+from __future__ import absolute_import, division, print_function
+
+import errno
+import logging
+import socket
+import struct
+
+from dispynode_lib.host import compat, net
+
+log = logging.getLogger('dispynode.datagrams')
+
+LIMIT = 65536                               # bytes of a datagram
+IP_PKTINFO = getattr(socket, 'IP_PKTINFO', 8)           # Linux
+IPV6_RECVPKTINFO = getattr(socket, 'IPV6_RECVPKTINFO', 49)
+IPV6_PKTINFO = getattr(socket, 'IPV6_PKTINFO', 50)
+PKTINFO4, PKTINFO6 = struct.Struct('=i4s4s'), struct.Struct('=16sI')
+SPACE = 128                                 # bytes for ancillary data
+HOPS = 1                                    # multicast stays in the local network (docs/protocol.rst, "Addresses")
+
+
+class Arrival(object):
+    """How a datagram came.
+
+    source   address (canonical text) of the sender; `port` its port
+    own      address of this host at which it arrived, None if that is not known
+    directed whether it was sent to this host alone; None if that is not known
+    """
+
+    __slots__ = ('source', 'port', 'own', 'directed')
+
+    def __init__(self, source, port, own=None, directed=None):
+        self.source, self.port, self.own, self.directed = source, port, own, directed
+
+
+def open_socket(port, family, option='-p'):
+    """Return a socket for datagrams at all addresses that knows where they arrive. Raises StartError."""
+    sock = net.udp_socket(port, family, option)
+    if compat.CAN_RECVMSG and compat.LINUX:
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, IPV6_RECVPKTINFO, 1)
+        else:
+            sock.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, 1)
+    return sock
+
+
+def receive(sock):
+    """Return (bytes, Arrival) of the next datagram. Raises EnvironmentError."""
+    if not compat.CAN_RECVMSG:
+        data, address = sock.recvfrom(LIMIT)
+        return data, Arrival(net.canonical(address[0]), address[1])
+    data, ancillary, _flags, address = sock.recvmsg(LIMIT, SPACE)
+    arrival = Arrival(net.canonical(address[0]), address[1])
+    for level, kind, value in ancillary:
+        if level == socket.IPPROTO_IP and kind == IP_PKTINFO:
+            _index, own, target = PKTINFO4.unpack(value[:PKTINFO4.size])
+            arrival.own, arrival.directed = compat.to_text(socket.inet_ntoa(own)), own == target
+        elif level == socket.IPPROTO_IPV6 and kind == IPV6_PKTINFO:
+            target = compat.to_text(socket.inet_ntop(socket.AF_INET6, value[:16]))
+            arrival.directed = not target.startswith(u'ff')
+            arrival.own = target if arrival.directed else None
+    return data, arrival
+
+
+def join(sock, address, group):
+    """Receive what is sent to a multicast group on the interface of `address`; return whether that works."""
+    try:
+        if net.family_of(address) == socket.AF_INET6:
+            index = struct.pack('@I', net.interface_index(address))
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP,
+                            socket.inet_pton(socket.AF_INET6, str(group)) + index)
+        else:
+            sock.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP,
+                            socket.inet_aton(str(group)) + socket.inet_aton(str(address)))
+    except EnvironmentError as error:
+        if error.errno == errno.EADDRINUSE:             # joined already, by another address of the interface
+            return True
+        log.info('multicast group %s at %s: %s', group, address, error)
+        return False
+    return True
+
+
+def send_from(address, messages):
+    """Send datagrams from an own address (text), also to broadcast addresses and multicast groups.
+
+    messages   [(address, port, bytes)]
+    Return {address: error text} of the targets that cannot be reached.
+    """
+    failed = {}
+    try:
+        sock = _sender(address)
+    except EnvironmentError as error:
+        return dict((target, str(error)) for target, _port, _data in messages)
+    try:
+        for target, port, data in messages:
+            try:
+                sock.sendto(data, net.sockaddr(target, port))
+            except EnvironmentError as error:
+                failed[target] = str(error)
+    finally:
+        sock.close()
+    return failed
+
+
+def _sender(address):
+    family = net.family_of(address)
+    sock = socket.socket(family, socket.SOCK_DGRAM)
+    try:
+        if compat.PY2:
+            compat.set_cloexec(sock.fileno())
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, HOPS)
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_IF, net.interface_index(address))
+        else:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+            sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, HOPS)
+            sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton(str(address)))
+        # bound to the own address: Linux then broadcasts on that address's interface
+        sock.bind(net.sockaddr(address, 0))
+        return sock
+    except EnvironmentError:
+        sock.close()
+        raise

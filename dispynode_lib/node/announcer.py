@@ -1,0 +1,186 @@
+"""Looks for schedulers: announces this node when it starts, becomes free, or now and then.
+
+Source: docs/protocol.rst, "Flows", "Pings and service times".
+"""
+from __future__ import absolute_import, division, print_function
+
+import logging
+import threading
+
+from dispynode_lib.host import net
+from dispynode_lib.host.compat import monotonic
+from dispynode_lib.wire import releases
+
+log = logging.getLogger('dispynode.announcer')
+
+# seconds after the node became free at which it announces itself: a datagram may be lost, a client may
+# still be busy with the answer of before
+STEPS = (0.0, 2.0, 6.0, 14.0, 30.0, 60.0)
+EVERYBODY_STEPS = 2                         # so many of these times it is broadcast
+NAMED_INTERVAL = 60.0                       # seconds between later attempts to reach --scheduler_node
+WAITING_LIMIT = 200                         # clients remembered that were turned away
+ADDRESSES = 4                               # tried of one of them
+FORGET = 1.0                                # seconds after which a refused client is told to forget this node
+
+
+class Candidate(object):
+    """A client or scheduler to ping itself: where it listens, and its release if that is known."""
+
+    __slots__ = ('addresses', 'port', 'version')
+
+    def __init__(self, addresses, port, version):
+        self.addresses, self.port, self.version = addresses, port, version
+
+
+class Announcer(object):
+    """Decides whom to ping when; notices sends it. Any thread."""
+
+    def __init__(self, parts, known, clock=monotonic):
+        """`known`: node.known.KnownReleases; `clock`: as the watchdog's."""
+        self._parts = parts
+        self._known = known
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._began = None                  # when the node became free, None before it started
+        self._step = 0                      # of STEPS, the next one
+        self._last = None                   # when it was announced last
+        self._waiting = {}                  # sign or (address, port) of those turned away -> Candidate, oldest first
+        self._order = []
+        self._last_scheduler = None         # Candidate
+        self._named_found = False           # a scheduler of --scheduler_node has pinged since the node became free
+
+    # -- what others tell
+
+    def begin(self):
+        """The node can be had from now on: announce it at once, and again some times."""
+        with self._lock:
+            self._began, self._step, self._named_found = self._clock(), 0, False
+
+    def served(self, scheduler, version):
+        """A scheduler, (address, port), has had the node."""
+        with self._lock:
+            self._last_scheduler = Candidate([scheduler[0]], scheduler[1], version)
+
+    def turned_away(self, ping, source):
+        """A client pinged in vain: it will not ask again, so it is pinged when the node is free."""
+        addresses = list(ping.ip_addrs)
+        if not ping.relay:
+            addresses.insert(0, source)
+        addresses = [net.canonical(address) for address in addresses if net.is_address(address)]
+        if (ping.ip_addrs and (addresses[0], ping.port) == self._parts.state.scheduler()) or not addresses:
+            return
+        self._wait(ping.sign or (addresses[0], ping.port), Candidate(addresses[:ADDRESSES], ping.port, ping.version))
+
+    def compute_refused(self, scheduler, peer):
+        """A client that knows this node found it taken: it would never come back unless it forgets the node."""
+        candidate = Candidate([scheduler[0]], scheduler[1], peer.version)
+        self._wait(scheduler, candidate)
+        own = self._own_address(scheduler[0])
+        if own is not None:
+            self._parts.loop.call_soon(self._parts.loop.call_later, FORGET, self._parts.notices.terminated_at,
+                                       scheduler, peer, own)
+
+    def _wait(self, key, candidate):
+        with self._lock:
+            if key not in self._waiting:
+                if len(self._order) >= WAITING_LIMIT:
+                    del self._waiting[self._order.pop(0)]
+                self._order.append(key)
+            self._waiting[key] = candidate
+
+    def answered(self, ping, source):
+        """A client was sent a PONG: it knows the node now."""
+        with self._lock:
+            self._named_found = True
+            for key in (ping.sign, (source, ping.port)):
+                if self._waiting.pop(key, None) is not None:
+                    self._order.remove(key)
+        self._parts.workers.run(self._known.add, ping.port, ping.version)
+
+    # -- the duty
+
+    def wait(self, now):
+        """Return seconds until the node announces itself next, None while it cannot be had."""
+        if self._parts.state.refusal() is not None:
+            return None
+        with self._lock:
+            return self._wait_locked(now)
+
+    def _wait_locked(self, now):
+        if self._began is None:
+            return None
+        if self._step < len(STEPS):
+            return self._began + STEPS[self._step] - now
+        options = self._parts.options
+        interval = options.ping_interval
+        if not interval and options.scheduler_node and not self._named_found:
+            interval = NAMED_INTERVAL
+        return self._last + interval - now if interval else None
+
+    def announce(self, now):
+        """Ping everybody, or only those who are known to wait."""
+        if self._parts.state.refusal() is not None:
+            return
+        with self._lock:
+            wait = self._wait_locked(now)
+            if wait is None or wait > 0.05:
+                return
+            everybody = self._step < EVERYBODY_STEPS or (
+                self._step >= len(STEPS) and self._parts.options.ping_interval > 0)
+            first = 1 << self._step         # those who wait longest come first
+            waiting = [self._waiting[key] for key in self._order[:first]]
+            if self._last_scheduler is not None:
+                waiting.append(self._last_scheduler)
+            named = [] if self._named_found else list(self._parts.options.scheduler_node)
+            self._step, self._last = min(self._step + 1, len(STEPS)), now
+        self._parts.workers.run(self._send, everybody, waiting, named)
+
+    # -- sending, in a worker
+
+    def _send(self, everybody, waiting, named):
+        wanted = self._candidates()
+        if everybody:
+            for own in self._parts.settings.addresses:
+                self._parts.notices.announce_to_all(own, wanted)
+        for candidate in waiting:
+            self._ping(candidate.addresses, candidate.port, candidate.version, wanted)
+        for name in named:
+            try:
+                addresses = net.resolve(name)
+            except EnvironmentError as error:
+                self._parts.complaints.note(name, '--scheduler_node not found', error.strerror or error)
+                continue
+            for port in sorted(set(port for port, _release in wanted)):
+                self._ping(addresses, port, None, wanted)
+
+    def _candidates(self):
+        options = self._parts.options
+        return releases.candidates(self._known.all(), options.client_release, options.scheduler_port)
+
+    def _ping(self, addresses, port, version, wanted):
+        """Ping a client whose port is known, in its release, or in each that may listen there."""
+        for address in addresses:
+            own = self._own_address(address)
+            if own is None:
+                continue
+            heard = version or self._parts.notices.peer_at(address, port).version
+            versions = [heard] if heard else [release for listens, release in wanted if listens == port]
+            for release in versions:
+                self._parts.notices.announce_to(own, address, port, release)
+
+    def _own_address(self, address):
+        return self._parts.settings.own_address(address)
+
+    def describe(self):
+        """Return lines (text) that tell whom this node looks for."""
+        wanted = self._candidates()
+        lines = [u'announces itself to clients of release %s' % u', '.join(
+            u'%s at port %d' % (release, port) for port, release in wanted)]
+        options = self._parts.options
+        for own in self._parts.settings.addresses:
+            targets = sorted(set(target for _port, release in wanted
+                                 for target in self._parts.notices.targets(own, release)))
+            lines.append(u'from %s to %s' % (own, u', '.join(targets)))
+        if options.scheduler_node:
+            lines.append(u'and to the scheduler at ' + u', '.join(options.scheduler_node))
+        return lines

@@ -1,0 +1,79 @@
+"""Clients and relays that look for nodes: who is answered, and why others are not."""
+from __future__ import absolute_import, division, print_function
+
+import os
+
+from dispynode_lib.errors import ProtocolError
+from dispynode_lib.host.compat import to_text
+from dispynode_lib.node import duties
+from dispynode_lib.wire import messages, peers
+
+SPREAD = 0.1                                # seconds over which nodes spread their answers to one broadcast
+
+
+class Discovery(object):
+    """Handles PING, from connections and datagrams, and the other datagrams of clients."""
+
+    def __init__(self, parts):
+        """`parts`: the node's parts."""
+        self._parts = parts
+
+    def table(self):
+        """Return {opcode: handler of a Request}."""
+        return {'PING': self.on_ping}
+
+    def on_ping(self, request):
+        """Answer a client that looks for nodes: PONG on a new connection."""
+        source, own = to_text(request.address[0]), to_text(request.local_address())
+        ping = self._accepted(request.argument, source)
+        if ping is not None:
+            self._answer(ping, source, own)
+
+    def on_datagram(self, opcode, argument, arrival):
+        """Take one datagram: PING of a client, PULSE as sign of life. Raises ProtocolError."""
+        if opcode == 'PING':
+            ping = self._accepted(argument, arrival.source)
+            own = self._parts.settings.own_address(arrival.source, arrival.own)
+            if ping is None or own is None:
+                return
+            if arrival.directed:
+                self._answer(ping, arrival.source, own)
+            else:                           # many nodes may have heard it
+                self._parts.loop.call_soon(self._parts.loop.call_later, fraction() * SPREAD,
+                                           self._answer, ping, arrival.source, own)
+        elif opcode == 'PULSE':
+            pulse = messages.read_pulse(argument)
+            duties.heard(self._parts.state, (pulse.ip_addr, pulse.port))
+        elif opcode == 'NODE_INFO':
+            self._parts.admin.on_datagram(argument, arrival)
+        elif opcode != 'TERMINATED':        # of another node, to clients
+            raise ProtocolError('unknown notice %s' % opcode)
+
+    def _accepted(self, argument, source):
+        """Return the PING in `argument` if it is to be answered now, else None."""
+        parts = self._parts
+        ping = messages.read_ping(argument)
+        if ping.sign == parts.settings.sign:
+            return None                     # this node's own broadcast
+        reason = peers.unreadable(ping)
+        if reason is not None:
+            parts.complaints.note(source, 'PING not answered: other Python', 'release %s: %s' % (ping.version, reason))
+            return None
+        refusal = parts.state.refusal()
+        if refusal is not None:
+            parts.complaints.note(source, 'PING not answered: %s' % refusal[0], refusal[1])
+            parts.announcer.turned_away(ping, source)
+            return None
+        return ping
+
+    def _answer(self, ping, source, own_address):
+        parts = self._parts
+        if parts.state.refusal() is None:   # nobody was faster
+            parts.notices.answer_ping(ping, source, own_address)
+            parts.announcer.answered(ping, source)
+            parts.spares.prepare()
+
+
+def fraction():
+    """Return a random number from 0 to 1."""
+    return bytearray(os.urandom(1))[0] / 255.0

@@ -1,0 +1,137 @@
+"""The table of timed duties: what the node does without being asked, and when."""
+from __future__ import absolute_import, division, print_function
+
+import logging
+
+from dispynode_lib.node.watchdog import Duty
+from dispynode_lib.wire import releases
+
+log = logging.getLogger('dispynode.duties')
+
+DEFAULT_PULSE = 600.0                       # seconds (docs/protocol.rst, "Pulses")
+SHORTEST_PULSE = 0.5
+IDLE_CHILDREN = 30.0                        # seconds between looks for job processes that wait in vain
+ZOMBIE_AGAIN = 5.0                          # seconds between looks whether a zombie's last job has ended
+
+
+def table(parts):
+    """Return the list of Duty for a node; `now` is monotonic seconds."""
+    pulses, zombies, idle = Pulses(parts), Zombies(parts), IdleChildren(parts)
+    service, announcer = parts.service, parts.announcer
+    return [
+        Duty('service hours', service.look, service.wait),
+        Duty('pulses', pulses.send, pulses.wait),
+        Duty('looking for silent schedulers', zombies.look, zombies.wait),
+        Duty('looking for schedulers', announcer.announce, announcer.wait),
+        Duty('dismissing idle job processes', idle.dismiss, idle.wait),
+    ]
+
+
+class Pulses(object):
+    """Signs of life to the scheduler, with what is free on this host."""
+
+    def __init__(self, parts):
+        self._parts = parts
+
+    def wait(self, _now):
+        """Return seconds between pulses, None while nobody owns the node (docs/protocol.rst, "Pulses")."""
+        computations = self._parts.state.computations()
+        if not computations:
+            return None
+        options = self._parts.options
+        intervals = [computation.pulse_interval for computation in computations]
+        intervals += [options.ping_interval, options.zombie_interval / 5.0]
+        return max(SHORTEST_PULSE, min([interval for interval in intervals if interval] + [DEFAULT_PULSE]))
+
+    def send(self, _now):
+        """Send one pulse to each scheduler, and try again to deliver what could not be delivered."""
+        parts = self._parts
+        busy = min(parts.state.used_cpus(), parts.state.cpus())
+        computations = parts.state.computations()
+        for computation in one_for_each_scheduler(computations):
+            parts.notices.pulse(computation, busy, lambda reply, error, it=computation: self._answered(it, error))
+        for computation in computations:
+            if parts.spool.holds(computation) and not computation.zombie:
+                parts.workers.run(parts.delivery.redeliver, computation)
+
+    def _answered(self, computation, error):
+        if error is None:
+            heard(self._parts.state, computation.scheduler)
+            return
+        log.info('pulse: %s', error)
+        parts = self._parts
+        if releases.pulses_by_datagram(computation.peer.version):
+            parts.notices.pulse_by_datagram(computation, min(parts.state.used_cpus(), parts.state.cpus()))
+
+
+class Zombies(object):
+    """Gives up schedulers that are silent (docs/protocol.rst, "Zombies")."""
+
+    def __init__(self, parts):
+        self._parts = parts
+
+    def wait(self, now):
+        """Return seconds until the scheduler may have been silent for too long."""
+        interval = self._parts.options.zombie_interval
+        computations = self._parts.state.computations()
+        if not interval or not computations:
+            return None
+        if any(computation.zombie for computation in computations):
+            return min(ZOMBIE_AGAIN, interval)
+        return last_sign(computations) + interval - now
+
+    def look(self, now):
+        """Mark computations of a silent scheduler as zombies; close those that have no job."""
+        state, interval = self._parts.state, self._parts.options.zombie_interval
+        computations = state.computations()
+        silence = now - last_sign(computations) if computations else 0.0
+        for computation in computations:
+            if silence < interval:
+                if computation.zombie:
+                    log.info('computation %d: its scheduler is back', computation.id)
+                computation.zombie = False
+                continue
+            jobs = len(state.jobs(computation.id))
+            if not computation.zombie:
+                computation.zombie = True
+                log.warning('computation %d: no sign of life of %s port %s for %.0f s; %d running jobs are left to '
+                            'finish', (computation.id,) + computation.scheduler + (silence, jobs))
+            if not jobs:
+                computation.close(terminate=False)
+
+
+class IdleChildren(object):
+    """Lets job processes go that were forked ahead and wait in vain."""
+
+    def __init__(self, parts):
+        self._parts = parts
+
+    def wait(self, _now):
+        """Return seconds between looks."""
+        return IDLE_CHILDREN if self._parts.state.scheduler() is not None else None
+
+    def dismiss(self, now):
+        """End what waits in computations without jobs."""
+        for computation in self._parts.state.computations():
+            if computation.idle_since(now) > IDLE_CHILDREN:
+                self._parts.loop.call_soon(computation.dismiss_idle)
+
+
+def one_for_each_scheduler(computations):
+    """Return a list with one computation of each scheduler."""
+    found = {}
+    for computation in computations:
+        found.setdefault(computation.scheduler, computation)
+    return list(found.values())
+
+
+def last_sign(computations):
+    """Return the monotonic time of the last sign of life of their scheduler."""
+    return max(computation.last_sign_of_life() for computation in computations)
+
+
+def heard(state, scheduler):
+    """Note a sign of life of a scheduler, (address, port)."""
+    for computation in state.computations():
+        if computation.scheduler == scheduler:
+            computation.heard()

@@ -1,0 +1,79 @@
+"""What the node says about itself."""
+from __future__ import absolute_import, division, print_function
+
+import socket
+
+from dispynode_lib.errors import StartError
+from dispynode_lib.host import net
+from dispynode_lib.host.compat import random_hex, to_text
+from dispynode_lib.wire import framing
+
+CONFIGURATION = 78                          # sysexits.h
+
+
+class Settings(object):
+    """Name, secret, addresses, sign; constant once the node has started."""
+
+    def __init__(self, options):
+        self.secret = options.secret
+        self.name = options.name or to_text(socket.gethostname())
+        self.sign = random_hex(20)
+        self.token = framing.token(self.secret, self.sign)
+        self.port = None                    # where requests are to be sent
+        self.addresses = []                 # of this node, chosen or given
+        self.external = external_addresses(options.ext_ip_addr)
+        self.meter = None
+
+    def announced(self, own_address):
+        """Return the address (text) to announce when a message came in on `own_address`."""
+        own_address = net.canonical(own_address)
+        for external in self.external:
+            if net.family_of(external) == net.family_of(own_address):
+                return external
+        return own_address
+
+    def own_address(self, peer, arrived_at=None):
+        """Return the node's address that `peer` (an address) should use, None if there is none of its kind.
+
+        arrived_at   address of this host at which a message of the peer arrived, if that is known
+        """
+        if arrived_at in self.addresses:
+            return arrived_at
+        family = net.family_of(peer)
+        same = [address for address in self.addresses if net.family_of(address) == family]
+        if len(same) > 1:
+            routed = net.address_towards(peer)
+            if routed in same:
+                return routed
+        return same[0] if same else None
+
+    def is_ours(self, address):
+        """Return whether a client may mean this node by `address` (canonical)."""
+        return address in self.external or address in self.addresses or own_interface(address)
+
+
+def external_addresses(names):
+    """Return the addresses that --ext_ip_addr names. Raises StartError."""
+    found = []
+    for name in names:
+        try:
+            found.append(net.resolve(name)[0])
+        except EnvironmentError as error:
+            raise StartError(u'--ext_ip_addr %s: no address for this name: %s; give the address of the router'
+                             % (name, error.strerror or error), CONFIGURATION)
+    return found
+
+
+def own_interface(address):
+    """Return whether `address` is one of this host's: a socket can be bound to it."""
+    try:
+        sock = socket.socket(net.family_of(address), socket.SOCK_DGRAM)
+    except EnvironmentError:
+        return False                        # no IPv6 in this kernel
+    try:
+        sock.bind(net.sockaddr(address, 0))
+        return True
+    except EnvironmentError:
+        return False
+    finally:
+        sock.close()
