@@ -6,7 +6,7 @@ from __future__ import absolute_import, division, print_function
 
 import logging
 
-from dispynode_lib import options as option_table
+from dispynode_lib import option_table
 from dispynode_lib.errors import OptionError, ProtocolError
 from dispynode_lib.host import net, resources
 from dispynode_lib.host.compat import to_bytes, to_text

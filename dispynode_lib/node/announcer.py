@@ -9,6 +9,7 @@ import threading
 
 from dispynode_lib.host import net
 from dispynode_lib.host.compat import monotonic
+from dispynode_lib.node.notices import unique
 from dispynode_lib.wire import releases
 
 log = logging.getLogger('dispynode.announcer')
@@ -66,9 +67,10 @@ class Announcer(object):
         addresses = list(ping.ip_addrs)
         if not ping.relay:
             addresses.insert(0, source)
-        addresses = [net.canonical(address) for address in addresses if net.is_address(address)]
-        if (ping.ip_addrs and (addresses[0], ping.port) == self._parts.state.scheduler()) or not addresses:
-            return
+        addresses = unique([net.canonical(address) for address in addresses if net.is_address(address)])
+        owner = self._parts.state.scheduler()
+        if not addresses or owner in [(address, ping.port) for address in addresses]:
+            return                          # nobody to ping, or the very scheduler that has the node
         self._wait(ping.sign or (addresses[0], ping.port), Candidate(addresses[:ADDRESSES], ping.port, ping.version))
 
     def compute_refused(self, scheduler, peer):

@@ -95,7 +95,8 @@ class Zombies(object):
             if not computation.zombie:
                 computation.zombie = True
                 log.warning('computation %d: no sign of life of %s port %s for %.0f s; %d running jobs are left to '
-                            'finish', (computation.id,) + computation.scheduler + (silence, jobs))
+                            'finish', computation.id, computation.scheduler[0], computation.scheduler[1],
+                            silence, jobs)
             if not jobs:
                 computation.close(terminate=False)
 

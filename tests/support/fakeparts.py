@@ -1,0 +1,95 @@
+"""Doubles of the node's parts that note what they were told."""
+from __future__ import absolute_import, division, print_function
+
+from dispynode_lib.node import state as states
+from dispynode_lib.node.complaints import Complaints
+from dispynode_lib.node.state import NodeState
+from dispynode_lib.options import Options
+from dispynode_lib.wire.peers import Peer
+
+
+class Recorder(object):
+    """Notes the calls of any method: [(name, arguments)]."""
+
+    def __init__(self, **answers):
+        self.calls, self._answers = [], answers
+
+    def __getattr__(self, name):
+        if name.startswith('_'):
+            raise AttributeError(name)
+
+        def note(*args, **_settings):
+            self.calls.append((name, args))
+            answer = self._answers.get(name)
+            return answer(*args) if callable(answer) else answer
+        return note
+
+    def named(self, name):
+        """Return the arguments of the calls of one method."""
+        return [args for called, args in self.calls if called == name]
+
+
+class AtOnce(object):
+    """Workers and loop that do everything at once."""
+
+    def run(self, function, *args):
+        function(*args)
+
+    call_soon = run
+
+    def call_later(self, _delay, function, *args):
+        function(*args)
+
+
+class FakeComputation(object):
+    """What duties see of a computation."""
+
+    def __init__(self, state, number=1, scheduler=(u'10.0.0.9', 9700), life=0.0, pulse_interval=None):
+        self.id, self.auth, self.scheduler, self.pulse_interval = number, u'aa', scheduler, pulse_interval
+        self.zombie, self.life, self.closed, self._state = False, life, None, state
+        self.peer = Recorder()
+        self.peer.version = u'4.15.2'
+
+    def last_sign_of_life(self):
+        return self.life
+
+    def heard(self):
+        self.life = self.clock()
+
+    def clock(self):
+        return self.life
+
+    def close(self, terminate):
+        self.closed = terminate
+        self._state.close_computation(self)
+        self._state.forget_computation(self)
+
+
+class FakeParts(object):
+    """Parts with a real NodeState and real Complaints; `now` is the clock of all."""
+
+    def __init__(self, cpus=2, **settings):
+        self.now = 1000.0
+        self.options = Options()
+        for name, value in settings.items():
+            setattr(self.options, name, value)
+        self.state = NodeState(cpus, self.options.serve)
+        self.state.set_phase(states.SERVING)
+        self.complaints = Complaints()
+        self.workers = self.loop = AtOnce()
+        self.spool = Recorder(holds=False)
+        self.delivery = Recorder(pending=0)
+        self.notices = Recorder(peer_at=lambda *_where: Peer())
+        self.announcer, self.watchdog, self.node = Recorder(), Recorder(), Recorder()
+        self.settings = Recorder(own_address=u'10.0.0.1')
+        self.settings.addresses, self.settings.sign = [u'10.0.0.1'], u'ab' * 20
+
+    def clock(self):
+        return self.now
+
+    def open(self, **settings):
+        """Record a computation; return it."""
+        computation = FakeComputation(self.state, **settings)
+        self.state.open_computation(computation, lambda other: False)
+        self.state.note_served()
+        return computation

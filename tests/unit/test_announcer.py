@@ -1,0 +1,170 @@
+"""Whom the node pings when: histories with the clock given."""
+from __future__ import absolute_import, division, print_function
+
+import os
+import shutil
+import tempfile
+import unittest
+
+from dispynode_lib.node.announcer import NAMED_INTERVAL, STEPS, Announcer
+from dispynode_lib.node.known import KnownReleases
+from dispynode_lib.wire import releases
+from tests.support.fakeparts import FakeParts, Recorder
+
+CLIENT = (u'10.0.0.9', 51347)
+
+
+class Ping(object):
+    relay, version, port = False, u'4.8.7', CLIENT[1]
+
+    def __init__(self, sign=u'cd' * 20, addresses=(CLIENT[0],)):
+        self.sign, self.ip_addrs = sign, list(addresses)
+
+
+class AnnouncerTest(unittest.TestCase):
+
+    def make(self, **settings):
+        self.parts = FakeParts(**settings)
+        self.known = Recorder(all=[])
+        self.announcer = Announcer(self.parts, self.known, self.parts.clock)
+        return self.announcer
+
+    def run_until(self, end):
+        """Do the duty whenever it is due; return the times since the start."""
+        times, start = [], self.parts.now
+        while True:
+            wait = self.announcer.wait(self.parts.now)
+            if wait is None or self.parts.now + wait > start + end:
+                return times
+            self.parts.now += max(0.0, wait)
+            self.announcer.announce(self.parts.now)
+            times.append(self.parts.now - start)
+
+    def test_nothing_is_sent_before_the_start(self):
+        self.assertIsNone(self.make().wait(0.0))
+
+    def test_at_start_it_announces_itself_some_times_then_no_more(self):
+        self.make().begin()
+        self.assertEqual(self.run_until(10000), list(STEPS))
+        self.assertEqual(len(self.parts.notices.named('announce_to_all')), 2)
+
+    def test_ping_interval_goes_on(self):
+        self.make(ping_interval=100.0).begin()
+        self.assertEqual(self.run_until(400), list(STEPS) + [160, 260, 360])
+        self.assertEqual(len(self.parts.notices.named('announce_to_all')), 5)
+
+    def test_a_named_scheduler_is_tried_until_it_pings(self):
+        self.make(scheduler_node=[u'10.0.0.9']).begin()
+        self.assertEqual(self.run_until(200), list(STEPS) + [60 + NAMED_INTERVAL, 60 + 2 * NAMED_INTERVAL])
+        told = set(args[1:] for args in self.parts.notices.named('announce_to'))
+        for port, release in releases.COMMON:
+            self.assertIn((u'10.0.0.9', port, release), told)
+        self.announcer.answered(Ping(), CLIENT[0])
+        self.assertEqual(self.run_until(1000), [])
+
+    def test_nobody_is_pinged_while_the_node_is_busy(self):
+        self.make(ping_interval=10.0).begin()
+        self.parts.open()
+        self.assertIsNone(self.announcer.wait(self.parts.now))
+
+    def test_a_client_turned_away_is_pinged_when_the_node_is_free(self):
+        self.make()
+        computation = self.parts.open()
+        self.announcer.turned_away(Ping(), CLIENT[0])
+        computation.close(True)
+        self.announcer.begin()
+        self.announcer.announce(self.parts.now)
+        self.assertIn((u'10.0.0.1',) + CLIENT + (u'4.8.7',), self.parts.notices.named('announce_to'))
+
+    def test_the_one_that_waits_longest_comes_first(self):
+        self.make()
+        computation = self.parts.open()
+        for number in range(3):
+            self.announcer.turned_away(Ping(u'%d' % number * 40, [u'10.0.1.%d' % number]), u'10.0.1.%d' % number)
+        computation.close(True)
+        self.announcer.begin()
+        self.announcer.announce(self.parts.now)
+        self.assertEqual([args[1] for args in self.parts.notices.named('announce_to')], [u'10.0.1.0'])
+        self.run_until(2)
+        self.assertEqual([args[1] for args in self.parts.notices.named('announce_to')],
+                         [u'10.0.1.0', u'10.0.1.0', u'10.0.1.1'])
+
+    def test_one_that_was_answered_waits_no_more(self):
+        self.make()
+        self.announcer.turned_away(Ping(), CLIENT[0])
+        self.announcer.answered(Ping(), CLIENT[0])
+        self.announcer.begin()
+        self.announcer.announce(self.parts.now)
+        self.assertEqual(self.parts.notices.named('announce_to'), [])
+        self.assertEqual(self.known.named('add'), [(CLIENT[1], u'4.8.7')])
+
+    def test_a_client_whose_compute_was_refused_is_told_to_forget_the_node(self):
+        self.make().compute_refused(CLIENT, Recorder())
+        self.assertEqual(self.parts.notices.named('terminated_at')[0][0], CLIENT)
+
+    def test_many_that_wait_do_not_fill_the_memory(self):
+        self.make()
+        for number in range(1000):
+            self.announcer.turned_away(Ping(u'%040d' % number), CLIENT[0])
+        self.assertLessEqual(len(self.announcer._waiting), 200)
+
+
+class CandidatesTest(unittest.TestCase):
+
+    def test_given_then_heard_then_common_each_once(self):
+        self.assertEqual(
+            releases.candidates([(9700, u'4.15.2'), (61590, u'4.12.4')], [(None, u'4.10.6'), (7000, u'4.9.1')]),
+            [(51347, u'4.10.6'), (7000, u'4.9.1'), (9700, u'4.15.2'), (61590, u'4.12.4'),
+             (51347, u'4.8.7'), (61590, u'4.14.0')])
+
+    def test_scheduler_port_replaces_the_usual_ones(self):
+        self.assertEqual(releases.candidates([], [], 7000),
+                         [(7000, release) for _port, release in releases.COMMON])
+
+    def test_the_option(self):
+        self.assertEqual(releases.candidate(u'4.12.4'), (None, u'4.12.4'))
+        self.assertEqual(releases.candidate(u'4.12.4@61590'), (61590, u'4.12.4'))
+        for wrong in (u'', u'4', u'four', u'4.12.4@', u'4.12.4@0', u'4.12.4@70000', u'@9700'):
+            self.assertRaises(ValueError, releases.candidate, wrong)
+
+    def test_where_clients_of_a_release_listen(self):
+        for release, port, group4, group6 in (
+                (u'4.6.17', 51347, u'239.255.51.34', u'ff02::1'),
+                (u'4.8.7', 51347, u'239.255.51.34', u'ff05::1'),
+                (u'4.10.6', 51347, u'239.255.51.34', u'ff05::b409:3171:9705:6159:5134:70'),
+                (u'4.12.4', 61590, u'239.255.61.59', u'ff05::b409:3171:9705:5134:6159'),
+                (u'4.15.0', 9700, u'239.255.61.59', u'ff05::b409:3171:9705:5134:6159')):
+            self.assertEqual(releases.port_of(release), port)
+            self.assertEqual(releases.multicast_group(release, False), group4)
+            self.assertEqual(releases.multicast_group(release, True), group6)
+
+
+class KnownReleasesTest(unittest.TestCase):
+
+    def setUp(self):
+        self.folder = tempfile.mkdtemp()
+        self.path = os.path.join(self.folder, 'releases')
+
+    def tearDown(self):
+        shutil.rmtree(self.folder)
+
+    def test_they_are_remembered_across_a_restart_latest_first(self):
+        known = KnownReleases(self.path)
+        for port, release in ((51347, u'4.8.3'), (61590, u'4.12.4'), (51347, u'4.8.3')):
+            known.add(port, release)
+        known.add(9700, u'4.15.1')
+        again = KnownReleases(self.path)
+        self.assertEqual(again.all(), [(9700, u'4.15.1'), (51347, u'4.8.3'), (61590, u'4.12.4')])
+
+    def test_only_so_many_are_kept_and_nonsense_never(self):
+        known = KnownReleases(self.path)
+        known.add(9700, u'4.x')
+        for number in range(50):
+            known.add(9700, u'4.%d' % number)
+        self.assertEqual(len(known.all()), 12)
+
+    def test_a_broken_file_is_ignored_with_one_line(self):
+        for data in (b'\xff\x00\n', b'99999999 4.8.7\n', b'51347 four\n'):
+            with open(self.path, 'wb') as target:
+                target.write(data)
+            self.assertEqual(KnownReleases(self.path).all(), [])

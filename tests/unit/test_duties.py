@@ -1,0 +1,108 @@
+"""Pulses and zombies: histories with the clock given."""
+from __future__ import absolute_import, division, print_function
+
+import unittest
+
+from dispynode_lib.node import duties
+from tests.support.fakeparts import FakeParts
+
+OTHER = (u'10.0.0.8', 9700)
+
+
+class PulseIntervalTest(unittest.TestCase):
+
+    def wait(self, *intervals, **settings):
+        parts = FakeParts(**settings)
+        for number, interval in enumerate(intervals):
+            parts.open(number=number, pulse_interval=interval)
+        return duties.Pulses(parts).wait(0.0)
+
+    def test_the_rule_of_the_protocol(self):
+        for expected, intervals, settings in (
+                (None, (), {}),
+                (600, (None,), {}),
+                (10, (10.0,), {}),
+                (5, (10.0, 5.0, None), {}),
+                (30, (None,), {'ping_interval': 30.0}),
+                (12, (None,), {'zombie_interval': 60.0}),
+                (600, (None,), {'zombie_interval': 0.0})):
+            self.assertEqual(self.wait(*intervals, **settings), expected, (intervals, settings))
+
+    def test_one_pulse_for_all_computations_of_a_scheduler(self):
+        parts = FakeParts()
+        for number in range(3):
+            parts.open(number=number)
+        duties.Pulses(parts).send(0.0)
+        self.assertEqual(len(parts.notices.named('pulse')), 1)
+
+    def test_an_answered_pulse_is_a_sign_of_life_of_all_computations_of_the_scheduler(self):
+        parts = FakeParts()
+        computations = [parts.open(number=number) for number in range(2)]
+        for computation in computations:
+            computation.clock = lambda: 77.0
+        duties.Pulses(parts).send(0.0)
+        _computation, _busy, done = parts.notices.named('pulse')[0]
+        done(b'PULSE', None)
+        self.assertEqual([computation.life for computation in computations], [77.0, 77.0])
+
+    def test_only_old_schedulers_are_pulsed_by_datagram(self):
+        for release, times in ((u'4.6.17', 1), (u'4.7.0', 1), (None, 1), (u'4.7.3', 0), (u'4.15.2', 0)):
+            parts = FakeParts()
+            parts.open().peer.version = release
+            duties.Pulses(parts).send(0.0)
+            parts.notices.named('pulse')[0][2](None, 'closed without an answer')
+            self.assertEqual(len(parts.notices.named('pulse_by_datagram')), times, release)
+
+    def test_kept_replies_of_zombies_are_not_tried_again(self):
+        for zombie in (False, True):
+            parts = FakeParts()
+            parts.open().zombie = zombie
+            parts.spool._answers['holds'] = True
+            duties.Pulses(parts).send(0.0)
+            self.assertEqual(len(parts.delivery.named('redeliver')), 0 if zombie else 1)
+
+
+class ZombieTest(unittest.TestCase):
+
+    def setUp(self):
+        self.parts = FakeParts(zombie_interval=60.0)
+        self.zombies = duties.Zombies(self.parts)
+
+    def test_nothing_to_wait_for_without_scheduler_or_interval(self):
+        self.assertIsNone(self.zombies.wait(0.0))
+        self.parts.open()
+        self.parts.options.zombie_interval = 0.0
+        self.assertIsNone(self.zombies.wait(0.0))
+
+    def test_the_latest_sign_of_life_of_any_of_its_computations_counts(self):
+        self.parts.open(number=1, life=0.0)
+        self.parts.open(number=2, life=50.0)
+        self.assertEqual(self.zombies.wait(55.0), 55.0)
+        self.zombies.look(70.0)
+        self.assertEqual(len(self.parts.state.computations()), 2)
+
+    def test_a_zombie_without_jobs_is_closed_and_the_node_is_free(self):
+        computation = self.parts.open()
+        self.zombies.look(60.0)
+        self.assertIs(computation.closed, False)
+        self.assertIsNone(self.parts.state.scheduler())
+
+    def test_running_jobs_of_a_zombie_are_left_to_finish(self):
+        computation = self.parts.open()
+        job = self.parts.state.admit_job(1, 5, u'h', [], 0.0, 0)[0]
+        self.zombies.look(61.0)
+        self.assertTrue(computation.zombie)
+        self.assertIsNone(computation.closed)
+        self.assertEqual(self.zombies.wait(61.0), duties.ZOMBIE_AGAIN)
+        self.parts.state.finish_job(job)
+        self.zombies.look(66.0)
+        self.assertIs(computation.closed, False)
+
+    def test_a_scheduler_that_is_back_in_time_keeps_its_computation(self):
+        computation = self.parts.open()
+        self.parts.state.admit_job(1, 5, u'h', [], 0.0, 0)
+        self.zombies.look(61.0)
+        computation.life = 63.0
+        self.zombies.look(66.0)
+        self.assertFalse(computation.zombie)
+        self.assertEqual(self.zombies.wait(66.0), 57.0)
