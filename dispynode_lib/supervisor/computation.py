@@ -44,6 +44,7 @@ class Computation(object):
             setattr(self, key, value if key in ('code', 'compute') else to_native(value))
         self.python2 = self.python2 == '1'
         self.protocol = 2 if self.python2 else max(3, int(self.protocol))
+        self.load = pickling.loader(self.python2, self.protocol)
         self.accepted = frozenset(int(word) for word in self.setup_accepts.split())
         self.file_name = '<computation %s>' % (os.path.basename(self.name) or self.id)
         self.api = JobApi(self, emit)

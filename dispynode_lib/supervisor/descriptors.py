@@ -10,11 +10,7 @@ import fcntl
 import os
 import struct
 
-from dispynode_lib.errors import PeerGone
-from dispynode_lib.wire.control import LENGTH
-
 LOWEST = 64                     # where our descriptors go: out of the way of what user code opens
-READ_SIZE = 65536
 JOINED_LIMIT = 65536            # pieces up to this size together are joined into one write
 HAS_SENDMSG = hasattr(_socket.socket, 'sendmsg')
 
@@ -129,52 +125,11 @@ def read_some(fd, size):
                 raise
 
 
-def read_frame(fd):
-    """Return the payload of one frame; None if the other side closed before it.
-
-    A small frame is bytes; a big one is a memoryview (bytes on Python 2), read right into its place.
-    Raises PeerGone if the frame ends in the middle.
-    """
-    data = read_some(fd, READ_SIZE)
-    if not data:
-        return None
-    while len(data) < 4:
-        data += _more(fd, READ_SIZE)
-    size = LENGTH.unpack_from(data)[0]
-    if len(data) >= size + 4:
-        return data[4:size + 4]
-    return _rest_of_frame(fd, data, size)
-
-
-def _more(fd, size):
-    data = read_some(fd, size)
-    if not data:
-        raise PeerGone('the other side closed in the middle of a frame')
-    return data
-
-
-def _rest_of_frame(fd, data, size):
-    """Read the rest of a frame of `size` bytes that begins with `data` (its length included)."""
-    whole = bytearray(size)
-    got = len(data) - 4
-    whole[:got] = data[4:]
-    view = memoryview(whole)
-    readv = getattr(os, 'readv', None)
-    while got < size:
-        if readv is None:
-            data = _more(fd, min(size - got, 1 << 20))
-            view[got:got + len(data)] = data
-            got += len(data)
-            continue
-        count = readv(fd, [view[got:]])
-        if not count:
-            raise PeerGone('the other side closed in the middle of a frame')
-        got += count
-    return view if readv is not None else bytes(whole)
-
-
 def write_pieces(fd, pieces):
     """Write all of `pieces` (bytes-like), small ones together, big ones as they are. Raises EnvironmentError."""
+    if sum(map(len, pieces)) <= JOINED_LIMIT:
+        _write(fd, b''.join(pieces))
+        return
     waiting, size = [], 0
     for piece in pieces:
         if len(piece) > JOINED_LIMIT:

@@ -3,17 +3,19 @@ from __future__ import absolute_import, division, print_function
 
 import os
 import sys
-import time
+from time import time as now
 
-from dispynode_lib.supervisor import pickling, tracebacks
+from dispynode_lib.supervisor import bigframes, tracebacks
 from dispynode_lib.supervisor.computation import compile_source, to_text
-from dispynode_lib.supervisor.descriptors import read_frame, write_pieces
+from dispynode_lib.supervisor.descriptors import read_some, write_pieces
+from dispynode_lib.supervisor.pickling import pickle
 from dispynode_lib.supervisor.signals import end_by_alarm, ignore_interrupts
 from dispynode_lib.wire import control
+from dispynode_lib.wire.control import LENGTH, unpack
 
-FINISHED, TERMINATED = b'11', b'9'
 LARGEST_RESULT = 0xF0000000                 # bytes; the frames around it count up to 4 GiB
 LINGER = 5                                  # seconds that threads and helper processes of a finished job may take
+READ_SIZE = 65536
 
 
 class Failure(Exception):
@@ -24,51 +26,79 @@ def serve(fd, computation):
     """Be a job process: wait for a job on the channel `fd`, do it, report it.
 
     Returns without having done any if the node closes the channel: it needs no more.
+    This is the path of every job; each function called, each object touched for the first time costs a fresh
+    process a page fault or two, so there are few of them.
     """
-    frame = read_frame(fd)
-    if frame is None:
+    try:
+        data = os.read(fd, READ_SIZE)
+    except EnvironmentError:
+        data = read_some(fd, READ_SIZE)
+    if not data:
         return
-    _name, args, kwargs, code, uid, job_hash = control.unpack(frame)
-    frame = None
-    started = time.time()
-    computation.api.start_job(uid, job_hash, started, fd)
+    if len(data) > 4 and len(data) - 4 >= LENGTH.unpack_from(data)[0]:
+        _kind, uid, job_hash, code, kwargs, args = unpack(data[4:])
+    else:
+        args = bigframes.BigFrame(fd, data)     # itself the arguments: the part that is read last
+        _kind, uid, job_hash, code, kwargs = args.first_parts(5)
+    started = now()
+    computation.api.job = fd, uid, job_hash, started
     sys.stdout, sys.stderr = computation.stdout, computation.stderr
     pickles = [args, kwargs]
-    args = kwargs = None                    # _load_arguments() gives their bytes back
+    data = args = kwargs = None             # _call() gives their memory back
+    exception = None
     try:
         try:
-            pieces, exception = _call(computation, pickles, code), None
+            pieces = _call(computation, pickles, code)
         finally:
             ignore_interrupts()
     except BaseException:                   # the user's code may raise anything
         pieces, exception = None, _failure_text(sys.exc_info())
-    _report(fd, computation, pieces, exception, started, time.time())
-    _end_helpers()
+    _report(fd, computation, pieces, exception, started)
+    if 'threading' in sys.modules or 'multiprocessing.util' in sys.modules:
+        _end_helpers()
 
 
 def _call(computation, pickles, code):
-    """Call the user's function; return the pickled result in pieces."""
+    """Call the user's function; return the pickled result in pieces.
+
+    pickles   [arguments, keyword arguments]; it is emptied
+    """
     if computation.failure is not None:
         computation.run_code()              # failed in the supervisor, so here too: the job tells its author
     namespace = computation.namespace
     if code:
-        exec(compile_source(bytes(code), '<job>'), namespace)
-    args, kwargs = _load_arguments(pickles, computation.python2)
-    function = namespace.get(computation.name)
-    if function is None:
+        exec(compile_source(code, '<job>'), namespace)
+    try:
+        load = computation.load
+        kwargs = load(pickles.pop())
+        args = pickles.pop()
+        args = args.last_part(load) if isinstance(args, bigframes.BigFrame) else load(args)
+    except Exception:                       # pickles may call anything
+        raise Failure(tracebacks.describe(sys.exc_info(), u'the arguments of the job cannot be loaded'))
+    if computation.name not in namespace:
         raise Failure(u'the code of the computation defines no function "%s"' % to_text(computation.name))
-    return _pickle_result(function(*args, **kwargs), computation.protocol)
+    value = namespace[computation.name](*args, **kwargs)
+    try:
+        pieces = pickle(value, computation.protocol)
+    except Exception:                       # as above
+        raise Failure(tracebacks.describe(
+            sys.exc_info(), u'the result, of type %s, cannot be pickled' % type(value).__name__))
+    return pieces
 
 
-def _report(fd, computation, pieces, exception, started, ended):
+def _report(fd, computation, pieces, exception, started):
     """Send the one frame that says how the job ended.
 
     The one place to hand over a big result some other way than through the channel.
     """
     computation.api.is_over = True
-    send_done(lambda parts: write_pieces(fd, parts), FINISHED if exception is None else TERMINATED, pieces,
-              (computation.stdout.value(), computation.stderr.value(), exception,
-               repr(started).encode('ascii'), repr(ended).encode('ascii')))
+    if pieces is not None and sum(map(len, pieces)) > LARGEST_RESULT:
+        pieces, exception = None, b'the result is too big: more than %d bytes when pickled' % LARGEST_RESULT
+    stdout, stderr = computation.stdout, computation.stderr
+    write_pieces(fd, done_frame(
+        FINISHED if exception is None else TERMINATED, pieces,
+        stdout.value() if stdout.is_used else b'', stderr.value() if stderr.is_used else b'', exception,
+        started, now()))
 
 
 def _end_helpers():
@@ -76,8 +106,6 @@ def _end_helpers():
 
     This process does not exit the usual way, which would do so.
     """
-    if 'threading' not in sys.modules and 'multiprocessing.util' not in sys.modules:
-        return
     end_by_alarm(LINGER)
     try:
         if 'multiprocessing.util' in sys.modules:
@@ -96,45 +124,31 @@ def _end_subprocesses(multiprocessing, util):
     util._run_finalizers(0)
 
 
-def send_done(write, status, pieces, texts, number=None):
-    """Send a `done` frame.
+def done_frame(head, pieces, stdout, stderr, exception, started, ended):
+    """Return a `done` frame as a list of bytes-like pieces.
 
-    write    function that takes a list of bytes-like pieces
-    pieces   the pickled result in pieces; None for no result
-    texts    the parts after it, bytes or None
-    number   of the job process, for the control socket; on a job's own channel it is left out
+    head              FINISHED, TERMINATED or done_head()
+    pieces            the pickled result in pieces, which are not copied; None for no result
+    stdout, stderr    bytes
+    exception         UTF-8 or None
+    started, ended    seconds since the epoch
     """
-    head = [b'done', status] if number is None else [b'done', number, status]
-    before, after = control.pack(*head)[4:], control.pack(*texts)[4:]
+    tail = control.pack(stdout, stderr, exception, b'%.6f' % started, b'%.6f' % ended)[4:]
     if pieces is None:
-        size = control.NOTHING
-        pieces, length = (), 0
-    else:
-        size = length = sum([len(piece) for piece in pieces])
-    total = len(before) + 4 + length + len(after)
-    start = control.LENGTH.pack(total) + before + control.LENGTH.pack(size)
-    write([start] + list(pieces) + [after])
+        return [LENGTH.pack(len(head) + 4 + len(tail)), head, NO_RESULT, tail]
+    size = sum(map(len, pieces))
+    frame = [LENGTH.pack(len(head) + 4 + size + len(tail)), head, LENGTH.pack(size)]
+    frame += pieces
+    frame.append(tail)
+    return frame
 
 
-def _load_arguments(pickles, python2):
-    """Return (args, kwargs); empties the list `pickles`, so that their bytes are given back."""
-    kwargs, args = pickles.pop(), pickles.pop()
-    try:
-        return pickling.unpickle(args, python2), pickling.unpickle(kwargs, python2)
-    except Exception:                       # pickles may call anything
-        raise Failure(tracebacks.describe(sys.exc_info(), u'the arguments of the job cannot be loaded'))
+def done_head(status, number=None):
+    """Return the first parts of a `done` frame, packed.
 
-
-def _pickle_result(value, protocol):
-    try:
-        pieces = pickling.pickle(value, protocol)
-    except Exception:                       # as in _load_arguments()
-        raise Failure(tracebacks.describe(
-            sys.exc_info(), u'the result, of type %s, cannot be pickled' % type(value).__name__))
-    size = sum([len(piece) for piece in pieces])
-    if size > LARGEST_RESULT:
-        raise Failure(u'the result has %d bytes when pickled; %d can be sent' % (size, LARGEST_RESULT))
-    return pieces
+    number   of the process; left out on a job's own channel
+    """
+    return control.pack(b'done', status)[4:] if number is None else control.pack(b'done', b'%d' % number, status)[4:]
 
 
 def _failure_text(error_info):
@@ -157,3 +171,7 @@ def _shown(value):
         return u'' if value is None else u'%r' % (value,)
     except Exception:                       # a class of the user's
         return u'...'
+
+
+FINISHED, TERMINATED = done_head(b'11'), done_head(b'9')
+NO_RESULT = LENGTH.pack(control.NOTHING)

@@ -12,10 +12,8 @@ class JobApi(object):
         """`emit`: function of (level number, logger name, text as bytes) that brings a log record to the node."""
         self._computation = computation
         self._emit = emit
-        self._fd = None
+        self.job = None                     # in a job process: (channel, uid and hash as they came, start time)
         self.is_over = False                # the job has ended: what threads of it say is lost
-        self.uid = self.hash = None         # of the job, as they came
-        self.started = None
 
     def add_functions(self, namespace):
         """Put them into the namespace of the user's code."""
@@ -30,19 +28,15 @@ class JobApi(object):
             return sending
         return None
 
-    def start_job(self, uid, job_hash, started, fd):
-        """Serve this job from now on: `uid` and `job_hash` as they came, on the channel `fd`."""
-        self.uid, self.hash, self.started, self._fd = uid, job_hash, started, fd
-
     def emit(self, level, name, text):
         """Bring a log record to the node."""
-        if self._fd is None:
+        if self.job is None:
             self._emit(level, name, text)
         elif not self.is_over:
             self._emit_in_job(level, name, text)
 
     def _emit_in_job(self, level, name, text):
-        write_pieces(self._fd, [control.pack(b'log', b'%d' % level, name.encode('utf-8'), text)])
+        write_pieces(self.job[0], [control.pack(b'log', b'%d' % level, name.encode('utf-8'), text)])
 
     def provisional_result(self, result, timeout=10, relay=False):
         """Send `result` to the client while the job goes on; return 0 if it was delivered, -1 if not."""

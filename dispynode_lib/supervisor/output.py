@@ -44,8 +44,6 @@ class Kept(object):
 
     def value(self):
         """Return what was kept as bytes; where something is missing, a line says how much."""
-        if not self._head:
-            return b''
         self._cut()
         if not self._left_out:
             return bytes(self._head + self._tail) if self._tail else bytes(self._head)
@@ -86,7 +84,7 @@ class BinaryOutput(io.BufferedIOBase):
 
     def write(self, data):
         data = memoryview(data).tobytes()
-        self._output._kept.write(data)
+        self._output.write_bytes(data)
         return len(data)
 
 
@@ -97,6 +95,7 @@ class TextOutput(io.TextIOBase):
     errors = 'backslashreplace'
     newlines = None
     line_buffering = False
+    is_used = False
     mode = 'w'
 
     def __init__(self, name):
@@ -122,8 +121,13 @@ class TextOutput(io.TextIOBase):
             data = text.encode('utf-8', 'backslashreplace')
         except AttributeError:
             raise TypeError('write() argument must be str, not %s' % type(text).__name__)
-        self._kept.write(data)
+        self.write_bytes(data)
         return len(text)
+
+    def write_bytes(self, data):
+        """Take bytes."""
+        self.is_used = True
+        self._kept.write(data)
 
     def writelines(self, lines):
         for line in lines:

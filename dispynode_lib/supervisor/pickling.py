@@ -50,6 +50,16 @@ def unpickle(data, python2=False, stand_ins=False):
         return _load(data, 'latin-1', stand_ins)    # arrays and dates of Python 2 hold raw bytes
 
 
+def loader(python2, protocol):
+    """Return the function that loads the pickles in jobs of one client: unpickle(), or what does the same sooner.
+
+    protocol   the highest that was seen from this client
+    """
+    if PY2 or python2 or protocol > HIGHEST:
+        return lambda data: unpickle(data, python2)
+    return engine.loads
+
+
 def _load(data, encoding, stand_ins):
     if bytearray(data[:1]) == b'\x80' and bytearray(data[1:2]) > NEWEST:
         from dispynode_lib.supervisor import newer_pickles

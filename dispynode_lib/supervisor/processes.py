@@ -7,104 +7,108 @@ from dispynode_lib.supervisor import stopping
 from dispynode_lib.supervisor.signals import number_of
 from dispynode_lib.wire import control
 
-
-class Process(object):
-    """A job process or program that has not been reaped."""
-
-    __slots__ = ('number', 'pid', 'stopping', 'relatives', 'ended')
-
-    def __init__(self, number, pid):
-        self.number = number
-        self.pid = pid
-        self.stopping = False
-        self.relatives = {}                 # what it started, by number; known once it is being stopped
-        self.ended = False
+MOST_ENDED, GROUPS_DELAY = 16, 0.2          # jobs, seconds until their process groups are looked at
 
 
 class Processes(object):
-    """All of them, and the process groups that ended jobs left behind."""
+    """All that have not been reaped, and the process groups that ended jobs left behind."""
 
     def __init__(self, timers):
         """`timers`: a timers.Timers."""
+        self.live = {}                      # number -> pid
         self._timers = timers
-        self._live = {}                     # number -> Process
-        self._left_groups = set()           # of jobs that ended by themselves: their authors may want that
-
-    def __len__(self):
-        return len(self._live)
-
-    def add(self, number, pid):
-        """Follow the process `pid` as `number`."""
-        self._live[number] = Process(number, pid)
+        self._stopped = {}                  # number -> {pid: Relative}: what a process that is being stopped started
+        self._ended = []                    # pids of jobs that ended by themselves of late
+        self._look_planned = False
+        self._groups = []                   # of those, the groups with members: their authors may want that
 
     def stop(self, number, quicker=1.0):
         """Begin to stop process `number`: control.STOP_STEPS, their times multiplied by `quicker`."""
-        process = self._live.get(number)
-        if process is not None:
-            self._begin([process], quicker)
+        if number in self.live:
+            self._begin([number], quicker)
 
     def stop_all(self, quicker=1.0):
         """Begin to stop every process."""
-        self._begin(list(self._live.values()), quicker)
+        self._begin(list(self.live), quicker)
 
     def kill(self, number):
         """Kill process `number` and what it started, at once."""
-        process = self._live.get(number)
-        if process is not None:
-            process.stopping = True
-            self._step(process, 'SIGKILL', stopping.all_processes())
+        if number in self.live:
+            self._stopped.setdefault(number, {})
+            self._step(number, 'SIGKILL', stopping.all_processes())
 
-    def _begin(self, processes, quicker):
+    def _begin(self, numbers, quicker):
         table = None
-        for process in processes:
-            if process.stopping:
+        for number in numbers:
+            if number in self._stopped:
                 continue
-            process.stopping = True
+            self._stopped[number] = {}
             table = table if table is not None else stopping.all_processes()
             for delay, name in control.STOP_STEPS:
                 if delay:
-                    self._timers.add(delay * quicker, self._later_step, process, name)
+                    self._timers.add(delay * quicker, self._later_step, number, name)
                 else:
-                    self._step(process, name, table)
+                    self._step(number, name, table)
 
-    def _later_step(self, process, name):
-        if not process.ended:
-            self._step(process, name, stopping.all_processes() if name == 'SIGKILL' else None)
+    def _later_step(self, number, name):
+        if number in self._stopped:
+            self._step(number, name, stopping.all_processes() if name == 'SIGKILL' else None)
 
-    def _step(self, process, name, table):
+    def _step(self, number, name, table):
         """Send one signal to a process and all that it started; `table`: see stopping.all_processes(), or None."""
+        pid, relatives = self.live[number], self._stopped[number]
         if table is not None:
-            for relative in stopping.below(process.pid, table):
-                process.relatives.setdefault(relative.pid, relative)
-        number = number_of(name)
-        stopping.signal_group(process.pid, number)
-        stopping.signal_relatives(process.relatives.values(), number, process.pid)
+            for relative in stopping.below(pid, table):
+                relatives.setdefault(relative.pid, relative)
+        stopping.signal_group(pid, number_of(name))
+        stopping.signal_relatives(relatives.values(), number_of(name), pid)
 
     def reap(self):
         """Return [(number, wait status, stopped by request)] of what has ended since the last call."""
         reaped = []
-        for process in list(self._live.values()):
+        for number, pid in self.live.items():
             try:
-                pid, status = os.waitpid(process.pid, os.WNOHANG)
+                found, status = os.waitpid(pid, os.WNOHANG)
             except EnvironmentError:        # the user's setup has waited for it: its status is lost
-                pid, status = process.pid, 0
-            if pid:
-                self._forget(process)
-                reaped.append((process.number, status, process.stopping))
+                found, status = pid, 0
+            if found:
+                reaped.append((number, status, number in self._stopped))
+        for number, _status, stopped in reaped:
+            if stopped:
+                self._end_relatives(number, self.live.pop(number))
+            else:
+                self._ended.append(self.live.pop(number))
+        if self._ended and reaped:
+            self._plan_look()
         return reaped
 
-    def _forget(self, process):
-        process.ended = True
-        del self._live[process.number]
-        if process.stopping:                # what did not follow it is not asked again
-            self._step(process, 'SIGKILL', None)
-        elif stopping.group_lives(process.pid):
-            self._left_groups.add(process.pid)
-        if self._left_groups:
-            self._left_groups = set(pid for pid in self._left_groups if stopping.group_lives(pid))
+    def _end_relatives(self, number, pid):
+        """Kill what did not follow a process that was stopped and has ended: it is not asked again."""
+        relatives = self._stopped.pop(number)
+        stopping.signal_relatives(relatives.values(), number_of('SIGKILL'), None)
+        if stopping.group_lives(pid):
+            stopping.signal_group(pid, number_of('SIGKILL'))
+
+    def _plan_look(self):
+        """See to it that the process groups of ended jobs are looked at.
+
+        Not at each end, for it takes a while, but soon: as long as a group has members its number is not given away.
+        """
+        if len(self._ended) >= MOST_ENDED:
+            self._look_for_groups()
+        elif not self._look_planned:
+            self._look_planned = True
+            self._timers.add(GROUPS_DELAY, self._look_for_groups)
+
+    def _look_for_groups(self):
+        self._look_planned = False
+        self._groups += [pid for pid in self._ended if stopping.group_lives(pid)]
+        self._ended = []
 
     def kill_left_groups(self):
         """Kill what ended jobs left in their process groups: the computation ends."""
-        for pid in self._left_groups:
-            stopping.signal_group(pid, number_of('SIGKILL'))
-        self._left_groups = set()
+        self._look_for_groups()
+        for pid in self._groups:
+            if not stopping.process_lives(pid):     # else it is another process, and the group has gone
+                stopping.signal_group(pid, number_of('SIGKILL'))
+        self._groups = []

@@ -10,11 +10,13 @@ import time
 from dispynode_lib.errors import ProtocolError
 from dispynode_lib.supervisor import pickling
 from dispynode_lib.supervisor.descriptors import close_quietly, read_pipe
-from dispynode_lib.supervisor.job import FINISHED, TERMINATED, send_done
+from dispynode_lib.supervisor.job import done_frame, done_head
 from dispynode_lib.supervisor.output import Kept
 from dispynode_lib.supervisor.spawning import spawn
+from dispynode_lib.wire import control
 
 PY2 = str is bytes
+FINISHED, TERMINATED = b'11', b'9'
 READ_SIZE = 262144
 GRACE = 0.2                                 # seconds that output may still come after the program has exited
 BUSY_DELAY, BUSY_TRIES = 0.02, 100          # a file that somebody has still open for writing cannot be executed
@@ -81,7 +83,7 @@ class Programs(object):
             self._report_failure(program, 'the program %s cannot be started: %s' % (
                 _shown(argv), error.strerror or error))
         else:
-            self._processes.add(program.number, pid)
+            self._processes.live[program.number] = pid
             self._watch(program, program.stdout, ends[0][0])
             self._watch(program, program.stderr, ends[1][0])
         finally:
@@ -154,13 +156,10 @@ class Programs(object):
         self._report(program, TERMINATED, None, sentence if PY2 else sentence.encode('utf-8', 'replace'))
 
     def _report(self, program, status, pieces, exception):
-        from dispynode_lib.wire import control
         del self._live[program.number]
-        number = b'%d' % program.number
-        send_done(self._send, status, pieces,
-                  (program.stdout.value(), program.stderr.value(), exception,
-                   repr(program.started).encode('ascii'), repr(program.ended).encode('ascii')), number)
-        self._send([control.pack(b'exited', number, b'%d' % program.status)])
+        self._send(done_frame(done_head(status, program.number), pieces, program.stdout.value(),
+                              program.stderr.value(), exception, program.started, program.ended))
+        self._send([control.pack(b'exited', b'%d' % program.number, b'%d' % program.status)])
 
 
 def _command(computation):

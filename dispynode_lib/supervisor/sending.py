@@ -36,7 +36,7 @@ def send_file(api, computation, path, timeout, relay):
 
 
 def _deliver(api, computation, timeout, relay, what, give, thing):
-    if api.uid is None:
+    if api.job is None:
         api.emit(WARNING, LOGGER, b'setup and cleanup cannot send anything: they belong to no job')
         return NOT_DELIVERED
     address, port = _destination(computation, relay)
@@ -69,10 +69,11 @@ def _tls(computation):
 def _reply_of(api, computation, write, result):
     """Return the job's present state as a message, made by `write`."""
     ip_addr = computation.node_ip_addr
-    job_hash = bytes(api.hash).decode('utf-8', 'replace')
-    return write(Peer(None, computation.python2, computation.protocol), int(bytes(api.uid)), job_hash,
+    _fd, uid, job_hash, started = api.job
+    return write(Peer(None, computation.python2, computation.protocol), int(bytes(uid)),
+                 bytes(job_hash).decode('utf-8', 'replace'),
                  ip_addr if isinstance(ip_addr, type(u'')) else ip_addr.decode('utf-8'),
-                 PROVISIONAL, result, None, None, None, api.started, time.time())
+                 PROVISIONAL, result, None, None, None, started, time.time())
 
 
 def _give_result(sock, api, computation, result):

@@ -2,6 +2,7 @@
 from __future__ import absolute_import, division, print_function
 
 import fcntl
+import operator
 import os
 import select
 
@@ -15,6 +16,10 @@ else:
 # Python's own settings, which programs written in it expect; a job gets them back
 LEFT_ALONE = tuple(getattr(signal, name) for name in ('SIGPIPE', 'SIGXFSZ', 'SIGXFZ', 'SIGKILL', 'SIGSTOP', 'SIGINT',
                                                       'SIGCHLD', 'SIGTERM') if hasattr(signal, name))
+
+# Takes two arguments and does nothing, for the byte in the pipe tells the poll loop; a function in Python would make
+# each fork a little dearer
+NO_HANDLER = operator.is_
 
 
 class Stopped(BaseException):
@@ -38,13 +43,10 @@ class Signals(object):
             if number not in LEFT_ALONE and signal.getsignal(number) not in (signal.SIG_DFL, None))
         signal.set_wakeup_fd(self._write_end)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGCHLD, self._on_child)
+        signal.signal(signal.SIGCHLD, NO_HANDLER)
         signal.signal(signal.SIGTERM, self._on_term)
         if hasattr(signal, 'pthread_sigmask'):
             signal.pthread_sigmask(signal.SIG_SETMASK, ())
-
-    def _on_child(self, _number, _frame):
-        """Nothing: the byte in the pipe tells the poll loop."""
 
     def _on_term(self, _number, _frame):
         self.stop_asked = True

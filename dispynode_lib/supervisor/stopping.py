@@ -1,6 +1,7 @@
 """Ending a process with all that it started."""
 from __future__ import absolute_import, division, print_function
 
+import errno
 import os
 
 
@@ -111,4 +112,13 @@ def group_lives(pid):
         os.killpg(pid, 0)
     except EnvironmentError:
         return False
+    return True
+
+
+def process_lives(pid):
+    """Return whether there is a process with number `pid`."""
+    try:
+        os.kill(pid, 0)
+    except EnvironmentError as error:
+        return error.errno == errno.EPERM
     return True

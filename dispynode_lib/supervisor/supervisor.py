@@ -65,7 +65,7 @@ class Supervisor(object):
                 self._ending()
 
     def _is_busy(self):
-        return len(self._processes) or (self._programs is not None and self._programs.busy())
+        return self._processes.live or (self._programs is not None and self._programs.busy())
 
     def _wait(self):
         try:
@@ -79,6 +79,10 @@ class Supervisor(object):
 
     def _read_control(self):
         data = read_some(self._control_fd, READ_SIZE)
+        if data == FORK_ONE and not self._splitter.pending():
+            self._wanted += 1               # the most frequent frame by far
+            self._fork_wanted()
+            return
         if not data:
             self._poll.unregister(self._control_fd)
             self._on_node_gone()
@@ -193,7 +197,7 @@ class Supervisor(object):
         if not pid:
             self._become_job(near, far)
         self._forked += 1
-        self._processes.add(self._forked, pid)
+        self._processes.live[self._forked] = pid
         os.close(far)
         try:
             self._channels.send_fd(near)
@@ -273,6 +277,8 @@ FRAMES = {
     b'renew': (Supervisor._on_renew, 1, 1),
     b'close': (Supervisor._on_close, 3, 3),         # b'stop' or b'cleanup'; whether to run cleanup
 }
+
+FORK_ONE = control.pack(b'fork', b'1')
 
 
 def _encode(text):

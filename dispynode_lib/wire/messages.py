@@ -254,8 +254,8 @@ def read_job(arg, message='JOB'):
     job.uid = fields.integer('uid')
     job.hash = fields.word('hash')
     job.compute_id = fields.integer('compute_id')
-    job.args = fields.binary('_args' if '_args' in values else 'args', absent)
-    job.kwargs = fields.binary('_kwargs' if '_kwargs' in values else 'kwargs', absent)
+    job.args = fields.binary('args' if 'args' in values else '_args', absent)
+    job.kwargs = fields.binary('kwargs' if 'kwargs' in values else '_kwargs', absent)
     job.xfer_files = _files(fields)
     job.code = fields.code('code', u'')
     return job

@@ -298,7 +298,7 @@ def _setitems(reader, at):
 
 
 def _hot_text(reader, at):
-    """Do what SHORT_BINUNICODE says, and the MEMOIZE that nearly always follows; most frequent, so without detours."""
+    """Do what SHORT_BINUNICODE says and the MEMOIZE that nearly always follows: frequent, so without detours."""
     data = reader.data
     end = at + 1 + data[at]
     if end >= reader.size:

@@ -48,8 +48,10 @@ def load(data, records=(), unknown=False, limits=None):
                 return reader.stack[0], Form(reader.python2, reader.protocol)
     except (IndexError, struct.error):
         raise ProtocolError('pickle: it ends too early, or an opcode finds nothing to work on')
-    except ValueError as error:                     # of codecs and numbers
-        raise ProtocolError('pickle: a %s' % type(error).__name__)
+    except UnicodeError:
+        raise ProtocolError('pickle: a text is not encoded as it should be')
+    except ValueError:
+        raise ProtocolError('pickle: a number or string is malformed')
     raise ProtocolError('pickle: more than %d opcodes' % reader.limits.opcodes)
 
 

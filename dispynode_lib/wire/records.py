@@ -13,10 +13,10 @@ class Limits(object):
 
     __slots__ = ('opcodes', 'depth', 'keys', 'digits', 'integer_size', 'line_size')
 
-    def __init__(self, opcodes=2000000, depth=64, keys=1000):
+    def __init__(self, opcodes=1000000, depth=64, keys=1000):
         """Set the limits.
 
-        opcodes         number of opcodes; a message with 10,000 files has about 1,000,000
+        opcodes         number of opcodes; a message with 10,000 files has about 600,000
         depth           containers inside each other
         keys            of a dict: somebody could choose them so that each is slow to find
         """

@@ -18,10 +18,11 @@ from dispynode_lib.wire import control
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 QUICK_STEPS = """
 from dispynode_lib.wire import control
-control.STOP_STEPS = ((0.0, 'SIGINT'), (0.2, 'SIGTERM'), (0.4, 'SIGKILL'))
+control.STOP_STEPS = ((0.0, 'SIGINT'), (0.5, 'SIGTERM'), (0.8, 'SIGKILL'))
 """
 START = 'from dispynode_lib.supervisor.supervisor import main; main()'
 TIMEOUT = 20.0
+PROTOCOL = 2 if sys.version_info[0] == 2 else 4
 
 DEFAULTS = {
     'id': b'1234', 'type': b'1', 'name': b'compute', 'code': b'', 'folder': b'', 'setup': b'', 'cleanup': b'',
@@ -58,6 +59,10 @@ class Stream(object):
 
     def send(self, *parts):
         self.sock.sendall(control.pack(*parts))
+
+    def job(self, args, kwargs=b'(d.', code=b''):
+        """Send the one job of a child's channel; `args` and `kwargs` are pickles."""
+        self.send(b'job', b'77', b'abcdef', code, kwargs, args)
 
     def take(self, name, timeout=TIMEOUT, matches=None):
         """Return the parts after the name of the first frame called `name`; others wait."""
@@ -151,7 +156,7 @@ class FakeNode(object):
         """Fork a child and send it a job with these arguments; `code_` is the job's own code."""
         code = kwargs.pop('code_', b'')
         child = self.fork()
-        child.send(b'job', pickle.dumps(args, 2), pickle.dumps(kwargs, 2), code, b'77', b'abcdef')
+        child.job(pickle.dumps(args, PROTOCOL), pickle.dumps(kwargs, 2), code)
         return child
 
     def run(self, *args, **kwargs):

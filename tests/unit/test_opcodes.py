@@ -26,7 +26,8 @@ PLAIN = (
     (b'I140271329802704\n.', 140271329802704), (b'I-5\n.', -5), (b'I+5\n.', 5),
     (b'L5L\n.', 5), (b'L-123456789012345678901234567890L\n.', -123456789012345678901234567890), (b'L7\n.', 7),
     (b'J\xff\xff\xff\xff.', -1), (b'J\x00\x00\x00\x80.', -2 ** 31), (b'K\xff.', 255), (b'M\x93\xc8.', 51347),
-    (b'\x8a\x00.', 0), (b'\x8a\x01\xff.', -1), (b'\x8a\x02\xff\x00.', 255), (b'\x8a\x06\x84\xde\xb6\x02\xa2\x01.', 1795341868676),
+    (b'\x8a\x00.', 0), (b'\x8a\x01\xff.', -1), (b'\x8a\x02\xff\x00.', 255),
+    (b'\x8a\x06\x84\xde\xb6\x02\xa2\x01.', 1795341868676),
     (b'\x8b\x02\x00\x00\x00\x00\x80.', -2 ** 15), (b'\x8a\x09' + b'\xff' * 8 + b'\0.', 2 ** 64 - 1),
     (b'G?\xf8\x00\x00\x00\x00\x00\x00.', 1.5), (b'F1.5\n.', 1.5), (b'F-1e300\n.', -1e300),
     # strings
@@ -38,7 +39,8 @@ PLAIN = (
     (b'C\x02\x80\x02.', b'\x80\x02'), (b'B' + count4(2) + b'ab.', b'ab'), (b'\x8e' + count8(2) + b'ab.', b'ab'),
     # containers
     (b').', ()), (b'K\x01\x85.', (1,)), (b'K\x01K\x02\x86.', (1, 2)), (b'NNN\x87.', (None, None, None)),
-    (b'(K\x01K\x02K\x03K\x04t.', (1, 2, 3, 4)), (b'(t.', ()), (b'].', []), (b']K\x01a.', [1]), (b'](K\x01K\x02e.', [1, 2]),
+    (b'(K\x01K\x02K\x03K\x04t.', (1, 2, 3, 4)), (b'(t.', ()), (b'].', []), (b']K\x01a.', [1]),
+    (b'](K\x01K\x02e.', [1, 2]),
     (b'(K\x01K\x02l.', [1, 2]), (b'}.', {}), (b'}U\x01aK\x01s.', {u'a': 1}),
     (b'}(X\x01\x00\x00\x00aK\x01\x8c\x01bK\x02u.', {u'a': 1, u'b': 2}), (b'(U\x01aK\x01d.', {u'a': 1}),
     (b'}(C\x01\xe9Nu.', {u'\u00e9': None}),
@@ -91,29 +93,42 @@ class PlainTest(unittest.TestCase):
 
 MALFORMED = (
     # too short or too long
-    b'', b'K', b'K\x01', b'\x80', b'\x80\x02', b'.', b'J\x01\x02\x03', b'G\x00', b'M\x01', b'I5', b'N.N', b'NN.', b'(N.',
-    b'U\x05ab.', b'T\x05\x00\x00\x00ab.', b'T\xff\xff\xff\xffab.', b'X\xff\xff\xff\x7fab.', b'\x8c\x05ab.', b'C\x05ab.',
+    b'', b'K', b'K\x01', b'\x80', b'\x80\x02', b'.', b'J\x01\x02\x03', b'G\x00', b'M\x01', b'I5', b'N.N', b'NN.',
+    b'(N.',
+    b'U\x05ab.', b'T\x05\x00\x00\x00ab.', b'T\xff\xff\xff\xffab.', b'X\xff\xff\xff\x7fab.', b'\x8c\x05ab.',
+    b'C\x05ab.',
     b'B\xff\xff\xff\xffab.', b'\x8d' + b'\xff' * 8 + b'ab.', b'\x8e' + b'\xff' * 7 + b'\x7fab.', b'\x8a\x05\x01.',
-    b'\x8b\xff\xff\xff\xff\x01.', b'\x95\xff\xff\xff\xff\xff\xff\xff\xff.', b'\x8c', b'\x8c\x01', b'\x8c\x01a', b'U', b'\x8a',
+    b'\x8b\xff\xff\xff\xff\x01.', b'\x95\xff\xff\xff\xff\xff\xff\xff\xff.', b'\x8c', b'\x8c\x01', b'\x8c\x01a',
+    b'U', b'\x8a',
     # numbers
-    b'I\n.', b'Ix\n.', b'I1_0\n.', b'I 1\n.', b'I--1\n.', b'I0x10\n.', b'I' + b'1' * 40 + b'\n.', b'L\n.', b'LL\n.', b'L1LL\n.',
-    b'F\n.', b'Fx\n.', b'F' + b'1' * 100 + b'\n.', b'\x8a\x11' + b'\1' * 17 + b'.', b'\x8b\x11\0\0\0' + b'\1' * 17 + b'.', b'I\xb2\n.',
+    b'I\n.', b'Ix\n.', b'I1_0\n.', b'I 1\n.', b'I--1\n.', b'I0x10\n.', b'I' + b'1' * 40 + b'\n.', b'L\n.',
+    b'LL\n.', b'L1LL\n.',
+    b'F\n.', b'Fx\n.', b'F' + b'1' * 100 + b'\n.', b'\x8a\x11' + b'\1' * 17 + b'.',
+    b'\x8b\x11\0\0\0' + b'\1' * 17 + b'.', b'I\xb2\n.',
     # strings
-    b'Sab\n.', b"S'ab\n.", b"S'\n.", b'S\n.', b"S'\\x0'\n.", b'S"a\'\n.', b'\x8c\x01\xff.', b'X\x02\0\0\0\xc3(.', b'V\\u12\n.',
+    b'Sab\n.', b"S'ab\n.", b"S'\n.", b'S\n.', b"S'\\x0'\n.", b'S"a\'\n.', b'\x8c\x01\xff.', b'X\x02\0\0\0\xc3(.',
+    b'V\\u12\n.',
     # stack and memo
-    b'0.', b'1.', b'a.', b'Na.', b'e.', b'(e.', b't.', b'l.', b'd.', b's.', b'}s.', b'}Ns.', b'u.', b'(u.', b'\x85.', b'N\x86.', b'NN\x87.',
-    b'\x94.', b'q\x00.', b'h\x00.', b'j\0\0\0\0.', b'g0\n.', b'gx\n.', b'g\n.', b'px\n.', b'Np-1\n.', b'Nq\x00h\x01.',
+    b'0.', b'1.', b'a.', b'Na.', b'e.', b'(e.', b't.', b'l.', b'd.', b's.', b'}s.', b'}Ns.', b'u.', b'(u.',
+    b'\x85.', b'N\x86.', b'NN\x87.',
+    b'\x94.', b'q\x00.', b'h\x00.', b'j\0\0\0\0.', b'g0\n.', b'gx\n.', b'g\n.', b'px\n.', b'Np-1\n.',
+    b'Nq\x00h\x01.',
     b'(NN\x86(.',
     # containers of the wrong kind
     b')K\x01a.', b'NK\x01a.', b'}K\x01a.', b']NNs.', b'N(NNu.', b'}(Nu.', b'}(U\x01au.', b'(Nd.', b'C\x00(K\x01e.',
-    b'}K\x01Ns.', b'}NNs.', b'})Ns.', b'}]Ns.', b'}}Ns.', b'}G\0\0\0\0\0\0\0\0Ns.', b'\x8f.', b'\x80\x06N.', b'\x80\xffN.',
+    b'}K\x01Ns.', b'}NNs.', b'})Ns.', b'}]Ns.', b'}}Ns.', b'}G\0\0\0\0\0\0\0\0Ns.', b'\x8f.', b'\x80\x06N.',
+    b'\x80\xffN.',
     # globals and objects
-    b'cos\nsystem\n.', b'cposix\nsystem\nU\x04true\x85R.', b'\x8c\x02os\x8c\x06system\x93.', b'c\n\n.', b'cos', b'cos\n', b'cos\nx',
-    b'cos\nsystem\nx' + b'y' * 300 + b'\n.', b'NN\x93.', b'\x8c\x02osN\x93.', b'c__builtin__\nset\n]\x85R.', b'cos\nstat_result\n.',
+    b'cos\nsystem\n.', b'cposix\nsystem\nU\x04true\x85R.', b'\x8c\x02os\x8c\x06system\x93.', b'c\n\n.', b'cos',
+    b'cos\n', b'cos\nx',
+    b'cos\nsystem\nx' + b'y' * 300 + b'\n.', b'NN\x93.', b'\x8c\x02osN\x93.', b'c__builtin__\nset\n]\x85R.',
+    b'cos\nstat_result\n.',
     b'cdispy\n_Compute\n)\x81.', b'c__main__\n_JobReply\n)\x81.', b'N)R.', b'N)\x81.', b'}}b.', b'N}b.', b'])b.',
     b'c_codecs\nencode\n.N', b'c_codecs\nencode\nN\x85R.', b'c_codecs\nencode\n\x8c\x01a\x8c\x05utf-8\x86R.',
-    b'c_codecs\nencode\n\x8c\x02\xc4\x80\x8c\x06latin1\x86R.', b'c_codecs\nencode\n]R.', b'c_codecs\nencode\n)\x81.',
-    b'c__builtin__\nbytes\nK\x05\x85R.', b'ccopy_reg\n_reconstructor\n.', b'c__builtin__\neval\n.', b'c__builtin__\ngetattr\n.',
+    b'c_codecs\nencode\n\x8c\x02\xc4\x80\x8c\x06latin1\x86R.', b'c_codecs\nencode\n]R.',
+    b'c_codecs\nencode\n)\x81.',
+    b'c__builtin__\nbytes\nK\x05\x85R.', b'ccopy_reg\n_reconstructor\n.', b'c__builtin__\neval\n.',
+    b'c__builtin__\ngetattr\n.',
 )
 
 
@@ -171,11 +186,14 @@ class ObjectTest(unittest.TestCase):
 
     def test_what_makes_no_object(self):
         for data in (b'cdispy\n_Compute\nN\x85\x81.', b'cdispy\n_Compute\n]\x81.', b'cdispy\n_Compute\n)R.',
-                     b'cdispy\n_Compute\n)\x81Nb.', b'cdispy\n_Compute\n)\x81}b}b.', b'cdispy\n_Compute\n)\x81}N\x86b.',
-                     b'cdispy\n_Function\n)\x81.', b'cdispy\n_Function\nNN\x86\x81.', b'cdispy\n_Function\nNNN\x87\x81}b.',
+                     b'cdispy\n_Compute\n)\x81Nb.', b'cdispy\n_Compute\n)\x81}b}b.',
+                     b'cdispy\n_Compute\n)\x81}N\x86b.',
+                     b'cdispy\n_Function\n)\x81.', b'cdispy\n_Function\nNN\x86\x81.',
+                     b'cdispy\n_Function\nNNN\x87\x81}b.',
                      b'cos\nstat_result\n)\x81.', b'cos\nstat_result\n)R.', b'cos\nstat_result\n(NNt}\x86R.',
                      b'cos\nstat_result\n' + STAT + b'\x85R.', b'cos\nstat_result\n' + STAT + b']\x86R.',
-                     b'cos\nstat_result\n(' + b'N' * 10 + b't}\x86R.', b'cos\nstat_result\n(' + b'K\1' * 65 + b't}\x86R.',
+                     b'cos\nstat_result\n(' + b'N' * 10 + b't}\x86R.',
+                     b'cos\nstat_result\n(' + b'K\1' * 65 + b't}\x86R.',
                      b'cos\nstat_result\n' + STAT + b'}U\x08st_mtime]s\x86R.',
                      b'c__builtin__\nset\n)R.', b'c__builtin__\nset\n)\x85R.', b'c__builtin__\nset\n]]\x86R.',
                      b'c__builtin__\nset\n]\x85\x81.', b'\x8f}b.', b'cdispy\n_Compute\nK\x01a.'):
@@ -192,7 +210,8 @@ class UnknownTest(unittest.TestCase):
     def test_objects_are_placeholders(self):
         for data in (b'cos\nsystem\n.', b'cos\nsystem\nU\x04true\x85R.', b'c__main__\nX\n)\x81}U\x01aNsb.',
                      b'c__main__\nX\n)\x81(NNe.', b'c__main__\nX\n)\x81(U\x01aNu.', b'c__main__\nX\n)\x81Na.',
-                     b'c__main__\nX\n)}\x92.', b'(c__main__\nX\nNo.', b'(Ni__main__\nX\n.', b'\x82\x01.', b'\x83\x01\x01.',
+                     b'c__main__\nX\n)}\x92.', b'(c__main__\nX\nNo.', b'(Ni__main__\nX\n.', b'\x82\x01.',
+                     b'\x83\x01\x01.',
                      b'\x84\x01\x01\x01\x01.', b'(NN\x91.', b'\x96' + count8(2) + b'ab.', b'c__main__\nX\nNN\x86R.',
                      b'\x8a\x20' + b'\1' * 32 + b'.', b'cdispy\n_Compute\n)R.'):
             self.assertIs(self.load(data), UNKNOWN, data)
@@ -212,7 +231,8 @@ class UnknownTest(unittest.TestCase):
         self.assertIs(value[0], value)
 
     def test_malformed_ones_are_refused_all_the_same(self):
-        for data in (b'o.', b'(.', b'i.', b'\x92.', b'NN\x92.', b'\x82.', b'\x84\x01.', b'\x91.', b'2.', b'P1\n.', b'NQ.', b'\x97.', b'\x98.',
+        for data in (b'o.', b'(.', b'i.', b'\x92.', b'NN\x92.', b'\x82.', b'\x84\x01.', b'\x91.', b'2.', b'P1\n.',
+                     b'NQ.', b'\x97.', b'\x98.',
                      b'\x96' + b'\xff' * 8 + b'.', b'\x8b\xff\xff\xff\x7f.', b'N}b.', b'N)\x81.'):
             with self.assertRaises(ProtocolError):
                 self.fail('%r gave %r' % (data, self.load(data)))

@@ -16,11 +16,13 @@ KINDS = ('_Compute', '_Function', '_XferFile', '_DispyJob_', '_JobReply', 'Dispy
 
 NUMBERS = [0, 1, -1, 255, 256, 65535, 65536, 2 ** 31 - 1, 2 ** 31, -2 ** 31, -2 ** 31 - 1, 2 ** 32, 140271329802704,
            2 ** 63 - 1, 2 ** 63, 2 ** 64 - 1, -2 ** 63, 2 ** 100, -2 ** 100, 127, 128, -128, -129, 32767, 32768]
-TEXTS = [u'', u'a', u'\u00e9\u20ac\U0001f600', u'x' * 255, u'x' * 256, u'y' * 70000, u'line\nline\\u20ac\r\0', u'\udc80']
+TEXTS = [u'', u'a', u'\u00e9\u20ac\U0001f600', u'x' * 255, u'x' * 256, u'y' * 70000, u'line\nline\\u20ac\r\0',
+         u'\udc80']
 BINARIES = [b'', b'a', b'\x80\x02K\x05.', bytes(bytearray(range(256))), b'z' * 255, b'z' * 70000, b"'\"\n\\"]
 OTHERS = [None, True, False, 0.0, -0.0, 1.5, -1e300, 1e-300, 1795341120.4599385, float('inf')]
 CONTAINERS = [(), (1,), (1, 2), (1, 2, 3), (1, 2, 3, 4), [], [1], [1, [2, [3, (4, {u'a': []})]]], list(range(3000)),
-              {}, {u'a': 1}, {u'a': {u'b': {u'c': None}}}, dict((u'%d' % n, n) for n in range(900)), [(u'a', u'a')] * 3]
+              {}, {u'a': 1}, {u'a': {u'b': {u'c': None}}}, dict((u'%d' % n, n) for n in range(900)),
+              [(u'a', u'a')] * 3]
 
 
 class User(object):
@@ -87,7 +89,8 @@ class ReadWhatPickleWritesTest(unittest.TestCase):
         for protocol in PROTOCOLS:
             read = load(pickle.dumps(result, protocol), ('stat',))[0]
             self.assertEqual((read.kind, read.fields), ('stat', {
-                'mode': result.st_mode, 'size': result.st_size, 'atime': result.st_atime, 'mtime': result.st_mtime}))
+                'mode': result.st_mode, 'size': result.st_size, 'atime': result.st_atime,
+                'mtime': result.st_mtime}))
 
     def test_records(self):
         for module_name in ('dispy', '__main__'):
@@ -172,7 +175,8 @@ class WriteWhatPickleReadsTest(unittest.TestCase):
         if not PY2:
             os._make_stat_result = os.stat_result           # as the other Python calls it
             self.addCleanup(delattr, os, '_make_stat_result')
-        record = Record('_Compute', {'name': u'f', 'setup': Record('_Function', {'name': u's', 'args': (), 'kwargs': {}}),
+        record = Record('_Compute', {'name': u'f',
+                                     'setup': Record('_Function', {'name': u's', 'args': (), 'kwargs': {}}),
                                      'files': Set([Record('_XferFile', {'sep': u'/', 'stat_buf': Record('stat', {
                                          'mode': 0o100644, 'size': 3, 'atime': 1.5, 'mtime': 2.5})})])})
         for read_it in (self.for_python2,) if PY2 else (self.for_python2, self.for_python3):
@@ -187,7 +191,8 @@ class WriteWhatPickleReadsTest(unittest.TestCase):
 
     def test_own_reader_with_many_records_and_no_memo(self):
         """Containers that are thrown away while reading must not be mistaken for others."""
-        files = [Record('_XferFile', {'stat_buf': Record('stat', {'mode': 1, 'size': n, 'atime': 1.0, 'mtime': 2.0})})
+        files = [Record('_XferFile', {'stat_buf': Record('stat',
+                                                         {'mode': 1, 'size': n, 'atime': 1.0, 'mtime': 2.0})})
                  for n in range(2000)]
         for python2 in (True, False):
             read = load(dump(Record('_Compute', {'files': files}), python2), KINDS)[0]

@@ -20,7 +20,8 @@ def nested(open_, close, depth):
 
 # (what stands before the inner container, what stands after it)
 NESTINGS = (
-    (b']', b'a'), (b'](', b'e'), (b'', b'\x85'), (b'(', b't'), (b'(', b'l'), (b'}U\1a', b's'), (b'}(U\1a', b'u'), (b'(U\1a', b'd'),
+    (b']', b'a'), (b'](', b'e'), (b'', b'\x85'), (b'(', b't'), (b'(', b'l'), (b'}U\1a', b's'), (b'}(U\1a', b'u'),
+    (b'(U\1a', b'd'),
     (b'N', b'\x86'), (b'NN', b'\x87'), (b'\x8f(', b'\x90'), (b'cdispy\n_Compute\n)\x81}U\1a', b'sb'),
     (b'cdispy\n_Function\n', b')}\x87\x81'), (b'c__builtin__\nset\n](', b'e\x85R'),
 )
@@ -54,8 +55,10 @@ class DepthTest(unittest.TestCase):
             load(data)
 
     def test_a_container_cannot_be_changed_once_it_lies_in_another(self):
-        for data in (b']q\0]q\1ah\1]a.', b']q\0h\0a.', b']q\0(h\0e.', b']q\0}U\1ah\0s0h\0Na.', b'}q\0\x85h\0U\1aNs.',
-                     b'cdispy\n_Compute\n)\x81q\0}U\1ah\0sb.', b']q\0\x85q\1h\0h\1a.', b'\x8fq\0(h\0\x90.', b'}q\0U\1ah\0s.'):
+        for data in (b']q\0]q\1ah\1]a.', b']q\0h\0a.', b']q\0(h\0e.', b']q\0}U\1ah\0s0h\0Na.',
+                     b'}q\0\x85h\0U\1aNs.',
+                     b'cdispy\n_Compute\n)\x81q\0}U\1ah\0sb.', b']q\0\x85q\1h\0h\1a.', b'\x8fq\0(h\0\x90.',
+                     b'}q\0U\1ah\0s.'):
             with self.assertRaises(ProtocolError) as caught:
                 load(data, KINDS)
             self.assertIn('changed after it was used', str(caught.exception), data)
@@ -95,7 +98,8 @@ class SizeTest(unittest.TestCase):
         return len(gc.get_objects()) - before
 
     def test_lying_lengths_allocate_nothing(self):
-        for head in (b'T\xff\xff\xff\x7f', b'T\xff\xff\xff\xff', b'X\xff\xff\xff\xff', b'B\xff\xff\xff\xff', b'\x8b\xff\xff\xff\xff',
+        for head in (b'T\xff\xff\xff\x7f', b'T\xff\xff\xff\xff', b'X\xff\xff\xff\xff', b'B\xff\xff\xff\xff',
+                     b'\x8b\xff\xff\xff\xff',
                      b'\x8d' + b'\xff' * 8, b'\x8e' + b'\xff' * 8, b'\x8e\0\0\0\0\1\0\0\0', b'\x96' + b'\xff' * 8,
                      b'\x96\0\0\0\0\0\0\0\x80'):
             for unknown in (False, True):
@@ -145,7 +149,8 @@ class SizeTest(unittest.TestCase):
         self.assertEqual(len(load(b'}' + tower + b'Ns.', unknown=True)[0]), 1)
 
     def test_the_same_text_encoded_again_and_again(self):
-        data = b'](c_codecs\nencode\nq\0X' + struct.pack('<L', 10000) + b'a' * 10000 + b'q\1\x8c\x06latin1q\2\x86q\3R'
+        data = b'](c_codecs\nencode\nq\0X' + struct.pack('<L',
+                                                         10000) + b'a' * 10000 + b'q\1\x8c\x06latin1q\2\x86q\3R'
         self.assertEqual(len(load(data + b'e.')[0]), 1)
         with self.assertRaises(ProtocolError) as caught:
             load(data + b'h\0h\3R' * 1000 + b'e.')
