@@ -239,9 +239,9 @@ ROWS = (
         'read the secret from the first line of FILE', works=False),
     Row(SECURITY, 'admin_secret', '--admin_secret', text_value, 'TEXT',
         'let administration programs that know this secret change the node', hidden=True),
-    Row(SECURITY, 'certfile', '--certfile', path, 'FILE', 'TLS certificate (PEM); turns TLS on', works=False),
+    Row(SECURITY, 'certfile', '--certfile', path, 'FILE', 'TLS certificate (PEM); turns TLS on'),
     Row(SECURITY, 'keyfile', '--keyfile', path, 'FILE', 'private key of the certificate',
-        shown='in the certificate file', works=False),
+        shown='in the certificate file'),
 
     Row(JOBS, 'cpus', '-c --cpus', processors, 'N',
         'processors to use; a negative number leaves so many free', shown='all that this process may use'),

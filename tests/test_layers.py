@@ -31,7 +31,7 @@ ROWS = (
     (2, 'supervisor.newer_pickles', 'supervisor.descriptors'),
     (1, 'node.state', 'node.spool', 'node.folders', 'node.complaints', 'node.known', 'node.settings', 'host.calls',
      'host.datagrams'),
-    (1, 'host.net', 'host.loop', 'host.workers', 'host.streams'),
+    (1, 'host.net', 'host.loop', 'host.workers', 'host.streams', 'host.tls'),
     (0, 'wire.messages', 'wire.replies', 'wire.asking', 'options'),
     (0, 'option_table'),
     (0, 'wire.releases'),

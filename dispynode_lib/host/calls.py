@@ -6,8 +6,9 @@ import logging
 import os
 import socket
 
-from dispynode_lib.host.compat import PY2, WOULD_BLOCK, monotonic, set_cloexec
+from dispynode_lib.host.compat import PY2, monotonic, set_cloexec
 from dispynode_lib.host.loop import READ, WRITE
+from dispynode_lib.host.streams import wants_write, would_block
 
 log = logging.getLogger('dispynode.calls')
 
@@ -141,14 +142,12 @@ class Call(object):
         self._deadline = monotonic() + self._timeout
 
     def _wait_or_fail(self, error, callback, events):
-        wanted = getattr(error, 'errno', None)
-        name = type(error).__name__
-        if name == 'SSLWantReadError':
-            self._watch(callback, READ)
-        elif name == 'SSLWantWriteError' or wanted in WOULD_BLOCK:
-            self._watch(callback, events if name != 'SSLWantWriteError' else WRITE)
-        else:
+        if not would_block(error):
             self._fail(error)
+        elif type(error).__name__ == 'SSLWantReadError':
+            self._watch(callback, READ)
+        else:
+            self._watch(callback, WRITE if wants_write(error) else events)
 
     def _watch(self, callback, events):
         if self._watched:

@@ -1,6 +1,7 @@
 """Reading and writing sockets with a deadline, for threads that may wait."""
 from __future__ import absolute_import, division, print_function
 
+import errno
 import select
 
 from dispynode_lib.errors import PeerGone, ProtocolError
@@ -26,7 +27,7 @@ class Stream(object):
             sent = self.sock.send(data)
         except EnvironmentError as error:
             sent = 0
-            if not _would_block(error):
+            if not would_block(error):
                 raise PeerGone('sending: %s' % error)
         if sent != len(data):
             send_all(self.sock, memoryview(data)[sent:], None, self.timeout)
@@ -41,7 +42,7 @@ class Stream(object):
             try:
                 data = self.sock.recv(size)
             except EnvironmentError as error:
-                if not _would_block(error):
+                if not would_block(error):
                     raise PeerGone('reading: %s' % error)
                 wait_for(self.sock, _wanted(error, select.POLLIN), self.timeout)
                 continue
@@ -56,7 +57,7 @@ class Stream(object):
             try:
                 count = self.sock.recv_into(view[have:])
             except EnvironmentError as error:
-                if not _would_block(error):
+                if not would_block(error):
                     raise PeerGone('reading: %s' % error)
                 wait_for(self.sock, _wanted(error, select.POLLIN), self.timeout)
                 continue
@@ -87,7 +88,7 @@ def send_all(sock, data, deadline, timeout=None):
         try:
             sent = sock.send(view)
         except EnvironmentError as error:
-            if not _would_block(error):
+            if not would_block(error):
                 raise PeerGone('sending: %s' % error)
             left = timeout if deadline is None else deadline - monotonic()
             wait_for(sock, _wanted(error, select.POLLOUT), left)
@@ -113,12 +114,18 @@ def wait_for(sock, events, timeout):
     raise PeerGone('no progress within the time limit')
 
 
-def _would_block(error):
-    return error.errno in WOULD_BLOCK or type(error).__name__ in ('SSLWantReadError', 'SSLWantWriteError')
+def would_block(error):
+    """Return whether an error of a socket, plain or TLS, only says that it has to wait."""
+    return error.errno in WOULD_BLOCK or error.errno == errno.EINTR \
+        or type(error).__name__ in ('SSLWantReadError', 'SSLWantWriteError')
+
+
+def wants_write(error):
+    """Return whether would_block(error) means waiting until the socket can be written to."""
+    return type(error).__name__ == 'SSLWantWriteError'
 
 
 def _wanted(error, default):
-    name = type(error).__name__
-    if name == 'SSLWantReadError':
+    if type(error).__name__ == 'SSLWantReadError':
         return select.POLLIN
-    return select.POLLOUT if name == 'SSLWantWriteError' else default
+    return select.POLLOUT if wants_write(error) else default

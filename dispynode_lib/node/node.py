@@ -69,18 +69,20 @@ class Node(object):
     def start(self):
         """Open ports and folders and serve. Raises StartError."""
         parts, options = self._parts, self.options
+        tls = _tls(options)
         self._make_root()
         settings = parts.settings
         settings.meter = Meter(parts.root)
         chosen = net.node_addresses(options.ip_addr)
         settings.addresses = [address for address, _why in chosen]
         socks, socks_udp = self._open_ports(chosen)
+        as_client = tls.as_client if tls is not None else None
         parts.loop = Loop()
         parts.workers = Workers(WORKERS)
         parts.spares = Spares(parts.loop, parts.workers)
         parts.spool = Spool(os.path.join(parts.state_folder, 'undelivered'))
-        parts.delivery = Delivery(parts.loop, parts.workers, parts.spool, options.msg_timeout)
-        parts.notices = Notices(parts.loop, parts.state, settings, options.msg_timeout,
+        parts.delivery = Delivery(parts.loop, parts.workers, parts.spool, options.msg_timeout, as_client)
+        parts.notices = Notices(parts.loop, parts.state, settings, options.msg_timeout, as_client,
                                 multicast=options.ipv4_udp_multicast)
         parts.service = Service(parts, options)
         parts.announcer = Announcer(parts, KnownReleases(os.path.join(parts.state_folder, 'releases')))
@@ -89,7 +91,7 @@ class Node(object):
         self._requests = Requests(parts)
         start_thread('loop', parts.loop.run)
         reception = Reception(parts.loop, parts.workers, self._is_token, options.msg_timeout,
-                              self._requests.handle, self._requests.job_at_once, parts.complaints)
+                              self._requests.handle, self._requests.job_at_once, parts.complaints, tls)
         parts.state.set_phase(states.SERVING)
         parts.service.look(monotonic())
         for sock in socks:
@@ -292,3 +294,11 @@ def default_root():
         if os.path.isdir(folder) and not (os.access(folder, os.W_OK) and os.stat(folder).st_uid == os.getuid()):
             return os.path.join(base, 'dispy-%d' % os.getuid(), 'node')
     return path
+
+
+def _tls(options):
+    """Return the host.tls.Tls that the options ask for, or None. Raises StartError."""
+    if not options.certfile:
+        return None
+    from dispynode_lib.host.tls import Tls
+    return Tls(options.certfile, options.keyfile)

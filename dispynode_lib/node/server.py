@@ -9,9 +9,10 @@ import time
 
 from dispynode_lib.errors import PeerGone, ProtocolError
 from dispynode_lib.host.compat import (
-    PY2, WOULD_BLOCK, monotonic, set_cloexec, socketserver, start_thread)
+    PY2, monotonic, set_cloexec, socketserver, start_thread)
 from dispynode_lib.host import datagrams
-from dispynode_lib.host.streams import Stream
+from dispynode_lib.host.loop import READ, WRITE
+from dispynode_lib.host.streams import Stream, wants_write, would_block
 from dispynode_lib.wire import framing
 from dispynode_lib.wire.framing import LENGTH, PRE_AUTH_LIMIT, TOKEN_SIZE
 
@@ -28,7 +29,7 @@ HELD_LIMIT = 4096                           # connections whose first frame is n
 class Connection(object):
     """An accepted connection, from its first byte until its request is complete enough to be handled."""
 
-    __slots__ = ('sock', 'address', 'data', 'size', 'authorised', 'timer', 'deadline')
+    __slots__ = ('sock', 'address', 'data', 'size', 'authorised', 'timer', 'deadline', 'wants')
 
     def __init__(self, sock, address, deadline):
         self.sock = sock
@@ -38,6 +39,7 @@ class Connection(object):
         self.authorised = False
         self.timer = None
         self.deadline = deadline            # monotonic: the whole head must be there by then
+        self.wants = READ                   # what the socket waits for: a TLS handshake may want to write
 
     def advance(self, is_token):
         """Read what is there. Return True when a thread may go on with it.
@@ -45,21 +47,27 @@ class Connection(object):
         is_token   function bytes -> bool: is that this node's token
         Raises PeerGone at end of file, ProtocolError for what is no request.
         """
-        try:
-            data = self.sock.recv(READ_SIZE if self.size is None else HEAD + self.size - len(self.data))
-        except EnvironmentError as error:
-            if error.errno in WOULD_BLOCK or error.errno == errno.EINTR:
+        while True:
+            try:
+                data = self.sock.recv(READ_SIZE if self.size is None else HEAD + self.size - len(self.data))
+            except EnvironmentError as error:
+                if not would_block(error):
+                    raise PeerGone('reading: %s' % error)
+                self.wants = WRITE if wants_write(error) else READ
                 return False
-            raise PeerGone('reading: %s' % error)
-        if not data:
-            raise PeerGone('closed after %d bytes' % len(self.data) if self.data else '')
-        self.data += data
-        if self.size is None and len(self.data) >= HEAD:
-            self.size = LENGTH.unpack_from(self.data, TOKEN_SIZE)[0]
-            self.authorised = is_token(self.data[:TOKEN_SIZE])
-            if self.size > PRE_AUTH_LIMIT and not self.authorised:
-                raise ProtocolError('wrong secret, or not a dispy client: a first frame of %d bytes' % self.size)
-        return self.size is not None and (self.authorised or len(self.data) >= HEAD + self.size)
+            if not data:
+                raise PeerGone('closed after %d bytes' % len(self.data) if self.data else '')
+            self.data += data
+            if self.size is None and len(self.data) >= HEAD:
+                self._read_head(is_token)
+            if self.size is not None and (self.authorised or len(self.data) >= HEAD + self.size):
+                return True
+
+    def _read_head(self, is_token):
+        self.size = LENGTH.unpack_from(self.data, TOKEN_SIZE)[0]
+        self.authorised = is_token(self.data[:TOKEN_SIZE])
+        if self.size > PRE_AUTH_LIMIT and not self.authorised:
+            raise ProtocolError('wrong secret, or not a dispy client: a first frame of %d bytes' % self.size)
 
 
 class Request(object):
@@ -136,7 +144,7 @@ class Listener(socketserver.ThreadingTCPServer):
 class Reception(object):
     """Holds connections, without a thread, until their first frame is there; then a worker handles it."""
 
-    def __init__(self, loop, workers, is_token, timeout, handle, handle_at_once, complaints):
+    def __init__(self, loop, workers, is_token, timeout, handle, handle_at_once, complaints, tls=None):
         """`handle(request)` returns True if it keeps the connection; `handle_at_once(job request)` False if
         it would have to wait; `complaints.note(address, cause, text)`."""
         self._loop = loop
@@ -146,6 +154,7 @@ class Reception(object):
         self._handle = handle
         self._handle_at_once = handle_at_once
         self._complaints = complaints
+        self._tls = tls                     # host.tls.Tls or None
         self._held = {}
 
     def take(self, sock, address):
@@ -155,6 +164,8 @@ class Reception(object):
                 set_cloexec(sock.fileno())
             sock.setblocking(False)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if self._tls is not None:
+                sock = self._tls.as_server(sock)
         except EnvironmentError as error:
             log.debug('a connection from %s: %s', address[0], error)
             close_quietly(sock)
@@ -204,7 +215,7 @@ class Reception(object):
             return
         self._held[fd] = connection
         connection.timer = self._loop.call_at(connection.deadline, self._expire, connection)
-        self._loop.watch(fd, lambda events: self._readable(connection))
+        self._loop.watch(fd, lambda events: self._readable(connection), connection.wants)
 
     def _release(self, connection):
         fd = connection.sock.fileno()
@@ -217,7 +228,7 @@ class Reception(object):
         self._loop.unwatch(fd)
         outcome = self._advance(connection)
         if outcome is None:
-            self._loop.watch(fd, lambda events: self._readable(connection))
+            self._loop.watch(fd, lambda events: self._readable(connection), connection.wants)
             return
         connection.timer.cancel()
         del self._held[fd]

@@ -63,7 +63,10 @@ def _destination(computation, relay):
 
 def _tls(computation):
     """Return the function that makes a socket a TLS one, None without certificate."""
-    return net.client_tls(computation.certfile, computation.keyfile) if computation.certfile else None
+    if not computation.certfile:
+        return None
+    from dispynode_lib.host.tls import Tls
+    return Tls(computation.certfile, computation.keyfile or None).as_client
 
 
 def _reply_of(api, computation, write, result):

@@ -15,6 +15,7 @@ KINDS = ('unit', 'functional', 'interop')
 TIMEOUTS = {'unit': 120, 'functional': 400, 'interop': 180}
 NAMED = ('2.7', '3.6')          # besides the newest: what every change must pass on
 ONE_NODE = ('4.8.7 on 3.6', '4.12.4 on 3.8', '4.15.2 on 3.11')      # one node serves them in turn
+TLS = ('4.8.7 on 3.6', '4.15.2 on 3.10', '4.15.2 on 3.11')            # those of 3.12 and later cannot
 MANY_JOBS = ('4.15.2 on 3.11',)
 
 
@@ -75,6 +76,8 @@ class Plan(object):
                 self._add_clients('interop_main_job', [recipe], minor)
         for minor in self._node_minors(recipes[ONE_NODE[0]], quick):
             self._add_clients('interop_releases', [recipes[name] for name in ONE_NODE], minor)
+        for minor in self._node_minors(recipes[ONE_NODE[0]], quick):
+            self._add_clients('interop_tls', [recipes[name] for name in TLS], minor)
         if self.newest in self._wanted:
             self._add_clients('interop_many_jobs', [recipes[name] for name in MANY_JOBS], self.newest)
 
@@ -90,8 +93,8 @@ class Plan(object):
         node = self._wanted[minor]
         names = recipes[0].name if len(recipes) == 1 else ' '.join(one.release for one in recipes)
         title = '%s, node %s' % (names, minor)
-        if module == 'interop_many_jobs':
-            title += ', many'
+        if module != 'interop_main_job':
+            title += ', ' + module[len('interop_'):].replace('_', ' ')
         try:
             for recipe in recipes:
                 self._environments.interpreter(recipe)

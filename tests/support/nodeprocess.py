@@ -148,8 +148,12 @@ class NodeProcess(object):
             os.close(handle)
 
     def wait_serving(self, timeout=START_TIMEOUT):
-        """Wait until the node takes connections; AssertionError with its log if it does not."""
-        wait_until(lambda: self.status is not None or self.takes_connections(), timeout,
+        """Wait until the node takes connections; AssertionError with its log if it does not.
+
+        The log comes first: connecting to a port of the ephemeral range at which nobody listens can
+        meet itself, and then takes the port away from the node.
+        """
+        wait_until(lambda: self.status is not None or 'serves at' in self.log() and self.takes_connections(), timeout,
                    lambda: 'the node to serve; its log:\n' + self.log_tail())
         if self.status is not None:
             raise AssertionError('the node ended at once with status %s; its log:\n%s'
