@@ -6,9 +6,9 @@ import os
 
 from dispynode_lib.errors import PeerGone
 from dispynode_lib.supervisor import pickling
+from dispynode_lib.supervisor.lean import PYTHON2, pickles
 from dispynode_lib.wire.control import LENGTH, NOTHING
 
-PY2 = str is bytes
 READ_SIZE = 65536
 STREAMED_SIZE = 65536                       # smaller arguments are read as a whole first
 FRAMED = 4                                  # protocols from here on can be unpickled from a stream in big steps
@@ -49,12 +49,12 @@ class BigFrame(object):
             return load(self._exactly(size))
         stream = PartStream(self._fd, self._data, size)
         try:
-            return pickling.engine.Unpickler(stream).load()
+            return pickles.Unpickler(stream).load()
         finally:
             stream.skip()                   # what a failure left: the node would take a half read frame for an accident
 
     def _can_stream(self, size, load):
-        if size < STREAMED_SIZE or load is not getattr(pickling.engine, 'loads', None) or not hasattr(os, 'readv'):
+        if size < STREAMED_SIZE or load is not pickles.loads or not hasattr(os, 'readv'):
             return False
         while len(self._data) < 2:
             self._data += _some(self._fd, READ_SIZE)
@@ -130,7 +130,7 @@ def _receive(fd, size):
         while len(data) < size:
             data += _some(fd, size - len(data))
         return data
-    sock = _socket.fromfd(fd, _socket.AF_UNIX, _socket.SOCK_STREAM) if PY2 else _socket.socket(fileno=fd)
+    sock = _socket.fromfd(fd, _socket.AF_UNIX, _socket.SOCK_STREAM) if PYTHON2 else _socket.socket(fileno=fd)
     try:
         data = sock.recv(size, _socket.MSG_WAITALL)
         while len(data) < size:             # a signal came
@@ -139,6 +139,6 @@ def _receive(fd, size):
                 raise PeerGone('the node closed in the middle of a frame')
             data += more
     finally:
-        if not PY2:
+        if not PYTHON2:
             sock.detach()
     return data

@@ -7,26 +7,16 @@ import sys
 
 from dispynode_lib.supervisor import names, pickling, tracebacks
 from dispynode_lib.supervisor.jobapi import JobApi
+from dispynode_lib.supervisor.lean import PYTHON2, to_bytes, to_native
 from dispynode_lib.supervisor.output import TextOutput
 
-PY2 = str is bytes
 FUNCTION, PROGRAM = '1', '2'
 UTF8_MARK = b'\xef\xbb\xbf'
 
 
-def to_native(part):
-    """Return a part of a frame as `str`: bytes on Python 2, text on Python 3."""
-    return part if PY2 else bytes(part).decode('utf-8', 'replace')
-
-
-def to_text(value):
-    """Return a `str` of this Python as text."""
-    return value.decode('utf-8', 'replace') if PY2 else value
-
-
 def compile_source(source, file_name):
     """Return the code object of `source` (UTF-8 bytes); raises SyntaxError, ValueError."""
-    if PY2:
+    if PYTHON2:
         if b'coding' not in b'\n'.join(source.split(b'\n', 2)[:2]):
             source = UTF8_MARK + source     # or else Python 2 takes text literals for Latin-1
     else:
@@ -75,7 +65,7 @@ class Computation(object):
         self._main = names.ModuleType('__main__')
         sys.modules['__main__'] = self._main
         namespace = self._main.__dict__
-        namespace['__builtins__'] = sys.modules['__builtin__' if PY2 else 'builtins']
+        namespace['__builtins__'] = sys.modules['__builtin__' if PYTHON2 else 'builtins']
         names.add_modules(namespace)
         names.add_values(namespace, self)
         self.api.add_functions(namespace)
@@ -117,10 +107,10 @@ class Computation(object):
                 self._cleanup_call = self._calls(which, argument)[1]
                 return b'0', None
             if self.failure is not None:
-                return b'error', self.failure.encode('utf-8', 'replace')
+                return b'error', to_bytes(self.failure)
             return self._call_setup(which, argument)
         except BaseException:               # as in execute()
-            return b'error', tracebacks.describe(sys.exc_info()).encode('utf-8', 'replace')
+            return b'error', to_bytes(tracebacks.describe(sys.exc_info()))
 
     def _call_setup(self, which, argument):
         setup, self._cleanup_call = self._calls(which, argument)
@@ -134,14 +124,14 @@ class Computation(object):
 
     def _bad_status(self, name, value):
         if name not in self._main.__dict__:
-            return ('"setup" failed with no function "%s" in the code of the computation' % name).encode('utf-8')
+            return to_bytes('"setup" failed with no function "%s" in the code of the computation' % name)
         numbers = [str(number) for number in sorted(self.accepted)]
         try:
             shown = repr(value)[:200]
         except Exception:                   # a class of the user's
             shown = type(value).__name__
         text = '"setup" failed with %s: function "%s" has to return %s' % (shown, name, ' or '.join(numbers))
-        return text if isinstance(text, bytes) else text.encode('utf-8', 'replace')
+        return to_bytes(text)
 
     def _calls(self, which, argument):
         """Return (setup, cleanup), each None or (name, args, kwargs)."""

@@ -6,8 +6,9 @@ import sys
 from time import time as now
 
 from dispynode_lib.supervisor import bigframes, tracebacks
-from dispynode_lib.supervisor.computation import compile_source, to_text
+from dispynode_lib.supervisor.computation import compile_source
 from dispynode_lib.supervisor.descriptors import read_some, write_pieces
+from dispynode_lib.supervisor.lean import to_bytes, to_text
 from dispynode_lib.supervisor.pickling import pickle
 from dispynode_lib.supervisor.signals import end_by_alarm, ignore_interrupts
 from dispynode_lib.wire import control
@@ -40,6 +41,9 @@ def serve(fd, computation):
     else:
         args = bigframes.BigFrame(fd, data)     # itself the arguments: the part that is read last
         _kind, uid, job_hash, code, kwargs = args.first_parts(5)
+    if not bytes(uid).isdigit():            # the order of parts before this one; to be removed
+        args, kwargs, code, uid, job_hash = (
+            uid, job_hash, code, kwargs, args if isinstance(args, bytes) else args.last_part(bytes))
     started = now()
     computation.api.job = fd, uid, job_hash, started
     sys.stdout, sys.stderr = computation.stdout, computation.stderr
@@ -114,7 +118,7 @@ def _end_helpers():
         if shutdown is not None:
             shutdown()
     except Exception:                       # objects of the user's
-        os.write(2, tracebacks.describe(sys.exc_info(), u'after the end of a job').encode('utf-8', 'replace'))
+        os.write(2, to_bytes(tracebacks.describe(sys.exc_info(), u'after the end of a job')))
 
 
 def _end_subprocesses(multiprocessing, util):
@@ -156,14 +160,14 @@ def _failure_text(error_info):
     kind, error = error_info[:2]
     sentence = None
     if isinstance(error, Failure):
-        return error.args[0].encode('utf-8', 'replace')
+        return to_bytes(error.args[0])
     if isinstance(error, SystemExit):
         sentence = u'the job called sys.exit(%s)' % _shown(error.code)
     elif isinstance(error, KeyboardInterrupt):
         sentence = u'the job was interrupted'
     elif isinstance(error, MemoryError):
         sentence = u'the job ran out of memory'
-    return tracebacks.describe(error_info, sentence).encode('utf-8', 'replace')
+    return to_bytes(tracebacks.describe(error_info, sentence))
 
 
 def _shown(value):

@@ -2,6 +2,7 @@
 from __future__ import absolute_import, division, print_function
 
 from dispynode_lib.supervisor.descriptors import write_pieces
+from dispynode_lib.supervisor.lean import to_bytes
 from dispynode_lib.wire import control
 
 
@@ -36,7 +37,7 @@ class JobApi(object):
             self._emit_in_job(level, name, text)
 
     def _emit_in_job(self, level, name, text):
-        write_pieces(self.job[0], [control.pack(b'log', b'%d' % level, name.encode('utf-8'), text)])
+        write_pieces(self.job[0], [control.pack(b'log', b'%d' % level, to_bytes(name), text)])
 
     def provisional_result(self, result, timeout=10, relay=False):
         """Send `result` to the client while the job goes on; return 0 if it was delivered, -1 if not."""
@@ -72,9 +73,7 @@ def _make_logger(api):
         def emit(self, record):
             try:
                 text = self.format(record)
-                if not isinstance(text, bytes):
-                    text = text.encode('utf-8', 'replace')
-                api.emit(record.levelno, record.name, text)
+                api.emit(record.levelno, record.name, to_bytes(text))
             except Exception:               # logging must never end a job
                 self.handleError(record)
 

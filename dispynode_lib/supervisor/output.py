@@ -3,7 +3,8 @@ from __future__ import absolute_import, division, print_function
 
 import io
 
-PY2 = str is bytes
+from dispynode_lib.supervisor.lean import PYTHON2, to_bytes
+
 PART = 32 << 20                             # bytes kept of the beginning and of the end of a long output
 SLACK = 8 << 20                             # the end is cut only when it is so much longer
 
@@ -115,13 +116,9 @@ class TextOutput(io.TextIOBase):
 
     def write(self, text):
         """Take `text`; return its length."""
-        try:
-            data = text.encode('utf-8') if not (PY2 and isinstance(text, bytes)) else text
-        except UnicodeEncodeError:          # lone surrogates
-            data = text.encode('utf-8', 'backslashreplace')
-        except AttributeError:
+        if not isinstance(text, type(u'')) and not (PYTHON2 and isinstance(text, bytes)):
             raise TypeError('write() argument must be str, not %s' % type(text).__name__)
-        self.write_bytes(data)
+        self.write_bytes(to_bytes(text))
         return len(text)
 
     def write_bytes(self, data):

@@ -3,14 +3,9 @@ from __future__ import absolute_import, division, print_function
 
 import sys
 
-PY2 = str is bytes
+from dispynode_lib.supervisor.lean import PYTHON2, pickles
 
-if PY2:
-    import cPickle as engine
-else:
-    import _pickle as engine                # the pure Python half would cost each fork a little
-
-NEWEST = engine.dumps(None, -1)[1:2]         # highest protocol of this Python, as it stands in a pickle
+NEWEST = pickles.dumps(None, -1)[1:2]         # highest protocol of this Python, as it stands in a pickle
 HIGHEST = ord(NEWEST)
 PLAIN = (type(None), bool, int, float)
 
@@ -38,10 +33,10 @@ def unpickle(data, python2=False, stand_ins=False):
     stand_ins   `dispy _Compute` and its like become StandIn and Function
     Raises whatever the pickle makes the classes in it raise.
     """
-    if PY2:
+    if PYTHON2:
         return _load_on_python2(bytes(data), stand_ins)
     if not (python2 or stand_ins or bytearray(data[:2])[1:] > NEWEST):
-        return engine.loads(data)
+        return pickles.loads(data)
     if not python2:
         return _load(data, 'ASCII', stand_ins)
     try:
@@ -55,9 +50,9 @@ def loader(python2, protocol):
 
     protocol   the highest that was seen from this client
     """
-    if PY2 or python2 or protocol > HIGHEST:
+    if PYTHON2 or python2 or protocol > HIGHEST:
         return lambda data: unpickle(data, python2)
-    return engine.loads
+    return pickles.loads
 
 
 def _load(data, encoding, stand_ins):
@@ -65,13 +60,13 @@ def _load(data, encoding, stand_ins):
         from dispynode_lib.supervisor import newer_pickles
         return newer_pickles.load(data, encoding, _stand_in if stand_ins else None)
     if not stand_ins:
-        return engine.loads(data, encoding=encoding)
+        return pickles.loads(data, encoding=encoding)
     import io
     return _loader_class()(io.BytesIO(data), encoding=encoding).load()
 
 
 def _loader_class():
-    class Loader(engine.Unpickler):
+    class Loader(pickles.Unpickler):
         """Knows the client library's classes without the library."""
 
         def find_class(self, module, name):
@@ -86,9 +81,9 @@ def _stand_in(module, name):
 
 def _load_on_python2(data, stand_ins):
     if not stand_ins:
-        return engine.loads(data)
+        return pickles.loads(data)
     import cStringIO
-    loader = engine.Unpickler(cStringIO.StringIO(data))
+    loader = pickles.Unpickler(cStringIO.StringIO(data))
     loader.find_global = _find_global
     return loader.load()
 
@@ -115,8 +110,8 @@ def pickle(value, protocol):
     protocol   the highest that its reader can read
     Raises whatever the classes of the value raise.
     """
-    if PY2 or type(value) in PLAIN:
-        return [engine.dumps(value, min(protocol, HIGHEST))]
+    if PYTHON2 or type(value) in PLAIN:
+        return [pickles.dumps(value, min(protocol, HIGHEST))]
     pieces = Pieces()
-    engine.Pickler(pieces, min(protocol, HIGHEST)).dump(value)
+    pickles.Pickler(pieces, min(protocol, HIGHEST)).dump(value)
     return pieces

@@ -11,11 +11,11 @@ from dispynode_lib.errors import ProtocolError
 from dispynode_lib.supervisor import pickling
 from dispynode_lib.supervisor.descriptors import close_quietly, read_pipe
 from dispynode_lib.supervisor.job import done_frame, done_head
+from dispynode_lib.supervisor.lean import PYTHON2, to_bytes
 from dispynode_lib.supervisor.output import Kept
 from dispynode_lib.supervisor.spawning import spawn
 from dispynode_lib.wire import control
 
-PY2 = str is bytes
 FINISHED, TERMINATED = b'11', b'9'
 READ_SIZE = 262144
 GRACE = 0.2                                 # seconds that output may still come after the program has exited
@@ -153,7 +153,7 @@ class Programs(object):
 
     def _report_failure(self, program, sentence):
         program.status, program.ended = NOT_STARTED, time.time()
-        self._report(program, TERMINATED, None, sentence if PY2 else sentence.encode('utf-8', 'replace'))
+        self._report(program, TERMINATED, None, to_bytes(sentence))
 
     def _report(self, program, status, pieces, exception):
         del self._live[program.number]
@@ -197,7 +197,7 @@ def _argument(item, python2):
 
 
 def _system_bytes(text):
-    return text.encode('utf-8') if PY2 else text.encode('utf-8', 'surrogateescape')
+    return text.encode('utf-8') if PYTHON2 else text.encode('utf-8', 'surrogateescape')
 
 
 def _environment(computation):

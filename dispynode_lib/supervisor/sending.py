@@ -7,9 +7,10 @@ from __future__ import absolute_import, division, print_function
 import os
 import time
 
-from dispynode_lib.errors import PeerGone, ProtocolError
+from dispynode_lib.errors import DispynodeError, PeerGone
 from dispynode_lib.host import net
 from dispynode_lib.supervisor import pickling
+from dispynode_lib.supervisor.lean import to_bytes, to_text
 from dispynode_lib.wire import framing, messages, replies
 from dispynode_lib.wire.peers import Peer
 
@@ -44,9 +45,9 @@ def _deliver(api, computation, timeout, relay, what, give, thing):
     try:
         sock = net.connect(address, port, timeout, _tls(computation))
         give(sock, api, computation, thing)
-    except (EnvironmentError, PeerGone, ProtocolError) as error:
+    except (EnvironmentError, DispynodeError) as error:
         text = '%s was not delivered to %s port %d: %s' % (what, address, port, error)
-        api.emit(WARNING, LOGGER, text if isinstance(text, bytes) else text.encode('utf-8', 'replace'))
+        api.emit(WARNING, LOGGER, to_bytes(text))
         return NOT_DELIVERED
     finally:
         if sock is not None:
@@ -74,8 +75,8 @@ def _reply_of(api, computation, write, result):
     ip_addr = computation.node_ip_addr
     _fd, uid, job_hash, started = api.job
     return write(Peer(None, computation.python2, computation.protocol), int(bytes(uid)),
-                 bytes(job_hash).decode('utf-8', 'replace'),
-                 ip_addr if isinstance(ip_addr, type(u'')) else ip_addr.decode('utf-8'),
+                 to_text(job_hash),
+                 to_text(computation.node_ip_addr),
                  PROVISIONAL, result, None, None, None, started, time.time())
 
 
@@ -90,16 +91,11 @@ def _give_file(sock, api, computation, path):
     with open(path, 'rb') as stream:
         status = os.fstat(stream.fileno())
         peer = Peer(None, computation.python2, computation.protocol)
-        message = replies.file_transfer(peer, _text(os.path.abspath(path)), _text(_folder_below(path)), status,
-                                        _text(os.sep))
+        message = replies.file_transfer(peer, to_text(os.path.abspath(path)), to_text(_folder_below(path)), status,
+                                        to_text(os.sep))
         sock.sendall(framing.frame(message))
         sock.sendall(framing.frame(_reply_of(api, computation, replies.job_reply_object, None)))
         _send_content(sock, stream, status.st_size)
-
-
-def _text(name):
-    """Return a path as text."""
-    return name if isinstance(name, type(u'')) else name.decode('utf-8', 'replace')
 
 
 def _folder_below(path):

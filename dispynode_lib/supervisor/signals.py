@@ -7,11 +7,7 @@ import os
 import select
 
 from dispynode_lib.supervisor.descriptors import wake_pipe
-
-if str is bytes:
-    import signal
-else:
-    import _signal as signal                # the module around it would cost each fork a hundred page faults
+from dispynode_lib.supervisor.lean import signal
 
 # Python's own settings, which programs written in it expect; a job gets them back
 LEFT_ALONE = tuple(getattr(signal, name) for name in ('SIGPIPE', 'SIGXFSZ', 'SIGXFZ', 'SIGKILL', 'SIGSTOP', 'SIGINT',

@@ -51,9 +51,9 @@ def _read_stat(pid):
 
 
 def _from_psutil():
-    try:
-        import psutil
-    except ImportError:
+    from dispynode_lib.host.resources import import_psutil
+    psutil = import_psutil()
+    if psutil is None:
         return {}                           # the process group has to do
     found = {}
     for process in psutil.process_iter():

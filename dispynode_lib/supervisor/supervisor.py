@@ -10,6 +10,7 @@ from dispynode_lib.supervisor.computation import Computation
 from dispynode_lib.supervisor.descriptors import (
     Channels, close_quietly, close_strangers, read_some, socket_pair, take_standard, write_pieces)
 from dispynode_lib.supervisor import job, tracebacks
+from dispynode_lib.supervisor.lean import to_bytes
 from dispynode_lib.supervisor.processes import Processes
 from dispynode_lib.supervisor.signals import Signals
 from dispynode_lib.supervisor.timers import Timers
@@ -260,7 +261,7 @@ class Supervisor(object):
             return                          # the node has gone: reading tells, and ends this process
 
     def _emit(self, level, name, text):
-        self._send(b'log', b'%d' % level, name.encode('utf-8'), text)
+        self._send(b'log', b'%d' % level, to_bytes(name), text)
 
     def _log(self, level, text):
         self._send(b'log', b'%d' % level, LOGGER, _encode(text))
@@ -283,7 +284,7 @@ FORK_ONE = control.pack(b'fork', b'1')
 
 def _encode(text):
     """Return text as UTF-8 bytes, None as None."""
-    return text if text is None or isinstance(text, bytes) else text.encode('utf-8', 'replace')
+    return None if text is None else to_bytes(text)
 
 
 def _complain(text):

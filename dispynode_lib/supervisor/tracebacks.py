@@ -3,8 +3,9 @@ from __future__ import absolute_import, division, print_function
 
 import sys
 
+from dispynode_lib.supervisor.lean import PYTHON2, to_bytes, to_text
+
 OURS = 'dispynode_lib.'
-PY2 = str is bytes
 HEADING = 'Traceback (most recent call last):\n'
 MOST_LINES = 50
 MOST_TEXT = 1 << 20                         # a longer traceback loses its middle
@@ -26,8 +27,7 @@ def describe(error_info, sentence=None):
         text = _format(*error_info)
     except Exception:                       # a class of the user's may break any rule: say what can be said
         text = '%s (no traceback available)' % _name(error_info[0])
-    if isinstance(text, bytes):
-        text = text.decode('utf-8', 'replace')
+    text = to_text(text)
     if len(text) > MOST_TEXT:
         text = u'%s\n  [...]\n%s' % (text[:MOST_TEXT // 2], text[-MOST_TEXT // 2:])
     return text if sentence is None else u'%s\n%s' % (sentence, text)
@@ -45,7 +45,7 @@ def _format(kind, error, frames):
         linecache.cache[file_name] = (len(source), None, lines, file_name)
     while frames is not None and _is_ours(frames.tb_frame):
         frames = frames.tb_next
-    if PY2:
+    if PYTHON2:
         return _format_on_python2(traceback, kind, error, frames)
     whole = traceback.TracebackException(kind, error, frames)
     _drop_ours(whole, set())
@@ -82,7 +82,7 @@ def _format_on_python2(traceback, kind, error, frames):
         shown = traceback.format_list(lines)
     text = [HEADING] if lines else []
     text += shown + traceback.format_exception_only(kind, error)
-    return ''.join(line if isinstance(line, bytes) else line.encode('utf-8') for line in text)
+    return ''.join([to_bytes(line) for line in text])
 
 
 # .../dispynode_lib/ as it stands in the code objects, also when they were loaded from one file

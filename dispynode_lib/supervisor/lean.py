@@ -1,0 +1,37 @@
+"""What differs between Python versions, for supervisors and jobs.
+
+host/compat does this for the node, but it brings sockets and threads, which would make every fork of a supervisor
+dearer. For the same reason the C halves of standard modules are taken where Python 3 has them.
+"""
+from __future__ import absolute_import, division, print_function
+
+PYTHON2 = str is bytes
+
+if PYTHON2:
+    import cPickle as pickles
+    import signal
+else:
+    import _pickle as pickles
+    import _signal as signal
+
+__all__ = ['PYTHON2', 'pickles', 'signal', 'to_bytes', 'to_native', 'to_text']
+
+
+def to_native(part):
+    """Return a part of a frame, bytes in UTF-8, as `str`: bytes on Python 2, text on Python 3."""
+    return part if PYTHON2 else bytes(part).decode('utf-8', 'replace')
+
+
+def to_text(value):
+    """Return bytes in UTF-8, or text, as text."""
+    return value.decode('utf-8', 'replace') if isinstance(value, bytes) else value
+
+
+def to_bytes(value):
+    """Return text, or bytes, as bytes in UTF-8; what cannot be encoded becomes an escape."""
+    if isinstance(value, bytes):
+        return value
+    try:
+        return value.encode('utf-8')
+    except UnicodeEncodeError:              # lone surrogates
+        return value.encode('utf-8', 'backslashreplace')
