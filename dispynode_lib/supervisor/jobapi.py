@@ -25,9 +25,9 @@ class JobApi(object):
     def prepare(self, source):
         """Load what the functions need if `source`, the user's code, names them: else each job would."""
         if b'dispy_provisional_result' in source or b'dispy_send_file' in source:
-            from dispynode_lib.supervisor import sending
-            return sending
-        return None
+            __import__('dispynode_lib.supervisor.sending')
+        if b'dispynode_logger' in source:
+            __import__('logging')
 
     def emit(self, level, name, text):
         """Bring a log record to the node."""

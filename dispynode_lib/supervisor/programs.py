@@ -67,7 +67,16 @@ class Programs(object):
             return
         self._try(program, computation, argv, BUSY_TRIES)
 
+    def stop(self, number):
+        """Note that `number` is to be stopped, in case it has not been started."""
+        program = self._live.get(number)
+        if program is not None:
+            program.stopped = True
+
     def _try(self, program, computation, argv, tries):
+        if program.stopped:
+            self._report_failure(program, 'the program was stopped before it could be started')
+            return
         ends = []
         try:
             computation.enter_folder()

@@ -8,11 +8,11 @@ import sys
 from dispynode_lib.errors import DispynodeError, ProtocolError
 from dispynode_lib.supervisor.computation import Computation
 from dispynode_lib.supervisor.descriptors import (
-    Channels, close_quietly, close_strangers, read_some, socket_pair, take_standard, write_pieces)
+    Channels, close_strangers, read_some, socket_pair, take_standard, write_pieces)
 from dispynode_lib.supervisor import job, tracebacks
 from dispynode_lib.supervisor.lean import to_bytes
 from dispynode_lib.supervisor.processes import Processes
-from dispynode_lib.supervisor.signals import Signals
+from dispynode_lib.supervisor.signals import Signals, Stopped
 from dispynode_lib.supervisor.timers import Timers
 from dispynode_lib.wire import control
 
@@ -51,19 +51,26 @@ class Supervisor(object):
         self._poll.register(self._control_fd, select.POLLIN)
         self._poll.register(self._signals.read_end, select.POLLIN)
         while not self._ended:
-            for fd, _events in self._wait():
-                if fd == self._control_fd:
-                    self._read_control()
-                elif fd == self._signals.read_end:
-                    self._signals.drain()
-                else:
-                    self._programs.read(fd)
-            self._reap()
-            self._timers.run_due()
-            if self._signals.stop_asked:
-                self._on_node_gone()
-            if self._ending is not None and not self._is_busy():
-                self._ending()
+            try:
+                self._turn()
+            except Stopped:                 # it came when user code had just ended
+                continue
+
+    def _turn(self):
+        """Wait for something to happen, and do what it asks for."""
+        for fd, _events in self._wait():
+            if fd == self._control_fd:
+                self._read_control()
+            elif fd == self._signals.read_end:
+                self._signals.drain()
+                self._reap()
+            else:
+                self._programs.read(fd)
+        self._timers.run_due()
+        if self._signals.stop_asked:
+            self._on_node_gone()
+        if self._ending is not None and not self._is_busy():
+            self._ending()
 
     def _is_busy(self):
         return self._processes.live or (self._programs is not None and self._programs.busy())
@@ -120,6 +127,8 @@ class Supervisor(object):
 
     def _on_stop(self, number):
         self._processes.stop(control.number(number))
+        if self._programs is not None:
+            self._programs.stop(control.number(number))
 
     def _on_kill(self, number):
         self._processes.kill(control.number(number))
@@ -302,6 +311,7 @@ def main():
         if os.getpgrp() != os.getpid():
             os.setpgrp()                    # an interrupt from the terminal is for the node
         control_fd, channels_fd = take_standard()
+        _forgive_letters()
         close_strangers((control_fd, channels_fd))
         Supervisor(control_fd, channels_fd).run()
     except DispynodeError as error:
@@ -312,6 +322,13 @@ def main():
         status = ERROR_STATUS
     finally:
         _leave(status)
+
+
+def _forgive_letters():
+    """Let setup print any letter, whatever the locale of the node is."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, 'reconfigure'):
+            stream.reconfigure(errors='backslashreplace', line_buffering=True)
 
 
 def _leave(status):

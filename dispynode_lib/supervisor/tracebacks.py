@@ -1,8 +1,6 @@
 """What a failure of user code looks like to its author: a traceback without frames of ours."""
 from __future__ import absolute_import, division, print_function
 
-import sys
-
 from dispynode_lib.supervisor.lean import PYTHON2, to_bytes, to_text
 
 OURS = 'dispynode_lib.'

@@ -108,7 +108,7 @@ class FakeNode(object):
         self.stderr_path = os.path.join(self.folder, '.stderr')
         stderr = open(self.stderr_path, 'wb')
         environment = dict(os.environ, PYTHONPATH=ROOT)
-        self.process = subprocess.Popen([sys.executable, '-c', prelude + START], stdin=far.fileno(),
+        self.process = subprocess.Popen([sys.executable] + subprocess._args_from_interpreter_flags() + ['-c', prelude + START], stdin=far.fileno(),
                                         stdout=channels_far.fileno(), stderr=stderr, cwd=self.folder,
                                         env=environment, close_fds=True)
         stderr.close()
