@@ -28,13 +28,17 @@ class ProgramTest(SupervisorCase):
 
     def test_surroundings(self):
         node = self.program_node('tool', '#!/bin/sh\npwd\necho $dispy_node_name $dispy_node_ip_addr $dispy_job_path\n'
-                                         'echo $PATH\ncat\nls /proc/$$/fd | wc -l\nps -o pgid= -p $$\necho $$\n')
+                                         'echo $PATH\ncat\nps -o pgid= -p $$\necho $$\n'
+                                         'exec ls -l /proc/self/fd\n')
         lines = node.program().stdout.decode('utf-8').splitlines()
         self.assertEqual(lines[0], node.folder)
         self.assertEqual(lines[1], 'here 127.0.0.1 ' + node.folder)
         self.assertEqual(lines[2].split(':')[0], node.folder)
-        self.assertLessEqual(int(lines[3]), 4)                  # 0, 1, 2 and the script itself
-        self.assertEqual(lines[-2].strip(), lines[-1])
+        self.assertEqual(lines[3].strip(), lines[4])
+        opened = [line.rpartition(' ')[2] for line in lines[6:]]
+        self.assertEqual(opened[0], '/dev/null')
+        self.assertEqual(sum(name.startswith('pipe:') for name in opened), 2)
+        self.assertEqual(sum(name.startswith('socket:') for name in opened), 0)
 
     def test_a_program_has_the_signals_of_a_shell(self):
         node = self.program_node('tool', '#!/bin/sh\nexec grep Sig[IB] /proc/self/status\n')

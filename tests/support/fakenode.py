@@ -108,9 +108,9 @@ class FakeNode(object):
         self.stderr_path = os.path.join(self.folder, '.stderr')
         stderr = open(self.stderr_path, 'wb')
         environment = dict(os.environ, PYTHONPATH=ROOT)
-        self.process = subprocess.Popen([sys.executable] + subprocess._args_from_interpreter_flags() + ['-c', prelude + START], stdin=far.fileno(),
-                                        stdout=channels_far.fileno(), stderr=stderr, cwd=self.folder,
-                                        env=environment, close_fds=True)
+        command = [sys.executable] + subprocess._args_from_interpreter_flags() + ['-c', prelude + START]
+        self.process = subprocess.Popen(command, stdin=far.fileno(), stdout=channels_far.fileno(), stderr=stderr,
+                                        cwd=self.folder, env=environment, close_fds=True)
         stderr.close()
         far.close()
         channels_far.close()
