@@ -11,9 +11,9 @@ if HERE not in sys.path:
 
 
 def run():
-    """Be a supervisor process or the node; ends this process with the exit status."""
+    """Be the nursery of supervisors or the node; ends this process with the exit status."""
     if sys.argv[1:2] == ['--supervise']:
-        from dispynode_lib.supervisor.supervisor import main
+        from dispynode_lib.supervisor.nursery import main
         sys.exit(main())
     from dispynode_lib.cli import program
     program()

@@ -191,26 +191,10 @@ def program_command():
     return [sys.executable] + flags + [os.path.join(here, 'dispynode.py')]
 
 
-def spawn(argv, stdin, stdout):
-    """Start `argv` with descriptors `stdin` and `stdout` as its 0 and 1; return its Popen object.
+def spawn(argv, stdin):
+    """Start `argv` with descriptor `stdin` as its 0; return its Popen object.
 
-    It inherits standard error and, on 2.7, whatever has no close-on-exec: see close_inherited().
+    It inherits standard output and error and, on 2.7, whatever has no close-on-exec.
     """
     import subprocess
-    return subprocess.Popen(argv, stdin=stdin, stdout=stdout, close_fds=not PY2)
-
-
-def close_inherited():
-    """Close every descriptor from 3 on: what a program started by 2.7 may have been left with."""
-    if not PY2:
-        return
-    try:
-        fds = [int(name) for name in os.listdir('/proc/self/fd')]
-    except EnvironmentError:
-        fds = range(3, 1024)
-    for fd in fds:
-        if fd > 2:
-            try:
-                os.close(fd)
-            except OSError:
-                continue                    # the descriptor of the listing itself
+    return subprocess.Popen(argv, stdin=stdin, close_fds=not PY2)

@@ -354,7 +354,6 @@ class Computation(object):
     def on_link_closed(self):
         """The supervisor is gone: as wished after close, or by a fault."""
         link, self._link = self._link, None
-        self._parts.workers.run(link.reap)
         children, self._children = self._children, {}
         with self._lock:
             self._forking = 0
@@ -373,7 +372,7 @@ class Computation(object):
     def _restart(self):
         """Start another supervisor in place of one that died, and set it up the same way."""
         try:
-            link = self._parts.spares.take()
+            link = self._parts.nursery.take()
         except EnvironmentError as error:
             return self._fail_waiting(u'no supervisor can be started: %s' % error)
         self._link = link
@@ -450,8 +449,7 @@ class Computation(object):
         if self._link is not None:
             link, self._link = self._link, None
             link.close()
-            self._parts.workers.run(link.reap)
-        self._parts.workers.run(self._remove)
+            self._parts.workers.run(self._remove)
 
     def _remove(self):
         try:

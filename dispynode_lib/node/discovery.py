@@ -71,7 +71,7 @@ class Discovery(object):
         if parts.state.refusal() is None:   # nobody was faster
             parts.notices.answer_ping(ping, source, own_address)
             parts.announcer.answered(ping, source)
-            parts.spares.prepare()
+            parts.nursery.prepare()
 
 
 def fraction():

@@ -9,7 +9,7 @@ import threading
 
 from dispynode_lib.errors import PeerGone, ProtocolError
 from dispynode_lib.host.compat import (
-    PY2, WOULD_BLOCK, monotonic, program_command, recv_fd, set_cloexec, spawn)
+    PY2, WOULD_BLOCK, monotonic, recv_fd, set_cloexec)
 from dispynode_lib.host.streams import send_all
 from dispynode_lib.wire import control
 
@@ -45,35 +45,24 @@ class Child(object):
 
 
 class Link(object):
-    """Starts a supervisor and exchanges frames with it.
+    """Exchanges frames with one supervisor.
 
     `handler` (set it before attach()) gets, in the loop's thread: on_frame(parts) for frames of the supervisor,
     on_child(child) for a new idle job process, on_child_frame(child, parts),
     on_child_closed(child), on_link_closed().
     """
 
-    def __init__(self, loop):
-        """Start the supervisor process; raises EnvironmentError if it cannot be started."""
+    def __init__(self, loop, sock, channels, pid):
+        """`sock`, `channels`: the node's ends of the two sockets; `pid` of the supervisor."""
         self._loop = loop
         self.handler = None
         self._children_made = 0
         self._write_lock = threading.Lock()
         self._splitter = control.Splitter(CONTROL_LIMIT)
-        self._sock, control_end = _socket_pair()
-        self._channels, channels_end = _socket_pair()
-        try:
-            self._process = spawn(program_command() + ['--supervise'],
-                                  control_end.fileno(), channels_end.fileno())
-        except EnvironmentError:
-            self._sock.close()
-            self._channels.close()
-            raise
-        finally:
-            control_end.close()
-            channels_end.close()
+        self._sock, self._channels = sock, channels
         self._sock.setblocking(False)
         self._channels.setblocking(False)
-        self.pid = self._process.pid
+        self.pid = pid
         self._open = True
 
     def attach(self, handler):
@@ -95,7 +84,7 @@ class Link(object):
             send_all(self._sock, data, monotonic() + SEND_TIMEOUT)
 
     def close(self):
-        """Close the sockets (the supervisor then ends by itself) and reap it; the loop's thread."""
+        """Close the sockets (the supervisor then ends by itself); the loop's thread."""
         with self._write_lock:
             if not self._open:
                 return
@@ -104,23 +93,15 @@ class Link(object):
             self._loop.unwatch(sock.fileno())
             sock.close()
 
-    def discard(self):
-        """Close a link that was never attached; any thread."""
-        with self._write_lock:
-            self._open = False
-        self._sock.close()
-        self._channels.close()
-
-    def reap(self):
-        """Wait for the supervisor's end; return its exit status. For a thread that may wait."""
-        return self._process.wait()
-
     def signal(self, number):
-        """Send a signal to the supervisor unless it has been reaped."""
-        try:
-            self._process.send_signal(number)
-        except EnvironmentError as error:
-            log.debug('signal %d to supervisor %d: %s', number, self.pid, error)
+        """Send a signal to the supervisor, unless its socket says that it has ended."""
+        with self._write_lock:
+            if not self._open:
+                return
+            try:
+                os.kill(self.pid, number)
+            except EnvironmentError as error:
+                log.debug('signal %d to supervisor %d: %s', number, self.pid, error)
 
     def _on_control(self, _events):
         try:
@@ -207,61 +188,10 @@ def _is_readable(sock):
     return bool(poll.poll(0))
 
 
-def _socket_pair():
+def socket_pair():
+    """Return two connected AF_UNIX stream sockets that programs do not inherit."""
     pair = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
     if PY2:
         for sock in pair:
             set_cloexec(sock.fileno())
     return pair
-
-
-class Spares(object):
-    """Keeps one supervisor started ahead, so that opening a computation need not wait for Python to start."""
-
-    def __init__(self, loop, workers):
-        self._loop = loop
-        self._workers = workers
-        self._lock = threading.Lock()
-        self._spare = None
-        self._starting = False
-        self._closed = False
-
-    def prepare(self):
-        """Start a spare in the background unless there is one."""
-        with self._lock:
-            if self._spare is not None or self._starting or self._closed:
-                return
-            self._starting = True
-        self._workers.run(self._start)
-
-    def _start(self):
-        link = None
-        try:
-            link = Link(self._loop)
-        except EnvironmentError as error:
-            log.error('cannot start a supervisor: %s', error)
-        with self._lock:
-            self._starting = False
-            if not self._closed:
-                self._spare, link = link, None
-        if link is not None:
-            link.discard()
-            link.reap()
-
-    def take(self):
-        """Return a Link that was never used. Raises EnvironmentError if none can be started."""
-        with self._lock:
-            link, self._spare = self._spare, None
-        if link is not None and link._process.poll() is not None:
-            link.discard()
-            link = None
-        return link if link is not None else Link(self._loop)
-
-    def close(self):
-        """End the spare."""
-        with self._lock:
-            self._closed = True
-            link, self._spare = self._spare, None
-        if link is not None:
-            link.discard()
-            link.reap()

@@ -23,7 +23,7 @@ from dispynode_lib.node.delivery import Delivery
 from dispynode_lib.node.discovery import Discovery
 from dispynode_lib.node.folders import make_folder
 from dispynode_lib.node.known import KnownReleases
-from dispynode_lib.node.link import Spares
+from dispynode_lib.node.nursery import Nursery
 from dispynode_lib.node.notices import Notices
 from dispynode_lib.node.requests import Requests
 from dispynode_lib.node.server import DatagramListener, Listener, Reception
@@ -79,7 +79,7 @@ class Node(object):
         as_client = tls.as_client if tls is not None else None
         parts.loop = Loop()
         parts.workers = Workers(WORKERS)
-        parts.spares = Spares(parts.loop, parts.workers)
+        parts.nursery = Nursery(parts.loop, parts.workers)
         parts.spool = Spool(os.path.join(parts.state_folder, 'undelivered'))
         parts.delivery = Delivery(parts.loop, parts.workers, parts.spool, options.msg_timeout, as_client)
         parts.notices = Notices(parts.loop, parts.state, settings, options.msg_timeout, as_client,
@@ -272,7 +272,7 @@ class Node(object):
         for computation in parts.state.computations():
             log.warning('computation %d did not end in time; its processes are killed', computation.id)
             computation.kill()
-        parts.spares.close()
+        parts.nursery.close()
         parts.workers.finish(max(0.2, deadline - monotonic()))
         parts.loop.stop()
         self._datagrams.close()

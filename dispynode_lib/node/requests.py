@@ -65,13 +65,13 @@ class Requests(object):
             request.reply(self._cpus_reply(computation))
             return False
         try:
-            link = self._parts.spares.take()
+            link = self._parts.nursery.take()
         except EnvironmentError as error:
             self._parts.state.forget_computation(computation)
             computation.folder.remove()
             raise Refused('no supervisor can be started: %s' % error)
         computation.start(link, lambda error: self._parts.workers.run(self._opened, request, computation, error))
-        self._parts.spares.prepare()
+        self._parts.nursery.prepare()
         return True
 
     def _open(self, compute, request):

@@ -29,11 +29,11 @@ def keep_private(fd):
 
 
 def take_standard():
-    """Take the sockets that came as descriptors 0 and 1; return them as (control, channels).
+    """Take the socket that came as descriptor 0; return its new number.
 
     Afterwards 0 is /dev/null and 1 a copy of 2 (the node's log).
     """
-    taken = move_away(0), move_away(1)
+    taken = move_away(0)
     null = os.open(os.devnull, os.O_RDONLY)
     if null != 0:
         os.dup2(null, 0)
@@ -111,6 +111,46 @@ class Channels(object):
             return
         import _multiprocessing
         _multiprocessing.sendfd(self.fd, fd)
+
+
+class Receiver(object):
+    """Takes descriptors from the node."""
+
+    def __init__(self, fd):
+        self._fd = fd
+        self._sock = _socket.socket(fileno=fd) if HAS_SENDMSG else None
+
+    def receive_fd(self):
+        """Return a descriptor, moved out of the way of user code; None when the node has gone."""
+        fd = self._receive()
+        return None if fd is None else move_away(fd)
+
+    def _receive(self):
+        if self._sock is None:
+            import _multiprocessing
+            try:
+                return _multiprocessing.recvfd(self._fd)
+            except (EnvironmentError, RuntimeError):        # RuntimeError: no descriptor came, it is the end
+                return None
+        try:
+            _data, ancillary, _flags, _address = self._sock.recvmsg(1, _socket.CMSG_SPACE(4))
+        except EnvironmentError:
+            return None
+        return struct.unpack('i', ancillary[0][2][:4])[0] if ancillary else None
+
+    def close(self):
+        """Close the socket."""
+        if self._sock is not None:
+            self._sock.close()
+        else:
+            close_quietly(self._fd)
+
+
+def forget_memory():
+    """Have the garbage collector pass over all that is there: looking at it would copy it in each process forked."""
+    import gc
+    if hasattr(gc, 'freeze'):
+        gc.freeze()
 
 
 def read_some(fd, size):

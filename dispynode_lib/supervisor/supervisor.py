@@ -304,15 +304,11 @@ def _complain(text):
         return
 
 
-def main():
-    """Be a supervisor: descriptors 0 and 1 are the sockets to the node. Does not return."""
+def run(control_fd, channels_fd):
+    """Be a supervisor that talks to the node through these two sockets. Does not return."""
     status = 0
     try:
-        if os.getpgrp() != os.getpid():
-            os.setpgrp()                    # an interrupt from the terminal is for the node
-        control_fd, channels_fd = take_standard()
         _forgive_letters()
-        close_strangers((control_fd, channels_fd))
         Supervisor(control_fd, channels_fd).run()
     except DispynodeError as error:
         _complain('supervisor: %s' % error)

@@ -1,0 +1,100 @@
+"""The node's end of the nursery: the process from which supervisors are forked."""
+from __future__ import absolute_import, division, print_function
+
+import errno
+import logging
+import struct
+import threading
+
+from dispynode_lib.errors import PeerGone
+from dispynode_lib.host.compat import program_command, send_fd, spawn
+from dispynode_lib.host.streams import Stream
+from dispynode_lib.node.link import Link, socket_pair
+
+log = logging.getLogger('dispynode.nursery')
+
+PID = struct.Struct('>l')
+FORK_TIMEOUT = 20.0                         # seconds
+
+
+class Nursery(object):
+    """Gives supervisors; starts its process when one is likely to be needed, again if it has died. Any thread."""
+
+    def __init__(self, loop, workers):
+        self._loop = loop
+        self._workers = workers
+        self._lock = threading.Lock()       # held while a supervisor is made, by nobody who holds another lock
+        self._process = self._sock = None
+        self._closed = False
+
+    def prepare(self):
+        """Start the process in the background if it does not run."""
+        if self._process is None and not self._closed:
+            self._workers.run(self._prepare)
+
+    def _prepare(self):
+        with self._lock:
+            try:
+                self._start()
+            except EnvironmentError as error:
+                log.error('cannot start the nursery of supervisors: %s', error)
+
+    def take(self):
+        """Return a Link to a new supervisor. Raises EnvironmentError if none can be had."""
+        with self._lock:
+            try:
+                return self._fork()
+            except (EnvironmentError, PeerGone) as error:
+                log.warning('the nursery of supervisors does not answer (%s); starting another', error)
+                self._end()
+                try:
+                    return self._fork()
+                except PeerGone as gone:
+                    raise EnvironmentError(errno.EPIPE, 'the nursery of supervisors: %s' % gone)
+
+    def close(self):
+        """End the process; supervisors go on."""
+        with self._lock:
+            self._closed = True
+            self._end()
+
+    def _start(self):
+        if self._process is not None or self._closed:
+            return
+        sock, far = socket_pair()
+        try:
+            self._process = spawn(program_command() + ['--supervise'], far.fileno())
+            self._sock = sock
+        finally:
+            far.close()
+            if self._sock is None:
+                sock.close()
+        self._sock.setblocking(False)
+
+    def _end(self):
+        process, sock, self._process, self._sock = self._process, self._sock, None, None
+        if sock is not None:
+            sock.close()
+        if process is not None:
+            self._workers.run(process.wait)
+
+    def _fork(self):
+        self._start()
+        if self._sock is None:
+            raise EnvironmentError(errno.ESHUTDOWN, 'the node is stopping')
+        control, control_far = socket_pair()
+        channels, channels_far = socket_pair()
+        try:
+            for far in (control_far, channels_far):
+                send_fd(self._sock, far.fileno())
+            pid = PID.unpack(bytes(Stream(self._sock, FORK_TIMEOUT).read_exact(PID.size)))[0]
+            if not pid:
+                raise EnvironmentError(errno.EAGAIN, 'no more processes')
+        except (EnvironmentError, PeerGone):
+            control.close()
+            channels.close()
+            raise
+        finally:
+            control_far.close()
+            channels_far.close()
+        return Link(self._loop, control, channels, pid)

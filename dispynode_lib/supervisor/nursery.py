@@ -1,0 +1,51 @@
+"""The process from which supervisors are forked: it has imported all they need, and does nothing else.
+
+So opening a computation costs a fork and not the start of a Python, and supervisors share their memory. It is
+also why a node goes on with the code it was started with when its files are replaced.
+"""
+from __future__ import absolute_import, division, print_function
+
+import os
+import struct
+
+from dispynode_lib.supervisor import supervisor
+from dispynode_lib.supervisor.descriptors import (
+    Receiver, close_quietly, close_strangers, forget_memory, take_standard)
+from dispynode_lib.supervisor.lean import signal
+
+PID = struct.Struct('>l')
+
+
+def main():
+    """Serve the node's requests for supervisors; descriptor 0 is the socket to the node. Does not return."""
+    if os.getpgrp() != os.getpid():
+        os.setpgrp()                        # an interrupt from the terminal is for the node
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)       # nobody asks for the status of a supervisor
+    control_fd = take_standard()
+    close_strangers((control_fd,))
+    receiver = Receiver(control_fd)
+    forget_memory()
+    while True:
+        fds = receiver.receive_fd(), receiver.receive_fd()
+        if None in fds:
+            os._exit(0)                     # the node has gone; each supervisor sees that by itself
+        _fork(receiver, control_fd, fds)
+
+
+def _fork(receiver, control_fd, fds):
+    """Fork a supervisor with descriptors `fds` (control, channels), and tell the node its number, 0 if there is none."""
+    try:
+        pid = os.fork()
+    except EnvironmentError:
+        pid = -1
+    if not pid:
+        receiver.close()
+        os.setpgrp()
+        supervisor.run(*fds)
+    for fd in fds:
+        close_quietly(fd)
+    try:
+        os.write(control_fd, PID.pack(max(0, pid)))
+    except EnvironmentError:
+        os._exit(0)
