@@ -8,7 +8,7 @@ import sys
 from dispynode_lib.errors import DispynodeError, ProtocolError
 from dispynode_lib.supervisor.computation import Computation
 from dispynode_lib.supervisor.descriptors import (
-    Channels, close_strangers, read_some, socket_pair, take_standard, write_pieces)
+    Channels, read_some, socket_pair, write_pieces)
 from dispynode_lib.supervisor import job, tracebacks
 from dispynode_lib.supervisor.lean import to_bytes
 from dispynode_lib.supervisor.processes import Processes
