@@ -6,7 +6,9 @@ import logging
 import socket
 import struct
 
+from dispynode_lib.errors import StartError
 from dispynode_lib.host import compat, net
+from dispynode_lib.wire import releases
 
 log = logging.getLogger('dispynode.datagrams')
 
@@ -33,15 +35,58 @@ class Arrival(object):
         self.source, self.port, self.own, self.directed = source, port, own, directed
 
 
-def open_socket(port, family, option='-p'):
-    """Return a socket for datagrams at all addresses that knows where they arrive. Raises StartError."""
-    sock = net.udp_socket(port, family, option)
-    if compat.CAN_RECVMSG and compat.LINUX:
-        if family == socket.AF_INET6:
-            sock.setsockopt(socket.IPPROTO_IPV6, IPV6_RECVPKTINFO, 1)
-        else:
-            sock.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, 1)
-    return sock
+def open_sockets(port, addresses, option='-p'):
+    """Return the sockets for datagrams at a port; `addresses` (text) are the node's own of one family.
+
+    It is one at all addresses. If another node of this host has that, which has other addresses, they are
+    one at each own address, broadcast address and multicast group: both nodes get what is for all.
+    Raises StartError.
+    """
+    family = net.family_of(addresses[0])
+    try:
+        socks = [net.udp_socket(port, family, option)]
+    except StartError:
+        socks = _shared_sockets(port, addresses)
+        if not socks:
+            raise
+    for sock in socks:
+        _tell_arrivals(sock, family)
+        for address in addresses:
+            for group in client_groups(family):
+                join(sock, address, group)
+    return socks
+
+
+def client_groups(family):
+    """Return the multicast groups (text) on which clients look for nodes."""
+    return releases.multicast_groups(family == socket.AF_INET6)
+
+
+def _shared_sockets(port, addresses):
+    """Return sockets at single addresses, [] if that is not possible either."""
+    wanted = list(addresses) + client_groups(net.family_of(addresses[0]))
+    for address in addresses:
+        wanted += net.broadcast_addresses(address)
+    socks = []
+    for address in sorted(set(wanted)):
+        try:
+            socks.append(net.shared_udp_socket(address, port))
+        except EnvironmentError as error:
+            log.debug('datagrams at %s port %d: %s', address, port, error)
+            if address in addresses:
+                for sock in socks:
+                    sock.close()
+                return []
+    return socks
+
+
+def _tell_arrivals(sock, family):
+    if not (compat.CAN_RECVMSG and compat.LINUX):
+        return
+    if family == socket.AF_INET6:
+        sock.setsockopt(socket.IPPROTO_IPV6, IPV6_RECVPKTINFO, 1)
+    else:
+        sock.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, 1)
 
 
 def receive(sock):

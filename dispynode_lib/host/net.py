@@ -226,13 +226,31 @@ def udp_socket(port, family=socket.AF_INET, option='-p'):
     except EnvironmentError as error:
         raise _bind_error(error, u'UDP', address, port, option)
     try:
-        # no SO_REUSEADDR: with it two programs could have the port, and the last one would get all
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+        # SO_REUSEADDR not before: two programs could have the port, and the last one would get all
         sock.bind((str(address), port))
+        # from now on others may have single addresses: see shared_udp_socket()
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     except EnvironmentError as error:
         sock.close()
         raise _bind_error(error, u'UDP', address, port, option)
     return sock
+
+
+def shared_udp_socket(address, port):
+    """Return a UDP socket for one address (own, broadcast or multicast) of which other programs get a copy, too.
+
+    Raises EnvironmentError.
+    """
+    sock = _new_socket(family_of(address), socket.SOCK_DGRAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+        sock.bind(sockaddr(address, port))
+        return sock
+    except EnvironmentError:
+        sock.close()
+        raise
 
 
 def _new_socket(family, kind):

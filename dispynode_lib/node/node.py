@@ -3,7 +3,6 @@ from __future__ import absolute_import, division, print_function
 
 import logging
 import os
-import socket
 import threading
 import time
 
@@ -31,7 +30,7 @@ from dispynode_lib.node.service import Service
 from dispynode_lib.node.settings import Settings
 from dispynode_lib.node.spool import Spool
 from dispynode_lib.node.watchdog import Watchdog
-from dispynode_lib.wire import framing, releases
+from dispynode_lib.wire import framing
 
 log = logging.getLogger('dispynode.node')
 
@@ -149,11 +148,8 @@ class Node(object):
                 socks.append(net.open_listener(address, port))
                 port = socks[0].getsockname()[1]
             for family in set(net.family_of(address) for address, _why in chosen):
-                sock = datagrams.open_socket(port, family)
-                socks_udp.append(sock)
-                for address in [address for address, _why in chosen if net.family_of(address) == family]:
-                    for group in releases.multicast_groups(family == socket.AF_INET6):
-                        datagrams.join(sock, address, group)
+                socks_udp += datagrams.open_sockets(
+                    port, [address for address, _why in chosen if net.family_of(address) == family])
         except StartError:
             for sock in socks + socks_udp:
                 sock.close()
