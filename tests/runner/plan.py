@@ -4,6 +4,7 @@ from __future__ import absolute_import, division, print_function
 import glob
 import json
 import os
+import shutil
 import sys
 
 from tests.runner.environments import CLIENTS, CannotBuild
@@ -11,11 +12,13 @@ from tests.runner.interpreters import OLDEST_NEWEST, SUPPORTED, sort_key
 from tests.runner.suites import Suite
 
 PROJECT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-KINDS = ('unit', 'functional', 'interop')
-TIMEOUTS = {'unit': 120, 'functional': 400, 'interop': 180}
+KINDS = ('unit', 'functional', 'interop', 'network')
+TIMEOUTS = {'unit': 120, 'functional': 400, 'interop': 180, 'network': 300}
 NAMED = ('2.7', '3.6')          # besides the newest: what every change must pass on
 ONE_NODE = ('4.8.7 on 3.6', '4.12.4 on 3.8', '4.15.2 on 3.11')      # one node serves them in turn
 TLS = ('4.8.7 on 3.6', '4.15.2 on 3.10', '4.15.2 on 3.11')            # those of 3.12 and later cannot
+NETWORK = ('4.15.2 on 3.11', '4.8.7 on 3.6', '4.12.4 on 3.8', '4.8.7 on 2.7')       # in networks of several hosts
+NETWORK_TOOLS = ('ip', 'nft', 'nsenter', 'unshare')
 MANY_JOBS = ('4.15.2 on 3.11',)
 
 
@@ -45,6 +48,8 @@ class Plan(object):
                                 if item[0] in NAMED + (self.newest,) or minors)
         if 'interop' in kinds:
             self._add_interop(quick)
+        if 'network' in kinds:
+            self._add_network(quick)
         for kind in ('functional', 'unit'):
             if kind in kinds:
                 for minor in sorted(self._wanted, key=sort_key, reverse=True):
@@ -81,6 +86,14 @@ class Plan(object):
         if self.newest in self._wanted:
             self._add_clients('interop_many_jobs', [recipes[name] for name in MANY_JOBS], self.newest)
 
+    def _add_network(self, quick):
+        recipes = dict((recipe.name, recipe) for recipe in CLIENTS)
+        for name in NETWORK[:1] if quick else NETWORK:
+            for minor in self._node_minors(recipes[name], True):
+                self._add_clients('network_layouts', [recipes[name]], minor, 'network')
+                if name in ONE_NODE:
+                    self._add_clients('network_many', [recipes[name]], minor, 'network')
+
     def _node_minors(self, recipe, quick):
         """Return the minor versions of nodes for a client: a Python 2 client has a Python 2 node."""
         if recipe.python == ('2.7',):
@@ -89,21 +102,24 @@ class Plan(object):
             minors = [self.newest] if quick else ['3.6', self.newest]
         return [minor for minor in minors if minor in self._wanted]
 
-    def _add_clients(self, module, recipes, minor):
+    def _add_clients(self, module, recipes, minor, kind='interop'):
         node = self._wanted[minor]
         names = recipes[0].name if len(recipes) == 1 else ' '.join(one.release for one in recipes)
         title = '%s, node %s' % (names, minor)
         if module != 'interop_main_job':
-            title += ', ' + module[len('interop_'):].replace('_', ' ')
+            title += ', ' + module[len(kind) + 1:].replace('_', ' ')
         try:
             for recipe in recipes:
                 self._environments.interpreter(recipe)
         except CannotBuild as error:
-            self.not_run.append(NotRun('interop ' + title, str(error)))
+            self.not_run.append(NotRun('%s %s' % (kind, title), str(error)))
             return
         self.recipes += [recipe for recipe in recipes if recipe not in self.recipes]
 
         def prepare():
+            missing = [tool for tool in NETWORK_TOOLS if kind == 'network' and not shutil.which(tool)]
+            if missing:
+                raise CannotBuild('commands are missing: ' + ', '.join(missing))
             clients = [{'name': recipe.name, 'release': recipe.release,
                         'python': self._environments.python(recipe)} for recipe in recipes]
             # an environment of the node's own Python has psutil: such nodes run with it
@@ -112,5 +128,5 @@ class Plan(object):
             return {'DISPYNODE_TEST_INTEROP': json.dumps(
                 {'clients': clients, 'node': (own or [node.python])[0]})}
 
-        self.suites.append(Suite('interop', title, sys.executable, ['tests.interop.' + module],
-                                 TIMEOUTS['interop'], own_network=True, prepare=prepare))
+        self.suites.append(Suite(kind, title, sys.executable, ['tests.%s.%s' % (kind, module)],
+                                 TIMEOUTS[kind], own_network=True, prepare=prepare))
