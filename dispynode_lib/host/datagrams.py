@@ -13,6 +13,7 @@ from dispynode_lib.wire import releases
 log = logging.getLogger('dispynode.datagrams')
 
 LIMIT = 65536                               # bytes of a datagram
+ANYWHERE = (u'0.0.0.0', u'::')
 IP_PKTINFO = getattr(socket, 'IP_PKTINFO', 8)           # Linux
 IPV6_RECVPKTINFO = getattr(socket, 'IPV6_RECVPKTINFO', 49)
 IPV6_PKTINFO = getattr(socket, 'IPV6_PKTINFO', 50)
@@ -45,6 +46,9 @@ def open_sockets(port, addresses, option='-p'):
     family = net.family_of(addresses[0])
     try:
         socks = [net.udp_socket(port, family, option)]
+        if not compat.CAN_RECVMSG and len(addresses) > 1:
+            # sockets of single addresses get what is sent to these: that tells where it arrived
+            socks += [net.shared_udp_socket(address, socks[0].getsockname()[1]) for address in addresses]
     except StartError:
         socks = _shared_sockets(port, addresses)
         if not socks:
@@ -93,7 +97,8 @@ def receive(sock):
     """Return (bytes, Arrival) of the next datagram. Raises EnvironmentError."""
     if not compat.CAN_RECVMSG:
         data, address = sock.recvfrom(LIMIT)
-        return data, Arrival(net.canonical(address[0]), address[1])
+        own = net.canonical(sock.getsockname()[0])
+        return data, Arrival(net.canonical(address[0]), address[1], None if own in ANYWHERE else own)
     data, ancillary, _flags, address = sock.recvmsg(LIMIT, SPACE)
     arrival = Arrival(net.canonical(address[0]), address[1])
     for level, kind, value in ancillary:

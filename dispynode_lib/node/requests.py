@@ -16,7 +16,7 @@ from dispynode_lib.wire.peers import Peer
 log = logging.getLogger('dispynode.requests')
 
 ACK = b'ACK'
-BUSY, NOT_AVAILABLE = 'Node busy', 'Node not available'      # texts of node.state
+BUSY, NOT_AVAILABLE, OPEN_ALREADY = 'Node busy', 'Node not available', 'is already open'      # texts of node.state
 BUSY_WAIT = 2.0                             # seconds that a job may wait for a processor
 
 
@@ -83,7 +83,8 @@ class Requests(object):
         peer = parts.notices.peer_at(*scheduler)
         peer.heard(compute)
         computation = Computation(parts, compute, bytes(request.argument), peer, scheduler, node_ip_addr)
-        known = parts.state.open_computation(computation, lambda other: other.auth == computation.auth)
+        known = parts.state.open_computation(computation, lambda other: (
+            (other.auth, other.node_ip_addr) == (computation.auth, node_ip_addr)))
         if known is not None:
             return known, True
         try:
@@ -118,6 +119,8 @@ class Requests(object):
         peer = peer_of(compute)
         if text.startswith(NOT_AVAILABLE):
             request.reply(replies.value(peer, -1))
+        elif text.endswith(OPEN_ALREADY):
+            request.reply(replies.value(peer, 0))
         elif text == BUSY:
             request.reply(replies.value(peer, text))
         else:
@@ -240,8 +243,8 @@ class Requests(object):
         computation = self._parts.state.computation(message.compute_id)
         if computation is None or computation.auth != message.auth:
             return
-        if message.node_ip_addr and not self._parts.settings.is_ours(net.canonical(message.node_ip_addr)):
-            return
+        if message.node_ip_addr and message.node_ip_addr != computation.node_ip_addr:
+            return                          # it found this node at two addresses, and gives one of them up
         log.info('computation %d closed by its client', computation.id)
         computation.close(terminate=message.terminate_pending)
 

@@ -102,6 +102,28 @@ class CompetitionTest(unittest.TestCase):
             self.assertEqual(scheduler.open(CODE, 'job').run(0).value, 0)
 
 
+class TwoAddressesTest(unittest.TestCase):
+
+    def test_the_address_on_which_the_ping_came_is_announced_once(self):
+        with NodeProcess('-i', '127.0.0.2') as node, FakeScheduler(node) as scheduler:
+            self.assertEqual(scheduler.ping(udp=True, timeout=WAIT)['ip_addr'], '127.0.0.1')
+            node.ip_addr = '127.0.0.2'
+            for udp in (False, True):
+                self.assertEqual(scheduler.ping(udp=udp, timeout=WAIT)['ip_addr'], '127.0.0.2')
+            self.assertEqual(len(scheduler.messages('PONG')), 3)
+
+    def test_a_client_that_finds_the_node_at_two_addresses_keeps_its_computation(self):
+        """It sends the same COMPUTE to both, and closes the one that is refused."""
+        with NodeProcess('-i', '127.0.0.2') as node, FakeScheduler(node) as scheduler:
+            computation = scheduler.open(CODE, 'job')
+            again = scheduler.compute_record(CODE, 'job', id=computation.record.id, auth=computation.record.auth)
+            again.node_ip_addr = '127.0.0.2'
+            self.assertEqual(scheduler.ask('COMPUTE', again), 0)
+            scheduler.call('CLOSE', {'compute_id': again.id, 'auth': again.auth, 'node_ip_addr': '127.0.0.2',
+                                     'terminate_pending': True, 'close': True})
+            self.assertEqual(computation.run(0).value, 0)
+
+
 class PulseTest(unittest.TestCase):
 
     def test_pulses_come_in_the_interval_that_the_client_asked_for(self):
