@@ -55,6 +55,7 @@ class Computation(object):
         except Exception:                   # source that no compiler takes
             return tracebacks.describe(sys.exc_info(), u'the code of the computation cannot be compiled')
         sys.path.insert(0, self.folder)
+        tracebacks.hide(self.folder)
         del sys.argv[1:]                    # they are for the node's own use
         os.environ['dispy_node_name'] = self.node_name
         os.environ['dispy_node_ip_addr'] = self.node_ip_addr

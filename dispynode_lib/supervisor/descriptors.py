@@ -13,6 +13,8 @@ import struct
 LOWEST = 64                     # where our descriptors go: out of the way of what user code opens
 JOINED_LIMIT = 65536            # pieces up to this size together are joined into one write
 HAS_SENDMSG = hasattr(_socket.socket, 'sendmsg')
+if not HAS_SENDMSG:
+    import _multiprocessing
 
 
 def move_away(fd):
@@ -109,7 +111,6 @@ class Channels(object):
         if HAS_SENDMSG:
             self._sock.sendmsg([b'F'], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, struct.pack('i', fd))])
             return
-        import _multiprocessing
         _multiprocessing.sendfd(self.fd, fd)
 
 

@@ -26,7 +26,7 @@ class Failure(Exception):
 def serve(fd, computation):
     """Be a job process: wait for a job on the channel `fd`, do it, report it.
 
-    Returns without having done any if the node closes the channel: it needs no more.
+    Return whether it failed; False as well if the node closes the channel without a job: it needs no more.
     This is the path of every job; each function called, each object touched for the first time costs a fresh
     process a page fault or two, so there are few of them.
     """
@@ -35,7 +35,7 @@ def serve(fd, computation):
     except EnvironmentError:
         data = read_some(fd, READ_SIZE)
     if not data:
-        return
+        return False
     if len(data) > 4 and len(data) - 4 >= LENGTH.unpack_from(data)[0]:
         _kind, uid, job_hash, code, kwargs, args = unpack(data[4:])
     else:
@@ -60,6 +60,7 @@ def serve(fd, computation):
     _report(fd, computation, pieces, exception, started)
     if 'threading' in sys.modules or 'multiprocessing.util' in sys.modules:
         _end_helpers()
+    return exception is not None
 
 
 def _call(computation, pickles, code):
@@ -122,10 +123,10 @@ def _end_helpers():
 
 
 def _end_subprocesses(multiprocessing, util):
+    util._run_finalizers(0)                 # pools and managers first: they would replace what is gone
     for process in multiprocessing.active_children():
         if process.daemon and process._parent_pid == os.getpid():
             process.terminate()
-    util._run_finalizers(0)
 
 
 def done_frame(head, pieces, stdout, stderr, exception, started, ended):

@@ -16,6 +16,7 @@ from dispynode_lib.supervisor.signals import Signals, Stopped
 from dispynode_lib.supervisor.timers import Timers
 from dispynode_lib.wire import control
 
+FAILED = 1                                  # exit status of a job process that has reported a failure
 ERROR_STATUS = 70                           # sysexits.h: EX_SOFTWARE
 FRAME_LIMIT = 0xFFFFFFFF
 READ_SIZE = 262144
@@ -216,7 +217,7 @@ class Supervisor(object):
 
     def _become_job(self, near, far):
         """Be the job process that was just forked; does not return."""
-        status = 1
+        status = ERROR_STATUS
         try:
             os.setsid()                     # its own process group and session: killpg reaches all of it
             self._signals.become_job()
@@ -224,8 +225,7 @@ class Supervisor(object):
                 os.close(fd)
             if self._computation.seed_random is not None:
                 self._computation.seed_random()
-            job.serve(far, self._computation)
-            status = 0
+            status = FAILED if job.serve(far, self._computation) else 0
         except KeyboardInterrupt:           # it was stopped before its job had come
             status = 130
         except Exception:                   # the top of this process
@@ -235,6 +235,8 @@ class Supervisor(object):
 
     def _reap(self):
         for number, status, stopped in self._processes.reap():
+            if status == FAILED << 8:
+                tracebacks.prepare()        # there will be more
             if self._programs is None or not self._programs.on_exit(number, status, stopped):
                 self._send(b'exited', b'%d' % number, b'%d' % status)
 

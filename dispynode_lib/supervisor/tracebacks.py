@@ -1,6 +1,8 @@
 """What a failure of user code looks like to its author: a traceback without frames of ours."""
 from __future__ import absolute_import, division, print_function
 
+import sys
+
 from dispynode_lib.supervisor.lean import PYTHON2, to_bytes, to_text
 
 OURS = 'dispynode_lib.'
@@ -8,6 +10,7 @@ HEADING = 'Traceback (most recent call last):\n'
 MOST_LINES = 50
 MOST_TEXT = 1 << 20                         # a longer traceback loses its middle
 
+_hidden = set(['', '.'])
 _sources = {}                               # file name in the traceback -> its source text
 
 
@@ -16,13 +19,34 @@ def add_source(file_name, text):
     _sources[file_name] = text
 
 
+def hide(folder):
+    """Do not look for modules of ours in `folder`: what the user has there may have any name."""
+    _hidden.add(folder)
+
+
+def prepare():
+    """Load what describe() needs: not before it is known that jobs fail, for it makes each fork dearer."""
+    if 'traceback' not in sys.modules:
+        _with_our_path(__import__, 'traceback')
+
+
+def _with_our_path(function, *args):
+    """Call `function`, which may import modules of the standard library, without what hide() was told."""
+    path = sys.path[:]
+    sys.path[:] = [folder for folder in path if folder not in _hidden]
+    try:
+        return function(*args)
+    finally:
+        sys.path[:] = path
+
+
 def describe(error_info, sentence=None):
     """Return the text for a failure: the sentence, if any, then the traceback of the user's own frames.
 
     error_info   as sys.exc_info() gives it
     """
     try:
-        text = _format(*error_info)
+        text = _with_our_path(_format, *error_info)
     except Exception:                       # a class of the user's may break any rule: say what can be said
         text = '%s (no traceback available)' % _name(error_info[0])
     text = to_text(text)

@@ -355,6 +355,35 @@ def compute():
         self.assertEqual(node.run().result, 1)
 
 
+    def test_helper_processes_of_a_job_end_with_it(self):
+        node = self.node(u'''
+import multiprocessing
+def compute(what):
+    global kept
+    if what == 'pool':
+        kept = multiprocessing.Pool(2)
+        value = kept.map(abs, [-1, -2])
+    elif what == 'manager':
+        kept = multiprocessing.Manager()
+        value = list(kept.list([1, 2]))
+    return value, [process.pid for process in multiprocessing.active_children()]
+''')
+        for what in ('pool', 'manager'):
+            started = time.time()
+            value, pids = node.run(what).result
+            self.assertEqual(value, [1, 2])
+            self.assertLess(time.time() - started, 4)
+            for pid in pids:
+                wait_until(lambda: is_gone(pid))
+
+    def test_files_of_the_user_may_have_names_of_standard_modules(self):
+        node = self.node(u'def compute(): return 1 / 0')
+        for name in ('traceback', 'linecache', 'tokenize', 'token', 'textwrap', 'keyword', 'ast', 'codeop'):
+            node.write(name + '.py', 'raise RuntimeError("not this one")\n')
+        for _turn in range(2):
+            self.assertFails(node.run(), 'line 1, in compute', 'ZeroDivisionError')
+
+
 class EndOfProcessTest(SupervisorCase):
 
     def test_a_job_that_vanishes_is_told_by_its_exit_status(self):
