@@ -28,7 +28,7 @@ ROWS = (
     (2, 'supervisor.sending', 'supervisor.processes', 'supervisor.spawning'),
     (2, 'supervisor.signals', 'supervisor.pickling', 'supervisor.stopping', 'supervisor.output',
      'supervisor.names', 'supervisor.timers', 'supervisor.tracebacks'),
-    (2, 'supervisor.newer_pickles', 'supervisor.descriptors'),
+    (2, 'supervisor.newer_pickles', 'supervisor.descriptors', 'supervisor.hugepages'),
     (1, 'node.state', 'node.spool', 'node.folders', 'node.complaints', 'node.known', 'node.settings', 'host.calls',
      'host.datagrams'),
     (1, 'host.net', 'host.loop', 'host.workers', 'host.streams', 'host.tls'),

@@ -5,7 +5,7 @@ import gc
 import os
 import sys
 
-from dispynode_lib.supervisor import names, pickling, tracebacks
+from dispynode_lib.supervisor import hugepages, names, pickling, tracebacks
 from dispynode_lib.supervisor.jobapi import JobApi
 from dispynode_lib.supervisor.lean import PYTHON2, to_bytes, to_native
 from dispynode_lib.supervisor.output import TextOutput
@@ -182,7 +182,7 @@ class Computation(object):
         """Make this process cheap to fork: called after setup, before the first job process.
 
         What each job process would have to do is done here, once; there it would cost page faults.
-        The one place for what helps in this way (huge pages are to come).
+        The one place for what helps in this way.
         """
         for stream in (sys.stdout, sys.stderr):
             try:
@@ -200,6 +200,7 @@ class Computation(object):
         if not hasattr(os, 'register_at_fork'):
             self.seed_random = getattr(random, 'seed', None)    # later Pythons do it by themselves
         _allow_forks_with_threads()
+        hugepages.collapse()
         freeze = getattr(gc, 'freeze', None)
         if freeze is not None:
             freeze()                        # no collect(): it would touch, so copy, every page
