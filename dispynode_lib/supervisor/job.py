@@ -165,7 +165,7 @@ def _failure_text(error_info):
     if isinstance(error, SystemExit):
         sentence = u'the job called sys.exit(%s)' % _shown(error.code)
     elif isinstance(error, KeyboardInterrupt):
-        sentence = u'the job was interrupted'
+        return to_bytes(tracebacks.describe_places(error_info, u'the job was interrupted (KeyboardInterrupt)'))
     elif isinstance(error, MemoryError):
         sentence = u'the job ran out of memory'
     return to_bytes(tracebacks.describe(error_info, sentence))

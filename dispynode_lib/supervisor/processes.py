@@ -35,31 +35,37 @@ class Processes(object):
         """Kill process `number` and what it started, at once."""
         if number in self.live:
             self._stopped.setdefault(number, {})
-            self._step(number, 'SIGKILL', stopping.all_processes())
+            self._step(number, 'SIGKILL', self._all_below(number))
 
     def _begin(self, numbers, quicker):
-        table = None
         for number in numbers:
             if number in self._stopped:
                 continue
             self._stopped[number] = {}
-            table = table if table is not None else stopping.all_processes()
             for delay, name in control.STOP_STEPS:
                 if delay:
                     self._timers.add(delay * quicker, self._later_step, number, name)
                 else:
-                    self._step(number, name, table)
+                    self._step(number, name, self._below(number))
 
     def _later_step(self, number, name):
         if number in self._stopped:
-            self._step(number, name, stopping.all_processes() if name == 'SIGKILL' else None)
+            self._step(number, name, self._all_below(number) if name == 'SIGKILL' else self._below(number))
 
-    def _step(self, number, name, table):
-        """Send one signal to a process and all that it started; `table`: see stopping.all_processes(), or None."""
+    def _below(self, number):
+        """Return the Relatives below a process: quickly, if the system can tell."""
+        found = stopping.descendants(self.live[number])
+        return found if found is not None else self._all_below(number)
+
+    def _all_below(self, number):
+        """Return the same and what else is in its session, after a look at all processes of the host."""
+        return stopping.below(self.live[number], stopping.all_processes())
+
+    def _step(self, number, name, below):
+        """Send one signal to a process and to its Relatives `below`, and to those known before."""
         pid, relatives = self.live[number], self._stopped[number]
-        if table is not None:
-            for relative in stopping.below(pid, table):
-                relatives.setdefault(relative.pid, relative)
+        for relative in below:
+            relatives.setdefault(relative.pid, relative)
         stopping.signal_group(pid, number_of(name))
         stopping.signal_relatives(relatives.values(), number_of(name), pid)
 
@@ -88,6 +94,14 @@ class Processes(object):
         stopping.signal_relatives(relatives.values(), number_of('SIGKILL'), None)
         if stopping.group_lives(pid):
             stopping.signal_group(pid, number_of('SIGKILL'))
+        self._timers.add(0.0, self._end_session, pid)
+
+    @staticmethod
+    def _end_session(pid):
+        """Kill what is left in the session of a process that was stopped. Its number is not given away until then."""
+        for relative in stopping.all_processes().values():
+            if relative.session == pid and relative.pid != pid:
+                stopping.signal_relatives([relative], number_of('SIGKILL'), None)
 
     def _plan_look(self):
         """See to it that the process groups of ended jobs are looked at.

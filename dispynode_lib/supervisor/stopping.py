@@ -24,6 +24,40 @@ def all_processes():
     return _from_psutil()
 
 
+def descendants(pid):
+    """Return the Relatives below `pid`, or None if this system tells that only by a look at all its processes."""
+    found, waiting = [], [pid]
+    try:
+        while waiting:
+            number = waiting.pop()
+            for child in _children(number):
+                relative = _read_stat(child)
+                if relative is not None:
+                    found.append(relative)
+                    waiting.append(child)
+    except EnvironmentError:
+        return None
+    return found
+
+
+def _children(pid):
+    """Return the numbers of the children of all threads of a process. Raises EnvironmentError."""
+    found = []
+    try:
+        threads = os.listdir('/proc/%d/task' % pid)
+    except EnvironmentError as error:
+        if error.errno == errno.ENOENT and os.path.exists('/proc/self/task'):
+            return found                    # it has gone
+        raise
+    for thread in threads:
+        fd = os.open('/proc/%d/task/%s/children' % (pid, thread), os.O_RDONLY)
+        try:
+            found += [int(word) for word in os.read(fd, 65536).split()]
+        finally:
+            os.close(fd)
+    return found
+
+
 def _from_proc():
     found = {}
     for name in os.listdir('/proc'):
