@@ -57,15 +57,7 @@ class Pulses(object):
         computations = parts.state.computations()
         for computation in one_for_each_scheduler(computations):
             parts.notices.pulse(computation, busy, lambda reply, error, it=computation: self._answered(it, error))
-        kept = self._kept(computations)
-        self._retry = min(2 * self._retry, DEFAULT_PULSE) if kept else FIRST_RETRY
-        for computation in kept:
-            parts.workers.run(parts.delivery.redeliver, computation)
-
-    def _kept(self, computations):
-        """Return those of which replies are kept and may be tried again."""
-        return [computation for computation in computations
-                if self._parts.spool.holds(computation) and not computation.zombie]
+        parts.delivery.retry_all()
 
     def _answered(self, computation, error):
         if error is None:
