@@ -8,8 +8,9 @@ import threading
 import time
 
 from dispynode_lib.errors import PeerGone, ProtocolError
-from dispynode_lib.host.compat import integer_types, monotonic, to_bytes, to_text
+from dispynode_lib.host.compat import monotonic, to_bytes, to_text
 from dispynode_lib.node.crew import TERMINATED, Crew
+from dispynode_lib.node.openframe import has_cleanup_function, open_frame
 from dispynode_lib.wire.control import number
 
 log = logging.getLogger('dispynode.computations')
@@ -64,37 +65,9 @@ class Computation(object):
         self._answers[b'opened'].append(lambda answer: done(_text_of(answer[-1])))
         link.attach(self)
         try:
-            link.send(*self._open_frame())
+            link.send(*open_frame(self, self._parts, self._argument))
         except PeerGone as error:
             log.error('computation %d: %s', self.id, error)     # the loop sees it, too, and answers
-
-    def _open_frame(self):
-        parts = [b'open']
-        for key, value in self._settings():
-            parts.append(key.encode('ascii'))
-            parts.append(b'%d' % value if isinstance(value, integer_types) else to_bytes(value))
-        return parts
-
-    def _settings(self):
-        request, options = self.request, self._parts.options
-        client = request.client_reply_addr or (u'', 0)
-        cleanup = request.cleanup if self._has_cleanup_function() else u''
-        in_compute = request.setup_in_compute or request.cleanup_in_compute
-        return (
-            ('id', request.id), ('type', request.type), ('name', request.name), ('code', request.code),
-            ('folder', self.folder.path), ('setup', request.setup), ('cleanup', cleanup),
-            ('compute', self._argument if in_compute else b''),
-            ('python2', int(self.peer.python2)), ('protocol', self.peer.protocol),
-            ('setup_accepts', ' '.join('%d' % status for status in self.peer.accepts_setup())),
-            ('node_name', self._parts.name), ('node_ip_addr', self.node_ip_addr),
-            ('scheduler_ip_addr', self.result_address[0]), ('job_result_port', self.result_address[1]),
-            ('client_ip_addr', client[0]), ('client_port', client[1]),
-            ('msg_timeout', '%g' % options.msg_timeout), ('max_file_size', options.max_file_size or 0),
-            ('certfile', options.certfile or ''), ('keyfile', options.keyfile or ''),
-            ('client_shutdown', int(bool(options.client_shutdown))))
-
-    def _has_cleanup_function(self):
-        return bool(self.request.cleanup) and not isinstance(self.request.cleanup, bool)
 
     def set_up(self, argument, done):
         """Run setup with the SETUP request's raw argument, None if it holds none; `done(error text or None)` at its end.
@@ -112,7 +85,7 @@ class Computation(object):
     def _setup_frame(self, argument=None):
         if self.request.setup_in_compute or self.request.cleanup_in_compute:
             return b'setup', None, b'compute'
-        if argument is None or not (self.request.setup or self._has_cleanup_function()):
+        if argument is None or not (self.request.setup or has_cleanup_function(self.request)):
             return b'setup', None, b'none'
         return b'setup', argument, b'setup'
 
@@ -378,7 +351,7 @@ class Computation(object):
         self._tell_to_close(self._closed)
 
     def _is_to_clean_up(self):
-        return self._has_cleanup_function() and not self._cleaned
+        return has_cleanup_function(self.request) and not self._cleaned
 
     def _tell_to_close(self, closed):
         """Have the supervisor run cleanup, unless that was done, and end; then `closed(answer)`."""

@@ -190,6 +190,12 @@ class Delivery(object):
                 owner.heard()
                 self._begin_round(owner.key)
 
+    def heard(self, address):
+        """Note a sign of life of the client at `address`, (address, port); the loop's thread."""
+        for owner in self._spool.owners():
+            if owner.result_address == address:
+                owner.heard()
+
     def _set_timer(self):
         if self._timer is None and self._spool.total():
             self._timer = self._loop.call_later(RETRY_INTERVAL, self._on_timer)

@@ -62,6 +62,7 @@ class Pulses(object):
     def _answered(self, computation, error):
         if error is None:
             heard(self._parts.state, computation.scheduler)
+            self._parts.delivery.heard(computation.scheduler)
             return
         log.info('pulse: %s', error)
         parts = self._parts

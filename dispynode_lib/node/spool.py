@@ -90,6 +90,7 @@ class Spool(object):
         owner = self.owner(*key) or Owner(key[0], key[1], computation.result_address, self._token)
         self._note_writing(key, 1)
         try:
+            _make(self._folder)
             _make(folder)
             self._write(os.path.join(folder, COMPUTATION), _describe(owner))
             self._write(path, payload)
