@@ -46,6 +46,7 @@ class Computation(object):
         self.zombie = False                                     # its scheduler is silent: see node.duties
         self.folder = None
         self.link = None                                        # node.link.Link; None: there is no supervisor
+        self._told_setup = False                                # it has been sent a setup frame
         self._crew = Crew(parts, self, self.type == PROGRAM)
         self._lock = threading.Lock()                           # for _set_up only
         self._set_up = None                                     # parts of the setup frame once sent
@@ -61,7 +62,7 @@ class Computation(object):
 
     def start(self, link, done):
         """Attach a supervisor and send it the computation; `done(error text or None)` when it is compiled."""
-        self.link = link
+        self.link, self._told_setup = link, False
         self._answers[b'opened'].append(lambda answer: done(_text_of(answer[-1])))
         link.attach(self)
         try:
@@ -70,17 +71,16 @@ class Computation(object):
             log.error('computation %d: %s', self.id, error)     # the loop sees it, too, and answers
 
     def set_up(self, argument, done):
-        """Run setup with the SETUP request's raw argument, None if it holds none; `done(error text or None)` at its end.
+        """Run setup; `done(error text or None)` at its end. Return False, having done nothing, if it has run before.
 
-        Without a setup function there is nothing that could fail, and it may be asked for twice.
+        argument   the raw one of the SETUP request, None if it holds none
         """
         frame = self._setup_frame(argument)
         with self._lock:
             first, self._set_up = self._set_up is None, self._set_up or frame
-        if not first:
-            done(u'"setup" failed: computation %d is set up already' % self.id if self.request.setup else None)
-            return
-        self._parts.loop.call_soon(self._send_setup, lambda answer: done(self._setup_error(answer)))
+        if first:
+            self._parts.loop.call_soon(self._send_setup, lambda answer: done(self._setup_error(answer)))
+        return first
 
     def _setup_frame(self, argument=None):
         if self.request.setup_in_compute or self.request.cleanup_in_compute:
@@ -90,7 +90,7 @@ class Computation(object):
         return b'setup', argument, b'setup'
 
     def _send_setup(self, callback):
-        self._cleaned = False
+        self._cleaned, self._told_setup = False, True
         self._answers[b'setup'].append(callback)
         if not self.tell(*self._set_up) and self.link is None:
             self._answers[b'setup'].remove(callback)
@@ -111,6 +111,7 @@ class Computation(object):
             if first:
                 self._set_up = self._setup_frame()
         if first:
+            self._told_setup = True
             self._answers[b'setup'].append(self._set_up_unasked)
             self.tell(*self._set_up)
         return True
@@ -357,6 +358,9 @@ class Computation(object):
         """Have the supervisor run cleanup, unless that was done, and end; then `closed(answer)`."""
         with_cleanup, self._cleaned = self._is_to_clean_up(), True
         self._answers[b'closed'].append(closed)
+        if with_cleanup and not self._told_setup:
+            frame = self._set_up or self._setup_frame()
+            self.tell(b'remember', *frame[1:])
         if not self.tell(b'close', b'0', b'1' if with_cleanup else b'0'):
             self._answers[b'closed'].pop()
             closed([None])

@@ -53,7 +53,7 @@ class Crew(object):
         if self._program:
             self._start_program(job, (request.args, request.kwargs) + identity)
         else:
-            self._give(job, pack(b'job', request.args, request.kwargs, to_bytes(request.code), *identity))
+            self._give(job, pack(b'job', *(identity + (to_bytes(request.code), request.kwargs, request.args))))
 
     def _start_program(self, job, parts):
         child = Child(next(_program_numbers))

@@ -155,9 +155,11 @@ class Requests(object):
             request.reply(b'invalid computation')
             return False
         argument = bytes(request.argument) if setup.has_args else None
-        computation.set_up(argument, lambda error: self._parts.workers.run(
+        begun = computation.set_up(argument, lambda error: self._parts.workers.run(
             self._set_up, request, computation, error))
-        return True
+        if not begun:                                           # without a setup function nothing is done twice
+            request.reply(b'"setup" failed: the computation is set up already' if computation.request.setup else ACK)
+        return begun
 
     def _set_up(self, request, computation, error):
         try:

@@ -174,7 +174,9 @@ class SetupCleanup(NodeCase):
 
     def test_setup_runs_again_in_the_place_of_a_supervisor_that_died(self):
         computation = self.opened(args=(5,))
-        os.kill(self.finished(computation.run())[3], signal.SIGKILL)
+        parent = self.finished(computation.run())[3]
+        os.kill(parent, signal.SIGKILL)
+        wait_until(lambda: 'supervisor %d ended unexpectedly' % parent in self.node.log(), TIMEOUT)
         self.assertEqual(self.finished(computation.run())[0], 10)
         computation.close()
         self.wait_notes(['setup in True'] * 2 + ['cleanup of 10'])
