@@ -121,12 +121,21 @@ class SetupCleanup(NodeCase):
             scheduler.computations[-1].submit()
         self.wait_files([])
 
-    def test_d12_setup_may_call_other_functions_and_take_longer_than_ten_seconds(self):
-        code = 'import time\ndef helper(): time.sleep(11)\ndef setup():\n    helper()\n    return 0\ndef f(): return 1\n'
-        scheduler = self.scheduler()
-        computation = scheduler.open(code, 'f', setup='setup', send_setup=False)
-        computation.setup(timeout=TIMEOUT)
-        self.assertEqual(self.finished(computation.run()), 1)
+    def test_d12_setup_may_call_other_functions_and_blocks_nobody(self):
+        code = ('import os, time\ndef helper(path):\n    while not os.path.exists(path): time.sleep(0.01)\n'
+                'def setup(path):\n    helper(path)\n    return 0\ndef f(): return 1\n')
+        for dialect in (MODERN, LEGACY):
+            scheduler = self.scheduler(dialect)
+            path = os.path.join(self.folder(), 'go')
+            setup = 'setup' if dialect.modern else ('setup', (path,), {})
+            slow = scheduler.open(code, 'f', setup=setup, send_setup=False)
+            with scheduler.connection('SETUP', dialect.setup(slow.id, (path,)), timeout=TIMEOUT) as waiting:
+                other = scheduler.open('def f(): return 2', 'f')
+                self.assertEqual(self.finished(other.run()), 2)
+                self.file('go', folder=os.path.dirname(path))
+                self.assertEqual(waiting.recv(100)[4:], b'ACK')
+            self.assertEqual(self.finished(slow.run()), 1)
+            self.let_go(scheduler)
 
     def test_a_setup_that_is_missing(self):
         with self.assertRaises(Refused) as caught:

@@ -68,6 +68,13 @@ class NodeCase(unittest.TestCase):
         """Open a computation of a scheduler of its own."""
         return self.scheduler(dialect).open(code, name, **settings)
 
+    @staticmethod
+    def refusal(scheduler, code='def f(): return 1', name='f', **settings):
+        """Return the answer (bytes) to a COMPUTE that is to be refused."""
+        answer = scheduler.call('COMPUTE', scheduler.compute_record(code, name, **settings))
+        assert not answer.startswith(b'\x80'), answer
+        return answer
+
     def folder(self):
         """Return a new folder, removed after the test."""
         path = os.path.realpath(tempfile.mkdtemp(prefix='dispynode-test-'))
