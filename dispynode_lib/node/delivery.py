@@ -11,7 +11,7 @@ from dispynode_lib.wire.framing import LENGTH
 
 log = logging.getLogger('dispynode.delivery')
 
-RETRY_INTERVAL = 600.0                      # seconds, while no pulse does it (docs/protocol.rst, "Pulses")
+FIRST_RETRY, LONGEST_RETRY = 5.0, 600.0     # seconds until kept replies are tried again; doubled at each attempt
 IN_FLIGHT = 64                              # connections to one client at once
 ACK, NAK = b'ACK', b'NAK'
 
@@ -79,6 +79,7 @@ class Delivery(object):
         self._asked = {}                    # computation key -> monotonic time of RESEND_JOB_RESULTS
         self._rounds = {}                   # computation key -> _Round
         self._timer = None
+        self._retry = FIRST_RETRY
 
     def pending(self):
         """Return how many replies are neither delivered nor kept yet."""
@@ -197,11 +198,14 @@ class Delivery(object):
                 owner.heard()
 
     def _set_timer(self):
-        if self._timer is None and self._spool.total():
-            self._timer = self._loop.call_later(RETRY_INTERVAL, self._on_timer)
+        if not self._spool.total():
+            self._retry = FIRST_RETRY
+        elif self._timer is None:
+            self._timer = self._loop.call_later(self._retry, self._on_timer)
 
     def _on_timer(self):
         self._timer = None
+        self._retry = min(2 * self._retry, LONGEST_RETRY)
         self._retry_all()
 
     def resend(self, key, running, done):

@@ -58,7 +58,7 @@ class Requests(object):
 
     def on_compute(self, request):
         """Open a computation: the number of processors when its code compiles, else a text."""
-        compute = messages.read_compute(request.argument)
+        compute = self._read(request, messages.read_compute, b'Invalid computation request ignored')
         try:
             computation, known = self._open(compute, request)
         except Refused as refused:
@@ -79,6 +79,15 @@ class Requests(object):
         computation.start(link, lambda error: self._parts.workers.run(self._opened, request, computation, error))
         self._parts.nursery.prepare()
         return True
+
+    @staticmethod
+    def _read(request, read, refusal):
+        """Return the message in a request; whoever sent something else is told `refusal`. Raises ProtocolError."""
+        try:
+            return read(request.argument)
+        except ProtocolError:
+            request.reply(refusal)
+            raise
 
     def _open(self, compute, request):
         parts = self._parts
@@ -149,7 +158,7 @@ class Requests(object):
 
     def on_setup(self, request):
         """Run the setup function: ACK when it has ended well, else its traceback."""
-        setup = messages.read_setup(request.argument)
+        setup = self._read(request, messages.read_setup, b'invalid setup request')
         computation = self._parts.state.computation(setup.compute_id)
         if computation is None or self._parts.state.is_closing(computation):
             request.reply(b'invalid computation')
@@ -176,7 +185,7 @@ class Requests(object):
 
     def on_filexfer(self, request):
         """Receive a file into the folder of its computation."""
-        record = messages.read_file(request.argument)
+        record = self._read(request, messages.read_file, replies.value(Peer(), -1))
         peer = peer_of(record)
         computation = self._parts.state.computation(record.compute_id)
         try:
@@ -194,7 +203,7 @@ class Requests(object):
 
     def on_job(self, request):
         """Accept a job: ACK, then it runs; its reply follows on another connection."""
-        message = messages.read_job(request.argument)
+        message = self._read(request, messages.read_job, b'NAK (invalid job)')
         try:
             admitted = self._admit(message, BUSY_WAIT)
         except Refused as refused:
@@ -204,7 +213,7 @@ class Requests(object):
 
     def job_at_once(self, request):
         """The same without waiting: return False, having done nothing, if no processor is free."""
-        message = messages.read_job(request.argument)
+        message = self._read(request, messages.read_job, b'NAK (invalid job)')
         try:
             admitted = self._admit(message, 0.0)
         except Busy:

@@ -217,7 +217,7 @@ class Files(NodeCase):
     def test_d3_no_path_leads_outside(self):
         scheduler, computation = self.computation.scheduler, self.computation
         path = self.file('data', b'abc')
-        for dest_path in ('..', '../..', 'a/../../b', '/etc/../..', 'a\0b', '../' * 20 + 'tmp'):
+        for dest_path in ('..', '../..', 'a/../../b', '/etc/../..', '../' * 20 + 'tmp'):
             self.assertEqual(computation.send_file(path, dest_path), -1, dest_path)
             self.assertIn(b'dest_path', self.refusal(scheduler, dest_path=dest_path), dest_path)
         self.assertEqual(computation.send_file(path, '/etc'), 3)
