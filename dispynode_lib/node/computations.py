@@ -232,6 +232,15 @@ class Computation(object):
         except (PeerGone, AttributeError) as error:
             log.warning('computation %d: telling its supervisor to %s: %s', self.id, to_text(parts[0]), error)
 
+    def ask_pids(self, done):
+        """Ask the supervisor which processes run; `done({number of a job process: pid})` in the loop's thread."""
+        self._answers[b'pids'].append(lambda answer: done(
+            {} if answer[:1] == [b'error'] else dict(zip(map(number, answer[::2]), map(number, answer[1::2])))))
+        try:
+            self._link.send(b'pids')
+        except (PeerGone, AttributeError) as error:
+            log.debug('computation %d: asking for processes: %s', self.id, error)
+
     def dismiss_idle(self):
         """Let the children that wait for a job end. The loop's thread."""
         while self._idle:
@@ -244,7 +253,7 @@ class Computation(object):
         """Take one frame of the supervisor."""
         kind = parts[0]
         try:
-            if kind in (b'opened', b'setup', b'renewed', b'closed'):
+            if kind in (b'opened', b'setup', b'renewed', b'closed', b'pids'):
                 if self._answers[kind]:
                     self._answers[kind].popleft()(parts[1:])
             elif kind == b'exited':
@@ -344,6 +353,7 @@ class Computation(object):
         self._parts.delivery.deliver(
             self, job, status, result, stdout, stderr, exception,
             start, end)
+        self._parts.history.job_ended(job, status, start, end, exception)
         if job.xfer_files:
             self._parts.workers.run(self.folder.release, job.xfer_files)
         if exception is not None:
@@ -365,7 +375,7 @@ class Computation(object):
             if self._waiting:
                 self._restart()
         answers, self._answers = self._answers, collections.defaultdict(collections.deque)
-        for kind in (b'opened', b'setup', b'renewed', b'closed'):
+        for kind in (b'opened', b'setup', b'renewed', b'closed', b'pids'):
             for callback in answers[kind]:
                 callback([b'error', b'the supervisor of the computation ended'])
 

@@ -134,6 +134,12 @@ class Supervisor(object):
     def _on_kill(self, number):
         self._processes.kill(control.number(number))
 
+    def _on_pids(self):
+        parts = []
+        for number, pid in self._processes.pids():
+            parts += [b'%d' % number, b'%d' % pid]
+        self._send(b'pids', *parts)
+
     def _on_renew(self):
         computation = self._opened()
         error = self._clean_up()
@@ -286,6 +292,7 @@ FRAMES = {
     b'program': (Supervisor._on_program, 6, 6),
     b'stop': (Supervisor._on_stop, 2, 2),
     b'kill': (Supervisor._on_kill, 2, 2),
+    b'pids': (Supervisor._on_pids, 1, 1),
     b'renew': (Supervisor._on_renew, 1, 1),
     b'close': (Supervisor._on_close, 3, 3),         # b'stop' or b'cleanup'; whether to run cleanup
 }
