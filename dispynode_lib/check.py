@@ -9,7 +9,7 @@ import tempfile
 from dispynode_lib import __version__, option_table, trial
 from dispynode_lib.errors import DispynodeError, StartError
 from dispynode_lib.host import compat, net, resources
-from dispynode_lib.node import node as nodes
+from dispynode_lib.node import statefolder
 from dispynode_lib.trial import Failed
 
 CONFIGURATION = 78                          # sysexits.h: EX_CONFIG
@@ -155,7 +155,7 @@ def check_psutil(_options):
 
 def check_disk(options):
     """Find whether the folder of clients' files can be made and written, and how much fits in."""
-    folder = compat.to_text(os.path.abspath(compat.to_native(options.dest_path_prefix or nodes.default_root())))
+    folder = compat.to_text(os.path.abspath(compat.to_native(options.dest_path_prefix or statefolder.default_root())))
     there = folder
     while not os.path.exists(there) and os.path.dirname(there) != there:
         there = os.path.dirname(there)

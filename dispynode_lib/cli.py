@@ -10,8 +10,8 @@ from dispynode_lib import __version__, options
 from dispynode_lib.errors import OptionError, StartError
 from dispynode_lib.host import compat
 
-USAGE_STATUS = 64                           # sysexits.h: EX_USAGE
 INTERRUPTED_STATUS = 130                    # as shells tell of SIGINT
+ALREADY_RUNNING = 75                        # sysexits.h: EX_TEMPFAIL
 LAST_WAIT = 2.0                             # seconds that a node told to stop at once may still take
 
 # How a node ends, each more urgent than the one before
@@ -42,22 +42,80 @@ def main(argv=None):
     try:
         return _main(sys.argv[1:] if argv is None else argv)
     except OptionError as error:
-        return _complain(error, USAGE_STATUS)
+        return _complain(error, error.status)
     except KeyboardInterrupt:               # before the node has its signal handlers, or in --check
         return INTERRUPTED_STATUS
 
 
 def _main(argv):
-    chosen = options.parse(argv)
+    chosen = read_options(argv)
     if chosen.help or chosen.version:
         say(options.help_text() if chosen.help else _version_text())
         return 0
+    if chosen.print_file is not None:
+        from dispynode_lib import datafiles
+        return datafiles.show(chosen.print_file, say)
+    if chosen.save_config is not None:
+        from dispynode_lib import config
+        config.save(chosen, say)
+        return 0
     chosen.finish()
-    _set_up_log(chosen.debug)
+    if chosen.ctl:
+        from dispynode_lib import ctl
+        return ctl.main(chosen, say)
     if chosen.check:
         from dispynode_lib import check
         return check.main(chosen, say)
-    return _serve(chosen)
+    return _start(chosen, argv)
+
+
+def read_options(argv, config_path=None):
+    """Return the Options of command line, environment and config file; finish() is still to do.
+
+    config_path   where the file of --config lies, for a process that has changed its folder
+    Raises OptionError.
+    """
+    chosen = options.parse(argv)
+    chosen.config = config_path or chosen.config
+    if chosen.config is not None or any(name.startswith('DISPYNODE_') for name in os.environ):
+        from dispynode_lib import config
+        config.apply(chosen, os.environ)
+    return chosen
+
+
+def _start(chosen, argv):
+    """Be the node, perhaps in the background; return the exit status."""
+    if chosen.ensure:
+        from dispynode_lib import ctl
+        if ctl.is_healthy(chosen):
+            return 0
+    background = None
+    try:
+        if chosen.detach or chosen.ensure:
+            background = _detach(chosen)
+        return _serve(chosen, argv, background)
+    except StartError as error:
+        status = error.status
+        if chosen.ensure and status == ALREADY_RUNNING:
+            status = 0                      # somebody else was quicker
+        else:
+            _complain(error, status)
+        if background is not None:
+            background.report(status)
+        return status
+
+
+def _detach(chosen):
+    """Go into the background; return the Background there. Raises StartError."""
+    from dispynode_lib.host import detach, logs
+    from dispynode_lib.node import statefolder
+    chosen.daemon = True
+    statefolder.make(chosen)
+    if not chosen.log_file:
+        chosen.log_file = statefolder.log_path(chosen)
+        logs.keep_small(chosen.log_file)
+    chosen.make_paths_absolute()
+    return detach.detach(chosen.log_file)
 
 
 def say(text, to_error=False):
@@ -81,35 +139,67 @@ def _complain(error, status):
 
 
 def _version_text():
-    return 'dispynode %s (Python %s)\n' % (__version__, compat.PYTHON_VERSION)
+    return 'dispynode %s (build %s, Python %s)\n' % (__version__, build(), compat.PYTHON_VERSION)
 
 
-def _set_up_log(debug):
-    """Send the log to standard error, one line a record."""
-    import logging
-    logging.raiseExceptions = debug         # a terminal that went away must not disturb a node
-    logging.logProcesses = logging.logMultiprocessing = False
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter('%(asctime)s %(levelname)s %(name)s: %(message)s'))
-    root = logging.getLogger()
-    root.addHandler(handler)
-    root.setLevel(logging.DEBUG if debug else logging.INFO)
+def build():
+    """Return eight letters that differ when any module of this program differs."""
+    here = os.path.dirname(os.path.abspath(__file__))
+    names = sorted(os.path.join(folder, name) for folder, _folders, found in os.walk(here)
+                   for name in found if name.endswith('.py'))
+    digest = compat.sha1()
+    for name in names:
+        with open(name, 'rb') as source:
+            digest.update(source.read())
+    return digest.hexdigest()[:8]
 
 
-def _serve(chosen):
-    """Run a node until it ends; return its exit status."""
+def _serve(chosen, argv, background):
+    """Run a node until it ends; return its exit status. Raises StartError."""
     _open_standard_descriptors()
+    from dispynode_lib.host import logs
+    handler = logs.set_up(chosen)
     from dispynode_lib.node.node import Node
     signals = Signals()
     signals.install()
-    try:
-        node = Node(chosen)
-        node.on_end = signals.wake
-        node.start()
-    except StartError as error:
-        return _complain(error, error.status)
-    follow(node, signals)
+    node = Node(chosen)
+    node.on_end = signals.wake
+    node.start()
+    if background is not None:
+        background.report(0)
+    follow(node, signals, _console(chosen, node), Reloading(argv, handler, node))
     return node.exit_status
+
+
+def _console(chosen, node):
+    """Return the Console, None where there is no terminal to read commands from."""
+    if chosen.daemon or not sys.stdin or not os.isatty(0):
+        return None
+    from dispynode_lib.console import Console
+    return Console(node, say)
+
+
+class Reloading(object):
+    """What SIGHUP asks for: the log file opened anew, the config file read again."""
+
+    def __init__(self, argv, handler, node):
+        self._argv, self._handler, self._node = argv, handler, node
+
+    def reload(self):
+        """Do it; a wrong config file changes nothing and is told in the log."""
+        import logging
+        from dispynode_lib.host import logs
+        log = logging.getLogger('dispynode.cli')
+        self._handler.reopen()
+        try:
+            new = read_options(self._argv, self._node.options.config)
+            new.finish()
+        except OptionError as error:
+            log.error('SIGHUP: the options stay as they are: %s', error)
+            return
+        logs.set_debug(new.debug)
+        self._node.operation.change(new)
+        log.info('SIGHUP: the log is open, the options have been read')
 
 
 def _open_standard_descriptors():
@@ -124,11 +214,15 @@ def _open_standard_descriptors():
 class Signals(object):
     """Notes what signals ask for and wakes the main thread; the handlers do nothing else.
 
-    wanted   RUN, DRAIN, STOP or AT_ONCE: how the node is to end
+    wanted      RUN, DRAIN, STOP or AT_ONCE: how the node is to end
+    jobs_only   whether draining waits for running jobs only, not for open computations
+    asked       set of further wishes: 'reload', 'dump'
     """
 
     def __init__(self):
         self.wanted = RUN
+        self.jobs_only = False
+        self.asked = set()
         self._read_end, self._write_end = os.pipe()
         import fcntl
         for fd in (self._read_end, self._write_end):
@@ -136,11 +230,15 @@ class Signals(object):
             fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) | os.O_NONBLOCK)
 
     def install(self):
-        """Take over the signals that end a node."""
+        """Take over the signals that end a node, or ask something of it."""
         signal.signal(signal.SIGINT, self._on_interrupt)
         signal.signal(signal.SIGTERM, self._on_terminate)
         signal.signal(signal.SIGABRT, self._on_abort)
+        signal.signal(signal.SIGUSR1, self._on_last_jobs)
+        signal.signal(signal.SIGUSR2, self._on_dump)
         signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:       # else: nohup
+            signal.signal(signal.SIGHUP, self._on_hangup)
         # the system may give a signal to any thread: this wakes the main thread all the same
         signal.set_wakeup_fd(self._write_end)
 
@@ -153,6 +251,19 @@ class Signals(object):
 
     def _on_abort(self, _number, _frame):
         self._want(AT_ONCE)
+
+    def _on_last_jobs(self, _number, _frame):
+        """SIGUSR1: batch systems warn by it before the end."""
+        self.jobs_only = True
+        self._want(max(self.wanted, DRAIN))
+
+    def _on_hangup(self, _number, _frame):
+        self.asked.add('reload')
+        self.wake()
+
+    def _on_dump(self, _number, _frame):
+        self.asked.add('dump')
+        self.wake()
 
     def _want(self, wanted):
         self.wanted = wanted
@@ -170,32 +281,62 @@ class Signals(object):
         os.close(self._read_end)
         os.close(self._write_end)
 
-    def wait(self):
-        """Wait until wake() is called or a signal comes; it may also return without a reason."""
+    def wait(self, more=(), timeout=None):
+        """Wait until wake() is called, a signal comes or one of the descriptors `more` is readable; return those.
+
+        It may also return without a reason.
+        """
         try:
-            select.select([self._read_end], [], [])
-            os.read(self._read_end, 4096)
+            ready = select.select([self._read_end] + list(more), [], [], timeout)[0]
+            if self._read_end in ready:
+                ready.remove(self._read_end)
+                os.read(self._read_end, 4096)
+            return ready
         except (EnvironmentError, select.error):
-            return                          # interrupted by a signal (2.7)
+            return []                       # interrupted by a signal (2.7)
 
 
-def follow(node, signals):
-    """Wait until `node` has ended, and pass on what signals ask for.
+def follow(node, signals, console=None, reloading=None):
+    """Wait until `node` has ended, and pass on what signals and the terminal ask for.
 
-    node      has drain(), stop(at_once=False), which return soon, and wait(timeout) -> ended
-    signals   a Signals
+    node        has drain(), drain_jobs(), stop(at_once=False), dump(), which return soon, and wait(timeout) -> ended
+    signals     a Signals
+    console     a Console or None
+    reloading   a Reloading or None
     """
-    done = RUN
+    done = (RUN, False)
     while not node.wait(0):
-        wanted = signals.wanted
-        if wanted == done:
+        wanted = (signals.wanted, signals.jobs_only)
+        if wanted != done:
+            done = wanted
+            if not _pass_on(node, *wanted):
+                return
+        elif signals.asked:
+            _answer(node, signals, reloading)
+        elif console is None:
             signals.wait()
-            continue
-        done = wanted
-        if wanted == DRAIN:
+        else:
+            console.read(signals.wait(*console.wants()))
+
+
+def _pass_on(node, wanted, jobs_only):
+    """Have `node` do what is wanted; return False if its end is not to be waited for."""
+    if wanted == DRAIN:
+        if jobs_only:
+            node.drain_jobs()
+        else:
             node.drain()
-            continue
-        node.stop(at_once=wanted == AT_ONCE)
-        if wanted == AT_ONCE:
-            node.wait(LAST_WAIT)
-            return
+        return True
+    node.stop(at_once=wanted == AT_ONCE)
+    if wanted == AT_ONCE:
+        node.wait(LAST_WAIT)
+        return False
+    return True
+
+
+def _answer(node, signals, reloading):
+    asked = signals.asked.pop()
+    if asked == 'dump':
+        node.dump()
+    elif reloading is not None:
+        reloading.reload()

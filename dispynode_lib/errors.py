@@ -27,7 +27,17 @@ class SetupFailed(DispynodeError):
 
 
 class OptionError(DispynodeError):
-    """An option has a value that is not allowed; exit status 64."""
+    """An option has a value that is not allowed; `status` is the exit status."""
+
+    status = 64
+
+
+class ConfigError(OptionError):
+    """A config file or the environment holds what is not allowed, or cannot be read or written."""
+
+    def __init__(self, text, status=78):
+        super(ConfigError, self).__init__(text)
+        self.status = status
 
 
 class StartError(DispynodeError):

@@ -98,6 +98,15 @@ def timeout(text):
     return value
 
 
+def seconds(text):
+    """Seconds, a tenth to 30 years."""
+    allowed = u'give seconds from 0.1 to 1000000000'
+    value = _number(text, allowed)
+    if not 0.1 <= value <= 1e9:
+        raise ValueError(allowed)
+    return value
+
+
 def milliseconds(text):
     """Milliseconds, from none to a second."""
     allowed = u'give milliseconds from 0 to 1000'
@@ -166,6 +175,20 @@ def log_format(text):
     return text
 
 
+def network(text):
+    """Addresses that may do something."""
+    from dispynode_lib.host.networks import Network
+    return Network(text)
+
+
+def command(text):
+    """The first words of a command for a running node."""
+    words = text.split()
+    if not words:
+        raise ValueError(u'give a command')
+    return words
+
+
 class Row(object):
     """One option.
 
@@ -197,12 +220,15 @@ ROWS = (
     Row(GENERAL, 'version', '--version', switch, '', 'print the version and exit', saved=False),
     Row(GENERAL, 'check', '--check', switch, '',
         'try everything a node does, on this host, say what works and what does not, and exit', saved=False),
-    Row(GENERAL, 'config', '--config', path, 'FILE', 'read options from FILE; the command line wins',
-        saved=False, works=False),
+    Row(GENERAL, 'config', '--config', path, 'FILE',
+        'read options from FILE; the environment (DISPYNODE_CPUS and so on) and the command line win', saved=False),
     Row(GENERAL, 'save_config', '--save_config', path, 'FILE',
-        'write the options given to FILE and exit', shown='standard output', saved=False, works=False, bare=True),
+        'write the options given to FILE and exit', shown='standard output', saved=False, bare=True),
     Row(GENERAL, 'save_secrets', '--save_secrets', switch, '',
-        'with --save_config: write secrets, too', saved=False, works=False),
+        'with --save_config: write secrets, too', saved=False),
+    Row(GENERAL, 'print_file', '--print', word, 'NAME',
+        'print a file for an init system, the manual page or the completion of options; without NAME list them',
+        saved=False, bare=True),
     Row(GENERAL, 'debug', '-d --debug', switch, '', 'log each message', default=False),
 
     Row(NETWORK, 'ip_addr', '-i --ip_addr --host', address, 'ADDR',
@@ -236,7 +262,7 @@ ROWS = (
     Row(SECURITY, 'secret', '-s --secret', text_value, 'TEXT',
         'serve only clients that know this secret', default=u'', shown='empty', hidden=True),
     Row(SECURITY, 'secret_file', '--secret_file', path, 'FILE',
-        'read the secret from the first line of FILE', works=False),
+        'read the secret from the first line of FILE'),
     Row(SECURITY, 'admin_secret', '--admin_secret', text_value, 'TEXT',
         'let administration programs that know this secret change the node', hidden=True),
     Row(SECURITY, 'certfile', '--certfile', path, 'FILE', 'TLS certificate (PEM); turns TLS on'),
@@ -251,12 +277,12 @@ ROWS = (
         'largest file to take from or send to clients, also with k, m, g or t behind it; 0: no limit',
         default=0),
     Row(JOBS, 'clean', '--clean', switch, '', 'at start remove what earlier runs have left',
-        default=False, works=False),
+        default=False),
     Row(JOBS, 'force_cleanup', '--force_cleanup', switch, '',
         "remove clients' files even when they ask to keep them", default=False),
     Row(JOBS, 'init', '--init', path, 'FILE', 'Python file that initializes the node for its jobs', works=False),
     Row(JOBS, 'unsafe_setup', '--unsafe_setup', switch, '', 'accepted from old start scripts; changes nothing',
-        default=False, works=False),
+        default=False),
 
     Row(SERVICE, 'service_start', '--service_start', clock, 'HH:MM', 'take jobs from this time of day'),
     Row(SERVICE, 'service_stop', '--service_stop', clock, 'HH:MM', 'take no new computations from this time'),
@@ -269,15 +295,29 @@ ROWS = (
 
     Row(OPERATION, 'name', '--name', word, 'NAME', 'name of this node for its clients', shown='the host name'),
     Row(OPERATION, 'daemon', '--daemon', switch, '', 'do not read commands from the terminal', default=False),
-    Row(OPERATION, 'detach', '--detach', switch, '', 'return when the node serves', default=False, works=False),
+    Row(OPERATION, 'detach', '--detach', switch, '',
+        'go into the background; return when the node serves, or with the exit status of its failure', default=False),
+    Row(OPERATION, 'ensure', '--ensure', switch, '',
+        'as --detach, but do nothing if this node runs already and answers: for cron', default=False, saved=False),
+    Row(OPERATION, 'ctl', '--ctl', command, 'COMMAND',
+        'have the running node with the same port and folder do it: status, stop, start, cpus N, release, drain, '
+        'quit, exit, why; exit status 0 done, 3 not running', default=None, saved=False),
+    Row(OPERATION, 'json', '--json', switch, '', 'with --ctl: answer as JSON', default=False, saved=False),
+    Row(OPERATION, 'http_allow', '--http_allow', network, 'ADDR',
+        'who may see /, /healthz, /readyz, /metrics and /status.json on the node port: an address, or a network '
+        'such as 10.0.0.0/8; may be given more than once', default=(), shown='this host', repeat=True),
     Row(OPERATION, 'pid_file', '--pid_file', path, 'FILE', 'where the running node keeps its process number',
-        works=False),
+        shown='a file in its state folder'),
     Row(OPERATION, 'log_file', '--log_file', path, 'FILE', 'write the log to FILE',
-        shown='standard error', works=False),
-    Row(OPERATION, 'log_format', '--log_format', log_format, 'text|json', 'form of log lines',
-        default=u'text', works=False),
-    Row(OPERATION, 'drain_timeout', '--drain_timeout', timeout, 'SECONDS',
-        'longest wait for running computations after SIGINT', shown='no limit', works=False),
+        shown='standard error; with --detach a file in the state folder'),
+    Row(OPERATION, 'log_format', '--log_format', log_format, 'text|json', 'form of log lines', default=u'text'),
+    Row(OPERATION, 'drain_timeout', '--drain_timeout', seconds, 'SECONDS',
+        'longest wait for running computations after SIGINT, for running jobs after SIGUSR1', shown='no limit'),
     Row(OPERATION, 'stop_timeout', '--stop_timeout', timeout, 'SECONDS',
         'longest wait for running jobs after SIGTERM', default=5.0),
+    Row(OPERATION, 'lifetime', '--lifetime', seconds, 'SECONDS',
+        'have ended after so long: take no new jobs in the last tenth of it (at most 300 s, or --drain_timeout)',
+        shown='no limit'),
+    Row(OPERATION, 'idle_timeout', '--idle_timeout', seconds, 'SECONDS',
+        'end when no computation has been open for so long', shown='never'),
 )

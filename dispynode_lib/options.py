@@ -4,8 +4,8 @@ from __future__ import absolute_import, division, print_function
 import os
 import sys
 
-from dispynode_lib.errors import OptionError
-from dispynode_lib.option_table import ROWS, switch
+from dispynode_lib.errors import ConfigError, OptionError
+from dispynode_lib.option_table import ROWS, path, switch
 
 _BY_FLAG = {}
 for _row in ROWS:
@@ -28,12 +28,14 @@ class Options(object):
     serve               int, -1 no limit
     secret              text, '' if there is none; admin_secret None if not given
     save_config         path, '' for standard output, None if not given
-    given               {name: flag as it was typed}
+    given               {name: (flag or file and line, text) as it was given}
+    texts               {name: list of texts given}
     All others: text, True/False, or None if not given and without a default.
     """
 
     def __init__(self):
         self.given = {}
+        self.texts = {}
         self.usable_cpus = self.cpus_reason = None
         for row in ROWS:
             setattr(self, row.name, list(row.default) if row.repeat else row.default)
@@ -47,12 +49,21 @@ class Options(object):
         """
         self._join_ports()
         self._check_pairs()
+        if self.secret_file:
+            self.secret = _read_secret(self.secret_file)
         from dispynode_lib.host import resources
         self.usable_cpus, self.cpus_reason = usable_cpus or resources.usable_cpus()
         total = max(host_cpus or resources.host_cpus(), self.usable_cpus)
         self.cpus = resources.cpus_to_use(self.cpus, self.usable_cpus, total)
         if self.cpus is None:
             raise OptionError(self._cpus_text(total))
+
+    def make_paths_absolute(self):
+        """Let files and folders stay the same when this process changes its folder."""
+        for row in ROWS:
+            value = getattr(self, row.name)
+            if row.kind is path and value:
+                setattr(self, row.name, os.path.abspath(value))
 
     def _cpus_text(self, total):
         flag, value = self.given['cpus']
@@ -94,6 +105,18 @@ def _count(number, noun):
     return u'%d %s%s' % (number, noun, u'' if number == 1 else u's')
 
 
+
+def _read_secret(secret_path):
+    """Return the secret (text) in the first line of a file. Raises ConfigError."""
+    try:
+        with open(secret_path, 'rb') as source:
+            return source.readline().decode('utf-8').rstrip(u'\r\n')
+    except EnvironmentError as error:
+        raise ConfigError(u'--secret_file %s: %s' % (secret_path, error.strerror or error))
+    except UnicodeDecodeError:
+        raise ConfigError(u'--secret_file %s: its first line is no text in UTF-8' % secret_path)
+
+
 def parse(arguments):
     """Return the Options that `arguments` (list without the program's name) say; finish() is still to do.
 
@@ -114,6 +137,9 @@ def _take(options, words, at):
     given = words[at]
     if given == u'--' and at + 1 == len(words):
         return at + 1
+    if options.ctl and (given[:1] != u'-' or given[1:2].isdigit()):
+        options.ctl.append(given)           # --ctl cpus 2
+        return at + 1
     if given[:1] != u'-' or given in (u'-', u'--'):
         wrong = words[at + 1] if given == u'--' else given
         raise OptionError(u"'%s': only options are expected; see --help" % wrong)
@@ -129,14 +155,14 @@ def _take(options, words, at):
         return _take_value(options, row, flag, words, at + 1)
     if not given.startswith(u'--') and value[:1] == u'=':
         value = value[1:]
-    _set(options, row, flag, value)
+    set_value(options, row, flag, value)
     return at + 1
 
 
 def _take_switch(options, row, flag, value, words, at):
     if value is not None and flag.startswith(u'--'):
         raise OptionError(u'%s=%s: this option takes no value' % (flag, value))
-    _set(options, row, flag, u'')
+    set_value(options, row, flag, u'')
     if value is None:
         return at + 1
     words[at] = u'-' + value                # short options may stand together: -dc4
@@ -151,13 +177,14 @@ def _take_value(options, row, flag, words, at):
             hint = u'' if value is None else u'; for one that begins with a dash write %s=%s' % (
                 [name for name in row.flags if name.startswith('--')][0], row.unit)
             raise OptionError(u'%s: it needs a value, %s%s' % (flag, row.unit, hint))
-        _set(options, row, flag, None)
+        set_value(options, row, flag, None)
         return at
-    _set(options, row, flag, value)
+    set_value(options, row, flag, value)
     return at + 1
 
 
-def _set(options, row, flag, text):
+def set_value(options, row, flag, text):
+    """Note that `flag` (as people know it) was given with `text`. Raises OptionError."""
     if not row.works:
         raise OptionError(u'%s: not built yet in this release of dispynode' % flag)
     if row.name in options.given and not row.repeat and row.kind is not switch:
@@ -173,6 +200,7 @@ def _set(options, row, flag, text):
     else:
         setattr(options, row.name, value)
     options.given[row.name] = (flag, text)
+    options.texts.setdefault(row.name, []).append(text)
 
 
 def _find(flag):

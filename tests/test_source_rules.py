@@ -23,14 +23,14 @@ CATCH_ALL = {
     'node.server': ('_receive',),               # the top of the listener for datagrams
     'node.watchdog': ('run_due',),              # one duty must not end the others
     'supervisor.computation': ('open', 'execute', 'run_setup', 'remember_cleanup', '_bad_status', 'run_cleanup', 'settle'),
-    'supervisor.job': ('serve', '_end_helpers', '_load_arguments', '_pickle_result', '_shown'),
+    'supervisor.job': ('serve', '_call', '_end_helpers', '_shown'),
     'supervisor.jobapi': ('emit',),
-    'supervisor.supervisor': ('main', '_become_job', '_leave'),
+    'supervisor.supervisor': ('run', '_become_job', '_leave'),
     'supervisor.tracebacks': ('describe',),
 }
 
 # where the interpreter and the system are told apart
-COMPAT = ('host.compat',)
+COMPAT = ('host.compat', 'supervisor.lean')
 
 # where numbers of dispy releases may stand
 RELEASES = re.compile(r'(?<![\d.])4\.(?:6|7|8|9|10|11|12|13|14|15)(?:\.\d+)?(?![\d.])')
@@ -47,6 +47,7 @@ HEAVY_PLACES = {
     'check': HEAVY, 'trial': HEAVY,     # --check is no node
     'host.compat': ('hashlib',),        # only where neither _sha1 nor _sha is to be had
     'supervisor.newer_pickles': ('pickle',),    # imported itself only when it is needed
+    'host.tls': ('ssl',),               # likewise
 }
 
 # from outside the package; psutil is optional

@@ -164,6 +164,13 @@ class Computation(object):
             return False
         return True
 
+    def ask_pids(self, done):
+        """Ask the supervisor which processes run; `done({number of a job process: pid})` in the loop's thread."""
+        def answered(parts):
+            done({} if parts[:1] == [b'error'] else dict(zip(map(number, parts[::2]), map(number, parts[1::2]))))
+        self._answers[b'pids'].append(answered)
+        self.tell(b'pids')
+
     def finish(self, job, status, result=None, stdout='', stderr='', exception=None, start=None, end=None):
         """Send the one final reply of a job and free its processor. The loop's thread."""
         start, end = start or job.started, end or time.time()
@@ -173,6 +180,7 @@ class Computation(object):
             result = stdout = stderr = exception = None
         self._parts.delivery.deliver(
             self, job, status, result, stdout, stderr, exception, start, end)
+        self._parts.history.job_ended(job, status, start, end, exception)
         if job.xfer_files:
             self._parts.workers.run(self.folder.release, job.xfer_files)
         if exception is not None:
@@ -191,7 +199,7 @@ class Computation(object):
         """Take one frame of the supervisor."""
         kind = parts[0]
         try:
-            if kind in (b'opened', b'setup', b'closed'):
+            if kind in (b'opened', b'setup', b'closed', b'pids'):
                 if self._answers[kind]:
                     self._answers[kind].popleft()(parts[1:])
             elif kind == b'exited':
@@ -216,7 +224,7 @@ class Computation(object):
             log.error('computation %d: supervisor %d ended unexpectedly', self.id, link.pid)
             if self._crew.count_waiting():
                 self.need_supervisor()
-        for kind in (b'opened', b'setup', b'closed'):
+        for kind in (b'opened', b'setup', b'closed', b'pids'):
             for callback in answers[kind]:
                 callback([b'error', to_bytes(ENDED)])
 

@@ -10,7 +10,7 @@ import time
 from dispynode_lib import option_table
 from dispynode_lib.errors import StartError
 from dispynode_lib.host import datagrams, net
-from dispynode_lib.host.compat import monotonic, start_thread, to_native
+from dispynode_lib.host.compat import monotonic, start_thread
 from dispynode_lib.host.loop import Loop
 from dispynode_lib.host.resources import Meter
 from dispynode_lib.host.workers import Workers
@@ -21,10 +21,11 @@ from dispynode_lib.node.announcer import Announcer
 from dispynode_lib.node.complaints import Complaints
 from dispynode_lib.node.delivery import Delivery
 from dispynode_lib.node.discovery import Discovery
-from dispynode_lib.node.folders import Folders, make_folder
+from dispynode_lib.node.folders import Folders
 from dispynode_lib.node.known import KnownReleases
 from dispynode_lib.node.nursery import Nursery
 from dispynode_lib.node.notices import Notices
+from dispynode_lib.node.operation import Operation, drain_jobs
 from dispynode_lib.node.requests import Requests
 from dispynode_lib.node.server import DatagramListener, Listener, Reception
 from dispynode_lib.node.service import Service
@@ -36,7 +37,6 @@ from dispynode_lib.wire import framing
 log = logging.getLogger('dispynode.node')
 
 WORKERS = 64                                # threads for requests at most
-CANNOT_CREATE = 73                          # sysexits.h
 
 
 class Parts(object):
@@ -63,14 +63,22 @@ class Node(object):
         parts.state = states.NodeState(options.cpus, options.serve)
         parts.complaints = Complaints()
         parts.freed, parts.client_shutdown, parts.computations, parts.node = self.freed, self.drain, self, self
+        self.operation = parts.operation = Operation(parts)
 
     # -- starting
 
     def start(self):
         """Open ports and folders and serve. Raises StartError."""
+        self.operation.open()
+        try:
+            self._start()
+        except StartError:
+            self.operation.failed()
+            raise
+
+    def _start(self):
         parts, options = self._parts, self.options
         tls = _tls(options)
-        self._make_root()
         settings = parts.settings
         settings.meter = Meter(parts.root)
         chosen = net.node_addresses(options.ip_addr)
@@ -88,12 +96,13 @@ class Node(object):
                                 multicast=options.ipv4_udp_multicast)
         parts.service = Service(parts, options)
         parts.announcer = Announcer(parts, KnownReleases(os.path.join(parts.state_folder, 'releases')))
-        parts.watchdog = Watchdog(duties.table(parts))
+        parts.watchdog = Watchdog(duties.table(parts) + self.operation.duties())
         parts.admin, parts.discovery = Administration(parts), Discovery(parts)
         self._requests = Requests(parts)
         start_thread('loop', parts.loop.run)
         reception = Reception(parts.loop, parts.workers, self._is_token, options.msg_timeout,
-                              self._requests.handle, self._requests.job_at_once, parts.complaints, tls)
+                              self._requests.handle, self._requests.job_at_once, parts.complaints,
+                              self.operation.serve_http, tls)
         parts.state.set_phase(states.SERVING)
         parts.service.look(monotonic())
         for sock in socks:
@@ -103,6 +112,7 @@ class Node(object):
         self._datagrams = DatagramListener(socks_udp, parts.discovery.on_datagram, parts.complaints)
         self._datagrams.start()
         parts.announcer.begin()
+        self.operation.begin()
         parts.watchdog.start()
         parts.delivery.retry_all()
         for address, why in chosen:
@@ -110,20 +120,6 @@ class Node(object):
                      ', '.join(str(port) for port in self.ports), parts.state.cpus())
         for line in parts.announcer.describe():
             log.info('%s', line)
-
-    def _make_root(self):
-        prefix = self.options.dest_path_prefix
-        path = os.path.abspath(to_native(prefix)) if prefix else default_root()
-        parts = self._parts
-        parts.root = os.path.realpath(path)
-        port = self.options.node_port or option_table.NODE_PORTS[0]
-        parts.state_folder = os.path.join(parts.root, '.node-%d' % port)
-        try:
-            make_folder(parts.root)
-            make_folder(parts.state_folder)
-        except EnvironmentError as error:
-            raise StartError('the folder %s for files of clients cannot be made: %s; give another one with '
-                             '--dest_path_prefix' % (path, error.strerror or error), CANNOT_CREATE)
 
     def _open_ports(self, chosen):
         """Return (TCP sockets, UDP sockets): the chosen or default port, and unless chosen the other well-known ones."""
@@ -169,6 +165,7 @@ class Node(object):
         """A computation has been opened: the node is in use."""
         parts = self._parts
         parts.state.note_served()
+        self.operation.opened(computation)
         parts.announcer.served(computation.scheduler, computation.peer.version)
         parts.watchdog.reschedule()
 
@@ -182,6 +179,7 @@ class Node(object):
     def ended(self, computation):
         """All of a computation is gone, its files too."""
         log.info('computation %d (%s) ended', computation.id, computation.name)
+        self.operation.ended(computation)
         state = self._parts.state
         state.end_cleanup(computation)
         if state.counts()['serve'] == 0 and state.scheduler() is None:
@@ -202,8 +200,9 @@ class Node(object):
         parts = self._parts
         parts.state.set_cpus(cpus)
         if parts.service.is_open():
+            shown = 0 if parts.state.phase() == states.PAUSED else cpus
             for computation in duties.one_for_each_scheduler(parts.state.computations()):
-                parts.notices.node_cpus(computation, cpus)
+                parts.notices.node_cpus(computation, shown)
         parts.announcer.begin()
         parts.watchdog.reschedule()
 
@@ -225,9 +224,25 @@ class Node(object):
                      len(self._parts.state.computations()))
             start_thread('drain', self._stop_when_empty)
 
+    def drain_jobs(self):
+        """Take no new job; stop when the running ones have ended. Returns soon."""
+        drain_jobs(self, self._parts)
+
+    def command(self, words, done):
+        """Do the operator's command `words` in a thread of its own; `done(Answer)` there."""
+        self._parts.workers.run(lambda: done(self.operation.commands.run(words)))
+
+    def dump(self):
+        """Write state and stacks to the log. Returns soon."""
+        self._parts.workers.run(self.operation.dump)
+
     def _stop_when_empty(self):
-        while not self._parts.state.wait_until_empty(None):
-            continue
+        limit = self.options.drain_timeout
+        deadline = None if limit is None else monotonic() + limit
+        while not self._parts.state.wait_until_empty(None if deadline is None else deadline - monotonic()):
+            if deadline is not None and monotonic() >= deadline:
+                log.warning('draining has taken %g s: open computations are stopped', limit)
+                break
         self.stop()
 
     def stop(self, at_once=False):
@@ -257,6 +272,7 @@ class Node(object):
     def _stop_parts(self, at_once):
         parts = self._parts
         parts.state.set_phase(states.STOPPING)
+        self.operation.stopping()
         parts.watchdog.stop()
         deadline = monotonic() + (0.5 if at_once else self.options.stop_timeout)
         computations = parts.state.computations()
@@ -276,6 +292,7 @@ class Node(object):
         parts.workers.finish(max(0.2, deadline - monotonic()))
         parts.loop.stop()
         self._datagrams.close()
+        self.operation.close()
         log.info('stopped')
 
     def _kill_rest(self):
@@ -297,16 +314,6 @@ class Node(object):
             if computation.scheduler not in told:
                 told.add(computation.scheduler)
                 self._parts.notices.terminated(computation)
-
-
-def default_root():
-    """Return the folder for clients' files when none is given: TMP/dispy/node, or one of this user's own."""
-    base = os.environ.get('TMPDIR') or '/tmp'
-    path = os.path.join(base, 'dispy', 'node')
-    for folder in (path, os.path.dirname(path)):
-        if os.path.isdir(folder) and not (os.access(folder, os.W_OK) and os.stat(folder).st_uid == os.getuid()):
-            return os.path.join(base, 'dispy-%d' % os.getuid(), 'node')
-    return path
 
 
 def _tls(options):

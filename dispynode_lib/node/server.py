@@ -20,6 +20,8 @@ log = logging.getLogger('dispynode.server')
 
 HEAD = TOKEN_SIZE + 4
 JOB = b'JOB:'
+GET = b'GET '                                # HTTP; no token begins like this
+HTTP_LIMIT = 16384                          # bytes of an HTTP request
 READ_SIZE = 16384
 BACKLOG = 1024
 FRAME_LIMIT = 0xFFFFFFFF
@@ -58,7 +60,10 @@ class Connection(object):
             if not data:
                 raise PeerGone('closed after %d bytes' % len(self.data) if self.data else '')
             self.data += data
-            if self.size is None and len(self.data) >= HEAD:
+            if self.size is None and self.data[:4] == GET:
+                if _is_whole_http(self.data):
+                    return True
+            elif self.size is None and len(self.data) >= HEAD:
                 self._read_head(is_token)
             if self.size is not None and (self.authorised or len(self.data) >= HEAD + self.size):
                 return True
@@ -68,6 +73,10 @@ class Connection(object):
         self.authorised = is_token(self.data[:TOKEN_SIZE])
         if self.size > PRE_AUTH_LIMIT and not self.authorised:
             raise ProtocolError('wrong secret, or not a dispy client: a first frame of %d bytes' % self.size)
+
+
+def _is_whole_http(data):
+    return b'\r\n\r\n' in data or b'\n\n' in data or len(data) > HTTP_LIMIT
 
 
 class Request(object):
@@ -144,9 +153,9 @@ class Listener(socketserver.ThreadingTCPServer):
 class Reception(object):
     """Holds connections, without a thread, until their first frame is there; then a worker handles it."""
 
-    def __init__(self, loop, workers, is_token, timeout, handle, handle_at_once, complaints, tls=None):
+    def __init__(self, loop, workers, is_token, timeout, handle, handle_at_once, complaints, serve_http, tls=None):
         """`handle(request)` returns True if it keeps the connection; `handle_at_once(job request)` False if
-        it would have to wait; `complaints.note(address, cause, text)`."""
+        it would have to wait; `complaints.note(address, cause, text)`; `serve_http(connection)` answers a GET."""
         self._loop = loop
         self._workers = workers
         self._is_token = is_token
@@ -155,6 +164,7 @@ class Reception(object):
         self._handle_at_once = handle_at_once
         self._complaints = complaints
         self._tls = tls                     # host.tls.Tls or None
+        self._serve_http = serve_http
         self._held = {}
 
     def take(self, sock, address):
@@ -188,9 +198,17 @@ class Reception(object):
             self._complain(connection, 'not let in', error)
             close_quietly(connection.sock)
             return False
-        if not self._serve_at_once(connection):
+        if connection.size is None:
+            self._workers.run(self._answer_http, connection)
+        elif not self._serve_at_once(connection):
             self._workers.run(self._serve, connection)
         return True
+
+    def _answer_http(self, connection):
+        try:
+            self._serve_http(connection)
+        finally:
+            close_quietly(connection.sock)
 
     def _serve_at_once(self, connection):
         """Do a request that cannot have to wait, without the way through another thread; return whether so."""

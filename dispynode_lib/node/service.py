@@ -9,6 +9,7 @@ from dispynode_lib.host import hours
 from dispynode_lib.host.compat import monotonic, start_thread
 from dispynode_lib.host.hours import CLOSED, CLOSING, OPEN
 from dispynode_lib.node.duties import one_for_each_scheduler
+from dispynode_lib.node.state import SERVING
 
 log = logging.getLogger('dispynode.service')
 
@@ -53,11 +54,15 @@ class Service(object):
         """Return whether the node takes jobs, as far as the time of day goes."""
         return self._phase == OPEN
 
+    def next_change(self):
+        """Return when the next change of service comes, seconds since the epoch; None without service hours."""
+        return self._plan.at(self._clock())[1]
+
     def _open(self, change):
         log.info('service hours have begun%s', _until(change))
         state = self._parts.state
         state.set_hours(None)
-        self._tell_cpus(state.cpus())
+        self._tell_cpus(state.cpus() if state.phase() == SERVING else 0)
         self._parts.announcer.begin()
 
     def _stop(self, now, change):
@@ -105,6 +110,11 @@ class Service(object):
         else:
             self._plan = hours.Hours(start, stop, end)
         self._minutes = wanted
+
+    def replace(self, start, stop, end):
+        """Set all times of day, minutes since midnight or None. Raises OptionError if they do not fit together."""
+        self._plan = hours.Hours(start, stop, end)
+        self._minutes = [start, stop, end]
 
     def this_minute(self):
         """Return the time of day now, in minutes since midnight."""

@@ -84,6 +84,11 @@ class NodeState(object):
                 return 'busy', 'busy with the scheduler at %s port %s' % self._scheduler
             return self._closed_locked()
 
+    def closed(self):
+        """Return None if the node takes clients, be it busy with one or not; else (cause, reason in words)."""
+        with self._lock:
+            return self._closed_locked()
+
     def _closed_locked(self):
         if self._phase != SERVING:
             return self._phase.lower(), 'the node is %s' % self._phase.lower()
@@ -237,6 +242,13 @@ class NodeState(object):
             if self._entries or self._ending:
                 self._changed.wait(timeout)
             return not (self._entries or self._ending)
+
+    def wait_until_no_jobs(self, timeout):
+        """Wait up to `timeout` seconds (or None) until no job runs; return whether so."""
+        with self._lock:
+            if self._used:
+                self._changed.wait(timeout)
+            return not self._used
 
     # -- jobs
 

@@ -7,6 +7,8 @@ from __future__ import absolute_import, division, print_function
 
 import os
 
+from dispynode_lib.supervisor.lean import import_ctypes
+
 WORTHWHILE = 48 << 20                       # bytes in memory; below it forks are cheap anyway
 HUGE = 2 << 20
 MADV_HUGEPAGE, MADV_COLLAPSE = 14, 25
@@ -16,10 +18,10 @@ def collapse():
     """Ask for huge pages for the private memory of this process, if it is large."""
     if _resident() < WORTHWHILE:
         return
+    ctypes = import_ctypes()
     try:
-        import ctypes                       # only here: it would make every fork dearer
         madvise = ctypes.CDLL(None).madvise
-    except (ImportError, EnvironmentError, AttributeError):
+    except (EnvironmentError, AttributeError):          # no ctypes, or no such call
         return
     madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
     for begin, end in _areas():

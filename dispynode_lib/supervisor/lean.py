@@ -35,3 +35,12 @@ def to_bytes(value):
         return value.encode('utf-8')
     except UnicodeEncodeError:              # lone surrogates
         return value.encode('utf-8', 'backslashreplace')
+
+
+def import_ctypes():
+    """Return the module ctypes, None where Python has none. Not imported before: it would make every fork dearer."""
+    try:
+        import ctypes
+    except ImportError:
+        return None
+    return ctypes

@@ -22,6 +22,10 @@ class Processes(object):
         self._look_planned = False
         self._groups = []                   # of those, the groups with members: their authors may want that
 
+    def pids(self):
+        """Return [(number, pid)] of those that run."""
+        return list(self.live.items())
+
     def stop(self, number, quicker=1.0):
         """Begin to stop process `number`: control.STOP_STEPS, their times multiplied by `quicker`."""
         if number in self.live:

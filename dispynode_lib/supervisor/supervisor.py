@@ -139,6 +139,12 @@ class Supervisor(object):
         if error is not None:
             self._log(WARNING, error)
 
+    def _on_pids(self):
+        parts = []
+        for number, pid in self._processes.pids():
+            parts += [b'%d' % number, b'%d' % pid]
+        self._send(b'pids', *parts)
+
     def _on_close(self, how, cleanup):
         if how == b'stop':
             self._processes.stop_all()
@@ -285,6 +291,7 @@ FRAMES = {
     b'stop': (Supervisor._on_stop, 2, 2),
     b'kill': (Supervisor._on_kill, 2, 2),
     b'remember': (Supervisor._on_remember, 3, 3),
+    b'pids': (Supervisor._on_pids, 1, 1),
     b'close': (Supervisor._on_close, 3, 3),         # b'stop' or b'cleanup'; whether to run cleanup
 }
 

@@ -275,10 +275,17 @@ class FakeScheduler(object):
         return ping
 
     def ping(self, udp=False, port=None, timeout=10, **changes):
-        """Ping the node and wait for its PONG; remember and return what it says."""
-        before = len(self.messages('PONG'))
-        self.send_ping(udp, port, **changes)
-        pong = self.wait_for('PONG', before + 1, timeout).value
+        """Ping the node until its PONG comes, for it may be about to become free; remember and return what it says."""
+        before, deadline = len(self.messages('PONG')), clock() + timeout
+        while True:
+            self.send_ping(udp, port, **changes)
+            left = deadline - clock()
+            try:
+                pong = self.wait_for('PONG', before + 1, min(1.0, left)).value
+                break
+            except AssertionError:
+                if left <= 1.0:
+                    raise
         self.node_sign, self.node_port = pong['sign'], pong['port']
         self.node_ip_addr = pong['ip_addr']
         return pong

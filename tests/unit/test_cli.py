@@ -62,7 +62,9 @@ class Statuses(WithStreams):
         self.assertEqual(cli.main(['--help']), 0)
         self.assertIn('--node_port', self.out.text())
         self.assertEqual(cli.main(['--version']), 0)
-        self.assertTrue(self.out.text().endswith('dispynode %s (Python %s)\n' % (__version__, compat.PYTHON_VERSION)))
+        self.assertTrue(self.out.text().endswith('dispynode %s (build %s, Python %s)\n' % (
+            __version__, cli.build(), compat.PYTHON_VERSION)))
+        self.assertEqual(len(cli.build()), 8)
         self.assertEqual(self.err.text(), '')
 
     def test_output_that_nobody_reads(self):
@@ -103,6 +105,15 @@ class FakeNode(object):
     def drain(self):
         self.told.append('drain')
 
+    def drain_jobs(self):
+        self.told.append('drain jobs')
+
+    def dump(self):
+        self.told.append('dump')
+
+    def reload(self):
+        self.told.append('reload')
+
     def stop(self, at_once=False):
         self.told.append('stop at once' if at_once else 'stop')
 
@@ -118,9 +129,8 @@ class FakeSignals(object):
         self.signals = cli.Signals()
         self.history = list(history)
 
-    @property
-    def wanted(self):
-        return self.signals.wanted
+    def __getattr__(self, name):
+        return getattr(self.signals, name)
 
     def wait(self):
         name = self.history.pop(0)
@@ -136,7 +146,7 @@ class Following(unittest.TestCase):
     def follow(self, history, ends_at):
         node = FakeNode(ends_at=ends_at)
         signals = FakeSignals(*history)
-        cli.follow(node, signals)
+        cli.follow(node, signals, None, node)
         signals.close()
         self.assertEqual(signals.history, [])
         return node.told
@@ -163,6 +173,18 @@ class Following(unittest.TestCase):
     def test_abort_does_not_wait_for_the_end(self):
         self.assertEqual(self.follow(['abort'], None), ['stop at once'])
 
+    def test_warning_of_a_batch_system_drains_jobs(self):
+        self.assertEqual(self.follow(['last_jobs'], 'drain jobs'), ['drain jobs'])
+        self.assertEqual(self.follow(['interrupt', 'last_jobs'], 'drain jobs'), ['drain', 'drain jobs'])
+        self.assertEqual(self.follow(['last_jobs', 'interrupt'], 'stop'), ['drain jobs', 'stop'])
+        self.assertEqual(self.follow(['last_jobs', 'terminate'], 'stop'), ['drain jobs', 'stop'])
+
+    def test_hangup_reloads_and_the_node_goes_on(self):
+        self.assertEqual(self.follow(['hangup', 'interrupt'], 'drain'), ['reload', 'drain'])
+
+    def test_dump(self):
+        self.assertEqual(self.follow(['dump', 'terminate'], 'stop'), ['dump', 'stop'])
+
     def test_waking_without_a_reason(self):
         self.assertEqual(self.follow([None, None, 'interrupt', None, 'terminate'], 'stop'), ['drain', 'stop'])
 
@@ -179,7 +201,8 @@ class WithSignals(unittest.TestCase):
 
     def setUp(self):
         self._handlers = dict((number, signal.getsignal(number)) for number in (
-            signal.SIGINT, signal.SIGTERM, signal.SIGABRT, signal.SIGPIPE))
+            signal.SIGINT, signal.SIGTERM, signal.SIGABRT, signal.SIGPIPE, signal.SIGUSR1, signal.SIGUSR2,
+            signal.SIGHUP))
         self._wakeup = signal.set_wakeup_fd(-1)
         self.signals = cli.Signals()
         self.signals.install()

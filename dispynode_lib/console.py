@@ -1,0 +1,77 @@
+"""The menu at the terminal: reads commands without ever holding up signals."""
+from __future__ import absolute_import, division, print_function
+
+import os
+
+from dispynode_lib.host.compat import monotonic, to_text
+
+STDIN = 0
+MUTED = 1.0                                 # seconds until the next look while the node is in the background
+
+
+class Console(object):
+    """Reads lines of standard input, a terminal, and prints what the commands say."""
+
+    def __init__(self, node, say):
+        """`node`: has command(words, done); `say(text)` prints."""
+        self._node, self._say = node, say
+        self._line = u''
+        self._asks_cpus = False
+        self._muted_until = 0.0
+        self._open = True
+        self._show_menu()
+
+    def wants(self):
+        """Return (descriptors to wait for, seconds to wait or None)."""
+        if not self._open:
+            return (), None
+        wait = self._muted_until - monotonic()
+        return ((), wait) if wait > 0 else ((STDIN,), None)
+
+    def read(self, ready):
+        """Do what was typed, if standard input is among the descriptors `ready`."""
+        if STDIN not in ready:
+            return
+        if not self._in_foreground():
+            self._muted_until = monotonic() + MUTED     # the terminal is somebody else's now
+            return
+        try:
+            data = os.read(STDIN, 4096)
+        except EnvironmentError:
+            data = b''                      # the terminal has gone
+        if not data:
+            self._open = False
+            return
+        lines = (self._line + to_text(data)).split(u'\n')
+        self._line = lines.pop()
+        for line in lines:
+            self._do(line.split())
+
+    @staticmethod
+    def _in_foreground():
+        try:
+            return os.tcgetpgrp(STDIN) == os.getpgrp()
+        except EnvironmentError:
+            return False
+
+    def _do(self, words):
+        if self._asks_cpus:
+            self._asks_cpus = False
+            words = [u'cpus'] + words
+        elif words == [u'cpus']:
+            self._asks_cpus = True
+        known = (u'quit', u'exit', u'drain', u'stop', u'start', u'release', u'cpus', u'why')
+        if not words or words[0].lower() not in known:
+            words = [u'status']             # as the original's menu says: anything else
+        self._node.command(words, self._show)
+
+    def _show(self, answer):
+        self._say(answer.text)
+        if self._asks_cpus:
+            self._say(u'Number of processors (negative: leave so many free): ')
+        else:
+            self._show_menu()
+
+    def _show_menu(self):
+        from dispynode_lib.node.commands import MENU
+        self._say(MENU)

@@ -1,0 +1,84 @@
+"""--print NAME: files for init systems, the manual page and the completion of options."""
+from __future__ import absolute_import, division, print_function
+
+import os
+import pkgutil
+import sys
+
+from dispynode_lib import __version__, options
+from dispynode_lib.errors import OptionError
+from dispynode_lib.host.compat import to_text
+from dispynode_lib.option_table import ROWS, path, switch
+
+# name -> (file in data/, what it is)
+FILES = (
+    (u'init', 'dispynode.init', u'SysV init script, for /etc/init.d/dispynode'),
+    (u'systemd', 'dispynode.service', u'systemd unit, for /etc/systemd/system/dispynode.service'),
+    (u'logrotate', 'dispynode.logrotate', u'for /etc/logrotate.d/dispynode'),
+    (u'cron', 'dispynode.cron', u'lines for crontab -e, or for /etc/cron.d with a user\'s name'),
+    (u'slurm', 'dispynode.slurm', u'batch script for sbatch'),
+    (u'kubernetes', 'dispynode.yaml', u'DaemonSet, for kubectl apply -f -'),
+    (u'man', 'dispynode.1', u'manual page'),
+    (u'completion', 'dispynode.bash', u'completion of options for bash'),
+)
+
+
+def show(name, say):
+    """Print the file called `name`, or what there is; return the exit status. Raises OptionError."""
+    if not name:
+        say(u''.join(u'%-12s%s\n' % (key, about) for key, _file, about in FILES))
+        return 0
+    say(text_of(name))
+    return 0
+
+
+def text_of(name):
+    """Return the text of the file called `name`. Raises OptionError."""
+    for key, file_name, _about in FILES:
+        if name in (key, file_name):
+            text = to_text(pkgutil.get_data('dispynode_lib', 'data/' + file_name))
+            return _filled(text)
+    raise OptionError(u'--print %s: there are %s' % (name, u', '.join(key for key, _file, _about in FILES)))
+
+
+def _filled(text):
+    for mark, make in (
+            (u'@COMMAND@', program_path), (u'@PYTHON@', lambda: to_text(sys.executable)),
+            (u'@VERSION@', lambda: to_text(__version__)), (u'@MAN_OPTIONS@', man_options),
+            (u'@FLAGS@', lambda: u' '.join(flag for row in _rows() for flag in row.flags)),
+            (u'@PATH_FLAGS@', lambda: u'|'.join(flag for row in _rows() if row.kind is path for flag in row.flags)),
+            (u'@VALUE_FLAGS@', lambda: u'|'.join(
+                flag for row in _rows() if row.kind not in (path, switch)
+                and row.name not in ('ctl', 'print_file', 'log_format') for flag in row.flags)),
+            (u'@PRINT_NAMES@', lambda: u' '.join(key for key, _file, _about in FILES))):
+        if mark in text:
+            text = text.replace(mark, make())
+    return text
+
+
+def _rows():
+    return [row for row in ROWS if row.works]
+
+
+def program_path():
+    """Return the path of this program as it was started, for scripts that start it again."""
+    name = sys.argv[0] if sys.argv and os.path.basename(sys.argv[0]).startswith('dispynode') else None
+    here = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    return to_text(os.path.abspath(name) if name else os.path.join(here, 'dispynode.py'))
+
+
+def man_options():
+    """Return the options in the language of manual pages."""
+    lines, group = [], None
+    for row in _rows():
+        if row.group != group:
+            group = row.group
+            lines.append(u'.SS %s' % group)
+        flags = u', '.join(u'\\fB%s\\fR' % _roff(flag) for flag in row.flags)
+        lines += [u'.TP', flags + (u' \\fI%s\\fR' % _roff(row.unit) if row.unit else u''), _roff(options.describe(row))]
+    return u'\n'.join(lines)
+
+
+def _roff(text):
+    text = to_text(text).replace(u'\\', u'\\e').replace(u'-', u'\\-')
+    return u'\\&' + text if text[:1] in (u'.', u"'") else text

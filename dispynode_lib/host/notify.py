@@ -1,0 +1,41 @@
+"""Tells a service manager such as systemd that the node is ready, lives, or stops (sd_notify)."""
+from __future__ import absolute_import, division, print_function
+
+import logging
+import os
+import socket
+
+from dispynode_lib.host.compat import set_cloexec, to_bytes
+
+log = logging.getLogger('dispynode.notify')
+
+
+def from_environment():
+    """Return a Notifier, None if no service manager listens. Jobs do not inherit what it is made from."""
+    path = os.environ.pop('NOTIFY_SOCKET', None)
+    microseconds = os.environ.pop('WATCHDOG_USEC', '')
+    process = os.environ.pop('WATCHDOG_PID', '')
+    if not path:
+        return None
+    mine = process in ('', str(os.getpid()))
+    return Notifier(path, int(microseconds) / 1e6 if mine and microseconds.isdigit() else None)
+
+
+class Notifier(object):
+    """Sends lines such as READY=1. `watchdog_interval`: seconds between two WATCHDOG=1, None if none are wanted."""
+
+    def __init__(self, path, timeout):
+        self.watchdog_interval = timeout / 2.0 if timeout else None
+        self._path = '\0' + path[1:] if path[:1] == '@' else path
+
+    def send(self, *lines):
+        """Send lines (text); a manager that does not listen any more is no error."""
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        try:
+            set_cloexec(sock.fileno())
+            sock.setblocking(False)
+            sock.sendto(to_bytes('\n'.join(lines + ('MAINPID=%d' % os.getpid(),))), self._path)
+        except EnvironmentError as error:
+            log.info('telling the service manager: %s', error)
+        finally:
+            sock.close()

@@ -1,0 +1,56 @@
+"""Processes of this host: told apart by number and start time, found by a mark in their environment."""
+from __future__ import absolute_import, division, print_function
+
+import os
+import signal
+
+from dispynode_lib.host.compat import to_bytes
+
+
+def start_time(pid):
+    """Return when process `pid` started, in the kernel's ticks since boot (int); None if it has gone or is a zombie."""
+    data = _read('/proc/%d/stat' % pid)
+    words = data[data.rfind(b')') + 2:].split()
+    return int(words[19]) if len(words) > 19 and words[0] not in (b'Z', b'X') else None
+
+
+def boot_id():
+    """Return a text that is another one after the next boot."""
+    return _read('/proc/sys/kernel/random/boot_id').decode('ascii').strip()[:8] or '-'
+
+
+def identity(pid):
+    """Return text that no other process has, of this boot or another; None if the process has gone."""
+    started = start_time(pid)
+    return None if started is None else '%s-%d-%d' % (boot_id(), pid, started)
+
+
+def marked(variable, value):
+    """Return [(pid, start time)] of other processes of this user that were started with `variable`=`value`."""
+    wanted = b'\0' + to_bytes('%s=%s' % (variable, value)) + b'\0'
+    found = []
+    for name in os.listdir('/proc'):
+        if name.isdigit() and int(name) != os.getpid():
+            started = start_time(int(name))
+            if started is not None and wanted in b'\0' + _read('/proc/%s/environ' % name) + b'\0':
+                found.append((int(name), started))
+    return found
+
+
+def kill(pid, started, number=signal.SIGKILL):
+    """Send a signal to process `pid` if it is still the one that started then; return whether so."""
+    if start_time(pid) != started:
+        return False
+    try:
+        os.kill(pid, number)
+        return True
+    except EnvironmentError:
+        return False
+
+
+def _read(path):
+    try:
+        with open(path, 'rb') as source:
+            return source.read()
+    except EnvironmentError:
+        return b''

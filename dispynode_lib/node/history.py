@@ -1,0 +1,74 @@
+"""What the node remembers of itself for its operator: recent jobs, since when, what was free in the last hour."""
+from __future__ import absolute_import, division, print_function
+
+import collections
+import threading
+import time
+
+FINISHED = 11                               # a job status (docs/protocol.rst, "Status numbers")
+RECENT_JOBS = 50
+SAMPLE_INTERVAL = 60.0                      # seconds between two looks at what is free
+SAMPLES = 61                                # one hour
+
+PastJob = collections.namedtuple('PastJob', 'computation name uid outcome ended seconds reason')
+Sample = collections.namedtuple('Sample', 'when cpu memory disk swap busy cpus')
+
+
+class History(object):
+    """Any thread. Times are seconds since the epoch."""
+
+    def __init__(self):
+        self.began = time.time()
+        self.last_busy = self.began         # when the last computation ended, or the node began
+        self._lock = threading.Lock()
+        self._opened = {}                   # computation id -> time
+        self._outcomes = {}                 # outcome -> number of jobs
+        self._jobs = collections.deque(maxlen=RECENT_JOBS)
+        self._samples = collections.deque(maxlen=SAMPLES)
+
+    def opened(self, computation_id):
+        """A computation has been opened."""
+        with self._lock:
+            self._opened[computation_id] = time.time()
+
+    def ended(self, computation_id):
+        """A computation has gone."""
+        with self._lock:
+            self._opened.pop(computation_id, None)
+            self.last_busy = time.time()
+
+    def opened_at(self, computation_id):
+        """Return when a computation was opened; now, if that is not known."""
+        with self._lock:
+            return self._opened.get(computation_id) or time.time()
+
+    def job_ended(self, job, status, start, end, reason=None):
+        """Note a job's end. `status`: FINISHED or another; `reason`: the client's text, its last line is kept."""
+        outcome = 'finished' if status == FINISHED else 'stopped' if job.stopping else 'failed'
+        past = PastJob(job.computation.id, job.computation.name, job.uid, outcome, end, max(0.0, end - start),
+                       reason.strip().rpartition(u'\n')[2][:200] if reason else None)
+        with self._lock:
+            self._jobs.append(past)
+            self._outcomes[outcome] = self._outcomes.get(outcome, 0) + 1
+
+    def jobs(self):
+        """Return the last jobs (list of PastJob), newest first."""
+        with self._lock:
+            return list(self._jobs)[::-1]
+
+    def outcomes(self):
+        """Return {outcome: number of jobs}."""
+        with self._lock:
+            return dict(self._outcomes)
+
+    def add_sample(self, now, info, busy, cpus):
+        """Note what is free (AvailInfo or None) and how many processors are busy, of how many."""
+        if info is None:
+            return
+        with self._lock:
+            self._samples.append(Sample(now, info.cpu, info.memory, info.disk, info.swap, busy, cpus))
+
+    def samples(self):
+        """Return the samples of the last hour (list of Sample), oldest first."""
+        with self._lock:
+            return list(self._samples)

@@ -1,0 +1,225 @@
+"""What the node does for its operator: state folder, commands, health pages, ends by the clock, service manager."""
+from __future__ import absolute_import, division, print_function
+
+import logging
+import time
+
+from dispynode_lib.host.compat import monotonic, start_thread
+from dispynode_lib.node import state as states
+from dispynode_lib.node.commands import Commands
+from dispynode_lib.node.control_socket import ControlSocket
+from dispynode_lib.node.history import SAMPLE_INTERVAL, History
+from dispynode_lib.node.statefolder import SOCKET, StateFolder
+from dispynode_lib.node.watchdog import Duty
+
+log = logging.getLogger('dispynode.operation')
+
+LAST_JOBS = 300.0                           # seconds at most before the end of a lifetime without new jobs
+STATUS_INTERVAL = 60.0                      # seconds between two looks for the service manager's status line
+
+
+class Operation(object):
+    """Made before the node starts; open(), begin() when it serves, close() at the end."""
+
+    def __init__(self, parts):
+        self._parts = parts
+        self.folder = StateFolder(parts.options)
+        parts.history = History()
+        self.commands = Commands(parts)
+        self._socket = self._pages = self._notifier = None
+        self._end = None                    # monotonic times: of the end by --lifetime, and of the last new job
+        self._last_job = None
+        self._sampled = None
+
+    def open(self):
+        """Take the state folder. Raises StartError."""
+        self.folder.open()
+        self._parts.root, self._parts.state_folder = self.folder.root, self.folder.path
+
+    def begin(self):
+        """The node serves. Raises StartError."""
+        parts, options = self._parts, self._parts.options
+        self.folder.begin()
+        self._socket = ControlSocket(parts, self.commands, self.folder.file(SOCKET))
+        self._socket.open()
+        leftovers = self.folder.leftovers()
+        if leftovers is not None:
+            start_thread('leftovers', leftovers)
+        if options.lifetime:
+            self._plan_end(options.lifetime)
+        from dispynode_lib.host import notify
+        self._notifier = notify.from_environment()
+        self._notify('READY=1')
+
+    def _plan_end(self, lifetime):
+        options = self._parts.options
+        window = options.drain_timeout or min(LAST_JOBS, lifetime / 10.0)
+        self._end = monotonic() + max(0.0, lifetime - options.stop_timeout)
+        self._last_job = self._end - window
+
+    def failed(self):
+        """The node could not start: give the state folder back as it was."""
+        self.folder.close(clean=False)
+
+    def stopping(self):
+        """The node is being stopped."""
+        self._notify('STOPPING=1')
+
+    def close(self):
+        """The node has ended."""
+        if self._socket is not None:
+            self._socket.close()
+        self.folder.close()
+
+    def opened(self, computation):
+        """A computation has been opened."""
+        self._parts.history.opened(computation.id)
+        self.folder.note(computation)
+
+    def ended(self, computation):
+        """A computation has gone with its files."""
+        self._parts.history.ended(computation.id)
+        self.folder.forget(computation)
+        self._parts.watchdog.reschedule()
+
+    # -- health pages
+
+    def serve_http(self, connection):
+        """Answer a connection that began with GET; a worker's thread."""
+        if self._pages is None:
+            from dispynode_lib.node.http import Pages
+            self._pages = Pages(self._parts)
+        address = connection.address[0]
+        if not self._pages.allows(address):
+            self._parts.complaints.note(address, 'HTTP refused', 'allow it by --http_allow %s' % address)
+            return
+        try:
+            connection.sock.settimeout(self._parts.options.msg_timeout)
+            connection.sock.sendall(self._pages.answer(connection.data))
+        except EnvironmentError as error:
+            log.debug('answering HTTP of %s: %s', address, error)
+
+    # -- duties
+
+    def duties(self):
+        """Return the list of Duty."""
+        found = [Duty('looking at what is free', self._sample, self._sample_wait)]
+        options = self._parts.options
+        if options.lifetime:
+            found.append(Duty('ending in time', self._end_in_time, self._end_wait))
+        if options.idle_timeout:
+            found.append(Duty('ending when idle', self._end_idle, self._idle_wait))
+        if self._wants_watchdog():
+            found.append(Duty('telling the service manager', self._tell, self._tell_wait))
+        return found
+
+    @staticmethod
+    def _wants_watchdog():
+        import os
+        return bool(os.environ.get('NOTIFY_SOCKET'))
+
+    def _sample_wait(self, now):
+        return 0.0 if self._sampled is None else max(0.0, self._sampled + SAMPLE_INTERVAL - now)
+
+    def _sample(self, now):
+        state = self._parts.state
+        self._sampled = now
+        self._parts.history.add_sample(time.time(), self._parts.settings.meter.read(), state.used_cpus(), state.cpus())
+
+    def _end_wait(self, now):
+        if self._end is None:
+            return None
+        return max(0.0, (self._last_job if self._last_job is not None else self._end) - now)
+
+    def _end_in_time(self, now):
+        node = self._parts.node
+        if self._last_job is not None and now >= self._last_job:
+            self._last_job = None
+            log.info('the lifetime ends in %.0f s: no new jobs', self._end - now)
+            node.drain_jobs()
+        if now >= self._end:
+            log.info('the lifetime is over')
+            self._end = None
+            node.stop()
+
+    def _idle_wait(self, _now):
+        if self._parts.state.scheduler() is not None:
+            return None
+        idle = time.time() - self._parts.history.last_busy
+        return max(0.0, self._parts.options.idle_timeout - idle)
+
+    def _end_idle(self, now):
+        if self._parts.state.scheduler() is None and self._idle_wait(now) <= 0.0:
+            log.info('no computation for %g s', self._parts.options.idle_timeout)
+            self._parts.node.stop()
+
+    def _tell_wait(self, _now):
+        return None if self._notifier is None else min(STATUS_INTERVAL, self._notifier.watchdog_interval or 1e9)
+
+    def _tell(self, _now):
+        self._parts.loop.call_soon(self._notify, 'WATCHDOG=1')      # the loop's thread has to live, too
+
+    def _notify(self, word):
+        if self._notifier is None:
+            return
+        state = self._parts.state
+        self._notifier.send(word, 'STATUS=%s: %d of %d processors busy, %d computations' % (
+            state.phase().lower(), state.used_cpus(), state.cpus(), len(state.computations())))
+
+    # -- for the log
+
+    def dump(self):
+        """Write state and the stacks of all threads to the log."""
+        import sys
+        import threading
+        import traceback
+        from dispynode_lib.host import plainjson
+        from dispynode_lib.node import status
+        names = dict((thread.ident, thread.name) for thread in threading.enumerate())
+        lines = ['the state: ' + plainjson.dumps(status.gather(self._parts))]
+        for ident, frame in sorted(sys._current_frames().items()):
+            lines.append('thread %s:\n%s' % (names.get(ident, ident), ''.join(traceback.format_stack(frame)).rstrip()))
+        log.warning('asked for by SIGUSR2:\n%s', '\n'.join(lines))
+
+    # -- the configuration read again
+
+    def change(self, new):
+        """Take over from the options read again what differs and can change while the node runs."""
+        parts, options = self._parts, self._parts.options
+        for name in ('ping_interval', 'zombie_interval', 'drain_timeout', 'stop_timeout', 'msg_timeout'):
+            if getattr(options, name) != getattr(new, name):
+                setattr(options, name, getattr(new, name))
+                log.info('%s is %s now', name, getattr(new, name))
+        if options.cpus != new.cpus:
+            options.cpus = new.cpus
+            parts.node.set_cpus(new.cpus)
+            log.info('%d processors are offered now', new.cpus)
+        names = ('service_start', 'service_stop', 'service_end')
+        hours = [getattr(new, name) for name in names]
+        if hours != [getattr(options, name) for name in names]:
+            for name, minutes in zip(names, hours):
+                setattr(options, name, minutes)
+            parts.service.replace(*hours)
+            log.info('%s', parts.service.describe())
+        parts.watchdog.reschedule()
+
+
+def drain_jobs(node, parts):
+    """Take no more jobs, wait for the running ones and their replies, stop `node`. Returns soon."""
+    parts.state.set_phase(states.DRAINING)
+    if parts.state.phase() != states.DRAINING:
+        return
+    node.set_cpus(0)
+    log.info('draining: no new jobs, waiting for %d running ones', parts.state.used_cpus())
+    start_thread('drain-jobs', _stop_without_jobs, node, parts)
+
+
+def _stop_without_jobs(node, parts):
+    limit = parts.options.drain_timeout
+    deadline = None if limit is None else monotonic() + limit
+    while deadline is None or monotonic() < deadline:
+        left = None if deadline is None else deadline - monotonic()
+        if parts.state.wait_until_no_jobs(left) and not parts.delivery.pending():
+            break
+        time.sleep(0.02)
+    node.stop()

@@ -1,0 +1,311 @@
+"""The folder in which one node keeps its state: its lock, what a dead node left there, and cleaning."""
+from __future__ import absolute_import, division, print_function
+
+import errno
+import logging
+import os
+import socket
+import stat
+import time
+
+from dispynode_lib import option_table
+from dispynode_lib.errors import StartError
+from dispynode_lib.host import lockfile, plainjson, processes
+from dispynode_lib.host.compat import monotonic, to_native, to_text
+from dispynode_lib.node.folders import make_folder
+
+log = logging.getLogger('dispynode.state')
+
+CANNOT_CREATE, ALREADY_RUNNING, NOT_ALLOWED = 73, 75, 77        # sysexits.h
+MARK = '_DISPYNODE_OF'                      # environment of all that a node starts: the node's identity
+PATIENCE = 10.0                             # seconds in which supervisors of a dead node may end by themselves
+PID, STATE, SOCKET, LOG, COMPUTATIONS, UNDELIVERED = 'pid', 'state.json', 'ctl', 'log', 'computations', 'undelivered'
+PREFIX = '.node-'
+
+
+def default_root():
+    """Return the folder for clients' files when none is given: TMP/dispy/node, or one of this user's own."""
+    base = os.environ.get('TMPDIR') or '/tmp'
+    path = os.path.join(base, 'dispy', 'node')
+    for folder in (path, os.path.dirname(path)):
+        if os.path.isdir(folder) and not (os.access(folder, os.W_OK) and os.stat(folder).st_uid == os.getuid()):
+            return os.path.join(base, 'dispy-%d' % os.getuid(), 'node')
+    return path
+
+
+def place(options):
+    """Return (folder of clients' files, state folder) of the node with these options; both absolute."""
+    prefix = options.dest_path_prefix
+    root = os.path.realpath(os.path.abspath(to_native(prefix)) if prefix else default_root())
+    port = options.node_port or option_table.NODE_PORTS[0]
+    return root, os.path.join(root, '%s%d' % (PREFIX, port))
+
+
+def make(options):
+    """Make the folders of the node with these options. Raises StartError."""
+    root, path = place(options)
+    try:
+        make_folder(root)
+        make_folder(path)
+    except EnvironmentError as error:
+        raise StartError(u'the folder %s for files of clients cannot be made: %s; give another one with '
+                         u'--dest_path_prefix' % (to_text(root), error.strerror or error), CANNOT_CREATE)
+
+
+def log_path(options):
+    """Return where a node in the background writes its log, if nothing else was said."""
+    return os.path.join(place(options)[1], LOG)
+
+
+class StateFolder(object):
+    """The state folder of this node: open() once, close() at the end."""
+
+    def __init__(self, options):
+        self._options = options
+        self.root, self.path = place(options)
+        self._port = options.node_port or option_table.NODE_PORTS[0]
+        self._locks = [lockfile.LockFile(os.path.join(self.path, PID))]
+        if options.pid_file:
+            self._locks.append(lockfile.LockFile(os.path.abspath(to_native(options.pid_file))))
+        self._clean = options.clean
+        self._before = None                 # what a node that ended badly wrote about itself
+
+    def file(self, name):
+        """Return the absolute path of a file in it."""
+        return os.path.join(self.path, name)
+
+    def open(self):
+        """Make the folder, lock it, look for what a dead node left. Raises StartError."""
+        make(self._options)
+        self._check_private()
+        for lock in self._locks:
+            self._acquire(lock)
+        self._before = self._read_before()
+        for name in (SOCKET, STATE + '.part'):
+            _unlink(self.file(name))
+        if self._clean:
+            Cleaning(self.root, self.path).run()
+        os.environ[MARK] = processes.identity(os.getpid()) or '-'
+
+    def begin(self):
+        """The node serves from now on: write down who it is, for the next one. Raises StartError."""
+        self.write(STATE, {
+            u'pid': os.getpid(), u'identity': os.environ[MARK], u'host': to_text(socket.gethostname()),
+            u'port': self._port, u'root': to_text(self.root)})
+
+    def _check_private(self):
+        found = os.lstat(self.path)
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+            raise StartError(u'the state folder %s belongs to another user (%d); give another folder with '
+                             u'--dest_path_prefix' % (to_text(self.path), found.st_uid), NOT_ALLOWED)
+        if found.st_mode & 0o022:
+            raise StartError(u'others may write to the state folder %s (mode %o): what is in it cannot be trusted; '
+                             u'remove it, or chmod 700 it if it is right'
+                             % (to_text(self.path), stat.S_IMODE(found.st_mode)), NOT_ALLOWED)
+
+    def _acquire(self, lock):
+        try:
+            lock.acquire()
+        except lockfile.Held as held:
+            self.close(clean=False)
+            raise StartError(u'a node with port %d and files in %s is running already: process %s; end it by '
+                             u'--ctl quit with the same options, or choose another port with -p'
+                             % (self._port, to_text(self.root), held.pid or u'(unknown)'), ALREADY_RUNNING)
+        except EnvironmentError as error:
+            self.close(clean=False)
+            raise StartError(u'the pid file %s cannot be written: %s' % (
+                to_text(lock.path), error.strerror or error), CANNOT_CREATE)
+
+    def _read_before(self):
+        try:
+            with open(self.file(STATE), 'rb') as source:
+                text = to_text(source.read())
+        except EnvironmentError:
+            return None
+        import json
+        try:
+            before = json.loads(text)
+            return before if isinstance(before, dict) else {}
+        except ValueError:
+            return {}                       # the host went down while it was written
+
+    def write(self, name, value):
+        """Write `value` as JSON to a file of the folder, all or nothing. Raises StartError."""
+        path = self.file(name)
+        try:
+            fd = os.open(path + '.part', os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with os.fdopen(fd, 'wb') as target:
+                target.write(plainjson.dumps(value).encode('ascii') + b'\n')
+            os.rename(path + '.part', path)
+        except EnvironmentError as error:
+            raise StartError(u'%s cannot be written: %s' % (to_text(path), error.strerror or error), CANNOT_CREATE)
+
+    def close(self, clean=True):
+        """Leave nothing behind but undelivered results; `clean` False: nor what a dead node left."""
+        if clean:
+            for name in (STATE, SOCKET):
+                _unlink(self.file(name))
+            for name in (COMPUTATIONS, UNDELIVERED):
+                _remove_empty(self.file(name))
+        for lock in reversed(self._locks):
+            lock.release()
+        _remove_empty(self.path)
+
+    # -- open computations
+
+    def note(self, computation):
+        """Record an open computation: what is to be removed should this node die. A worker's thread."""
+        try:
+            folder = self.file(COMPUTATIONS)
+            if not os.path.isdir(folder):
+                os.mkdir(folder, 0o700)
+            self.write(os.path.join(COMPUTATIONS, '%d' % computation.id), {
+                u'id': computation.id, u'name': computation.name, u'folder': to_text(computation.folder.path),
+                u'cleanup': bool(computation.request.cleanup)})
+        except (EnvironmentError, StartError) as error:
+            log.warning('computation %d: its record cannot be written: %s', computation.id, error)
+
+    def forget(self, computation):
+        """Remove the record of a computation that has gone with all its files."""
+        _unlink(self.file(os.path.join(COMPUTATIONS, '%d' % computation.id)))
+
+    # -- what a dead node left
+
+    def leftovers(self):
+        """Return a function that ends and removes what a dead node left (it takes its time), None if there is nothing."""
+        records = read_records(self.path)
+        if self._before is None and not records:
+            return None
+        log.warning('the node before this one (process %s) ended without tidying up; this one does',
+                    (self._before or {}).get('pid', 'unknown'))
+        names = [record[0] for record in records]
+        return lambda: self._tidy((self._before or {}).get('identity'), records, names)
+
+    def _tidy(self, identity, records, names):
+        if identity:
+            end_marked(identity, PATIENCE)
+        import shutil
+        others = [record for path in other_nodes(self.root, self.path) for _name, record in read_records(path)]
+        for name, record in records:
+            folder = os.path.realpath(to_native(record.get('folder') or ''))
+            if record.get('cleanup') and is_inside(folder, self.root) and not in_use(folder, others):
+                log.info('removing %s, left by computation %s', folder, record.get('id'))
+                shutil.rmtree(folder, ignore_errors=True)
+                _remove_empty(os.path.dirname(folder))
+        for name in names:
+            _unlink(self.file(os.path.join(COMPUTATIONS, name)))
+
+
+def end_marked(identity, patience):
+    """End what the node with `identity` started: first wait whether it ends by itself, then SIGKILL."""
+    deadline = monotonic() + patience
+    left = processes.marked(MARK, identity)
+    while left and monotonic() < deadline:
+        time.sleep(0.1)
+        left = [(pid, started) for pid, started in left if processes.start_time(pid) == started]
+    for pid, started in processes.marked(MARK, identity):
+        if processes.kill(pid, started):
+            log.warning('process %d, left by the node before this one, has been killed', pid)
+
+
+def read_records(path):
+    """Return [(file name, dict)] of the computations that the state folder `path` tells of."""
+    folder = os.path.join(path, COMPUTATIONS)
+    try:
+        names = os.listdir(folder)
+    except EnvironmentError:
+        return []
+    import json
+    found = []
+    for name in names:
+        try:
+            with open(os.path.join(folder, name), 'rb') as source:
+                record = json.loads(to_text(source.read()))
+        except (EnvironmentError, ValueError):
+            record = None
+        found.append((name, record if isinstance(record, dict) else {}))
+    return found
+
+
+def other_nodes(root, own):
+    """Return the state folders (paths) of other living nodes that keep their files in the same folder."""
+    return [path for path in state_folders(root) if path != own and lockfile.owner(os.path.join(path, PID))]
+
+
+def state_folders(root):
+    """Return the paths of all state folders in `root`."""
+    try:
+        return [os.path.join(root, name) for name in os.listdir(root) if name.startswith(PREFIX)]
+    except EnvironmentError:
+        return []
+
+
+def in_use(folder, records):
+    """Return whether a computation of `records` (dicts) uses `folder` or something in it, or lies around it."""
+    for record in records:
+        other = os.path.realpath(to_native(record.get('folder') or '/'))
+        if is_inside(other, folder) or is_inside(folder, other):
+            return True
+    return False
+
+
+def is_inside(path, folder):
+    """Return whether `path` lies in `folder` or is it; both resolved."""
+    return (path + '/').startswith(folder.rstrip('/') + '/')
+
+
+class Cleaning(object):
+    """--clean: removes clients' files and undelivered results of earlier runs, and nothing of living nodes."""
+
+    def __init__(self, root, own):
+        self._root, self._own = root, own
+        self._living = other_nodes(root, own)
+        self._records = [record for path in self._living for _name, record in read_records(path)]
+
+    def run(self):
+        """Remove what may go; log what does not."""
+        import shutil
+        for name in os.listdir(self._root):
+            path = os.path.join(self._root, name)
+            if os.path.islink(path) or not self._is_ours(name, path):
+                continue
+            if in_use(path, self._records):
+                log.warning('--clean: %s stays, a running node uses it', path)
+                continue
+            shutil.rmtree(path, onerror=_log_removal)
+        for name in (UNDELIVERED, COMPUTATIONS):
+            path = os.path.join(self._own, name)
+            if os.path.isdir(path):
+                shutil.rmtree(path, onerror=_log_removal)
+        _unlink(os.path.join(self._own, LOG + '.1'))
+
+    @staticmethod
+    def _is_ours(name, path):
+        """Return whether this is a folder of a client, named by its address."""
+        if not os.path.isdir(path) or os.stat(path).st_uid != os.geteuid():
+            return False
+        try:
+            socket.inet_pton(socket.AF_INET6 if ':' in name else socket.AF_INET, name)
+            return True
+        except EnvironmentError:
+            return False
+
+
+def _log_removal(_function, path, reason):
+    if getattr(reason[1], 'errno', None) != errno.ENOENT:
+        log.warning('--clean: removing %s: %s', path, reason[1])
+
+
+def _unlink(path):
+    try:
+        os.unlink(path)
+    except EnvironmentError as error:
+        if error.errno != errno.ENOENT:
+            log.warning('removing %s: %s', path, error)
+
+
+def _remove_empty(path):
+    try:
+        os.rmdir(path)
+    except EnvironmentError:
+        return                              # not there, or something is in it

@@ -1,0 +1,134 @@
+"""One dict about everything that an operator may ask; all that shows the node's status is made from it."""
+from __future__ import absolute_import, division, print_function
+
+import os
+import threading
+import time
+
+from dispynode_lib import __version__
+from dispynode_lib.host.compat import PYTHON_VERSION, to_text
+
+PIDS_TIMEOUT = 0.5                          # seconds that supervisors have to tell the processes of jobs
+
+
+def gather(parts, now=None):
+    """Return the status as a dict of plain values; waits a moment for supervisors: not for the loop's thread."""
+    now = time.time() if now is None else now
+    state, settings, history = parts.state, parts.settings, parts.history
+    counts, scheduler = state.counts(), state.scheduler()
+    info = settings.meter.read()
+    pids = job_pids(state.computations())
+    return {
+        'version': __version__, 'python': PYTHON_VERSION, 'pid': os.getpid(), 'name': settings.name,
+        'phase': state.phase(), 'ready': state.closed() is None, 'began': history.began, 'uptime': now - history.began,
+        'now': now, 'addresses': list(settings.addresses), 'external': list(settings.external),
+        'ports': list(parts.node.ports), 'folder': to_text(parts.root), 'state_folder': to_text(parts.state_folder),
+        'cpus': state.cpus(), 'busy': counts['busy'], 'free': state.free_cpus(),
+        'scheduler': None if scheduler is None else {'address': scheduler[0], 'port': scheduler[1]},
+        'computations': [_computation(parts, computation, now, pids) for computation in state.computations()],
+        'jobs_done': counts['jobs_done'], 'clients_done': counts['clients_done'],
+        'computations_opened': counts['computations'], 'job_seconds': counts['cpu_time'],
+        'outcomes': history.outcomes(), 'serve': counts['serve'],
+        'undelivered': parts.spool.total(), 'being_delivered': parts.delivery.pending(),
+        'service': parts.service.describe(), 'service_open': parts.service.is_open(),
+        'service_next_change': parts.service.next_change(),
+        'refused': parts.complaints.counts(), 'why_idle': why_idle(parts, counts['busy']),
+        'available': None if info is None else {
+            'cpu': info.cpu, 'memory': info.memory, 'disk': info.disk, 'swap': info.swap},
+        'recent_jobs': [dict(job._asdict()) for job in history.jobs()],
+    }
+
+
+def why_idle(parts, busy):
+    """Return the sentences (list of text) on why no job runs, [] while one does."""
+    return [] if busy else [to_text(line) for line in parts.node.why_idle()]
+
+
+def _computation(parts, computation, now, pids):
+    jobs = sorted(parts.state.jobs(computation.id), key=lambda job: job.started)
+    opened = parts.history.opened_at(computation.id)
+    return {
+        'id': computation.id, 'name': computation.name, 'opened': opened, 'age': now - opened,
+        'program': computation.type == 2, 'scheduler': computation.scheduler[0],
+        'scheduler_port': computation.scheduler[1], 'release': computation.peer.version,
+        'zombie': computation.zombie, 'folder': to_text(computation.folder.path) if computation.folder else None,
+        'jobs': [_job(job, now, pids.get(computation.id, {})) for job in jobs],
+    }
+
+
+def _job(job, now, pids):
+    child = job.child
+    return {'uid': job.uid, 'started': job.started, 'age': now - job.started, 'stopping': job.stopping,
+            'pid': None if child is None else pids.get(child.number)}
+
+
+def job_pids(computations):
+    """Return {computation id: {number of a job process: pid}}, as far as supervisors answer soon."""
+    found, asked = {}, []
+    for computation in computations:
+        answered = threading.Event()
+
+        def take(pids, computation_id=computation.id, answered=answered):
+            found[computation_id] = pids
+            answered.set()
+        computation.ask_pids(take)
+        asked.append(answered)
+    deadline = time.time() + PIDS_TIMEOUT
+    for answered in asked:
+        answered.wait(max(0.0, min(PIDS_TIMEOUT, deadline - time.time())))
+    return dict(found)
+
+
+# in words
+
+def describe(status):
+    """Return the status as text for a person."""
+    lines = [u'%s (dispynode %s, Python %s, process %d) is %s%s' % (
+        status['name'], status['version'], status['python'], status['pid'], status['phase'].lower(),
+        u'' if status['ready'] or status['phase'] != 'SERVING' else u', but takes no client')]
+    lines.append(u'  address      %s%s, TCP and UDP ports %s' % (
+        u', '.join(status['addresses']),
+        u' (announced as %s)' % u', '.join(status['external']) if status['external'] else u'',
+        u', '.join(u'%d' % port for port in status['ports'])))
+    lines.append(u'  processors   %d offered, %d busy' % (status['cpus'], status['busy']))
+    lines.append(u'  running      %s' % duration(status['uptime']))
+    scheduler = status['scheduler']
+    lines.append(u'  scheduler    %s' % (
+        u'%s port %d' % (scheduler['address'], scheduler['port']) if scheduler else u'none'))
+    lines.append(u'  service      %s%s' % (status['service'], _next_change(status)))
+    lines.append(u'  done         %d clients, %d jobs, %.1f s of jobs' % (
+        status['clients_done'], status['jobs_done'], status['job_seconds']))
+    lines.append(u'  undelivered  %d results kept, %d under way' % (status['undelivered'], status['being_delivered']))
+    lines.append(u'  files in     %s' % status['folder'])
+    for computation in status['computations']:
+        lines += _describe_computation(computation)
+    if status['why_idle']:
+        lines.append(u'  idle because')
+        lines += [u'    %s' % line for line in status['why_idle']]
+    return u'\n'.join(lines) + u'\n'
+
+
+def _next_change(status):
+    when = status['service_next_change']
+    return u'' if when is None else u'; next change %s' % time.strftime('%Y-%m-%d %H:%M', time.localtime(when))
+
+
+def _describe_computation(computation):
+    lines = [u'  computation  %d (%s) of %s port %d, open for %s%s' % (
+        computation['id'], computation['name'], computation['scheduler'], computation['scheduler_port'],
+        duration(computation['age']), u', its scheduler is silent' if computation['zombie'] else u'')]
+    for job in computation['jobs']:
+        lines.append(u'    job %d, process %s, for %s%s' % (
+            job['uid'], job['pid'] or u'(starting)', duration(job['age']),
+            u', being stopped' if job['stopping'] else u''))
+    return lines
+
+
+def duration(seconds):
+    """Return seconds as text such as 3.2 s, 12 min 5 s, 3 h 20 min, 2 d 4 h."""
+    if seconds < 60:
+        return u'%.1f s' % seconds
+    for size, name, smaller, small_name in ((60, u'min', 1, u's'), (3600, u'h', 60, u'min'), (86400, u'd', 3600, u'h')):
+        if seconds < {60: 3600, 3600: 86400}.get(size, float('inf')):
+            return u'%d %s %d %s' % (seconds // size, name, seconds % size // smaller, small_name)
+    return u''

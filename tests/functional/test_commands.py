@@ -1,0 +1,191 @@
+"""The operator's commands, sent to a node in the background and typed at a terminal."""
+from __future__ import absolute_import, division, print_function
+
+import json
+import os
+import pty
+import select
+import unittest
+
+from dispynode_lib.host import lockfile
+from tests.support import processes
+from tests.support.computation import Refused
+from tests.support.operatorcase import MARKED, WAIT, OperatorCase
+
+
+class Commands(OperatorCase):
+
+    def test_status_without_a_node(self):
+        ended = self.ctl('status')
+        self.assertEqual((ended.status, ended.out), (3, ''))
+        self.assertEqual(ended.err, 'dispynode with files in %s: not running\n' % self.files)
+        ended = self.ctl('status', '--json')
+        self.assertEqual((ended.status, json.loads(ended.out)['running']), (3, False))
+        self.assertEqual(self.ctl('stop').status, 7)
+        self.assertFalse(os.path.exists(self.files))
+
+    def test_status_of_an_idle_node(self):
+        with self.node('-c', '1', '--name', 'lazy'):
+            text = self.told('status')
+            self.assertIn('lazy (dispynode ', text)
+            self.assertIn('is serving', text)
+            self.assertIn('it waits for a client', text)
+            found = self.status()
+            self.assertEqual((found['phase'], found['cpus'], found['busy'], found['ports'], found['addresses']),
+                             ('SERVING', 1, 0, [self.port], ['127.0.0.1']))
+            self.assertTrue(found['why_idle'])
+            self.assertIn(found['why_idle'][0], self.told('why'))
+
+    def test_status_of_a_busy_node(self):
+        mark = os.path.join(self.folder, 'mark')
+        with self.node('-c', '2') as node, self.scheduler(node) as scheduler:
+            computation = scheduler.open(MARKED, 'wait')
+            jobs = [computation.submit(mark) for _ in range(2)]
+            started = self.wait(lambda: self.started('mark-', 2))
+            found = self.status()
+            self.assertEqual((found['busy'], found['free'], found['scheduler']['port'], found['why_idle']),
+                             (2, 0, scheduler.port, []))
+            told = found['computations'][0]
+            self.assertEqual((told['id'], told['name']), (computation.id, 'wait'))
+            self.assertEqual(sorted(job['uid'] for job in told['jobs']), sorted(job.uid for job in jobs))
+            self.assertEqual(sorted(job['pid'] for job in told['jobs']), started)
+            self.assertTrue(all(0 <= job['age'] < 60 for job in told['jobs']), told)
+            self.assertIn('process %d' % started[0], self.told('status'))
+            self.assertIn('2 jobs are running', self.told('why'))
+            open(mark, 'w').close()
+            for job in jobs:
+                job.wait()
+            found = self.status()
+            self.assertEqual((found['jobs_done'], found['outcomes'], found['busy']), (2, {'finished': 2}, 0))
+            self.assertEqual(len(found['recent_jobs']), 2)
+            self.assertIn('busy with the scheduler', self.told('why'))
+
+    def started(self, prefix, count):
+        found = sorted(int(name[len(prefix):]) for name in os.listdir(self.folder) if name.startswith(prefix))
+        return found if len(found) == count else None
+
+    def test_stop_and_start_tell_the_scheduler(self):
+        with self.node('-c', '2') as node, self.scheduler(node) as scheduler:
+            scheduler.open(WAIT, 'wait')
+            self.assertEqual(self.told('stop'), 'service stopped; 0 jobs are running\n')
+            self.assertEqual(scheduler.wait_for('NODE_CPUS').value['cpus'], 0)
+            self.assertEqual(self.status()['phase'], 'PAUSED')
+            with self.assertRaises(Refused):
+                scheduler.open(WAIT, 'wait')
+            self.assertIn('stopped already', self.told('stop'))
+            self.assertEqual(self.told('start'), 'service restarted\n')
+            scheduler.wait_for('NODE_CPUS', match=lambda value: value['cpus'] == 2)
+            scheduler.open(WAIT, 'wait')
+
+    def test_cpus(self):
+        with self.node('-c', '2') as node, self.scheduler(node) as scheduler:
+            scheduler.open(WAIT, 'wait')
+            self.assertEqual(self.told('cpus', '1'), '1 processors are offered, 0 busy\n')
+            self.assertEqual(scheduler.wait_for('NODE_CPUS').value['cpus'], 1)
+            self.assertEqual(json.loads(self.told('cpus', '--json')), {'cpus': 1})
+            ended = self.ctl('cpus', 'many')
+            self.assertEqual((ended.status, ended.err.count('\n')), (64, 1), ended)
+            self.assertEqual(self.ctl('cpus', '100000').status, 64)
+            self.assertEqual(self.status()['cpus'], 1)
+
+    def test_release(self):
+        with self.node('-c', '2') as node:
+            scheduler = self.scheduler(node)
+            first = scheduler.open(WAIT, 'wait')
+            self.assertIn('answers', self.told('release'))
+            scheduler.stop_listening()
+            self.assertEqual(json.loads(self.told('release', '--json'))['closed'], [first.id])
+            self.wait(lambda: not self.status()['computations'])
+            scheduler.listen()
+            second = scheduler.open(WAIT, 'wait')
+            self.assertEqual(self.told('release', str(second.id)), 'computation %d (wait) is closed\n' % second.id)
+            self.assertEqual(self.ctl('release', '17').status, 64)
+            scheduler.wait_for('TERMINATED')
+            scheduler.close()
+
+    def test_unknown_command(self):
+        with self.node():
+            for words in (['nonsense'], ['cpus', '1', '2'], ['stop', 'it']):
+                ended = self.ctl(*words)
+                self.assertEqual((ended.status, ended.err.count('\n')), (64, 1), ended)
+
+    def test_drain(self):
+        with self.node() as node, self.scheduler(node) as scheduler:
+            computation = scheduler.open(WAIT, 'wait')
+            self.assertEqual(self.told('drain'), 'draining: 1 computations are open\n')
+            self.assertEqual(self.status()['phase'], 'DRAINING')
+            self.assertEqual(self.ctl('start').status, 1)
+            computation.close()
+            self.assertEqual(node.wait_exit(), 0)
+
+    def test_quit_returns_when_the_node_has_ended(self):
+        with self.node() as node:
+            self.told('quit')
+            self.assertEqual(self.ctl('status').status, 3)
+            self.assertEqual(node.wait_exit(), 0)
+
+    def test_owner_of_the_lock(self):
+        with self.node() as node:
+            self.assertEqual(lockfile.owner(os.path.join(self.state_folder, 'pid')), node.pid)
+        self.assertEqual(lockfile.owner(os.path.join(self.state_folder, 'pid')), None)
+
+
+class Terminal(OperatorCase):
+    """The menu, typed at a pseudo terminal."""
+
+    def setUp(self):
+        super(Terminal, self).setUp()
+        self.master, slave = pty.openpty()
+        self.addCleanup(os.close, self.master)
+        self.text = ''
+        # a session of its own, of which the terminal is the controlling one
+        code = ('import fcntl, os, sys, termios\nfcntl.ioctl(0, termios.TIOCSCTTY, 0)\n'
+                'os.execv(sys.argv[1], sys.argv[1:])')
+        command = self.command('-c', '1')
+        self.process = processes.spawn([command[0], '-c', code] + command, self.mark, stdin=slave, stdout=slave,
+                                       stderr=slave, cwd=self.folder)
+        os.close(slave)
+
+    def read_until(self, text):
+        """Read what the node prints until it has printed `text`."""
+        def found():
+            if select.select([self.master], [], [], 0.05)[0]:
+                self.text += os.read(self.master, 4096).decode('utf-8', 'replace')
+            return text in self.text
+        self.wait(found, lambda: '%r in %r' % (text, self.text))
+        self.text = self.text.partition(text)[2]
+
+    def type(self, text):
+        os.write(self.master, text.encode('utf-8') + b'\n')
+
+    def test_menu(self):
+        self.read_until('anything else to get status: ')
+        self.type('status')
+        self.read_until('is serving')
+        self.read_until('anything else to get status: ')
+        self.type('')
+        self.read_until('is serving')
+        self.type('cpus')
+        self.read_until('1 processors are offered')
+        self.read_until('Number of processors')
+        self.type('0')
+        self.read_until('0 processors are offered')
+        self.type('stop')
+        self.read_until('service stopped')
+        self.type('start')
+        self.read_until('service restarted')
+        self.type('release')
+        self.read_until('no computation is open')
+        self.type('quit')
+        self.assertEqual(self.wait(lambda: self.process.poll() is not None), True)
+        self.assertEqual(self.process.returncode, 0)
+
+    def test_exit_and_interrupt_work_alike(self):
+        self.read_until('anything else to get status: ')
+        os.write(self.master, b'\x03')
+        self.wait(lambda: self.process.poll() is not None)
+        self.assertEqual(self.process.returncode, 0)
+
+
+if __name__ == '__main__':
+    unittest.main()

@@ -1,0 +1,174 @@
+"""What a node finds at its start, and what it leaves behind: nothing that stops the next one."""
+from __future__ import absolute_import, division, print_function
+
+import json
+import os
+import signal
+import stat
+import unittest
+
+from tests.support import processes
+from tests.support.nodeprocess import free_port
+from tests.support.operatorcase import MARKED, WAIT, OperatorCase, read
+
+ADD = 'def add(a, b):\n    return a + b\n'
+
+
+class StateFolder(OperatorCase):
+
+    def serve_a_client(self, node):
+        """Let the node do a job."""
+        with self.scheduler(node) as scheduler:
+            self.assertEqual(scheduler.open(ADD, 'add').run(2, 3).value, 5)
+
+    def in_state_folder(self):
+        return sorted(os.listdir(self.state_folder)) if os.path.isdir(self.state_folder) else []
+
+    def test_second_start_names_the_living_one(self):
+        with self.node() as node:
+            ended = self.run_node()
+            self.assertEqual((ended.status, ended.out), (75, ''))
+            self.assertEqual(ended.err, 'dispynode: a node with port %d and files in %s is running already: process %d; '
+                             'end it by --ctl quit with the same options, or choose another port with -p\n'
+                             % (self.port, self.files, node.pid))
+            self.serve_a_client(node)
+
+    def test_nodes_with_different_ports_share_a_folder(self):
+        with self.node() as node, self.node(port=free_port()) as other:
+            self.serve_a_client(node)
+            self.serve_a_client(other)
+
+    def test_end_leaves_nothing(self):
+        with self.node() as node:
+            self.serve_a_client(node)
+            self.assertEqual(stat.S_IMODE(os.stat(self.state_folder).st_mode), 0o700)
+            self.assertEqual(stat.S_IMODE(os.stat(os.path.join(self.state_folder, 'ctl')).st_mode), 0o600)
+            self.assertEqual(read(os.path.join(self.state_folder, 'pid')), '%d\n' % node.pid)
+            self.assertEqual(json.loads(read(os.path.join(self.state_folder, 'state.json')))['pid'], node.pid)
+        self.assertLessEqual(set(self.in_state_folder()), set(['releases']))
+
+    def test_killed_node_does_not_stop_the_next(self):
+        for _turn in range(3):
+            with self.node() as node:
+                self.serve_a_client(node)
+                scheduler = self.scheduler(node)
+                scheduler.open(ADD, 'add').run(1, 1)
+                node.kill()
+                scheduler.close()
+                node.assert_no_processes(20)
+        with self.node() as node:
+            self.serve_a_client(node)
+            self.wait(lambda: 'computations' not in os.listdir(self.state_folder)
+                      or not os.listdir(os.path.join(self.state_folder, 'computations')))
+            self.wait(lambda: os.listdir(self.files) == [os.path.basename(self.state_folder)],
+                      lambda: 'folders of dead nodes to go: %r' % os.listdir(self.files))
+        self.assertLessEqual(set(self.in_state_folder()), set(['releases']))
+
+    def test_files_that_a_client_wants_to_keep_stay_after_a_kill(self):
+        with self.node() as node:
+            scheduler = self.scheduler(node)
+            scheduler.open(WAIT, 'wait', cleanup=False)
+            scheduler.open(WAIT, 'wait')
+            folders = self.client_folders()
+            self.assertEqual(len(folders), 2)
+            node.kill()
+            scheduler.close()
+        with self.node():
+            self.wait(lambda: len(self.client_folders()) == 1)
+
+    def client_folders(self):
+        path = os.path.join(self.files, '127.0.0.1')
+        return sorted(os.listdir(path)) if os.path.isdir(path) else []
+
+    def test_jobs_that_outlive_node_and_supervisor_are_ended_by_the_next_node(self):
+        with self.node('-c', '1') as node:
+            scheduler = self.scheduler(node)
+            mark = os.path.join(self.folder, 'mark')
+            scheduler.open(MARKED, 'wait').submit(mark)
+            started = self.wait(lambda: [name for name in os.listdir(self.folder) if name.startswith('mark-')])
+            job = int(started[0].split('-')[1])
+            supervisors = [pid for pid, command in node.processes().items() if '--supervise' in command and pid != job]
+            for pid in supervisors:             # they die at the same moment: the system is out of memory
+                processes.send(pid, signal.SIGSTOP)
+            node.kill()
+            for pid in supervisors:
+                processes.send(pid, signal.SIGKILL)
+            self.assertIn(job, node.processes())
+            scheduler.close()
+            with self.node('-c', '1') as second:
+                second.wait_log('process %d, left by the node before this one, has been killed' % job, 30)
+                self.assertNotIn(job, node.processes())
+
+    def test_clean(self):
+        for _turn in range(2):
+            with self.node() as node:
+                scheduler = self.scheduler(node)
+                scheduler.open(WAIT, 'wait', cleanup=False)
+                node.kill()
+                scheduler.close()
+        os.mkdir(os.path.join(self.files, 'mine'))
+        os.makedirs(os.path.join(self.state_folder, 'undelivered', '1-abc'))
+        self.assertEqual(len(self.client_folders()), 2)
+        with self.node('--clean') as node:
+            self.assertEqual(sorted(os.listdir(self.files)), ['.node-%d' % self.port, 'mine'])
+            self.assertNotIn('undelivered', self.in_state_folder())
+            self.serve_a_client(node)
+
+    def test_clean_leaves_the_files_of_another_living_node(self):
+        with self.node(port=free_port()) as other:
+            scheduler = self.scheduler(other)
+            scheduler.open(ADD, 'add')
+            with self.node('--clean') as node:
+                self.assertEqual(len(self.client_folders()), 1)
+                node.wait_log('a running node uses it')
+                self.assertEqual(scheduler.computations[0].run(4, 5).value, 9)
+                scheduler.computations[0].close()
+            scheduler.close()
+
+    def test_pid_file(self):
+        path = os.path.join(self.folder, 'node.pid')
+        with self.node('--pid_file', path) as node:
+            self.assertEqual(read(path), '%d\n' % node.pid)
+            ended = self.run_command(self.command()[:4] + [
+                '-p', str(free_port()), '--dest_path_prefix', self.folder, '--pid_file', path])
+            self.assertEqual(ended.status, 75, ended)
+            self.assertIn('process %d' % node.pid, ended.err)
+        self.assertFalse(os.path.exists(path))
+
+    def test_pid_file_that_cannot_be_written(self):
+        ended = self.run_node('--pid_file', os.path.join(self.folder, 'none', 'pid'))
+        self.assertEqual((ended.status, ended.err.count('\n')), (73, 1), ended)
+        self.assertEqual(self.in_state_folder(), [])
+
+    def test_state_folder_that_others_may_write(self):
+        os.makedirs(self.state_folder)
+        os.chmod(self.state_folder, 0o777)
+        ended = self.run_node()
+        self.assertEqual((ended.status, ended.err.count('\n')), (77, 1), ended)
+        self.assertIn('others may write to the state folder %s (mode 777)' % self.state_folder, ended.err)
+
+    def test_folder_that_cannot_be_made(self):
+        open(self.files, 'w').close()
+        ended = self.run_node()
+        self.assertEqual((ended.status, ended.err.count('\n')), (73, 1), ended)
+
+    def test_taken_port_leaves_nothing(self):
+        import socket
+        sock = socket.socket()
+        self.addCleanup(sock.close)
+        sock.bind(('127.0.0.1', self.port))
+        sock.listen(1)
+        ended = self.run_node()
+        self.assertEqual((ended.status, ended.err.count('\n')), (69, 1), ended)
+        self.assertIn('process %d' % os.getpid(), ended.err)
+        self.assertEqual(os.listdir(self.files), [])
+
+    def test_folder_with_a_very_long_name(self):
+        self.files = os.path.join(self.folder, 'x' * 100, 'y' * 100)
+        os.makedirs(self.files)
+        with self.node():
+            self.assertEqual(self.status()['folder'], self.files)
+
+
+if __name__ == '__main__':
+    unittest.main()
