@@ -279,7 +279,7 @@ ROWS = (
     Row(JOBS, 'clean', '--clean', switch, '', 'at start remove what earlier runs have left',
         default=False),
     Row(JOBS, 'force_cleanup', '--force_cleanup', switch, '',
-        "remove clients' files even when they ask to keep them", default=False, works=False),
+        "remove clients' files even when they ask to keep them", default=False),
     Row(JOBS, 'init', '--init', path, 'FILE', 'Python file that initializes the node for its jobs', works=False),
     Row(JOBS, 'unsafe_setup', '--unsafe_setup', switch, '', 'accepted from old start scripts; changes nothing',
         default=False),

@@ -25,7 +25,7 @@ ROWS = (
     (4, 'node.service'),
     (4, 'node.duties'),
     (3, 'node.computations', 'node.announcer', 'node.watchdog', 'supervisor.programs'),
-    (3, 'supervisor.job', 'node.nursery'),
+    (3, 'node.crew', 'node.openframe', 'supervisor.job', 'node.nursery'),
     (3, 'supervisor.computation'),
     (2, 'node.delivery', 'node.notices', 'node.link', 'node.exits', 'node.statefolder', 'supervisor.jobapi'),
     (2, 'supervisor.sending', 'supervisor.processes', 'supervisor.spawning'),

@@ -22,7 +22,7 @@ CATCH_ALL = {
     'node.node': ('_stop',),                    # the top of the thread that stops the node
     'node.server': ('_receive',),               # the top of the listener for datagrams
     'node.watchdog': ('run_due',),              # one duty must not end the others
-    'supervisor.computation': ('open', 'execute', 'run_setup', '_bad_status', 'run_cleanup', 'settle'),
+    'supervisor.computation': ('open', 'execute', 'run_setup', 'remember_cleanup', '_bad_status', 'run_cleanup', 'settle'),
     'supervisor.job': ('serve', '_end_helpers', '_load_arguments', '_pickle_result', '_shown'),
     'supervisor.jobapi': ('emit',),
     'supervisor.supervisor': ('main', '_become_job', '_leave'),

@@ -1,26 +1,22 @@
-"""Open, set up, follow and close one computation: the node's side of its supervisor and its jobs."""
+"""Open, set up, renew and close one computation: the node's side of its supervisor."""
 from __future__ import absolute_import, division, print_function
 
 import collections
-import itertools
 import logging
+import signal
 import threading
 import time
 
 from dispynode_lib.errors import PeerGone, ProtocolError
-from dispynode_lib.host.compat import integer_types, monotonic, to_bytes, to_text
-from dispynode_lib.node.exits import describe_exit
-from dispynode_lib.node.link import Child
-from dispynode_lib.wire import control
-from dispynode_lib.wire.control import number, pack
+from dispynode_lib.host.compat import monotonic, to_bytes, to_text
+from dispynode_lib.node.crew import TERMINATED, Crew
+from dispynode_lib.node.openframe import has_cleanup_function, open_frame
+from dispynode_lib.wire.control import number
 
 log = logging.getLogger('dispynode.computations')
 
-FINISHED, TERMINATED = 11, 9                # job status numbers (docs/protocol.rst, "Status numbers")
-FUNCTION, PROGRAM = 1, 2                    # computation types
-EXIT_NEWS_TIMEOUT = 5.0                     # seconds between a job's end of file and its exit status
-
-_program_numbers = itertools.count(control.FIRST_PROGRAM)
+PROGRAM = 2                                 # a computation type
+ENDED = u'the supervisor of the computation ended'
 
 
 class Computation(object):
@@ -32,7 +28,7 @@ class Computation(object):
     def __init__(self, parts, request, argument, peer, scheduler, node_ip_addr):
         """Record what a COMPUTE request says; start() opens it.
 
-        parts          the node's parts (loop, state, delivery, workers, options)
+        parts          the node's parts (loop, state, delivery, workers, folders, options)
         request        wire COMPUTE record; `argument` its bytes, for the supervisor
         peer           wire.peers.Peer of the scheduler at `scheduler`, (address, port)
         node_ip_addr   this node's address (text) as the scheduler knows it
@@ -49,79 +45,80 @@ class Computation(object):
         self._last_heard = self._last_start = monotonic()
         self.zombie = False                                     # its scheduler is silent: see node.duties
         self.folder = None
-        self._cleanup = request.cleanup
-        self._link = None
-        self._lock = threading.Lock()                           # for _forking and _set_up only
+        self.link = None                                        # node.link.Link; None: there is no supervisor
+        self._told_setup = False                                # it has been sent a setup frame
+        self._crew = Crew(parts, self, self.type == PROGRAM)
+        self._lock = threading.Lock()                           # for _set_up only
         self._set_up = None                                     # parts of the setup frame once sent
         self._answers = collections.defaultdict(collections.deque)      # b'opened', b'setup' ... -> callbacks
-        self._idle = collections.deque()                        # children that wait for a job
-        self._forking = 0
-        self._waiting = collections.deque()                     # (job, frame) without a child
-        self._children = {}                                     # number -> Child, of the present supervisor
-        self._ending = False
+        self._when_opened = None                                # function, while another supervisor is being started
+        self._renewing = self._ending = False
+        self._cleaned = False                                   # cleanup has run, and setup not since
         self._ended_callback = None
+        self.on_child, self.on_child_frame = self._crew.on_child, self._crew.on_child_frame
+        self.on_child_closed, self.dismiss_idle = self._crew.on_child_closed, self._crew.dismiss_idle
 
     # -- opening and setup
 
     def start(self, link, done):
         """Attach a supervisor and send it the computation; `done(error text or None)` when it is compiled."""
-        self._link = link
-        self._answers[b'opened'].append(lambda answer: done(self._open_error(answer)))
+        self.link, self._told_setup = link, False
+        self._answers[b'opened'].append(lambda answer: done(_text_of(answer[-1])))
         link.attach(self)
-        self._send_open()
-
-    @staticmethod
-    def _open_error(answer):
-        return to_text(answer[-1]) if answer[-1] is not None else None
-
-    def _send_open(self):
-        parts = [b'open']
-        for key, value in self._settings():
-            parts.append(key.encode('ascii'))
-            parts.append(b'%d' % value if isinstance(value, integer_types) else to_bytes(value))
-        self._link.send(*parts)
-
-    def _settings(self):
-        request, options = self.request, self._parts.options
-        client = request.client_reply_addr or (u'', 0)
-        cleanup = request.cleanup if not isinstance(request.cleanup, bool) else u''
-        in_compute = request.setup_in_compute or request.cleanup_in_compute
-        return (
-            ('id', request.id), ('type', request.type), ('name', request.name), ('code', request.code),
-            ('folder', self.folder.path), ('setup', request.setup), ('cleanup', cleanup),
-            ('compute', self._argument if in_compute else b''),
-            ('python2', int(self.peer.python2)), ('protocol', self.peer.protocol),
-            ('setup_accepts', ' '.join('%d' % status for status in self.peer.accepts_setup())),
-            ('node_name', self._parts.name), ('node_ip_addr', self.node_ip_addr),
-            ('scheduler_ip_addr', self.result_address[0]), ('job_result_port', self.result_address[1]),
-            ('client_ip_addr', client[0]), ('client_port', client[1]),
-            ('msg_timeout', '%g' % options.msg_timeout),
-            ('certfile', options.certfile or ''), ('keyfile', options.keyfile or ''),
-            ('client_shutdown', int(bool(options.client_shutdown))))
+        try:
+            link.send(*open_frame(self, self._parts, self._argument))
+        except PeerGone as error:
+            log.error('computation %d: %s', self.id, error)     # the loop sees it, too, and answers
 
     def set_up(self, argument, done):
-        """Run setup with the SETUP request's raw argument; `done(error text or None)` when it has ended."""
-        which = b'compute' if self.request.setup_in_compute else b'setup'
-        if not self.request.setup:
-            which, argument = (b'none' if not self.request.cleanup else which), argument
-        parts = (b'setup', None if which == b'compute' else argument, which)
-        self._ask(parts, lambda answer: done(self._setup_error(answer)))
+        """Run setup; `done(error text or None)` at its end. Return False, having done nothing, if it has run before.
 
-    def _ask(self, parts, callback):
-        self._answers[b'setup'].append(callback)
+        argument   the raw one of the SETUP request, None if it holds none
+        """
+        frame = self._setup_frame(argument)
         with self._lock:
-            self._set_up = parts
-        try:
-            self._link.send(*parts)
-        except PeerGone as error:
-            log.warning('computation %d: %s', self.id, error)
+            first, self._set_up = self._set_up is None, self._set_up or frame
+        if first:
+            self._parts.loop.call_soon(self._send_setup, lambda answer: done(self._setup_error(answer)))
+        return first
+
+    def _setup_frame(self, argument=None):
+        if self.request.setup_in_compute or self.request.cleanup_in_compute:
+            return b'setup', None, b'compute'
+        if argument is None or not (self.request.setup or has_cleanup_function(self.request)):
+            return b'setup', None, b'none'
+        return b'setup', argument, b'setup'
+
+    def _send_setup(self, callback):
+        self._cleaned, self._told_setup = False, True
+        self._answers[b'setup'].append(callback)
+        if not self.tell(*self._set_up) and self.link is None:
+            self._answers[b'setup'].remove(callback)
+            callback([b'error', to_bytes(ENDED)])
 
     def _setup_error(self, answer):
-        status, text = answer[0], answer[1] if len(answer) > 1 else None
-        if status == b'error':
-            return to_text(text or b'"setup" failed')
-        self._top_up()
+        if answer[0] == b'error':
+            return _text_of(answer[1] if len(answer) > 1 else None) or u'"setup" failed'
+        self._crew.on_supervisor()
         return None
+
+    def can_fork(self):
+        """Return whether job processes may be forked; sees to it that the code is executed before. Any thread."""
+        if self._ending or self._renewing or self.link is None:
+            return False
+        with self._lock:
+            first = self._set_up is None
+            if first:
+                self._set_up = self._setup_frame()
+        if first:
+            self._told_setup = True
+            self._answers[b'setup'].append(self._set_up_unasked)
+            self.tell(*self._set_up)
+        return True
+
+    def _set_up_unasked(self, answer):
+        if answer[0] == b'error':
+            self._crew.fail_waiting(_text_of(answer[1]))
 
     def heard(self):
         """Note a sign of life of the scheduler."""
@@ -143,296 +140,200 @@ class Computation(object):
 
         request   wire JOB record: args, kwargs (bytes), code
         """
-        identity = (b'%d' % job.uid, to_bytes(job.hash))
         self._last_start = monotonic()
-        if self.type == PROGRAM:
-            child = Child(next(_program_numbers))
-            child.job, job.child = job, child
-            self._children[child.number] = child
-            try:
-                self._link.send(b'program', b'%d' % child.number, request.args, request.kwargs, *identity)
-            except PeerGone as error:
-                self._parts.loop.call_soon(self._lost, child, str(error))
-            return
-        self._give(job, pack(b'job', request.args, request.kwargs, to_bytes(request.code), *identity))
-
-    def _give(self, job, frame):
-        while True:
-            try:
-                child = self._idle.popleft()
-            except IndexError:
-                self._parts.loop.call_soon(self._wait_for_child, job, frame)
-                return
-            child.job, job.child = job, child
-            try:
-                child.send(frame)
-            except PeerGone as error:
-                log.debug('job process %d of computation %d: %s', child.number, self.id, error)
-                child.job = job.child = None
-                self._parts.loop.call_soon(self._child_gone, child)
-                continue
-            child.sent = True
-            if child.closed_by_peer:
-                self._parts.loop.call_soon(self._child_gone, child)
-            self._top_up()
-            return
-
-    def _wait_for_child(self, job, frame):
-        if self._idle:
-            self._give(job, frame)
-            return
-        self._waiting.append((job, frame))
-        if self._link is None:
-            self._restart()
-        self._top_up()
-
-    def _top_up(self):
-        """Have as many children forked ahead as jobs could come at once, and at least one."""
-        if self.type != FUNCTION or self._ending:
-            return
-        wanted = max(1, self._parts.state.free_cpus()) + len(self._waiting)
-        with self._lock:
-            missing = wanted - len(self._idle) - self._forking
-            if missing <= 0:
-                return
-            self._forking += missing
-            first, self._set_up = self._set_up is None, self._set_up or (b'setup', None, b'none')
-        try:
-            if first:
-                self._answers[b'setup'].append(self._ignore)
-                self._link.send(*self._set_up)
-            self._link.send(b'fork', b'%d' % missing)
-        except PeerGone as error:
-            log.debug('computation %d: %s', self.id, error)
-
-    @staticmethod
-    def _ignore(_answer):
-        return
+        self._crew.start(job, request)
 
     def stop_job(self, job):
         """Stop a live job; its final reply, status 9, follows when it has ended. Any thread."""
         job.stopping = True
-        self._parts.loop.call_soon(self._stop, job)
+        self._parts.loop.call_soon(self._crew.stop, job)
 
-    def _stop(self, job):
-        if self._parts.state.find_job(self.id, job.uid, job.hash) is not job:
-            return
-        child = job.child
-        if child is None:
-            self._waiting = collections.deque(entry for entry in self._waiting if entry[0] is not job)
-            self._finish(job, TERMINATED)
-        elif child.sock is not None and not child.sent:
-            self._parts.loop.call_later(0.01, self._stop, job)
-        else:
-            self._tell(b'stop', b'%d' % child.number)
+    def send(self, *parts):
+        """Send a frame to the supervisor; any thread. Raises PeerGone."""
+        link = self.link
+        if link is None:
+            raise PeerGone('there is no supervisor')
+        link.send(*parts)
 
-    def _tell(self, *parts):
+    def tell(self, *parts):
+        """Send a frame to the supervisor if it is there; return whether so. Any thread."""
         try:
-            self._link.send(*parts)
-        except (PeerGone, AttributeError) as error:
-            log.warning('computation %d: telling its supervisor to %s: %s', self.id, to_text(parts[0]), error)
+            self.send(*parts)
+        except PeerGone as error:
+            log.debug('computation %d: telling its supervisor to %s: %s', self.id, to_text(parts[0]), error)
+            return False
+        return True
 
     def ask_pids(self, done):
         """Ask the supervisor which processes run; `done({number of a job process: pid})` in the loop's thread."""
         self._answers[b'pids'].append(lambda answer: done(
             {} if answer[:1] == [b'error'] else dict(zip(map(number, answer[::2]), map(number, answer[1::2])))))
-        try:
-            self._link.send(b'pids')
-        except (PeerGone, AttributeError) as error:
-            log.debug('computation %d: asking for processes: %s', self.id, error)
+        self.tell(b'pids')
 
-    def dismiss_idle(self):
-        """Let the children that wait for a job end. The loop's thread."""
-        while self._idle:
-            child = self._idle.popleft()
-            child.link.close_child(child)
-
-    # -- what comes from the supervisor and the children
-
-    def on_frame(self, parts):
-        """Take one frame of the supervisor."""
-        kind = parts[0]
-        try:
-            if kind in (b'opened', b'setup', b'renewed', b'closed', b'pids'):
-                if self._answers[kind]:
-                    self._answers[kind].popleft()(parts[1:])
-            elif kind == b'exited':
-                self._on_exited(self._children.pop(number(parts[1]), None), number(parts[2]))
-            elif kind == b'done':
-                child = self._children.get(number(parts[1]))
-                if child is not None:
-                    self._on_done(child, parts[2:])
-            else:
-                self._on_other(parts)
-        except (ProtocolError, IndexError) as error:
-            log.error('computation %d: its supervisor sent %r: %s', self.id, kind, error)
-
-    def _on_other(self, parts):
-        if parts[0] == b'log':
-            logger = logging.getLogger(to_text(parts[2]))
-            logger.log(number(parts[1]), 'computation %d: %s', self.id, to_text(parts[3]))
-        elif parts[0] == b'shutdown':
-            self._parts.client_shutdown()
-
-    def on_child(self, child):
-        """Take a new job process that waits for a job."""
-        with self._lock:
-            self._forking = max(0, self._forking - 1)
-        self._children[child.number] = child
-        if self._ending:
-            child.link.close_child(child)
-            return
-        self._idle.append(child)
-        if self._waiting:
-            self._give(*self._waiting.popleft())
-
-    def on_child_frame(self, child, parts):
-        """Take a frame from a job process."""
-        if parts and parts[0] == b'done' and len(parts) == 8:
-            self._on_done(child, parts[1:])
-        elif parts and parts[0] == b'log' and len(parts) == 4 and child.job is not None:
-            logging.getLogger(to_text(parts[2])).log(
-                number(parts[1]), 'job %d of computation %d: %s', child.job.uid, self.id, to_text(parts[3]))
-        else:
-            raise ProtocolError('unknown frame')
-
-    def on_child_closed(self, child):
-        """A job process closed its channel: it has ended, or soon will."""
-        child.closed_by_peer = True
-        try:
-            self._idle.remove(child)
-        except ValueError:
-            if child.job is None or child.sent:
-                self._child_gone(child)
-            return                                              # else: whoever is sending to it sees to it
-        child.link.close_child(child)
-
-    def _child_gone(self, child):
-        child.link.close_child(child)
-        if child.job is None or child.done:
-            return
-        if child.exit_status is not None or self._link is not child.link:
-            self._lost(child, None)
-            return
-        self._parts.loop.call_later(EXIT_NEWS_TIMEOUT, self._lost, child, None)
-
-    def _on_exited(self, child, status):
-        if child is None:
-            return
-        child.exit_status = status
-        if child.sock is not None and not child.closed:
-            child.link.drain(child)
-        if child.job is not None and not child.done:
-            self._lost(child, None)
-
-    def _on_done(self, child, fields):
-        status, result, stdout, stderr, exception, start, end = fields
-        if child.job is None or child.done:
-            return
-        child.done = True
-        if child.sock is None:
-            out, err = stdout, stderr                           # a program's output is bytes
-        else:
-            out, err = to_text(stdout or b''), to_text(stderr or b'')
-        self._finish(child.job, number(status), result, out, err,
-                     to_text(exception) if exception is not None else None, float(start), float(end))
-
-    def _lost(self, child, reason):
-        """A job ended without its result: say how."""
-        if child.done:
-            return
-        child.done = True
-        self._finish(child.job, TERMINATED, exception=reason or describe_exit(child.exit_status))
-
-    def _finish(self, job, status, result=None, stdout='', stderr='', exception=None, start=None, end=None):
+    def finish(self, job, status, result=None, stdout='', stderr='', exception=None, start=None, end=None):
+        """Send the one final reply of a job and free its processor. The loop's thread."""
         start, end = start or job.started, end or time.time()
         if not self._parts.state.finish_job(job, max(0.0, end - start)):
             return
         if job.stopping and status == TERMINATED:
             result = stdout = stderr = exception = None
         self._parts.delivery.deliver(
-            self, job, status, result, stdout, stderr, exception,
-            start, end)
+            self, job, status, result, stdout, stderr, exception, start, end)
         self._parts.history.job_ended(job, status, start, end, exception)
         if job.xfer_files:
             self._parts.workers.run(self.folder.release, job.xfer_files)
         if exception is not None:
             log.debug('job %d of computation %d failed: %s', job.uid, self.id, exception)
-        if self._parts.state.is_drained(self):
-            self._end()
+        self._end_if_drained()
+        if self._renewing:
+            self._renew_if_drained()
+
+    def idle_since(self, now):
+        """Return for how many seconds no job has been started or been running; `now` monotonic."""
+        return 0.0 if self._parts.state.jobs(self.id) else now - self._last_start
+
+    # -- what comes from the supervisor
+
+    def on_frame(self, parts):
+        """Take one frame of the supervisor."""
+        kind = parts[0]
+        try:
+            if kind in (b'opened', b'setup', b'closed', b'pids'):
+                if self._answers[kind]:
+                    self._answers[kind].popleft()(parts[1:])
+            elif kind == b'exited':
+                self._crew.on_exited(number(parts[1]), number(parts[2]))
+            elif kind == b'done':
+                self._crew.on_program_done(number(parts[1]), parts[2:])
+            elif kind == b'log':
+                logging.getLogger(to_text(parts[2])).log(
+                    number(parts[1]), 'computation %d: %s', self.id, to_text(parts[3]))
+            elif kind == b'shutdown':
+                log.info('computation %d: its cleanup function shuts this node down', self.id)
+                self._parts.client_shutdown()
+        except (ProtocolError, IndexError, ValueError) as error:
+            log.error('computation %d: its supervisor sent %r: %s', self.id, kind, error)
 
     def on_link_closed(self):
         """The supervisor is gone: as wished after close, or by a fault."""
-        link, self._link = self._link, None
-        children, self._children = self._children, {}
-        with self._lock:
-            self._forking = 0
-        for child in children.values():
-            if child.job is not None and not child.done and child.closed:
-                self._lost(child, u'the supervisor of the computation ended, and the job with it')
-        if not self._ending:
-            log.error('computation %d: supervisor %d ended unexpectedly', self.id, link.pid)
-            if self._waiting:
-                self._restart()
+        link, self.link = self.link, None
+        self._crew.on_link_closed(link)
         answers, self._answers = self._answers, collections.defaultdict(collections.deque)
-        for kind in (b'opened', b'setup', b'renewed', b'closed', b'pids'):
+        if not self._ending and not self._renewing:
+            log.error('computation %d: supervisor %d ended unexpectedly', self.id, link.pid)
+            if self._crew.count_waiting():
+                self.need_supervisor()
+        for kind in (b'opened', b'setup', b'closed', b'pids'):
             for callback in answers[kind]:
-                callback([b'error', b'the supervisor of the computation ended'])
+                callback([b'error', to_bytes(ENDED)])
 
-    def _restart(self):
-        """Start another supervisor in place of one that died, and set it up the same way."""
+    def need_supervisor(self):
+        """Start another supervisor, unless there is one, and set it up as the one before. The loop's thread."""
+        if self.link is None and not self._renewing:
+            self._start_another(self._restarted)
+
+    def _start_another(self, opened):
+        """Start another supervisor; `opened(error text or None)` in the loop's thread when it knows the code."""
+        begun, self._when_opened = self._when_opened is not None, opened
+        if not begun:
+            self._parts.workers.run(self._take_link)
+
+    def _take_link(self):
+        link, error = None, None
         try:
             link = self._parts.nursery.take()
-        except EnvironmentError as error:
-            return self._fail_waiting(u'no supervisor can be started: %s' % error)
-        self._link = link
-        self._answers[b'opened'].append(self._restarted)
-        link.attach(self)
-        try:
-            self._send_open()
-            if self._set_up is not None:
-                self._answers[b'setup'].append(self._restarted)
-                link.send(*self._set_up)
-        except PeerGone as error:
-            return self._fail_waiting(u'the supervisor of the computation ended: %s' % error)
-        self._top_up()
+        except EnvironmentError as reason:
+            error = u'no supervisor can be started: %s' % reason
+        self._parts.loop.call_soon(self._use_link, link, error)
 
-    def _restarted(self, answer):
-        if answer and answer[0] == b'error':
-            self._fail_waiting(to_text(answer[1] or b''))
+    def _use_link(self, link, error):
+        opened, self._when_opened = self._when_opened, None
+        if link is None:
+            opened(error)
+        else:
+            self.start(link, opened)
 
-    def _fail_waiting(self, reason):
-        waiting, self._waiting = self._waiting, collections.deque()
-        for job, _frame in waiting:
-            self._finish(job, TERMINATED, exception=reason)
+    def _restarted(self, error):
+        if error is not None:
+            self._crew.fail_waiting(error)
+        elif self._set_up is not None:
+            self._send_setup(self._set_up_again)
+        else:
+            self._crew.on_supervisor()
+
+    def _set_up_again(self, answer):
+        error = self._setup_error(answer)
+        if error is not None:
+            self._crew.fail_waiting(error)
+
+    # -- renewing
+
+    def renew(self, terminate):
+        """End jobs if `terminate`, run cleanup, and be ready for another setup; NODE_CLOSED says when. Any thread."""
+        if terminate:
+            for job in self._parts.state.jobs(self.id):
+                self.stop_job(job)
+        self._parts.loop.call_soon(self._renew)
+
+    def _renew(self):
+        if not self._ending and not self._renewing:
+            self._renewing = True
+            self._interrupt_setup()
+            self._renew_if_drained()
+
+    def _renew_if_drained(self):
+        running = len(self._parts.state.jobs(self.id)) - self._crew.count_waiting()
+        if self._ending or self._answers[b'closed'] or self._when_opened is not None or running:
+            return
+        self.dismiss_idle()
+        self._tell_to_close(self._renew_supervisor)
+
+    def _renew_supervisor(self, answer):
+        self._drop_link(answer)
+        with self._lock:
+            self._set_up = None
+        if self._ending:
+            self._closed([None])
+        else:
+            self._start_another(self._renewed)
+
+    def _renewed(self, error):
+        self._renewing = False
+        if error is not None:
+            log.error('computation %d cannot be renewed: %s', self.id, error)
+        self._parts.notices.node_closed(self)
 
     # -- closing
 
     def close(self, terminate, ended=None):
         """Take no more jobs, end the running ones if `terminate`, then clean up. Any thread.
 
-        ended   called in the loop's thread when nothing of it is left but the files being removed
+        ended   called in the loop's thread when nothing of it is left
         """
         first, jobs = self._parts.state.close_computation(self)
         if ended is not None:
             self._ended_callback = ended
+        if terminate or not jobs:
+            self.folder.leave()
         if terminate:
             for job in jobs:
                 self.stop_job(job)
+            self._parts.loop.call_soon(self._interrupt_setup)
         self._parts.loop.call_soon(self._end_if_drained)
         return first
 
-    def kill(self):
-        """End its processes without waiting for anything: the supervisor kills its jobs when the node leaves."""
-        self._parts.loop.call_soon(self._kill)
+    def _interrupt_setup(self):
+        if self._answers[b'setup'] and self.link is not None:
+            self.link.signal(signal.SIGTERM)
 
-    def _kill(self):
-        for child in list(self._children.values()):
-            self._tell(b'kill', b'%d' % child.number)
+    def kill(self, number=signal.SIGKILL):
+        """End its processes without waiting for anything: the jobs by force, the supervisor by signal `number`."""
+        self._parts.loop.call_soon(self._kill, number)
 
-    def idle_since(self, now):
-        """Return for how many seconds no job has been started or been running; `now` monotonic."""
-        return 0.0 if self._parts.state.jobs(self.id) else now - self._last_start
+    def _kill(self, number):
+        self._crew.kill()
+        if self.link is not None:
+            self.link.signal(number)
 
     def _end_if_drained(self):
         if self._parts.state.is_drained(self):
@@ -443,29 +344,54 @@ class Computation(object):
             return
         self._ending = True
         self.dismiss_idle()
+        self.folder.leave()
         self._parts.computations.ending(self)
-        if self._link is None:
-            self._closed([None])
-            return
-        self._answers[b'closed'].append(self._closed)
-        try:
-            self._link.send(b'close', b'0', b'1' if self._cleanup else b'0')
-        except PeerGone as error:
-            log.warning('computation %d: closing its supervisor: %s', self.id, error)
+        if self._answers[b'closed']:
+            return                                              # it is being renewed: _renew_supervisor ends it
+        if self._when_opened is not None or (self.link is None and self._is_to_clean_up()):
+            self._start_another(self._close_supervisor)         # its own died: cleanup has yet to run
+        else:
+            self._close_supervisor(None)
 
-    def _closed(self, answer):
+    def _close_supervisor(self, error):
+        if error is not None:
+            log.error('computation %d: its cleanup function cannot be run: %s', self.id, error)
+        self._tell_to_close(self._closed)
+
+    def _is_to_clean_up(self):
+        return has_cleanup_function(self.request) and not self._cleaned
+
+    def _tell_to_close(self, closed):
+        """Have the supervisor run cleanup, unless that was done, and end; then `closed(answer)`."""
+        with_cleanup, self._cleaned = self._is_to_clean_up(), True
+        self._answers[b'closed'].append(closed)
+        if with_cleanup and not self._told_setup:
+            frame = self._set_up or self._setup_frame()
+            self.tell(b'remember', *frame[1:])
+        if not self.tell(b'close', b'0', b'1' if with_cleanup else b'0'):
+            self._answers[b'closed'].pop()
+            closed([None])
+
+    def _drop_link(self, answer):
         if answer and answer[0] not in (None, b'error'):
             log.warning('computation %d: cleanup failed: %s', self.id, to_text(answer[0]))
-        if self._link is not None:
-            link, self._link = self._link, None
+        link, self.link = self.link, None
+        if link is not None:
             link.close()
-            self._parts.workers.run(self._remove)
+            self._crew.on_link_closed(link)
+
+    def _closed(self, answer):
+        self._drop_link(answer)
+        self._parts.workers.run(self._remove)
 
     def _remove(self):
         try:
-            if self._cleanup:
-                self.folder.remove()
+            self.folder.close(bool(self.request.cleanup))
         finally:
             self._parts.computations.ended(self)
             if self._ended_callback is not None:
                 self._parts.loop.call_soon(self._ended_callback)
+
+
+def _text_of(part):
+    return to_text(part) if part is not None else None

@@ -1,4 +1,4 @@
-"""Bring each job's final reply to its client; keep the ones that cannot be brought."""
+"""Bring each job's final reply to its client; keep the ones that cannot be brought, and try them again."""
 from __future__ import absolute_import, division, print_function
 
 import collections
@@ -11,7 +11,9 @@ from dispynode_lib.wire.framing import LENGTH
 
 log = logging.getLogger('dispynode.delivery')
 
+FIRST_RETRY, LONGEST_RETRY = 5.0, 600.0     # seconds until kept replies are tried again; doubled at each attempt
 IN_FLIGHT = 64                              # connections to one client at once
+ACK, NAK = b'ACK', b'NAK'
 
 
 class _Outbox(object):
@@ -24,22 +26,64 @@ class _Outbox(object):
         self.waiting = collections.deque()
 
 
-class Delivery(object):
-    """Sends replies in the loop's thread; none holds up another client's."""
+class _Letter(object):
+    """A reply under way: `computation` is a Computation or a spool.Owner."""
 
-    def __init__(self, loop, workers, spool, timeout, tls=None):
-        """`timeout`: seconds for each step of a connection; `spool`: keeps what could not be delivered."""
+    __slots__ = ('computation', 'uid', 'hash', 'payload', 'begun')
+
+    def __init__(self, computation, uid, hash_, payload):
+        self.computation, self.uid, self.hash, self.payload = computation, uid, hash_, payload
+        self.begun = monotonic()
+
+    @property
+    def key(self):
+        return self.computation.id, self.computation.auth
+
+    @property
+    def job(self):
+        return self.uid, self.hash
+
+
+class _Round(object):
+    """One attempt to deliver what is kept for one owner, one reply after the other."""
+
+    __slots__ = ('owner', 'tried', 'again')
+
+    def __init__(self, owner):
+        self.owner = owner
+        self.tried = set()
+        self.again = False                  # somebody asked for it meanwhile
+
+
+class Delivery(object):
+    """Sends replies in the loop's thread; none holds up another client's.
+
+    Methods named _* run in the loop's thread, the others in any.
+    """
+
+    def __init__(self, loop, workers, spool, timeout, zombie_interval=0, tls=None):
+        """Deliver by `loop`, read and write files by `workers`.
+
+        timeout          seconds for each step of a connection
+        spool            keeps what could not be delivered
+        zombie_interval  seconds of silence after which a client has to ask for its replies; 0: never
+        """
         self._loop = loop
         self._workers = workers
         self._spool = spool
         self._timeout = timeout
+        self._zombie_interval = zombie_interval
         self._tls = tls
         self._outboxes = {}                 # (address, port) -> _Outbox
-        self._pending = 0                   # replies handed in and neither delivered nor kept
+        self._letters = set()               # replies handed in and neither delivered nor kept
+        self._asked = {}                    # computation key -> monotonic time of RESEND_JOB_RESULTS
+        self._rounds = {}                   # computation key -> _Round
+        self._timer = None
+        self._retry = FIRST_RETRY
 
     def pending(self):
         """Return how many replies are neither delivered nor kept yet."""
-        return self._pending
+        return len(self._letters)
 
     def deliver(self, computation, job, status, result, stdout, stderr, exception, start, end):
         """Send the final reply of a job; the loop's thread.
@@ -49,22 +93,18 @@ class Delivery(object):
         payload = replies.job_reply(
             computation.peer, job.uid, job.hash, computation.node_ip_addr, status, result,
             stdout, stderr, exception, start, end)
-        self._pending += 1
         letter = _Letter(computation, job.uid, job.hash, payload)
+        self._letters.add(letter)
         wait = job.reply_after - monotonic()
         if wait > 0:
             self._loop.call_later(wait, self._send, letter)
         else:
             self._send(letter)
 
-    def redeliver(self, computation):
-        """Try again what is kept for a computation; any thread."""
-        for uid, hash_, payload in self._spool.take(computation):
-            self._loop.call_soon(self._resend, _Letter(computation, uid, hash_, payload))
-
-    def _resend(self, letter):
-        self._pending += 1
-        self._send(letter)
+    def keep_rest(self):
+        """Write to disk what is still under way: the node stops."""
+        for letter in list(self._letters):
+            self._spool.keep(letter.computation, letter.uid, letter.hash, letter.payload)
 
     def _send(self, letter):
         address = letter.computation.result_address
@@ -75,11 +115,14 @@ class Delivery(object):
             outbox.waiting.append(letter)
             return
         outbox.flying += 1
+        letter.begun = monotonic()
+        self._call(letter, lambda reply, error: self._sent(letter, address, reply, error))
+
+    def _call(self, letter, done):
         payload = letter.payload
         pieces = [LENGTH.pack(len(payload)) + payload] if len(payload) < 65536 \
             else [LENGTH.pack(len(payload)), payload]
-        Call(self._loop, address, pieces, True, self._timeout,
-             lambda reply, error: self._sent(letter, address, reply, error), self._tls).start()
+        Call(self._loop, letter.computation.result_address, pieces, True, self._timeout, done, self._tls).start()
 
     def _sent(self, letter, address, reply, error):
         outbox = self._outboxes[address]
@@ -88,31 +131,143 @@ class Delivery(object):
             self._loop.call_soon(self._send, outbox.waiting.popleft())
         elif not outbox.flying:
             del self._outboxes[address]
-        if error is not None:
-            log.warning('the reply to job %d of computation %d cannot be delivered: %s; it is kept',
-                        letter.uid, letter.computation.id, error)
-            self._workers.run(self._keep, letter)
+        error = self._judge(letter, reply, error)
+        if error is None:
+            self._forget(letter)
+            if self._spool.total():
+                self._retry_at(address)
             return
-        self._pending -= 1
-        letter.computation.heard()
-        if reply != b'ACK':
-            log.info('job %d of computation %d: the client does not want the reply (%r)',
-                     letter.uid, letter.computation.id, bytes(reply[:40]))
-        if self._spool.holds(letter.computation):
-            self._workers.run(self.redeliver, letter.computation)
+        log.warning('the reply to job %d of computation %d cannot be delivered: %s; it is kept',
+                    letter.uid, letter.computation.id, error)
+        self._workers.run(self._keep, letter)
+
+    @staticmethod
+    def _judge(letter, reply, error):
+        """Return None if the client has the reply, or does not want it, else what went wrong."""
+        if error is not None:
+            return error
+        if reply == ACK:
+            letter.computation.heard()
+            return None
+        if reply.startswith(NAK):
+            log.info('job %d of computation %d: the client does not want the reply', letter.uid, letter.computation.id)
+            return None
+        return 'the client answered %r' % bytes(reply[:40])
 
     def _keep(self, letter):
         try:
             self._spool.keep(letter.computation, letter.uid, letter.hash, letter.payload)
         finally:
-            self._loop.call_soon(self._kept)
+            self._loop.call_soon(self._kept, letter)
 
-    def _kept(self):
-        self._pending -= 1
+    def _kept(self, letter):
+        asked = self._asked.get(letter.key)
+        self._forget(letter)
+        if asked is not None and asked >= letter.begun:
+            self._begin_round(letter.key)
+        self._set_timer()
 
+    def _forget(self, letter):
+        self._letters.discard(letter)
+        if self._asked and not any(other.key == letter.key for other in self._letters):
+            self._asked.pop(letter.key, None)
 
-class _Letter(object):
-    __slots__ = ('computation', 'uid', 'hash', 'payload')
+    # -- kept ones
 
-    def __init__(self, computation, uid, hash_, payload):
-        self.computation, self.uid, self.hash, self.payload = computation, uid, hash_, payload
+    def retry_all(self):
+        """Try again what is kept, except for clients that were silent for too long."""
+        self._loop.call_soon(self._retry_all)
+
+    def _retry_all(self):
+        now = monotonic()
+        for owner in self._spool.owners():
+            if not self._zombie_interval or now - owner.last_heard < self._zombie_interval:
+                self._begin_round(owner.key)
+        self._set_timer()
+
+    def _retry_at(self, address):
+        for owner in self._spool.owners():
+            if owner.result_address == address:
+                owner.heard()
+                self._begin_round(owner.key)
+
+    def heard(self, address):
+        """Note a sign of life of the client at `address`, (address, port); the loop's thread."""
+        for owner in self._spool.owners():
+            if owner.result_address == address:
+                owner.heard()
+
+    def _set_timer(self):
+        if not self._spool.total():
+            self._retry = FIRST_RETRY
+        elif self._timer is None:
+            self._timer = self._loop.call_later(self._retry, self._on_timer)
+
+    def _on_timer(self):
+        self._timer = None
+        self._retry = min(2 * self._retry, LONGEST_RETRY)
+        self._retry_all()
+
+    def resend(self, key, running, done):
+        """Deliver what is kept for the computation `key`, (id, auth), again.
+
+        running   function -> list of (uid, hash) of its jobs that run
+        done      called in the loop's thread with the number of replies that will come, each job counted once
+        """
+        self._loop.call_soon(self._resend, key, running, done)
+
+    def _resend(self, key, running, done):
+        jobs = set(running())
+        jobs.update(letter.job for letter in self._letters if letter.key == key)
+        jobs.update(self._spool.jobs(key))
+        if jobs:
+            self._asked[key] = monotonic()
+        done(len(jobs))
+        owner = self._spool.owner(*key)
+        if owner is not None:
+            owner.heard()
+            self._begin_round(key)
+
+    def _begin_round(self, key):
+        owner = self._spool.owner(*key)
+        if key in self._rounds:
+            self._rounds[key].again = True
+        elif owner is not None:
+            self._rounds[key] = round_ = _Round(owner)
+            self._workers.run(self._read_next, round_)
+
+    def _read_next(self, round_):
+        """Have the next kept reply sent. A worker's thread: it reads a file."""
+        key = round_.owner.key
+        for job in self._spool.jobs(key):
+            if job in round_.tried:
+                continue
+            round_.tried.add(job)
+            payload = self._spool.find(key, job)
+            if payload is not None:
+                self._loop.call_soon(self._send_kept, round_, _Letter(round_.owner, job[0], job[1], payload))
+                return
+        self._loop.call_soon(self._end_round, round_)
+
+    def _send_kept(self, round_, letter):
+        self._call(letter, lambda reply, error: self._kept_sent(round_, letter, reply, error))
+
+    def _kept_sent(self, round_, letter, reply, error):
+        error = self._judge(letter, reply, error)
+        if error is None:
+            self._workers.run(self._remove_sent, round_, letter)
+            return
+        log.info('the kept reply to job %d of computation %d cannot be delivered yet: %s',
+                 letter.uid, letter.computation.id, error)
+        self._end_round(round_)
+
+    def _remove_sent(self, round_, letter):
+        self._spool.remove(letter.key, letter.job)
+        self._read_next(round_)
+
+    def _end_round(self, round_):
+        key = round_.owner.key
+        del self._rounds[key]
+        if round_.again:
+            self._begin_round(key)
+        self._set_timer()

@@ -10,7 +10,6 @@ log = logging.getLogger('dispynode.duties')
 
 DEFAULT_PULSE = 600.0                       # seconds (docs/protocol.rst, "Pulses")
 SHORTEST_PULSE = 0.5
-FIRST_RETRY = 5.0                           # doubled at each attempt
 IDLE_CHILDREN = 30.0                        # seconds between looks for job processes that wait in vain
 ZOMBIE_AGAIN = 5.0                          # seconds between looks whether a zombie's last job has ended
 
@@ -33,21 +32,15 @@ class Pulses(object):
 
     def __init__(self, parts):
         self._parts = parts
-        self._retry = FIRST_RETRY           # seconds until replies that are kept are tried again
 
     def wait(self, _now):
-        """Return seconds until the next pulse, None while nobody owns the node (docs/protocol.rst, "Pulses").
-
-        They come sooner while replies could not be delivered: the scheduler may be back at any time.
-        """
+        """Return seconds between pulses, None while nobody owns the node (docs/protocol.rst, "Pulses")."""
         computations = self._parts.state.computations()
         if not computations:
             return None
         options = self._parts.options
         intervals = [computation.pulse_interval for computation in computations]
         intervals += [options.ping_interval, options.zombie_interval / 5.0]
-        if self._kept(computations):
-            intervals.append(self._retry)
         return max(SHORTEST_PULSE, min([interval for interval in intervals if interval] + [DEFAULT_PULSE]))
 
     def send(self, _now):
@@ -57,19 +50,12 @@ class Pulses(object):
         computations = parts.state.computations()
         for computation in one_for_each_scheduler(computations):
             parts.notices.pulse(computation, busy, lambda reply, error, it=computation: self._answered(it, error))
-        kept = self._kept(computations)
-        self._retry = min(2 * self._retry, DEFAULT_PULSE) if kept else FIRST_RETRY
-        for computation in kept:
-            parts.workers.run(parts.delivery.redeliver, computation)
-
-    def _kept(self, computations):
-        """Return those of which replies are kept and may be tried again."""
-        return [computation for computation in computations
-                if self._parts.spool.holds(computation) and not computation.zombie]
+        parts.delivery.retry_all()
 
     def _answered(self, computation, error):
         if error is None:
             heard(self._parts.state, computation.scheduler)
+            self._parts.delivery.heard(computation.scheduler)
             return
         log.info('pulse: %s', error)
         parts = self._parts

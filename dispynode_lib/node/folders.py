@@ -1,6 +1,7 @@
 """The folder of a computation: which paths are allowed, what was sent into it, what is removed from it."""
 from __future__ import absolute_import, division, print_function
 
+import contextlib
 import errno
 import logging
 import os
@@ -8,13 +9,15 @@ import stat
 import threading
 
 from dispynode_lib.errors import Refused
-from dispynode_lib.host.compat import random_hex, to_native
+from dispynode_lib.host.compat import monotonic, random_hex, to_native
 
 log = logging.getLogger('dispynode.folders')
 
 CHUNK = 1024000                             # bytes asked for at once (docs/protocol.rst, "FILEXFER")
 SAME_TIME = 1.0                             # seconds that modification times of the same file may differ
-ATTEMPTS = 100                              # to make a folder whose parents others may be removing
+LEAVING_WAIT = 8.0                          # seconds; the answer to COMPUTE has to begin within 10
+CLAIM_WAIT = 1.0                            # seconds until another look, should a wake-up be lost
+UNIQUE_TRIES = 100
 NAME_BYTES = 255                            # longest file name of the usual file systems
 
 
@@ -54,33 +57,133 @@ def make_folder(path, mode=0o700):
             raise
 
 
+class Folders(object):
+    """The folders of all computations: keeps the end of one from spoiling the beginning of another."""
+
+    def __init__(self, root, max_file_size=0, force_cleanup=False):
+        """`root`: absolute path of the node's files; force_cleanup: remove also what clients want to keep."""
+        self.root = root
+        self.max_file_size = max_file_size
+        self.force_cleanup = force_cleanup
+        self._changed = threading.Condition(threading.Lock())
+        self._open = []                     # Folders, until what they leave behind has been removed
+
+    def check_size(self, size):
+        """Raise Refused if a file of `size` bytes is not taken."""
+        if self.max_file_size and size > self.max_file_size:
+            raise Refused('a file of %d bytes; --max_file_size allows %d' % (size, self.max_file_size))
+
+    def open(self, client, name, computation_id, dest_path, timeout=LEAVING_WAIT):
+        """Choose and make a computation's folder; return the Folder.
+
+        client          address of the scheduler (text)
+        name            text for a human, part of a new folder's name after checking
+        dest_path       relative path asked for, or None for a new folder
+        timeout         seconds to wait for a computation that used the same folder and is being ended
+        Raises Refused.
+        """
+        base = os.path.join(self.root, clean_name(client, 'scheduler address'))
+        if not dest_path:
+            folder = Folder(self, _unique_folder(base, name, computation_id))
+            with self._changed:
+                self._open.append(folder)
+            return folder
+        path = os.path.join(base, *clean_parts(dest_path, u'/', 'dest_path'))
+        folder = Folder(self, os.path.realpath(path))
+        if not is_below(folder.path, self.root):
+            raise Refused('dest_path %r leads outside the folder of this node' % dest_path)
+        self._register(folder, timeout)
+        try:
+            _make_shared(path)
+        except EnvironmentError as error:
+            self.discard(folder)
+            raise Refused('Could not create destination path: %s' % error)
+        return folder
+
+    def _register(self, folder, timeout):
+        deadline = monotonic() + timeout
+        with self._changed:
+            while self._leaving_locked(folder) and monotonic() < deadline:
+                self._changed.wait(max(0.0, deadline - monotonic()))
+            if any(other.removing for other in self._leaving_locked(folder)):
+                raise Refused('Could not create destination path: the files of a computation that ended are '
+                              'still being removed')
+            self._open.append(folder)
+
+    def _leaving_locked(self, folder):
+        return [other for other in self._open if other.leaving and other.overlaps(folder)]
+
+    def leave(self, folder):
+        """The computation of `folder` is being ended: whoever wants the same folder had better wait."""
+        with self._changed:
+            folder.leaving = True
+
+    def begin_removal(self, folder):
+        """Return the other Folders in use that overlap with `folder`: their files have to stay."""
+        with self._changed:
+            folder.leaving = folder.removing = True
+            return [other for other in self._open if other is not folder and other.overlaps(folder)]
+
+    def discard(self, folder):
+        """Forget a folder."""
+        with self._changed:
+            if folder in self._open:
+                self._open.remove(folder)
+            self._changed.notify_all()
+
+
 class Folder(object):
     """One computation's folder and the files that came for it; used by worker threads, has its own lock."""
 
-    def __init__(self, root, client, name, computation_id, dest_path, max_file_size):
-        """Choose and make the folder.
-
-        root, client    absolute path of the node's files; address of the scheduler (text)
-        name            text for a human, part of a new folder's name after checking
-        dest_path       relative path asked for, or None for a new folder
-        Raises Refused.
-        """
-        self._root = root
-        self._max_file_size = max_file_size
-        self._lock = threading.Lock()
+    def __init__(self, folders, path):
+        """`folders`: the Folders that made it; `path`: absolute, without symbolic links."""
+        self._folders = folders
+        self.path = path
+        self.leaving = self.removing = False    # belong to Folders
+        self._changed = threading.Condition(threading.Lock())
         self._uses = {}                     # path -> count (docs/protocol.rst, "Files and their removal")
-        base = os.path.join(root, clean_name(client, 'scheduler address'))
-        self.shared = bool(dest_path)
+        self._claimed = set()               # paths that a thread is just looking at, replacing or removing
+
+    def overlaps(self, other):
+        """Return whether one of the two folders is the other one, or lies in it."""
+        one, two = self.path + '/', other.path + '/'
+        return one.startswith(two) or two.startswith(one)
+
+    def leave(self):
+        """Its computation is being ended."""
+        self._folders.leave(self)
+
+    def close(self, cleanup):
+        """Remove what the computation leaves behind, if `cleanup`; the folder is free for others then."""
         try:
-            if dest_path:
-                self.path = os.path.join(base, *clean_parts(dest_path, u'/', 'dest_path'))
-                _make_shared(self.path)
-                if not is_below(self.path, root):
-                    raise Refused('dest_path %r leads outside the folder of this node' % dest_path)
+            if cleanup or self._folders.force_cleanup:
+                self.remove()
+        finally:
+            self._folders.discard(self)
+
+    @contextlib.contextmanager
+    def _claim(self, path):
+        """Be the only thread that deals with `path`."""
+        with self._changed:
+            while path in self._claimed:
+                self._changed.wait(CLAIM_WAIT)
+            self._claimed.add(path)
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._claimed.discard(path)
+                self._changed.notify_all()
+
+    def _count(self, path, change, otherwise=0):
+        """Change the number of uses of `path`, taking `otherwise` if it was not counted; return the new one."""
+        with self._changed:
+            uses = self._uses.get(path, otherwise) + change
+            if uses > 0:
+                self._uses[path] = uses
             else:
-                self.path = _unique_folder(base, name, computation_id)
-        except EnvironmentError as error:
-            raise Refused('Could not create destination path: %s' % error)
+                self._uses.pop(path, None)
+            return uses
 
     def target(self, file_record):
         """Return the absolute path at which a sent file is to lie. Raises Refused."""
@@ -92,11 +195,6 @@ class Folder(object):
             raise Refused('%r leads outside the folder of its computation' % file_record.dest_path)
         return path
 
-    def check_size(self, size):
-        """Raise Refused if a file of `size` bytes is not taken."""
-        if self._max_file_size and size > self._max_file_size:
-            raise Refused('a file of %d bytes; --max_file_size allows %d' % (size, self._max_file_size))
-
     def receive(self, file_record, stream, value):
         """Do the receiver's side of the file dialogue (docs/protocol.rst, "FILEXFER").
 
@@ -106,11 +204,13 @@ class Folder(object):
         Raises Refused (nothing was answered yet), PeerGone, EnvironmentError.
         """
         size = file_record.size
-        self.check_size(size)
+        self._folders.check_size(size)
         path = self.target(file_record)
-        if self._is_same(path, file_record):
-            with self._lock:
-                self._uses[path] = self._uses.get(path, 1) + 1
+        with self._claim(path):
+            same = self._is_same(path, file_record)
+            if same:
+                self._count(path, 1, 1)
+        if same:
             stream.send_frame(value(size))
             return
         make_folder(os.path.dirname(path))
@@ -121,12 +221,12 @@ class Folder(object):
             os.utime(partial, (file_record.atime, file_record.mtime))
             if os.path.isdir(path) and not os.path.islink(path):
                 raise Refused('%s is a folder here' % path)
-            os.rename(partial, path)
+            with self._claim(path):
+                os.rename(partial, path)
+                self._count(path, 1)
         except BaseException:
             _remove_quietly(partial)
             raise
-        with self._lock:
-            self._uses[path] = self._uses.get(path, 0) + 1
         stream.send_frame(value(size))
 
     def _fill(self, partial, size, stream, value):
@@ -160,23 +260,26 @@ class Folder(object):
             except Refused as refused:
                 log.debug('a file of an ended job: %s', refused)
                 continue
-            with self._lock:
-                uses = self._uses.get(path, 0) - 1
-                if uses > 0:
-                    self._uses[path] = uses
-                else:
-                    self._uses.pop(path, None)
-            if uses == 0:
-                _remove_quietly(path)
+            with self._claim(path):
+                if self._count(path, -1) == 0:
+                    _remove_quietly(path)
 
     def remove(self):
         """Remove what the computation leaves behind: its files, what jobs made, and emptied folders.
 
-        Files that were used twice or more stay (docs/protocol.rst, "Files and their removal").
+        Files that were used twice or more stay (docs/protocol.rst, "Files and their removal"). While another
+        computation uses the folder only files that came for this one go; the last one removes the rest.
         """
-        with self._lock:
+        root = self._folders.root
+        if not is_below(self.path, root) or os.path.realpath(self.path) == os.path.realpath(root):
+            return
+        others = self._folders.begin_removal(self)
+        with self._changed:
             kept = set(path for path, uses in self._uses.items() if uses > 1)
-        if not is_below(self.path, self._root) or os.path.realpath(self.path) == os.path.realpath(self._root):
+            own = set(self._uses) - kept
+        if others:
+            for path in own.difference(*[other.files() for other in others]):
+                _remove_quietly(path)
             return
         if not kept:
             import shutil                   # takes 4 ms to import: not at start
@@ -185,22 +288,28 @@ class Folder(object):
             self._remove_but(kept)
         self._remove_empty_parents()
 
+    def files(self):
+        """Return the paths of the files that came for this computation (list)."""
+        with self._changed:
+            return list(self._uses)
+
     def _remove_but(self, kept):
-        for folder, _folders, names in os.walk(self.path, topdown=False):
-            for name in names:
-                path = os.path.join(folder, name)
+        for where, folders, names in os.walk(self.path, topdown=False):
+            links = [name for name in folders if os.path.islink(os.path.join(where, name))]
+            for name in names + links:
+                path = os.path.join(where, name)
                 if path not in kept:
                     _remove_quietly(path)
-            _remove_empty(folder)
+            _remove_empty(where)
 
     def _remove_empty_parents(self):
-        folder = os.path.dirname(self.path)
-        while folder != self._root and is_below(folder, self._root) and _remove_empty(folder):
+        folder, root = os.path.dirname(self.path), self._folders.root
+        while folder != root and is_below(folder, root) and _remove_empty(folder):
             folder = os.path.dirname(folder)
 
 
 def _make_shared(path):
-    for _attempt in range(ATTEMPTS):
+    for _turn in range(UNIQUE_TRIES):
         try:
             return make_folder(path)
         except EnvironmentError as error:   # as in _unique_folder()
@@ -211,16 +320,16 @@ def _make_shared(path):
 
 def _unique_folder(base, name, computation_id):
     label = ''.join(letter for letter in os.path.basename(to_native(name)) if letter.isalnum() or letter in '_-')
-    for _attempt in range(ATTEMPTS):
+    for _turn in range(UNIQUE_TRIES):
         path = os.path.join(base, '%s_%s' % (label[:40] or computation_id, str(random_hex(4))))
         try:
             make_folder(base)
             os.mkdir(path, 0o700)
-            return path
-        except EnvironmentError as error:   # ENOENT: the end of another computation removed the empty parent
-            if error.errno not in (errno.EEXIST, errno.ENOENT):
-                raise
-    raise EnvironmentError(errno.EEXIST, 'no free name', base)
+            return os.path.realpath(path)
+        except EnvironmentError as error:
+            if error.errno not in (errno.EEXIST, errno.ENOENT):     # ENOENT: the end of another removed `base`
+                raise Refused('Could not create destination path: %s' % error)
+    raise Refused('Could not create destination path: no new folder can be made in %s' % base)
 
 
 def _write_all(fd, data):

@@ -3,6 +3,7 @@ from __future__ import absolute_import, division, print_function
 
 import logging
 import os
+import signal
 import threading
 import time
 
@@ -20,6 +21,7 @@ from dispynode_lib.node.announcer import Announcer
 from dispynode_lib.node.complaints import Complaints
 from dispynode_lib.node.delivery import Delivery
 from dispynode_lib.node.discovery import Discovery
+from dispynode_lib.node.folders import Folders
 from dispynode_lib.node.known import KnownReleases
 from dispynode_lib.node.nursery import Nursery
 from dispynode_lib.node.notices import Notices
@@ -86,8 +88,10 @@ class Node(object):
         parts.loop = Loop()
         parts.workers = Workers(WORKERS)
         parts.nursery = Nursery(parts.loop, parts.workers)
-        parts.spool = Spool(os.path.join(parts.state_folder, 'undelivered'))
-        parts.delivery = Delivery(parts.loop, parts.workers, parts.spool, options.msg_timeout, as_client)
+        parts.folders = Folders(parts.root, options.max_file_size, options.force_cleanup)
+        parts.spool = Spool(os.path.join(parts.state_folder, 'undelivered'), settings.token)
+        parts.delivery = Delivery(parts.loop, parts.workers, parts.spool, options.msg_timeout, options.zombie_interval,
+                                  as_client)
         parts.notices = Notices(parts.loop, parts.state, settings, options.msg_timeout, as_client,
                                 multicast=options.ipv4_udp_multicast)
         parts.service = Service(parts, options)
@@ -110,6 +114,7 @@ class Node(object):
         parts.announcer.begin()
         self.operation.begin()
         parts.watchdog.start()
+        parts.delivery.retry_all()
         for address, why in chosen:
             log.info('%s serves at %s (%s), TCP and UDP ports %s, with %d processors', settings.name, address, why,
                      ', '.join(str(port) for port in self.ports), parts.state.cpus())
@@ -166,7 +171,7 @@ class Node(object):
 
     def ending(self, computation):
         """A computation has no job left and takes no more: its scheduler may lose the node by that."""
-        if self._parts.state.forget_computation(computation):
+        if self._parts.state.begin_cleanup(computation):
             if computation.zombie:
                 self._parts.notices.terminated(computation)
             self.freed()
@@ -176,6 +181,7 @@ class Node(object):
         log.info('computation %d (%s) ended', computation.id, computation.name)
         self.operation.ended(computation)
         state = self._parts.state
+        state.end_cleanup(computation)
         if state.counts()['serve'] == 0 and state.scheduler() is None:
             log.info('the node has served as many clients as it was to')
             self._parts.notices.terminated(computation)
@@ -280,15 +286,27 @@ class Node(object):
             if parts.state.wait_until_empty(deadline - monotonic()) and not parts.delivery.pending():
                 break
             time.sleep(0.01)
-        for computation in parts.state.computations():
-            log.warning('computation %d did not end in time; its processes are killed', computation.id)
-            computation.kill()
+        self._kill_rest()
+        parts.delivery.keep_rest()
         parts.nursery.close()
         parts.workers.finish(max(0.2, deadline - monotonic()))
         parts.loop.stop()
         self._datagrams.close()
         self.operation.close()
         log.info('stopped')
+
+    def _kill_rest(self):
+        """End what did not end in time: interrupt user code in supervisors, then end them by force."""
+        state = self._parts.state
+        for number, patience in ((signal.SIGTERM, 1.0), (signal.SIGKILL, 0.5)):
+            left = state.computations() + state.ending()
+            for computation in left:
+                log.warning('computation %d did not end in time; its processes get %s', computation.id,
+                            'SIGTERM' if number == signal.SIGTERM else 'SIGKILL')
+                computation.kill(number)
+            deadline = monotonic() + patience
+            while left and monotonic() < deadline and not state.wait_until_empty(deadline - monotonic()):
+                continue
 
     def _tell_schedulers(self, computations):
         told = set()

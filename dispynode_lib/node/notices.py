@@ -153,6 +153,12 @@ class Notices(object):
         settings = self._settings
         self._send(address, replies.terminated(peer, settings.announced(own), settings.port, settings.sign))
 
+    def node_closed(self, computation):
+        """Tell a scheduler that a computation may be set up anew: CLOSE with `close` False is done."""
+        settings = self._settings
+        self._send(computation.scheduler, replies.node_closed(
+            computation.peer, computation.node_ip_addr, settings.token, computation.id, computation.auth))
+
     def _send(self, address, payload):
         self._call(address, payload, False, self._sent)
 

@@ -9,7 +9,6 @@ from dispynode_lib.host import net
 from dispynode_lib.host.compat import monotonic, to_bytes, to_text
 from dispynode_lib.node import spool
 from dispynode_lib.node.computations import Computation
-from dispynode_lib.node.folders import Folder
 from dispynode_lib.wire import messages, replies
 from dispynode_lib.wire.peers import Peer
 
@@ -17,6 +16,7 @@ log = logging.getLogger('dispynode.requests')
 
 ACK = b'ACK'
 BUSY, NOT_AVAILABLE, OPEN_ALREADY = 'Node busy', 'Node not available', 'is already open'      # texts of node.state
+ABOUT_KEPT = ('PENDING_JOBS', 'RETRIEVE_JOB', 'RESEND_JOB_RESULTS', 'CLOSE')
 BUSY_WAIT = 2.0                             # seconds that a job may wait for a processor
 
 
@@ -42,7 +42,7 @@ class Requests(object):
         """Answer one request. Return True if its connection is kept. Raises PeerGone, ProtocolError."""
         if request.opcode in self._open_to_all:
             return self._open_to_all[request.opcode](request)
-        if not request.authorised:
+        if not request.authorised and not self._knows_of_old(request):
             raise ProtocolError('%s with a wrong token: its secret is not this node\'s' % request.opcode)
         handler = self._table.get(request.opcode)
         if handler is None:
@@ -50,11 +50,15 @@ class Requests(object):
             raise ProtocolError('unknown request %s' % request.opcode)
         return handler(request)
 
+    def _knows_of_old(self, request):
+        """Return whether it asks for replies kept since before a restart, by the token of that time."""
+        return request.opcode in ABOUT_KEPT and self._parts.spool.knows_token(request.token)
+
     # -- opening a computation
 
     def on_compute(self, request):
         """Open a computation: the number of processors when its code compiles, else a text."""
-        compute = messages.read_compute(request.argument)
+        compute = self._read(request, messages.read_compute, b'Invalid computation request ignored')
         try:
             computation, known = self._open(compute, request)
         except Refused as refused:
@@ -67,12 +71,23 @@ class Requests(object):
         try:
             link = self._parts.nursery.take()
         except EnvironmentError as error:
-            self._parts.state.forget_computation(computation)
-            computation.folder.remove()
-            raise Refused('no supervisor can be started: %s' % error)
+            log.error('computation %d: no supervisor can be started: %s', computation.id, error)
+            computation.folder.close(True)
+            self._forget(computation)
+            self._refuse_compute(request, compute, 'no supervisor can be started: %s' % error)
+            return False
         computation.start(link, lambda error: self._parts.workers.run(self._opened, request, computation, error))
         self._parts.nursery.prepare()
         return True
+
+    @staticmethod
+    def _read(request, read, refusal):
+        """Return the message in a request; whoever sent something else is told `refusal`. Raises ProtocolError."""
+        try:
+            return read(request.argument)
+        except ProtocolError:
+            request.reply(refusal)
+            raise
 
     def _open(self, compute, request):
         parts = self._parts
@@ -88,10 +103,9 @@ class Requests(object):
         if known is not None:
             return known, True
         try:
-            computation.folder = Folder(parts.root, scheduler[0], compute.name, compute.id,
-                                        compute.dest_path, parts.options.max_file_size)
             for file_record in compute.xfer_files:
-                computation.folder.check_size(file_record.size)
+                parts.folders.check_size(file_record.size)
+            computation.folder = parts.folders.open(scheduler[0], compute.name, compute.id, compute.dest_path)
         except Refused:
             self._forget(computation)
             raise
@@ -147,14 +161,17 @@ class Requests(object):
 
     def on_setup(self, request):
         """Run the setup function: ACK when it has ended well, else its traceback."""
-        setup = messages.read_setup(request.argument)
+        setup = self._read(request, messages.read_setup, b'invalid setup request')
         computation = self._parts.state.computation(setup.compute_id)
-        if computation is None:
+        if computation is None or self._parts.state.is_closing(computation):
             request.reply(b'invalid computation')
             return False
-        computation.set_up(bytes(request.argument), lambda error: self._parts.workers.run(
+        argument = bytes(request.argument) if setup.has_args else None
+        begun = computation.set_up(argument, lambda error: self._parts.workers.run(
             self._set_up, request, computation, error))
-        return True
+        if not begun:                                           # without a setup function nothing is done twice
+            request.reply(b'"setup" failed: the computation is set up already' if computation.request.setup else ACK)
+        return begun
 
     def _set_up(self, request, computation, error):
         try:
@@ -171,7 +188,7 @@ class Requests(object):
 
     def on_filexfer(self, request):
         """Receive a file into the folder of its computation."""
-        record = messages.read_file(request.argument)
+        record = self._read(request, messages.read_file, replies.value(Peer(), -1))
         peer = peer_of(record)
         computation = self._parts.state.computation(record.compute_id)
         try:
@@ -189,23 +206,23 @@ class Requests(object):
 
     def on_job(self, request):
         """Accept a job: ACK, then it runs; its reply follows on another connection."""
-        message = messages.read_job(request.argument)
+        message = self._read(request, messages.read_job, b'NAK (invalid job)')
         try:
             admitted = self._admit(message, BUSY_WAIT)
         except Refused as refused:
-            self._refuse_job(request, refused)
+            self._refuse_job(request, message, refused)
             return
         self._start_job(request, message, *admitted)
 
     def job_at_once(self, request):
         """The same without waiting: return False, having done nothing, if no processor is free."""
-        message = messages.read_job(request.argument)
+        message = self._read(request, messages.read_job, b'NAK (invalid job)')
         try:
             admitted = self._admit(message, 0.0)
         except Busy:
             return False
         except Refused as refused:
-            self._refuse_job(request, refused)
+            self._refuse_job(request, message, refused)
             return True
         self._start_job(request, message, *admitted)
         return True
@@ -214,7 +231,10 @@ class Requests(object):
         return self._parts.state.admit_job(
             message.compute_id, message.uid, message.hash, message.xfer_files, time.time(), timeout)
 
-    def _refuse_job(self, request, refused):
+    def _refuse_job(self, request, message, refused):
+        computation = self._parts.state.computation(message.compute_id)
+        if computation is not None and message.xfer_files:
+            self._parts.workers.run(computation.folder.release, message.xfer_files)
         self._parts.complaints.note(request.address[0], 'JOB refused', refused)
         request.reply(to_bytes(str(refused)))
 
@@ -231,22 +251,29 @@ class Requests(object):
 
     def on_terminate_job(self, request):
         """Stop a job if it runs; its final reply follows."""
-        message = messages.read_job(request.argument)
+        message = messages.read_job(request.argument, 'TERMINATE_JOB')
         job = self._parts.state.find_job(message.compute_id, message.uid, message.hash)
         if job is not None:
             job.computation.stop_job(job)
 
     def on_close(self, request):
         """Close a computation. Always answered with ACK; only a full match acts."""
-        request.reply(ACK)
-        message = messages.read_close(request.argument)
-        computation = self._parts.state.computation(message.compute_id)
-        if computation is None or computation.auth != message.auth:
-            return
-        if message.node_ip_addr and message.node_ip_addr != computation.node_ip_addr:
-            return                          # it found this node at two addresses, and gives one of them up
-        log.info('computation %d closed by its client', computation.id)
-        computation.close(terminate=message.terminate_pending)
+        try:
+            message = messages.read_close(request.argument)
+            computation = self._asked(message)
+            # another address: it found this node at two of them, and gives one up
+            if computation is not None and message.node_ip_addr in (None, computation.node_ip_addr):
+                self._close(computation, message)
+        finally:
+            request.reply(ACK)
+
+    @staticmethod
+    def _close(computation, message):
+        if not message.close:
+            log.info('computation %d is to be set up anew', computation.id)
+            computation.renew(terminate=message.terminate_pending)
+        elif computation.close(terminate=message.terminate_pending):
+            log.info('computation %d closed by its client', computation.id)
 
     # -- questions about jobs
 
@@ -259,34 +286,46 @@ class Requests(object):
 
     def on_pending_jobs(self, request):
         """Tell the uids of kept replies, and how many jobs still run."""
-        question = messages.read_question(request.argument)
+        question = messages.read_question(request.argument, 'PENDING_JOBS')
         computation = self._asked(question)
         running = len(self._parts.state.jobs(computation.id)) if computation is not None else 0
-        done = self._parts.spool.uids(question.compute_id, question.auth)
+        done = [uid for uid, _hash in self._parts.spool.jobs((question.compute_id, question.auth))]
         request.reply(replies.value(peer_of(question), {u'done': done, u'pending': running}))
 
     def on_retrieve_job(self, request):
         """Give one kept reply; it is removed once the client has acknowledged it."""
-        question = messages.read_question(request.argument)
-        key = (question.compute_id, question.auth, question.uid, question.hash)
-        payload = self._parts.spool.find(*key)
+        question = messages.read_question(request.argument, 'RETRIEVE_JOB')
+        key, job = (question.compute_id, question.auth), (question.uid, question.hash)
+        payload = self._parts.spool.find(key, job)
         if payload is None:
             request.reply(replies.value(peer_of(question), None))
             return
         request.reply(spool.bare_reply(payload))
         if bytes(request.stream.read_frame(4096)) == ACK:
-            self._parts.spool.remove(*key)
+            self._parts.spool.remove(key, job)
 
     def on_resend_job_results(self, request):
         """Tell how many replies will come, kept and running, and send the kept ones."""
-        question = messages.read_question(request.argument)
-        computation = self._asked(question)
-        kept = self._parts.spool.uids(question.compute_id, question.auth)
-        running = len(self._parts.state.jobs(computation.id)) if computation is not None else 0
-        request.reply(replies.value(peer_of(question), len(kept) + running))
-        if kept and computation is not None:
+        question = messages.read_question(request.argument, 'RESEND_JOB_RESULTS')
+
+        def running():
+            computation = self._asked(question)
+            jobs = self._parts.state.jobs(computation.id) if computation is not None else ()
+            return [(job.uid, job.hash) for job in jobs]
+
+        self._parts.delivery.resend(
+            (question.compute_id, question.auth), running,
+            lambda count: self._parts.workers.run(self._answer, request, replies.value(peer_of(question), count)))
+        return True
+
+    @staticmethod
+    def _answer(request, payload):
+        try:
+            request.reply(payload)
+        except PeerGone as gone:
+            log.info('answering %s: %s', request.opcode, gone)
+        finally:
             request.close()
-            self._parts.delivery.redeliver(computation)
 
     def _asked(self, question):
         computation = self._parts.state.computation(question.compute_id)

@@ -1,121 +1,215 @@
 """Replies that could not be delivered, kept on disk until the client has them."""
 from __future__ import absolute_import, division, print_function
 
+import errno
 import logging
 import os
 import threading
 
-from dispynode_lib.host.compat import to_bytes, to_text
+from dispynode_lib.errors import ProtocolError
+from dispynode_lib.host.compat import compare_digest, monotonic, to_bytes, to_text
 from dispynode_lib.wire import control
 
 log = logging.getLogger('dispynode.spool')
 
 PREFIX = b'JOB_REPLY:'
+KEY, COMPUTATION = 'key', 'computation'     # names of files that hold no reply
+KEY_SIZE = DIGEST_SIZE = 32
+
+
+class Owner(object):
+    """Whom kept replies belong to: a computation, open or closed long ago."""
+
+    __slots__ = ('id', 'auth', 'result_address', 'token', 'last_heard')
+
+    def __init__(self, computation_id, auth, result_address, token):
+        """`result_address`: (address, port); `token`: the node's (bytes) by which the client knows it."""
+        self.id, self.auth, self.result_address, self.token = computation_id, auth, result_address, token
+        self.last_heard = monotonic()
+
+    @property
+    def key(self):
+        return self.id, self.auth
+
+    def heard(self):
+        """Note a sign of life of the client."""
+        self.last_heard = monotonic()
 
 
 class Spool(object):
-    """Keeps replies under FOLDER/<computation id>-<auth>/<uid>-<hash>; any thread."""
+    """Keeps replies under FOLDER/<computation id>-<auth>/<uid>-<hash>; any thread.
 
-    def __init__(self, folder):
-        """`folder`: absolute path, made when first needed, mode 0700."""
+    Each file begins with a keyed digest of its name and content: what anybody else wrote is not sent.
+    """
+
+    def __init__(self, folder, token=b''):
+        """`folder`: absolute path, made when first needed, mode 0700; `token`: the node's at present."""
         self._folder = folder
+        self._token = token
         self._lock = threading.Lock()
         self._kept = {}                     # (computation id, auth) -> {(uid, hash): path}
+        self._owners = {}                   # (computation id, auth) -> Owner
+        self._secret = None
+        self._folders_lock = threading.Lock()       # for _writing, and for removing a folder
+        self._writing = {}                  # (computation id, auth) -> threads that write there
         self._load()
 
     def _load(self):
-        try:
-            names = os.listdir(self._folder)
-        except EnvironmentError:
-            return
-        for name in names:
+        for name in _listing(self._folder):
             key = _split(name)
             folder = os.path.join(self._folder, name)
             if key is None:
                 continue
             kept = {}
-            for entry in os.listdir(folder):
+            for entry in _listing(folder):
                 job = _split(entry)
                 if job is not None:
                     kept[job] = os.path.join(folder, entry)
-            if kept:
-                self._kept[key] = kept
+            owner = self._read_owner(key, os.path.join(folder, COMPUTATION)) if kept else None
+            if owner is not None:
+                self._kept[key], self._owners[key] = kept, owner
+        if self._kept:
+            log.info('%d replies to clients are kept from before in %s', self.total(), self._folder)
+
+    def _read_owner(self, key, path):
+        data = self._read(path)
+        if data is None:
+            return None
+        try:
+            address, port, token = control.unpack(data)
+            return Owner(key[0], key[1], (to_text(address), control.number(port)), token)
+        except (ProtocolError, ValueError) as error:
+            log.error('%s cannot be read: %s', path, error)
+            return None
 
     def keep(self, computation, uid, hash_, payload):
-        """Write a reply (a whole JOB_REPLY payload) to disk; the job's uid and hash name it."""
+        """Write a reply (a whole JOB_REPLY payload) to disk; the job's uid and hash name it. Return whether it is kept."""
         key = (computation.id, computation.auth)
         folder = os.path.join(self._folder, '%d-%s' % key)
         path = os.path.join(folder, '%d-%s' % (uid, hash_))
+        owner = self.owner(*key) or Owner(key[0], key[1], computation.result_address, self._token)
+        self._note_writing(key, 1)
         try:
             _make(self._folder)
             _make(folder)
-            _write(path, payload)
-            _write(os.path.join(folder, 'computation'), _describe(computation))
+            self._write(os.path.join(folder, COMPUTATION), _describe(owner))
+            self._write(path, payload)
         except EnvironmentError as error:
             log.error('the reply to job %d of computation %d is lost: it can neither be delivered nor '
                       'written to %s: %s', uid, computation.id, path, error)
-            return
+            return False
+        finally:
+            self._note_writing(key, -1)
         with self._lock:
+            self._owners.setdefault(key, owner)
             self._kept.setdefault(key, {})[(uid, hash_)] = path
+        return True
 
-    def holds(self, computation):
-        """Return whether anything is kept for a computation."""
-        with self._lock:
-            return (computation.id, computation.auth) in self._kept
+    def _note_writing(self, key, change):
+        with self._folders_lock:
+            count = self._writing.pop(key, 0) + change
+            if count:
+                self._writing[key] = count
 
-    def uids(self, computation_id, auth):
-        """Return the uids (list) of kept replies of the computation with that id and auth."""
+    def owner(self, computation_id, auth):
+        """Return the Owner of kept replies with that id and auth, or None."""
         with self._lock:
-            return [uid for uid, _hash in self._kept.get((computation_id, auth), ())]
+            return self._owners.get((computation_id, auth))
+
+    def owners(self):
+        """Return the Owners of all kept replies (list)."""
+        with self._lock:
+            return list(self._owners.values())
+
+    def knows_token(self, token):
+        """Return whether a client with kept replies knows the node by `token`, from before a restart."""
+        return any([compare_digest(owner.token, bytes(token)) for owner in self.owners() if owner.token])
+
+    def jobs(self, key):
+        """Return the list of (uid, hash) of kept replies of the computation `key`, (id, auth)."""
+        with self._lock:
+            return sorted(self._kept.get(key, ()))
 
     def total(self):
         """Return the number of replies kept."""
         with self._lock:
-            return sum(len(kept) for kept in self._kept.values())
+            return sum([len(kept) for kept in self._kept.values()])
 
-    def take(self, computation):
-        """Remove and return all kept replies of a computation: list of (uid, hash, payload)."""
-        key = (computation.id, computation.auth)
+    def find(self, key, job):
+        """Return the payload kept for `job`, (uid, hash), of the computation `key`, or None."""
         with self._lock:
-            kept = self._kept.pop(key, {})
-        taken = []
-        for (uid, hash_), path in sorted(kept.items()):
-            payload = _read(path)
-            if payload is not None:
-                taken.append((uid, hash_, payload))
-                _unlink(path)
-        self._tidy(key)
-        return taken
+            path = self._kept.get(key, {}).get(job)
+        if path is None:
+            return None
+        payload = self._read(path)
+        if payload is None:
+            self.remove(key, job)
+        return payload
 
-    def find(self, computation_id, auth, uid, hash_):
-        """Return the payload kept for one job, or None."""
-        with self._lock:
-            path = self._kept.get((computation_id, auth), {}).get((uid, hash_))
-        return _read(path) if path is not None else None
-
-    def remove(self, computation_id, auth, uid, hash_):
+    def remove(self, key, job):
         """Forget the reply of one job."""
-        key = (computation_id, auth)
         with self._lock:
             kept = self._kept.get(key, {})
-            path = kept.pop((uid, hash_), None)
+            path = kept.pop(job, None)
             if not kept:
                 self._kept.pop(key, None)
+                self._owners.pop(key, None)
         if path is not None:
             _unlink(path)
             self._tidy(key)
 
     def _tidy(self, key):
         folder = os.path.join(self._folder, '%d-%s' % key)
-        with self._lock:
-            if key in self._kept:
-                return
+        with self._folders_lock:
+            try:
+                if key not in self._writing and os.listdir(folder) == [COMPUTATION]:
+                    _unlink(os.path.join(folder, COMPUTATION))
+                    os.rmdir(folder)
+            except EnvironmentError as error:
+                log.debug('removing %s: %s', folder, error)
+
+    # -- files with a digest
+
+    def _write(self, path, data):
+        partial = '%s.%d.part' % (path, threading.current_thread().ident)
+        fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, 'O_NOFOLLOW', 0), 0o600)
         try:
-            if os.listdir(folder) == ['computation']:
-                _unlink(os.path.join(folder, 'computation'))
-                os.rmdir(folder)
+            with os.fdopen(fd, 'wb') as stream:
+                stream.write(self._digest(path, data))
+                stream.write(data)
+            os.rename(partial, path)
+        except BaseException:
+            _unlink(partial)
+            raise
+
+    def _read(self, path):
+        """Return what was written to `path`; None, after a line in the log, if it is not as it was written."""
+        try:
+            with open(path, 'rb') as stream:
+                digest, data = stream.read(DIGEST_SIZE), stream.read()
+            if compare_digest(digest, self._digest(path, data)):
+                return data
+            log.error('%s was changed since this node wrote it; it is not used', path)
         except EnvironmentError as error:
-            log.debug('removing %s: %s', folder, error)
+            log.error('a kept reply cannot be read: %s', error)
+        return None
+
+    def _digest(self, path, data):
+        import hashlib
+        import hmac
+        name = os.path.relpath(path, self._folder)
+        digest = hmac.new(self._key(), to_bytes(name) + b'\0', hashlib.sha256)
+        digest.update(data)
+        return digest.digest()
+
+    def _key(self):
+        with self._lock:
+            secret = self._secret
+        if secret is None:
+            secret = _make_key(self._folder)
+            with self._lock:
+                self._secret = secret
+        return secret
 
 
 def bare_reply(payload):
@@ -123,46 +217,49 @@ def bare_reply(payload):
     return payload[len(PREFIX):]
 
 
-def _describe(computation):
-    peer = computation.peer
-    return control.pack(*[to_bytes(part) for part in (
-        computation.scheduler[0], '%d' % computation.scheduler[1], '%d' % computation.result_address[1],
-        peer.version or '', '%d' % peer.python2, '%d' % peer.protocol, computation.node_ip_addr)])
+def _describe(owner):
+    return control.pack(to_bytes(owner.result_address[0]), b'%d' % owner.result_address[1], owner.token)[4:]
 
 
 def _split(name):
     first, dash, second = to_text(name).partition(u'-')
-    return (int(first), second) if dash and first.isdigit() and second.isalnum() else None
+    return (int(first), second) if dash and first.lstrip(u'-').isdigit() and second.isalnum() else None
+
+
+def _listing(folder):
+    try:
+        return sorted(os.listdir(folder))
+    except EnvironmentError:
+        return []                           # nothing was ever kept
 
 
 def _make(folder):
-    if not os.path.isdir(folder):
+    try:
         os.makedirs(folder, 0o700)
-
-
-def _write(path, data):
-    partial = path + '.part'
-    fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    try:
-        with os.fdopen(fd, 'wb') as stream:
-            stream.write(data)
-        os.rename(partial, path)
-    except BaseException:
-        _unlink(partial)
-        raise
-
-
-def _read(path):
-    try:
-        with open(path, 'rb') as stream:
-            return stream.read()
     except EnvironmentError as error:
-        log.error('a kept reply cannot be read: %s', error)
-        return None
+        if error.errno != errno.EEXIST:
+            raise
+
+
+def _make_key(folder):
+    """Return the secret by which digests are made: the same as before a restart."""
+    path = os.path.join(folder, KEY)
+    _make(folder)
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except EnvironmentError as error:
+        if error.errno != errno.EEXIST:
+            raise
+    else:
+        with os.fdopen(fd, 'wb') as stream:
+            stream.write(os.urandom(KEY_SIZE))
+    with open(path, 'rb') as stream:
+        return stream.read()
 
 
 def _unlink(path):
     try:
         os.unlink(path)
     except EnvironmentError as error:
-        log.warning('removing %s: %s', path, error)
+        if error.errno != errno.ENOENT:
+            log.warning('removing %s: %s', path, error)

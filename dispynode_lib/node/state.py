@@ -45,6 +45,7 @@ class NodeState(object):
         self._phase = STARTING
         self._scheduler = None              # (address, port) of the owner
         self._entries = {}                  # computation id -> _Entry
+        self._ending = []                   # computations that take no more jobs and are being cleaned up
         self._used = 0
         self._counts = {'jobs_done': 0, 'cpu_time': 0.0, 'clients_done': 0, 'computations': 0}
         self._serve = serve
@@ -179,6 +180,12 @@ class NodeState(object):
         with self._lock:
             return [entry.computation for entry in self._entries.values()]
 
+    def is_closing(self, computation):
+        """Return whether a computation takes no more jobs."""
+        with self._lock:
+            entry = self._entries.get(computation.id)
+            return entry is None or entry.computation is not computation or entry.closing
+
     def close_computation(self, computation):
         """Take no more jobs for it. Return (first, jobs): whether it was open until now, its live jobs."""
         with self._lock:
@@ -211,12 +218,30 @@ class NodeState(object):
         with self._lock:
             self._served = self._scheduler is not None
 
-    def wait_until_empty(self, timeout):
-        """Wait up to `timeout` seconds (or None) until no computation is left; return whether so."""
+    def begin_cleanup(self, computation):
+        """Drop a computation without jobs, but remember it until end_cleanup(). Return as forget_computation."""
         with self._lock:
-            if self._entries:
+            self._ending.append(computation)
+        return self.forget_computation(computation)
+
+    def end_cleanup(self, computation):
+        """Nothing of a computation is left any more."""
+        with self._lock:
+            if computation in self._ending:
+                self._ending.remove(computation)
+            self._changed.notify_all()
+
+    def ending(self):
+        """Return the computations that are being cleaned up (list)."""
+        with self._lock:
+            return list(self._ending)
+
+    def wait_until_empty(self, timeout):
+        """Wait up to `timeout` seconds (or None) until no computation is left, nor being cleaned up; return whether so."""
+        with self._lock:
+            if self._entries or self._ending:
                 self._changed.wait(timeout)
-            return not self._entries
+            return not (self._entries or self._ending)
 
     def wait_until_no_jobs(self, timeout):
         """Wait up to `timeout` seconds (or None) until no job runs; return whether so."""

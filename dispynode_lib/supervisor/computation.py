@@ -153,9 +153,14 @@ class Computation(object):
     def _load(self, data):
         return pickling.unpickle(data, self.python2, stand_ins=True)
 
-    def forget_setup(self):
-        """Be ready for another setup, and the cleanup that belongs to it."""
-        self._cleanup_call, self._cleanup_done = None, False
+    def remember_cleanup(self, which, argument):
+        """Note the arguments for cleanup without running setup; return an error text or None. See run_setup()."""
+        try:
+            self.execute()                  # they may be objects of the user's classes
+            self._cleanup_call = self._calls(which, argument)[1]
+        except BaseException:               # as in execute()
+            return tracebacks.describe(sys.exc_info(), u'the arguments of cleanup cannot be loaded')
+        return None
 
     def run_cleanup(self, may_shut_down):
         """Call the cleanup function unless there is none or it has run; return an error text or None.

@@ -90,6 +90,9 @@ def _give_result(sock, api, computation, result):
 def _give_file(sock, api, computation, path):
     with open(path, 'rb') as stream:
         status = os.fstat(stream.fileno())
+        limit = int(computation.max_file_size)
+        if limit and status.st_size > limit:
+            raise PeerGone('it has %d bytes; --max_file_size allows %d' % (status.st_size, limit))
         peer = Peer(None, computation.python2, computation.protocol)
         message = replies.file_transfer(peer, to_text(os.path.abspath(path)), to_text(_folder_below(path)), status,
                                         to_text(os.sep))

@@ -140,12 +140,10 @@ class Supervisor(object):
             parts += [b'%d' % number, b'%d' % pid]
         self._send(b'pids', *parts)
 
-    def _on_renew(self):
-        computation = self._opened()
-        error = self._clean_up()
-        computation.forget_setup()
-        self._settled = False
-        self._send(b'renewed', _encode(error))
+    def _on_remember(self, argument, which):
+        error = self._opened().remember_cleanup(which, argument)
+        if error is not None:
+            self._log(WARNING, error)
 
     def _on_close(self, how, cleanup):
         if how == b'stop':
@@ -293,7 +291,7 @@ FRAMES = {
     b'stop': (Supervisor._on_stop, 2, 2),
     b'kill': (Supervisor._on_kill, 2, 2),
     b'pids': (Supervisor._on_pids, 1, 1),
-    b'renew': (Supervisor._on_renew, 1, 1),
+    b'remember': (Supervisor._on_remember, 3, 3),
     b'close': (Supervisor._on_close, 3, 3),         # b'stop' or b'cleanup'; whether to run cleanup
 }
 

@@ -53,13 +53,11 @@ class PulseIntervalTest(unittest.TestCase):
             parts.notices.named('pulse')[0][2](None, 'closed without an answer')
             self.assertEqual(len(parts.notices.named('pulse_by_datagram')), times, release)
 
-    def test_kept_replies_of_zombies_are_not_tried_again(self):
-        for zombie in (False, True):
-            parts = FakeParts()
-            parts.open().zombie = zombie
-            parts.spool._answers['holds'] = True
-            duties.Pulses(parts).send(0.0)
-            self.assertEqual(len(parts.delivery.named('redeliver')), 0 if zombie else 1)
+    def test_kept_replies_are_tried_again_with_each_pulse(self):
+        parts = FakeParts()
+        parts.open()
+        duties.Pulses(parts).send(0.0)
+        self.assertEqual(len(parts.delivery.named('retry_all')), 1)
 
 
 class ZombieTest(unittest.TestCase):

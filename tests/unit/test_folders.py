@@ -4,10 +4,11 @@ from __future__ import absolute_import, division, print_function
 import os
 import shutil
 import tempfile
+import threading
 import unittest
 
 from dispynode_lib.errors import PeerGone, Refused
-from dispynode_lib.node.folders import Folder, clean_parts, is_below
+from dispynode_lib.node.folders import Folders, clean_parts, is_below
 
 
 class FakeFile(object):
@@ -39,9 +40,11 @@ class FolderTest(unittest.TestCase):
     def setUp(self):
         self.root = os.path.realpath(tempfile.mkdtemp())
         self.addCleanup(shutil.rmtree, self.root, True)
+        self.folders = Folders(self.root)
 
     def folder(self, dest_path=None, name=u'compute', limit=0):
-        return Folder(self.root, u'10.0.0.1', name, 7, dest_path, limit)
+        self.folders.max_file_size = limit
+        return self.folders.open(u'10.0.0.1', name, 7, dest_path, timeout=0.0)
 
     def receive(self, folder, record, **options):
         stream = FakeStream(record.content, **options)
@@ -153,6 +156,49 @@ class FolderTest(unittest.TestCase):
         self.assertEqual(self.receive(folder, FakeFile()), [3])
         folder.remove()
         self.assertEqual(self.leftovers(), ['10.0.0.1/a/data.txt'])
+
+    def test_with_cleanup_false_everything_stays_unless_the_node_is_told_otherwise(self):
+        for forced in (False, True):
+            self.folders.force_cleanup = forced
+            folder = self.folder(u'b' if forced else u'a')
+            self.receive(folder, FakeFile())
+            folder.close(False)
+            self.assertEqual(self.leftovers(), ['10.0.0.1/a/data.txt'])
+
+    def test_while_another_computation_uses_the_folder_only_own_files_go(self):
+        one, two = self.folder(u'a'), self.folder(u'a')
+        self.receive(one, FakeFile())
+        self.receive(two, FakeFile(name=u'/x/other'))
+        with open(os.path.join(one.path, 'made'), 'w') as stream:
+            stream.write('x')
+        one.close(True)
+        self.assertEqual(self.leftovers(), ['10.0.0.1/a/made', '10.0.0.1/a/other'])
+        two.close(True)
+        self.assertEqual(os.listdir(self.root), [])
+
+    def test_a_folder_above_one_in_use_is_not_removed(self):
+        one, two = self.folder(u'a'), self.folder(u'a/b')
+        self.receive(two, FakeFile())
+        one.close(True)
+        self.assertEqual(self.leftovers(), ['10.0.0.1/a/b/data.txt'])
+        self.assertFalse(self.folder(u'ab').overlaps(one))
+
+    def test_a_new_computation_waits_until_the_ended_one_has_left(self):
+        one, order = self.folder(u'a'), []
+        self.receive(one, FakeFile())
+        one.leave()
+
+        def open_again():
+            self.folders.open(u'10.0.0.1', u'f', 8, u'a', timeout=20.0)
+            order.append('opened')
+
+        thread = threading.Thread(target=open_again)
+        thread.start()
+        order.append('closing')
+        one.close(True)
+        thread.join(20)
+        self.assertEqual(order, ['closing', 'opened'])
+        self.assertTrue(os.path.isdir(one.path))
 
     def test_below_compares_components_not_letters(self):
         self.assertTrue(is_below(self.root + '/x', self.root))

@@ -1,0 +1,266 @@
+"""The job processes of one computation: forked ahead, given their jobs, followed to their ends, stopped."""
+from __future__ import absolute_import, division, print_function
+
+import collections
+import itertools
+import logging
+import threading
+
+from dispynode_lib.errors import PeerGone, ProtocolError
+from dispynode_lib.host.compat import to_bytes, to_text
+from dispynode_lib.node.exits import describe_exit
+from dispynode_lib.node.link import Child
+from dispynode_lib.wire import control
+from dispynode_lib.wire.control import number, pack
+
+log = logging.getLogger('dispynode.computations')
+
+TERMINATED = 9                              # a job status number (docs/protocol.rst, "Status numbers")
+EXIT_NEWS_TIMEOUT = 5.0                     # seconds between a job's end of file and its exit status
+HANDING_OVER = 0.01                         # seconds until the next look at a job that is being handed over
+
+_program_numbers = itertools.count(control.FIRST_PROGRAM)
+
+
+class Crew(object):
+    """All job processes of a computation, and the jobs that wait for one.
+
+    Methods named on_* and _* run in the loop's thread, the others in any.
+    """
+
+    def __init__(self, parts, computation, program):
+        """`program`: whether its jobs are programs, which the supervisor starts one by one.
+
+        computation   has send(*parts), need_supervisor(), can_fork(), finish(job, status, ...), link
+        """
+        self._parts = parts
+        self._computation = computation
+        self._program = program
+        self._lock = threading.Lock()       # for _forking only
+        self._forking = 0
+        self._idle = collections.deque()    # children that wait for a job
+        self._waiting = collections.deque()  # (job, frame) without a child
+        self._children = {}                 # number -> Child, of the present supervisor
+
+    # -- giving jobs
+
+    def start(self, job, request):
+        """Give an admitted job to a job process.
+
+        request   wire JOB record: args, kwargs (bytes), code
+        """
+        identity = (b'%d' % job.uid, to_bytes(job.hash))
+        if self._program:
+            self._start_program(job, (request.args, request.kwargs) + identity)
+        else:
+            self._give(job, pack(b'job', *(identity + (to_bytes(request.code), request.kwargs, request.args))))
+
+    def _start_program(self, job, parts):
+        child = Child(next(_program_numbers))
+        child.job, job.child = job, child
+        self._children[child.number] = child
+        try:
+            self._computation.send(b'program', b'%d' % child.number, *parts)
+        except PeerGone as error:
+            log.debug('computation %d: %s', self._computation.id, error)
+            self._children.pop(child.number, None)
+            job.child = None
+            self._parts.loop.call_soon(self._wait, job, parts)
+
+    def _give(self, job, frame):
+        while True:
+            try:
+                child = self._idle.popleft()
+            except IndexError:
+                self._parts.loop.call_soon(self._wait, job, frame)
+                return
+            child.job, job.child = job, child
+            try:
+                child.send(frame)
+            except PeerGone as error:
+                log.debug('job process %d of computation %d: %s', child.number, self._computation.id, error)
+                child.job = job.child = None
+                self._parts.loop.call_soon(self._child_gone, child)
+                continue
+            child.sent = True
+            if child.closed_by_peer:
+                self._parts.loop.call_soon(self._child_gone, child)
+            self.top_up()
+            return
+
+    def _wait(self, job, frame):
+        if self._idle:
+            self._give(job, frame)
+        elif self._is_live(job):
+            self._waiting.append((job, frame))
+            self._computation.need_supervisor()
+            self.top_up()
+
+    def _is_live(self, job):
+        return self._parts.state.find_job(job.computation.id, job.uid, job.hash) is job
+
+    def top_up(self):
+        """Have as many children forked ahead as jobs could come at once, and at least one."""
+        if self._program or not self._computation.can_fork():
+            return
+        wanted = max(1, self._parts.state.free_cpus()) + len(self._waiting)
+        with self._lock:
+            missing = wanted - len(self._idle) - self._forking
+            if missing <= 0:
+                return
+            self._forking += missing
+        try:
+            self._computation.send(b'fork', b'%d' % missing)
+        except PeerGone as error:
+            log.debug('computation %d: %s', self._computation.id, error)
+
+    def count_waiting(self):
+        """Return how many jobs wait for a process."""
+        return len(self._waiting)
+
+    def on_supervisor(self):
+        """The supervisor takes jobs: give it the waiting ones."""
+        if not self._program:
+            self.top_up()
+            return
+        waiting, self._waiting = self._waiting, collections.deque()
+        for job, parts in waiting:
+            self._start_program(job, parts)
+
+    def fail_waiting(self, reason):
+        """Answer the jobs that wait for a process with a failure, `reason`. The loop's thread."""
+        waiting, self._waiting = self._waiting, collections.deque()
+        for job, _frame in waiting:
+            self._computation.finish(job, TERMINATED, exception=reason)
+
+    # -- stopping them
+
+    def stop(self, job):
+        """Stop a live job; its final reply follows when it has ended. The loop's thread."""
+        if not self._is_live(job):
+            return
+        child = job.child
+        if child is None:
+            self._stop_waiting(job)
+        elif child.sock is not None and not child.sent:
+            self._parts.loop.call_later(HANDING_OVER, self.stop, job)
+        elif child.link is not None and child.link is not self._computation.link:
+            log.warning('job %d of computation %d cannot be stopped: its supervisor has ended',
+                        job.uid, self._computation.id)
+            child.link.close_child(child)
+            self._lost(child, None)
+        else:
+            self._computation.tell(b'stop', b'%d' % child.number)
+
+    def _stop_waiting(self, job):
+        left = collections.deque(entry for entry in self._waiting if entry[0] is not job)
+        if len(left) == len(self._waiting):             # a thread is just handing it over
+            self._parts.loop.call_later(HANDING_OVER, self.stop, job)
+            return
+        self._waiting = left
+        self._computation.finish(job, TERMINATED)
+
+    def kill(self):
+        """Kill all that run, at once. The loop's thread."""
+        for child in list(self._children.values()):
+            self._computation.tell(b'kill', b'%d' % child.number)
+
+    def dismiss_idle(self):
+        """Let the children that wait for a job end. The loop's thread."""
+        while self._idle:
+            child = self._idle.popleft()
+            child.link.close_child(child)
+
+    # -- what comes from them
+
+    def on_child(self, child):
+        """Take a new job process that waits for a job."""
+        with self._lock:
+            self._forking = max(0, self._forking - 1)
+        self._children[child.number] = child
+        if not self._computation.can_fork():
+            child.link.close_child(child)
+            return
+        self._idle.append(child)
+        if self._waiting:
+            self._give(*self._waiting.popleft())
+
+    def on_child_frame(self, child, parts):
+        """Take a frame from a job process."""
+        if parts and parts[0] == b'done' and len(parts) == 8:
+            self._on_done(child, parts[1:])
+        elif parts and parts[0] == b'log' and len(parts) == 4 and child.job is not None:
+            logging.getLogger(to_text(parts[2])).log(
+                number(parts[1]), 'job %d of computation %d: %s', child.job.uid, self._computation.id,
+                to_text(parts[3]))
+        else:
+            raise ProtocolError('unknown frame')
+
+    def on_child_closed(self, child):
+        """A job process closed its channel: it has ended, or soon will."""
+        child.closed_by_peer = True
+        try:
+            self._idle.remove(child)
+        except ValueError:
+            if child.job is None or child.sent:
+                self._child_gone(child)
+            return                                              # else: whoever is sending to it sees to it
+        child.link.close_child(child)
+
+    def _child_gone(self, child):
+        child.link.close_child(child)
+        if child.job is None or child.done:
+            return
+        if child.exit_status is not None or self._computation.link is not child.link:
+            self._lost(child, None)
+            return
+        self._parts.loop.call_later(EXIT_NEWS_TIMEOUT, self._lost, child, None)
+
+    def on_exited(self, child_number, status):
+        """The supervisor reaped a job process; `status` as os.waitpid gives it."""
+        child = self._children.pop(child_number, None)
+        if child is None:
+            return
+        child.exit_status = status
+        if child.sock is not None and not child.closed:
+            child.link.drain(child)
+        if child.job is not None and not child.done:
+            self._lost(child, None)
+
+    def on_program_done(self, child_number, fields):
+        """The supervisor tells the result of a program."""
+        child = self._children.get(child_number)
+        if child is not None:
+            self._on_done(child, fields)
+
+    def _on_done(self, child, fields):
+        status, result, stdout, stderr, exception, start, end = fields
+        if child.job is None or child.done:
+            return
+        child.done = True
+        if child.sock is None:
+            out, err = stdout, stderr                           # a program's output is bytes
+        else:
+            out, err = to_text(stdout or b''), to_text(stderr or b'')
+        self._computation.finish(child.job, number(status), result, out, err,
+                                 to_text(exception) if exception is not None else None, float(start), float(end))
+
+    def _lost(self, child, reason):
+        """A job ended without its result: say how."""
+        if child.done:
+            return
+        child.done = True
+        self._computation.finish(child.job, TERMINATED, exception=reason or describe_exit(child.exit_status))
+
+    def on_link_closed(self, link):
+        """The supervisor is gone. Jobs that run go on: their channels do not need it."""
+        children, self._children = self._children, {}
+        with self._lock:
+            self._forking = 0
+        for child in list(self._idle):
+            if child.link is link:
+                self._idle.remove(child)
+                link.close_child(child)
+        for child in children.values():
+            if child.job is not None and not child.done and child.closed:
+                self._lost(child, u'the supervisor of the computation ended, and the job with it')

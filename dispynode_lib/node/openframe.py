@@ -1,0 +1,42 @@
+"""What a supervisor has to know of its computation: the `open` frame."""
+from __future__ import absolute_import, division, print_function
+
+from dispynode_lib.host.compat import integer_types, to_bytes
+
+
+def open_frame(computation, parts, argument):
+    """Return the parts of the frame.
+
+    computation   node.computations.Computation
+    parts         the node's parts: name, options
+    argument      of the COMPUTE request, bytes: handed on if arguments of setup or cleanup are in it
+    """
+    frame = [b'open']
+    for key, value in _settings(computation, computation.request, parts, argument):
+        frame.append(key.encode('ascii'))
+        frame.append(b'%d' % value if isinstance(value, integer_types) else to_bytes(value))
+    return frame
+
+
+def _settings(computation, request, parts, argument):
+    options, peer = parts.options, computation.peer
+    client = request.client_reply_addr or (u'', 0)
+    in_compute = request.setup_in_compute or request.cleanup_in_compute
+    return (
+        ('id', request.id), ('type', request.type), ('name', request.name), ('code', request.code),
+        ('folder', computation.folder.path), ('setup', request.setup),
+        ('cleanup', request.cleanup if has_cleanup_function(request) else u''),
+        ('compute', argument if in_compute else b''),
+        ('python2', int(peer.python2)), ('protocol', peer.protocol),
+        ('setup_accepts', ' '.join('%d' % status for status in peer.accepts_setup())),
+        ('node_name', parts.name), ('node_ip_addr', computation.node_ip_addr),
+        ('scheduler_ip_addr', computation.result_address[0]), ('job_result_port', computation.result_address[1]),
+        ('client_ip_addr', client[0]), ('client_port', client[1]),
+        ('msg_timeout', '%g' % options.msg_timeout), ('max_file_size', options.max_file_size or 0),
+        ('certfile', options.certfile or ''), ('keyfile', options.keyfile or ''),
+        ('client_shutdown', int(bool(options.client_shutdown))))
+
+
+def has_cleanup_function(request):
+    """Return whether a COMPUTE names a cleanup function, and not just whether files are to be removed."""
+    return bool(request.cleanup) and not isinstance(request.cleanup, bool)

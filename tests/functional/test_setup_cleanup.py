@@ -1,0 +1,301 @@
+"""Setup and cleanup functions of both generations, renewal, and shutting the node down from cleanup."""
+from __future__ import absolute_import, division, print_function
+
+import os
+import signal
+import unittest
+
+from tests.support.computation import Refused
+from tests.support.dialects import DIALECTS, Dialect
+from tests.support.nodecase import NATIVE, PY2, TIMEOUT, NodeCase
+from tests.support.nodeprocess import NodeProcess
+from tests.support.scheduler import FakeScheduler
+from tests.support.waiting import wait_until
+
+MODERN = NATIVE
+LEGACY = Dialect('4.8.7', PY2, 2 if PY2 else 4)
+CODE = '''
+import os, sys, time
+
+def helper(value):
+    return value * 2
+
+def setup(path, value=1, status=0):
+    global made
+    made = helper(value)
+    os.environ['SET_BY_SETUP'] = str(value)
+    module = type(sys)('made_module')
+    module.made = made
+    sys.modules['made_module'] = module
+    note(path, 'setup in %s by %d' % (os.path.basename(os.getcwd()) == os.path.basename(dispy_job_path), os.getpid()))
+    return status
+
+def cleanup(path, *_rest):
+    note(path, 'cleanup of %s by %d' % (globals().get('made'), os.getpid()))
+
+def note(path, text):
+    with open(path, 'a') as stream:
+        stream.write(text + '\\n')
+
+def compute():
+    import made_module
+    return made, made_module.made, os.environ.get('SET_BY_SETUP'), os.getppid()
+
+def wait(seconds):
+    time.sleep(seconds)
+'''
+
+
+class SetupCleanup(NodeCase):
+
+    options = ('-c', '2')
+
+    def notes(self):
+        if not os.path.exists(self.path):
+            return []
+        with open(self.path) as stream:
+            return [line.rpartition(' by ')[0] for line in stream.read().splitlines()]
+
+    def setUp(self):
+        self.path = os.path.join(self.folder(), 'notes')
+
+    def wait_notes(self, expected):
+        wait_until(lambda: self.notes() == expected, TIMEOUT, lambda: '%r, there are %r' % (expected, self.notes()))
+
+    def opened(self, dialect=MODERN, args=(), **settings):
+        """Open a computation whose setup and cleanup get the path of the notes and `args`."""
+        settings = dict({'setup': 'setup', 'cleanup': 'cleanup'}, **settings)
+        if dialect.modern:
+            return self.open(CODE, 'compute', dialect, setup_args=(self.path,) + args, **settings)
+        for key in ('setup', 'cleanup'):
+            if isinstance(settings[key], str):
+                settings[key] = (settings[key], (self.path,) + (args if key == 'setup' else ()), {})
+        return self.open(CODE, 'compute', dialect, **settings)
+
+    def test_what_setup_makes_is_there_in_every_job(self):
+        for dialect in (MODERN, LEGACY):
+            computation = self.opened(dialect, (21,))
+            found = [self.finished(computation.run())[:3] for _ in range(3)]
+            self.assertEqual(found, [(42, 42, '21')] * 3)
+            self.let_go(computation.scheduler)
+
+    def test_setup_and_cleanup_run_once_in_the_process_that_jobs_are_forked_from(self):
+        for number, dialect in enumerate((MODERN, LEGACY)):
+            self.path += str(number)
+            computation = self.opened(dialect, (3,))
+            parent = self.finished(computation.run())[3]
+            computation.close()
+            self.wait_notes(['setup in True', 'cleanup of 6'])
+            with open(self.path) as stream:
+                self.assertEqual(stream.read().count(' by %d\n' % parent), 2)
+            self.let_go(computation.scheduler)
+
+    def test_status_numbers_1_and_2_are_success_for_newer_clients_only(self):
+        for status, dialect, good in ((0, LEGACY, True), (1, LEGACY, False), (2, LEGACY, False), (0, MODERN, True),
+                                      (1, MODERN, True), (2, MODERN, True), (3, MODERN, False), (None, MODERN, False)):
+            try:
+                computation = self.opened(dialect, (1, status))
+                self.assertEqual(self.finished(computation.run())[0], 2)
+                found = True
+            except Refused as refused:
+                found = False
+                self.assertIn(b'"setup" failed', refused.answer)
+            self.assertEqual(found, good, (status, dialect))
+            self.let_go(self.schedulers[-1])
+
+    def scheduler(self, *args, **settings):
+        scheduler = super(SetupCleanup, self).scheduler(*args, **settings)
+        self.schedulers = getattr(self, 'schedulers', []) + [scheduler]
+        return scheduler
+
+    def test_a_failing_setup_brings_its_traceback_and_ends_the_computation(self):
+        code = 'def deep(): raise ValueError("no luck")\ndef setup(): deep()\ndef f(): return 1\n'
+        scheduler = self.scheduler()
+        with self.assertRaises(Refused) as caught:
+            scheduler.open(code, 'f', setup='setup')
+        text = caught.exception.answer.decode('utf-8')
+        self.assertIn('ValueError: no luck', text)
+        self.assertIn('in deep', text)
+        self.assertNotIn('dispynode_lib', text)
+        with self.assertRaises(Refused):
+            scheduler.computations[-1].submit()
+        self.wait_files([])
+
+    def test_d12_setup_may_call_other_functions_and_blocks_nobody(self):
+        code = ('import os, time\ndef helper(path):\n    while not os.path.exists(path): time.sleep(0.01)\n'
+                'def setup(path):\n    helper(path)\n    return 0\ndef f(): return 1\n')
+        for dialect in (MODERN, LEGACY):
+            scheduler = self.scheduler(dialect)
+            path = os.path.join(self.folder(), 'go')
+            setup = 'setup' if dialect.modern else ('setup', (path,), {})
+            slow = scheduler.open(code, 'f', setup=setup, send_setup=False)
+            with scheduler.connection('SETUP', dialect.setup(slow.id, (path,)), timeout=TIMEOUT) as waiting:
+                other = scheduler.open('def f(): return 2', 'f')
+                self.assertEqual(self.finished(other.run()), 2)
+                self.file('go', folder=os.path.dirname(path))
+                self.assertEqual(waiting.recv(100)[4:], b'ACK')
+            self.assertEqual(self.finished(slow.run()), 1)
+            self.let_go(scheduler)
+
+    def test_a_setup_that_is_missing(self):
+        with self.assertRaises(Refused) as caught:
+            self.open('def f(): return 1', 'f', setup='nowhere')
+        self.assertIn(b'nowhere', caught.exception.answer)
+
+    def test_setup_of_an_unknown_computation_is_answered(self):
+        scheduler = self.scheduler()
+        for dialect in DIALECTS:
+            self.assertEqual(scheduler.call('SETUP', dialect.setup(12345, ())), b'invalid computation')
+
+    def test_setup_without_a_setup_function_is_accepted_and_may_be_repeated(self):
+        computation = self.open('def f(): return 1', 'f', send_setup=True)
+        computation.setup()
+        self.assertEqual(self.finished(computation.run()), 1)
+
+    def test_a_second_setup_does_not_run_again(self):
+        computation = self.opened()
+        with self.assertRaises(Refused):
+            computation.setup(self.path)
+        self.assertEqual(self.notes(), ['setup in True'])
+        self.assertEqual(self.finished(computation.run())[0], 2)
+
+    def test_cleanup_runs_without_setup_and_without_jobs(self):
+        computation = self.opened(LEGACY, setup=None)
+        computation.close()
+        self.wait_notes(['cleanup of None'])
+
+    def test_cleanup_runs_once_when_jobs_are_terminated(self):
+        computation = self.opened()
+        job = computation.scheduler.open(CODE, 'wait').submit(60)
+        other = job.computation
+        computation.close()
+        other.close()
+        self.assertIsNone(job.wait(TIMEOUT).exception)
+        self.wait_notes(['setup in True', 'cleanup of 2'])
+
+    def test_cleanup_runs_although_the_supervisor_died(self):
+        computation = self.opened()
+        parent = self.finished(computation.run())[3]
+        os.kill(parent, signal.SIGKILL)
+        wait_until(lambda: 'supervisor %d ended unexpectedly' % parent in self.node.log(), TIMEOUT)
+        computation.close()
+        self.wait_notes(['setup in True', 'cleanup of None'])
+
+    def test_setup_runs_again_in_the_place_of_a_supervisor_that_died(self):
+        computation = self.opened(args=(5,))
+        parent = self.finished(computation.run())[3]
+        os.kill(parent, signal.SIGKILL)
+        wait_until(lambda: 'supervisor %d ended unexpectedly' % parent in self.node.log(), TIMEOUT)
+        self.assertEqual(self.finished(computation.run())[0], 10)
+        computation.close()
+        self.wait_notes(['setup in True'] * 2 + ['cleanup of 10'])
+
+    def test_a_failing_cleanup_is_only_logged(self):
+        computation = self.open('def cleanup(): raise ValueError("oh dear")\ndef f(): return 1', 'f', cleanup='cleanup')
+        self.finished(computation.run())
+        computation.close()
+        self.node.wait_log('oh dear', TIMEOUT)
+        self.wait_files([])
+
+    def test_close_interrupts_a_setup_that_does_not_end(self):
+        code = 'import time\ndef setup(): time.sleep(1000)\ndef f(): return 1\n'
+        computation = self.open(code, 'f', setup='setup', send_setup=False)
+        with computation.scheduler.connection('SETUP', MODERN.setup(computation.id, ()), timeout=TIMEOUT) as waiting:
+            wait_until(lambda: self.sleeping(), TIMEOUT)
+            computation.close()
+            self.assertNotEqual(waiting.recv(100)[4:], b'ACK')
+        self.wait_files([])
+
+    def sleeping(self):
+        """Return whether a supervisor has entered the folder of a computation."""
+        return any('--supervise' in command and '/127' in os.readlink('/proc/%d/cwd' % pid)
+                   for pid, command in self.node.processes().items())
+
+    def test_a_failing_node_leaves_no_process_and_cleanup_runs(self):
+        with NodeProcess('-c', '1') as node:
+            scheduler = FakeScheduler(node, MODERN)
+            computation = scheduler.open(CODE, 'compute', setup='setup', cleanup='cleanup', setup_args=(self.path,))
+            self.finished(computation.run())
+            node.kill()
+            self.wait_notes(['setup in True', 'cleanup of 2'])
+            node.assert_no_processes(TIMEOUT)
+            scheduler.close()
+
+    def test_close_false_runs_cleanup_and_another_setup_follows(self):
+        computation = self.opened(args=(1,))
+        scheduler = computation.scheduler
+        sent = self.file('data', b'kept')
+        computation.send_file(sent)
+        parent = self.finished(computation.run())[3]
+        self.assertEqual(computation.close(close=False), b'ACK')
+        message = scheduler.wait_for('NODE_CLOSED', timeout=TIMEOUT).value
+        self.assertEqual(sorted(message), ['auth', 'compute_id', 'node_addr', 'node_auth'])
+        self.assertEqual((message['compute_id'], message['auth'], message['node_addr']),
+                         (computation.id, computation.auth, '127.0.0.1'))
+        self.assertEqual(bytes(message['node_auth']), scheduler.token())
+        self.assertEqual(self.notes(), ['setup in True', 'cleanup of 2'])
+        self.assertIn('data', [os.path.basename(name) for name in self.files_of()])
+        computation.setup(self.path, 4)
+        found = self.finished(computation.run())
+        self.assertEqual(found[0], 8)
+        self.assertNotEqual(found[3], parent)
+        computation.close()
+        self.wait_notes(['setup in True', 'cleanup of 2', 'setup in True', 'cleanup of 8'])
+        self.wait_files([])
+
+    def test_close_false_stops_jobs_first(self):
+        computation = self.open(CODE, 'wait')
+        job = computation.submit(60)
+        computation.close(close=False)
+        self.assertEqual(job.wait(TIMEOUT).status, 9)
+        computation.scheduler.wait_for('NODE_CLOSED', timeout=TIMEOUT)
+        computation.setup()
+        self.finished(computation.run(0))
+
+    def test_the_end_follows_a_renewal_without_a_second_cleanup(self):
+        computation = self.opened()
+        computation.close(close=False)
+        computation.close()
+        self.wait_notes(['setup in True', 'cleanup of 2'])
+        self.wait_files([])
+        self.assertEqual(self.notes(), ['setup in True', 'cleanup of 2'])
+
+
+class Shutdown(unittest.TestCase):
+
+    CODE = '''
+def cleanup():
+    import __main__
+    if hasattr(__main__, 'dispynode_shutdown'):
+        dispynode_shutdown()
+    else:
+        dispynode_logger.warning('there is no dispynode_shutdown')
+def f():
+    return 'dispynode_shutdown' in globals()
+'''
+
+    def test_d19_cleanup_shuts_the_node_down_when_it_is_free(self):
+        for dialect in (MODERN, LEGACY):
+            with NodeProcess('--client_shutdown') as node:
+                scheduler = FakeScheduler(node, dialect)
+                computation = scheduler.open(self.CODE, 'f', cleanup='cleanup')
+                other = scheduler.open('def f(): return 1', 'f')
+                self.assertFalse(computation.run().value)
+                computation.close()
+                node.wait_log('draining', TIMEOUT)
+                self.assertEqual(other.run().value, 1)
+                other.close()
+                self.assertEqual(node.wait_exit(TIMEOUT), 0)
+                scheduler.close()
+
+    def test_without_the_option_there_is_no_such_function(self):
+        with NodeProcess() as node:
+            scheduler = FakeScheduler(node, MODERN)
+            scheduler.open(self.CODE, 'f', cleanup='cleanup').close()
+            node.wait_log('there is no dispynode_shutdown', TIMEOUT)
+            self.assertIsNone(node.status)
+            scheduler.close()
+
+
+if __name__ == '__main__':
+    unittest.main()
