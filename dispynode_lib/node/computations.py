@@ -166,9 +166,8 @@ class Computation(object):
 
     def ask_pids(self, done):
         """Ask the supervisor which processes run; `done({number of a job process: pid})` in the loop's thread."""
-        def answered(parts):
-            done({} if parts[:1] == [b'error'] else dict(zip(map(number, parts[::2]), map(number, parts[1::2]))))
-        self._answers[b'pids'].append(answered)
+        self._answers[b'pids'].append(lambda answer: done(
+            {} if answer[:1] == [b'error'] else dict(zip(map(number, answer[::2]), map(number, answer[1::2])))))
         self.tell(b'pids')
 
     def finish(self, job, status, result=None, stdout='', stderr='', exception=None, start=None, end=None):

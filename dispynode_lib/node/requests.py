@@ -261,17 +261,14 @@ class Requests(object):
         try:
             message = messages.read_close(request.argument)
             computation = self._asked(message)
-            if computation is not None and self._is_for(computation, message):
+            # another address: it found this node at two of them, and gives one up
+            if computation is not None and message.node_ip_addr in (None, computation.node_ip_addr):
                 self._close(computation, message)
         finally:
             request.reply(ACK)
 
     @staticmethod
-    def _is_for(computation, message):
-        """Tell a CLOSE for the computation from that of a client which found this node at two addresses."""
-        return not message.node_ip_addr or message.node_ip_addr == computation.node_ip_addr
-
-    def _close(self, computation, message):
+    def _close(computation, message):
         if not message.close:
             log.info('computation %d is to be set up anew', computation.id)
             computation.renew(terminate=message.terminate_pending)

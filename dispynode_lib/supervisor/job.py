@@ -100,10 +100,14 @@ def _report(fd, computation, pieces, exception, started):
     if pieces is not None and sum(map(len, pieces)) > LARGEST_RESULT:
         pieces, exception = None, b'the result is too big: more than %d bytes when pickled' % LARGEST_RESULT
     stdout, stderr = computation.stdout, computation.stderr
-    write_pieces(fd, done_frame(
+    frame = done_frame(
         FINISHED if exception is None else TERMINATED, pieces,
         stdout.value() if stdout.is_used else b'', stderr.value() if stderr.is_used else b'', exception,
-        started, now()))
+        started, now())
+    try:
+        write_pieces(fd, frame)
+    except EnvironmentError:
+        os._exit(0)                         # the node has gone: there is nobody to tell
 
 
 def _end_helpers():

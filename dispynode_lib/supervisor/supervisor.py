@@ -134,16 +134,16 @@ class Supervisor(object):
     def _on_kill(self, number):
         self._processes.kill(control.number(number))
 
-    def _on_remember(self, argument, which):
-        error = self._opened().remember_cleanup(which, argument)
-        if error is not None:
-            self._log(WARNING, error)
-
     def _on_pids(self):
         parts = []
         for number, pid in self._processes.pids():
             parts += [b'%d' % number, b'%d' % pid]
         self._send(b'pids', *parts)
+
+    def _on_remember(self, argument, which):
+        error = self._opened().remember_cleanup(which, argument)
+        if error is not None:
+            self._log(WARNING, error)
 
     def _on_close(self, how, cleanup):
         if how == b'stop':
@@ -290,8 +290,8 @@ FRAMES = {
     b'program': (Supervisor._on_program, 6, 6),
     b'stop': (Supervisor._on_stop, 2, 2),
     b'kill': (Supervisor._on_kill, 2, 2),
-    b'remember': (Supervisor._on_remember, 3, 3),
     b'pids': (Supervisor._on_pids, 1, 1),
+    b'remember': (Supervisor._on_remember, 3, 3),
     b'close': (Supervisor._on_close, 3, 3),         # b'stop' or b'cleanup'; whether to run cleanup
 }
 

@@ -5,6 +5,7 @@ import os
 import sys
 import unittest
 
+from tests.support.computation import Reply
 from tests.support.dialects import DIALECTS
 from tests.support.nodecase import FINISHED, TIMEOUT, NodeCase
 from tests.support.pickled import Record
@@ -165,8 +166,9 @@ class Jobs(NodeCase):
         computation = self.open(PLACE, 'place')
         job = computation.submit('provisional', 3)
         self.assertEqual(self.finished(job.wait()), [0, 0, 0])
-        self.assertEqual([reply.status for reply in job.replies], [7, 7, 7, FINISHED])
-        self.assertEqual([reply.value for reply in job.replies[:3]], [0, 10, 20])
+        replies = [Reply(message) for message in computation.scheduler.messages('JOB_REPLY')]
+        self.assertEqual([reply.status for reply in replies], [7, 7, 7, FINISHED])
+        self.assertEqual([reply.value for reply in replies[:3]], [0, 10, 20])
 
     def test_a_provisional_result_without_a_client_is_not_kept(self):
         computation = self.open(PLACE, 'place')
