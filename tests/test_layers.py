@@ -34,7 +34,7 @@ ROWS = (
      'supervisor.names', 'supervisor.timers', 'supervisor.tracebacks'),
     (2, 'supervisor.newer_pickles', 'supervisor.descriptors', 'supervisor.hugepages'),
     (2, 'supervisor.lean'),
-    (1, 'node.state', 'node.spool', 'node.folders', 'node.complaints', 'node.known', 'node.settings', 'host.calls',
+    (1, 'node.state', 'node.spool', 'node.folders', 'node.complaints', 'node.known', 'node.settings', 'node.bigfiles', 'host.calls',
      'host.datagrams', 'node.history'),
     (1, 'host.net', 'host.loop', 'host.workers', 'host.streams', 'host.tls', 'host.logs', 'host.detach',
      'host.notify'),

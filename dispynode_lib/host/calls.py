@@ -20,7 +20,7 @@ class Call(object):
     """One connection to (address, port) that sends `pieces` and may await a frame.
 
     address    text or native str: an IP address, not a name
-    pieces     list of bytes: all that is sent, lengths included
+    pieces     list: all that is sent, lengths included; bytes, or objects with send_to(sock) -> all sent
     await_reply  whether a frame is expected
     timeout    seconds that connecting, sending and the answer may each make no progress
     done       called once in the loop's thread: done(reply bytes or None, error text or None)
@@ -102,6 +102,11 @@ class Call(object):
         try:
             while pieces:
                 piece = pieces[0]
+                if hasattr(piece, 'send_to'):
+                    if piece.send_to(self._sock):
+                        del pieces[0]
+                    self._deadline = monotonic() + self._timeout
+                    continue
                 sent = self._sock.send(piece)
                 self._deadline = monotonic() + self._timeout
                 if sent == len(piece):

@@ -50,20 +50,25 @@ class Stream(object):
                 raise PeerGone('the peer closed the connection')
             return data
 
-    def read_into(self, view):
-        """Fill a memoryview completely."""
-        have, size = 0, len(view)
-        while have < size:
+    def read_some_into(self, view):
+        """Read into a memoryview what is there, at least a byte; return the number of bytes."""
+        while True:
             try:
-                count = self.sock.recv_into(view[have:])
+                count = self.sock.recv_into(view)
             except EnvironmentError as error:
                 if not would_block(error):
                     raise PeerGone('reading: %s' % error)
                 wait_for(self.sock, _wanted(error, select.POLLIN), self.timeout)
                 continue
             if not count:
-                raise PeerGone('the peer closed after %d of %d bytes' % (have, size))
-            have += count
+                raise PeerGone('the peer closed the connection')
+            return count
+
+    def read_into(self, view):
+        """Fill a memoryview completely."""
+        have, size = 0, len(view)
+        while have < size:
+            have += self.read_some_into(view[have:])
 
     def read_exact(self, size):
         """Return exactly `size` bytes as a bytearray."""

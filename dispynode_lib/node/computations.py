@@ -182,6 +182,8 @@ class Computation(object):
         self._parts.history.job_ended(job, status, start, end, exception)
         if job.xfer_files:
             self._parts.workers.run(self.folder.release, job.xfer_files)
+        if job.big is not None:
+            self._parts.workers.run(job.big.remove)
         if exception is not None:
             log.debug('job %d of computation %d failed: %s', job.uid, self.id, exception)
         self._end_if_drained()

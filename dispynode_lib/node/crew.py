@@ -8,6 +8,7 @@ import threading
 
 from dispynode_lib.errors import PeerGone, ProtocolError
 from dispynode_lib.host.compat import to_bytes, to_text
+from dispynode_lib.node import bigfiles
 from dispynode_lib.node.exits import describe_exit
 from dispynode_lib.node.link import Child
 from dispynode_lib.wire import control
@@ -50,10 +51,14 @@ class Crew(object):
         request   wire JOB record: args, kwargs (bytes), code
         """
         identity = (b'%d' % job.uid, to_bytes(job.hash))
+        kind, args = b'job', request.args
+        if isinstance(args, bigfiles.Arguments):
+            job.big = args
+            kind, args = b'filejob', args.read() if self._program else to_bytes(args.path)
         if self._program:
-            self._start_program(job, (request.args, request.kwargs) + identity)
+            self._start_program(job, (args, request.kwargs) + identity)
         else:
-            self._give(job, pack(b'job', *(identity + (to_bytes(request.code), request.kwargs, request.args))))
+            self._give(job, pack(kind, *(identity + (to_bytes(request.code), request.kwargs, args))))
 
     def _start_program(self, job, parts):
         child = Child(next(_program_numbers))
@@ -189,6 +194,8 @@ class Crew(object):
         """Take a frame from a job process."""
         if parts and parts[0] == b'done' and len(parts) == 8:
             self._on_done(child, parts[1:])
+        elif parts and parts[0] == b'filedone' and len(parts) == 8:
+            self._on_file_done(child, parts[1:])
         elif parts and parts[0] == b'log' and len(parts) == 4 and child.job is not None:
             logging.getLogger(to_text(parts[2])).log(
                 number(parts[1]), 'job %d of computation %d: %s', child.job.uid, self._computation.id,
@@ -244,6 +251,15 @@ class Crew(object):
             out, err = to_text(stdout or b''), to_text(stderr or b'')
         self._computation.finish(child.job, number(status), result, out, err,
                                  to_text(exception) if exception is not None else None, float(start), float(end))
+
+    def _on_file_done(self, child, fields):
+        try:
+            fields[1] = bigfiles.take_result(self._parts.big_folder, fields[1])
+        except EnvironmentError as error:
+            log.error('the result of a job of computation %d: %s', self._computation.id, error)
+            fields[:2] = [b'%d' % TERMINATED, None]
+            fields[4] = to_bytes(u'the result, in a file because of its size, cannot be read: %s' % error)
+        self._on_done(child, fields)
 
     def _lost(self, child, reason):
         """A job ended without its result: say how."""

@@ -12,6 +12,7 @@ from dispynode_lib.wire.framing import LENGTH
 log = logging.getLogger('dispynode.delivery')
 
 FIRST_RETRY, LONGEST_RETRY = 5.0, 600.0     # seconds until kept replies are tried again; doubled at each attempt
+JOINED = 65536                              # bytes of a reply that are sent at once
 IN_FLIGHT = 64                              # connections to one client at once
 ACK, NAK = b'ACK', b'NAK'
 
@@ -29,15 +30,32 @@ class _Outbox(object):
 class _Letter(object):
     """A reply under way: `computation` is a Computation or a spool.Owner."""
 
-    __slots__ = ('computation', 'uid', 'hash', 'payload', 'begun')
+    __slots__ = ('computation', 'uid', 'hash', 'pieces', 'begun')
 
-    def __init__(self, computation, uid, hash_, payload):
-        self.computation, self.uid, self.hash, self.payload = computation, uid, hash_, payload
+    def __init__(self, computation, uid, hash_, pieces):
+        self.computation, self.uid, self.hash, self.pieces = computation, uid, hash_, pieces
         self.begun = monotonic()
 
     @property
     def key(self):
         return self.computation.id, self.computation.auth
+
+    @property
+    def payload(self):
+        """The JOB_REPLY in one piece, to be kept; a result in a file is read into memory."""
+        return b''.join([piece.read() if hasattr(piece, 'send_to') else piece for piece in self.pieces])
+
+    def frame(self):
+        """Return the pieces to send, the length first; small ones are joined."""
+        pieces = self.pieces
+        size = sum(map(len, pieces))
+        head = LENGTH.pack(size)
+        if size < JOINED and not any(hasattr(piece, 'send_to') for piece in pieces):
+            return [head + b''.join(pieces)]
+        for piece in pieces:
+            if hasattr(piece, 'send_to'):
+                piece.rewind()
+        return [head] + list(pieces)
 
     @property
     def job(self):
@@ -90,10 +108,10 @@ class Delivery(object):
 
         result   bytes of a pickle, or None for the pickle of None; times in seconds since the epoch
         """
-        payload = replies.job_reply(
+        pieces = replies.job_reply_parts(
             computation.peer, job.uid, job.hash, computation.node_ip_addr, status, result,
             stdout, stderr, exception, start, end)
-        letter = _Letter(computation, job.uid, job.hash, payload)
+        letter = _Letter(computation, job.uid, job.hash, pieces)
         self._letters.add(letter)
         wait = job.reply_after - monotonic()
         if wait > 0:
@@ -119,10 +137,7 @@ class Delivery(object):
         self._call(letter, lambda reply, error: self._sent(letter, address, reply, error))
 
     def _call(self, letter, done):
-        payload = letter.payload
-        pieces = [LENGTH.pack(len(payload)) + payload] if len(payload) < 65536 \
-            else [LENGTH.pack(len(payload)), payload]
-        Call(self._loop, letter.computation.result_address, pieces, True, self._timeout, done, self._tls).start()
+        Call(self._loop, letter.computation.result_address, letter.frame(), True, self._timeout, done, self._tls).start()
 
     def _sent(self, letter, address, reply, error):
         outbox = self._outboxes[address]
@@ -245,7 +260,7 @@ class Delivery(object):
             round_.tried.add(job)
             payload = self._spool.find(key, job)
             if payload is not None:
-                self._loop.call_soon(self._send_kept, round_, _Letter(round_.owner, job[0], job[1], payload))
+                self._loop.call_soon(self._send_kept, round_, _Letter(round_.owner, job[0], job[1], [payload]))
                 return
         self._loop.call_soon(self._end_round, round_)
 

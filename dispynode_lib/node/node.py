@@ -17,6 +17,7 @@ from dispynode_lib.host.workers import Workers
 from dispynode_lib.node import duties
 from dispynode_lib.node import state as states
 from dispynode_lib.node.admin import Administration
+from dispynode_lib.node import bigfiles
 from dispynode_lib.node.announcer import Announcer
 from dispynode_lib.node.complaints import Complaints
 from dispynode_lib.node.delivery import Delivery
@@ -89,6 +90,8 @@ class Node(object):
         parts.workers = Workers(WORKERS)
         parts.nursery = Nursery(parts.loop, parts.workers)
         parts.folders = Folders(parts.root, options.max_file_size, options.force_cleanup)
+        parts.big_folder = os.path.join(parts.state_folder, 'big')
+        bigfiles.clear(parts.big_folder)
         parts.spool = Spool(os.path.join(parts.state_folder, 'undelivered'), settings.token)
         parts.delivery = Delivery(parts.loop, parts.workers, parts.spool, options.msg_timeout, options.zombie_interval,
                                   as_client)
@@ -102,7 +105,7 @@ class Node(object):
         start_thread('loop', parts.loop.run)
         reception = Reception(parts.loop, parts.workers, self._is_token, options.msg_timeout,
                               self._requests.handle, self._requests.job_at_once, parts.complaints,
-                              self.operation.serve_http, tls)
+                              self.operation.serve_http, parts.big_folder, tls)
         parts.state.set_phase(states.SERVING)
         parts.service.look(monotonic())
         for sock in socks:

@@ -24,7 +24,7 @@ def _settings(computation, request, parts, argument):
     in_compute = request.setup_in_compute or request.cleanup_in_compute
     return (
         ('id', request.id), ('type', request.type), ('name', request.name), ('code', request.code),
-        ('folder', computation.folder.path), ('setup', request.setup),
+        ('folder', computation.folder.path), ('big_folder', parts.big_folder), ('setup', request.setup),
         ('cleanup', request.cleanup if has_cleanup_function(request) else u''),
         ('compute', argument if in_compute else b''),
         ('python2', int(peer.python2)), ('protocol', peer.protocol),

@@ -206,11 +206,26 @@ class Requests(object):
 
     def on_job(self, request):
         """Accept a job: ACK, then it runs; its reply follows on another connection."""
-        message = self._read(request, messages.read_job, b'NAK (invalid job)')
+        big = request.big
+        try:
+            message = self._read(request, messages.read_job, b'NAK (invalid job)')
+            if big is not None and message.args == big.stand_in:
+                message.args = big
+            elif big is not None and message.kwargs == big.stand_in:
+                message.kwargs = big.read()
+            self._do_job(request, message)
+            if big is message.args:
+                big = None                                      # the job's from now on
+        finally:
+            if big is not None:
+                big.remove()
+
+    def _do_job(self, request, message):
         try:
             admitted = self._admit(message, BUSY_WAIT)
         except Refused as refused:
             self._refuse_job(request, message, refused)
+            message.args = None
             return
         self._start_job(request, message, *admitted)
 
@@ -248,6 +263,8 @@ class Requests(object):
             raise
         if new:
             job.computation.start_job(job, message)
+        else:
+            message.args = None                                 # it runs already
 
     def on_terminate_job(self, request):
         """Stop a job if it runs; its final reply follows."""

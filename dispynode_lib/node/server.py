@@ -13,6 +13,7 @@ from dispynode_lib.host.compat import (
 from dispynode_lib.host import datagrams
 from dispynode_lib.host.loop import READ, WRITE
 from dispynode_lib.host.streams import Stream, wants_write, would_block
+from dispynode_lib.node import bigfiles
 from dispynode_lib.wire import framing
 from dispynode_lib.wire.framing import LENGTH, PRE_AUTH_LIMIT, TOKEN_SIZE
 
@@ -82,15 +83,16 @@ def _is_whole_http(data):
 class Request(object):
     """One request: its opcode and argument, and the connection to answer on."""
 
-    __slots__ = ('opcode', 'argument', 'stream', 'address', 'authorised', 'token')
+    __slots__ = ('opcode', 'argument', 'stream', 'address', 'authorised', 'token', 'big')
 
-    def __init__(self, opcode, argument, stream, address, authorised, token):
+    def __init__(self, opcode, argument, stream, address, authorised, token, big=None):
         self.opcode = opcode                # text without the colon
         self.argument = argument            # bytes or memoryview
         self.stream = stream
         self.address = address              # the peer's (address, port, ...)
         self.authorised = authorised
         self.token = token
+        self.big = big                      # bigfiles.Arguments, if those of this JOB are in a file
 
     def local_address(self):
         """Return the node's address (text) on which the request came."""
@@ -153,7 +155,7 @@ class Listener(socketserver.ThreadingTCPServer):
 class Reception(object):
     """Holds connections, without a thread, until their first frame is there; then a worker handles it."""
 
-    def __init__(self, loop, workers, is_token, timeout, handle, handle_at_once, complaints, serve_http, tls=None):
+    def __init__(self, loop, workers, is_token, timeout, handle, handle_at_once, complaints, serve_http, big_folder, tls=None):
         """`handle(request)` returns True if it keeps the connection; `handle_at_once(job request)` False if
         it would have to wait; `complaints.note(address, cause, text)`; `serve_http(connection)` answers a GET."""
         self._loop = loop
@@ -165,6 +167,7 @@ class Reception(object):
         self._complaints = complaints
         self._tls = tls                     # host.tls.Tls or None
         self._serve_http = serve_http
+        self._big_folder = big_folder       # for arguments that are not to be held in memory
         self._held = {}
 
     def take(self, sock, address):
@@ -271,6 +274,9 @@ class Reception(object):
     def _read_request(self, connection):
         stream = Stream(connection.sock, self._timeout)
         data, size = connection.data, connection.size
+        if size > bigfiles.BIG_JOB and data.startswith(JOB, HEAD):
+            argument, big = bigfiles.receive_job(stream, data[HEAD:], size, self._big_folder)
+            return Request('JOB', argument, stream, connection.address, True, data[:TOKEN_SIZE], big)
         if len(data) >= HEAD + size:
             payload = data[HEAD:HEAD + size]
         else:

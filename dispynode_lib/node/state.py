@@ -12,7 +12,7 @@ STARTING, SERVING, PAUSED, DRAINING, STOPPING = 'STARTING', 'SERVING', 'PAUSED',
 class Job(object):
     """One job that was accepted and not yet replied to."""
 
-    __slots__ = ('computation', 'uid', 'hash', 'xfer_files', 'started', 'stopping', 'child', 'reply_after')
+    __slots__ = ('computation', 'uid', 'hash', 'xfer_files', 'started', 'stopping', 'child', 'reply_after', 'big')
 
     def __init__(self, computation, uid, hash_, xfer_files, started):
         self.computation = computation      # node.computations.Computation
@@ -21,6 +21,7 @@ class Job(object):
         self.xfer_files = xfer_files        # files that came for this job only
         self.started = started              # seconds since the epoch
         self.stopping = False               # it was asked to stop
+        self.big = None                     # bigfiles.Arguments, while its file is needed
         self.reply_after = 0.0              # monotonic time before which no reply may be sent
         self.child = None                   # node.link.Child that runs it; the loop's thread only
 

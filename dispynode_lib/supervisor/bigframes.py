@@ -1,15 +1,17 @@
-"""A job frame that is too big for one read: its arguments are unpickled as they come, without a copy of the frame."""
+"""Big arguments and results: unpickled as they are read, handed over in files, without a copy of the whole."""
 from __future__ import absolute_import, division, print_function
 
 import _socket
+import binascii
 import os
 
 from dispynode_lib.errors import PeerGone
 from dispynode_lib.supervisor import pickling
-from dispynode_lib.supervisor.lean import PYTHON2, pickles
+from dispynode_lib.supervisor.lean import PYTHON2, pickles, to_bytes, to_native
 from dispynode_lib.wire.control import LENGTH, NOTHING
 
 READ_SIZE = 65536
+BIG_RESULT = 262144                         # bytes of a pickled result from which on it goes into a file
 STREAMED_SIZE = 65536                       # smaller arguments are read as a whole first
 FRAMED = 4                                  # protocols from here on can be unpickled from a stream in big steps
 
@@ -59,6 +61,47 @@ class BigFrame(object):
         while len(self._data) < 2:
             self._data += _some(self._fd, READ_SIZE)
         return self._data[:1] == b'\x80' and FRAMED <= bytearray(self._data[1:2])[0] <= pickling.HIGHEST
+
+
+class ArgumentsFile(object):
+    """The arguments of a job in a file that the node has written, which removes it."""
+
+    def __init__(self, path):
+        self._path = path
+
+    def last_part(self, load):
+        """Return the object whose pickle is in the file; `load` loads any pickle from bytes."""
+        import io
+        with io.open(self._path, 'rb') as source:
+            if load is getattr(pickles, 'loads', None):
+                return pickles.Unpickler(source).load()
+            return load(source.read())
+
+
+def write_result(folder, pieces):
+    """Write a pickled result to a new file for the node; return the file's name, None if it cannot be written."""
+    name = 'result-%d-%s' % (os.getpid(), to_native(binascii.hexlify(os.urandom(8))))
+    path = os.path.join(folder, name)
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except EnvironmentError:
+        return None                         # it goes through the channel then
+    try:
+        for piece in pieces:
+            _write_all(fd, piece)
+        return to_bytes(name)
+    except EnvironmentError:
+        os.unlink(path)                     # no room
+        return None
+    finally:
+        os.close(fd)
+
+
+def _write_all(fd, data):
+    written = os.write(fd, data)
+    while written < len(data):
+        data = memoryview(data)[written:]
+        written = os.write(fd, data)
 
 
 class PartStream(object):

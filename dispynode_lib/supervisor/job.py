@@ -37,17 +37,14 @@ def serve(fd, computation):
     if not data:
         return False
     if len(data) > 4 and len(data) - 4 >= LENGTH.unpack_from(data)[0]:
-        _kind, uid, job_hash, code, kwargs, args = unpack(data[4:])
+        kind, uid, job_hash, code, kwargs, args = unpack(data[4:])
     else:
         args = bigframes.BigFrame(fd, data)     # itself the arguments: the part that is read last
-        _kind, uid, job_hash, code, kwargs = args.first_parts(5)
-    if not bytes(uid).isdigit():            # the order of parts before this one; to be removed
-        args, kwargs, code, uid, job_hash = (
-            uid, job_hash, code, kwargs, args if isinstance(args, bytes) else args.last_part(bytes))
+        kind, uid, job_hash, code, kwargs = args.first_parts(5)
     started = now()
     computation.api.job = fd, uid, job_hash, started
     sys.stdout, sys.stderr = computation.stdout, computation.stderr
-    pickles = [args, kwargs]
+    pickles = [bigframes.ArgumentsFile(args) if kind == b'filejob' else args, kwargs]
     data = args = kwargs = None             # _call() gives their memory back
     exception = None
     try:
@@ -77,7 +74,7 @@ def _call(computation, pickles, code):
         load = computation.load
         kwargs = load(pickles.pop())
         args = pickles.pop()
-        args = args.last_part(load) if isinstance(args, bigframes.BigFrame) else load(args)
+        args = load(args) if isinstance(args, bytes) else args.last_part(load)
     except Exception:                       # pickles may call anything
         raise Failure(tracebacks.describe(sys.exc_info(), u'the arguments of the job cannot be loaded'))
     if computation.name not in namespace:
@@ -92,16 +89,21 @@ def _call(computation, pickles, code):
 
 
 def _report(fd, computation, pieces, exception, started):
-    """Send the one frame that says how the job ended.
-
-    The one place to hand over a big result some other way than through the channel.
-    """
+    """Send the one frame that says how the job ended; a big result is handed over in a file."""
     computation.api.is_over = True
-    if pieces is not None and sum(map(len, pieces)) > LARGEST_RESULT:
-        pieces, exception = None, b'the result is too big: more than %d bytes when pickled' % LARGEST_RESULT
+    head = FINISHED if exception is None else TERMINATED
+    if pieces is not None:
+        size = sum(map(len, pieces))
+        if size > LARGEST_RESULT:
+            pieces, exception = None, b'the result is too big: more than %d bytes when pickled' % LARGEST_RESULT
+            head = TERMINATED
+        elif size > bigframes.BIG_RESULT:
+            name = bigframes.write_result(computation.big_folder, pieces)
+            if name is not None:
+                head, pieces = FINISHED_IN_FILE, [name]
     stdout, stderr = computation.stdout, computation.stderr
     frame = done_frame(
-        FINISHED if exception is None else TERMINATED, pieces,
+        head, pieces,
         stdout.value() if stdout.is_used else b'', stderr.value() if stderr.is_used else b'', exception,
         started, now())
     try:
@@ -183,4 +185,5 @@ def _shown(value):
 
 
 FINISHED, TERMINATED = done_head(b'11'), done_head(b'9')
+FINISHED_IN_FILE = control.pack(b'filedone', b'11')[4:]
 NO_RESULT = LENGTH.pack(control.NOTHING)

@@ -18,7 +18,7 @@ STOP_STEPS = ((0.0, 'SIGINT'), (3.0, 'SIGTERM'), (5.0, 'SIGKILL'))
 FIRST_PROGRAM = 1000000000      # job processes of program computations are numbered from here
 
 OPEN_KEYS = (
-    'id', 'type', 'name', 'code', 'folder',         # type b'1' function, b'2' program
+    'id', 'type', 'name', 'code', 'folder', 'big_folder',         # type b'1' function, b'2' program
     'setup', 'cleanup',                             # names of functions or b''
     'compute',                                      # the COMPUTE argument as it came, or b''
     'python2', 'protocol', 'setup_accepts',         # peer: b'1'/b'0'; pickle protocol; b'0' or b'0 1 2'
