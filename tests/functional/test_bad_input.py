@@ -55,7 +55,7 @@ class BadInput(NodeCase):
         self.assertFalse(os.path.exists(mark))
 
     def test_unknown_requests_are_named(self):
-        for opcode in ('NO_SUCH', 'job', 'JOB_REPLY', 'PULSE'):
+        for opcode in ('NO_SUCH', 'JOB_REPLY', 'PULSE'):
             answer = self.scheduler_now.call(opcode, {})
             self.assertTrue(answer.startswith(b'NAK (invalid command'), (opcode, answer))
 
@@ -114,11 +114,9 @@ class BadInput(NodeCase):
         other.close()
         # d25: the answer to COMPUTE was lost, and it is sent again
         self.assertEqual(scheduler.ask('COMPUTE', record), 2)
-        changed = dict(record.fields(), auth='ab' * 20)
         record.auth, own = 'ab' * 20, record.auth
-        self.assertIn(b'already open', scheduler.call('COMPUTE', record))
+        self.assertEqual(scheduler.ask('COMPUTE', record), 0)
         record.auth = own
-        self.assertTrue(changed)
 
     def test_jobs_that_are_refused(self):
         job = self.computation.make_job()

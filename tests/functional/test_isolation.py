@@ -57,7 +57,7 @@ def read_input():
     return sys.stdin.read(), os.read(0, 10)
 
 def close_all(first):
-    os.closerange(first, 1000)
+    os.closerange(first, 900)
     return 'closed'
 
 def reuse():
@@ -113,8 +113,7 @@ class Isolation(NodeCase):
 
     def test_a_job_may_close_or_reuse_descriptors(self):
         self.assertEqual(self.run_it('reuse'), 'reused')
-        self.computation.submit('close_all', 0).wait(TIMEOUT)
-        self.computation.submit('close_all', 3).wait(TIMEOUT)
+        self.assertEqual(self.run_it('close_all', 0), 'closed')
         self.assertEqual(self.run_it('read_input')[0], '')
 
     def test_programs_that_a_job_starts_inherit_nothing(self):
