@@ -11,18 +11,38 @@ import os
 import struct
 
 LOWEST = 64                     # where our descriptors go: out of the way of what user code opens
+USUAL = 1024                    # limit for open files on most hosts
+REACH = 64
 JOINED_LIMIT = 65536            # pieces up to this size together are joined into one write
 HAS_SENDMSG = hasattr(_socket.socket, 'sendmsg')
 if not HAS_SENDMSG:
     import _multiprocessing
 
 
-def move_away(fd):
+def move_away(fd, lowest=LOWEST):
     """Move descriptor `fd` to a high number, closed in programs; return the number."""
-    moved = fcntl.fcntl(fd, fcntl.F_DUPFD, LOWEST)
+    moved = fcntl.fcntl(fd, fcntl.F_DUPFD, lowest)
     keep_private(moved)
     os.close(fd)
     return moved
+
+
+def move_out_of_reach(fd):
+    """Move descriptor `fd` above the limit for open files; return its number.
+
+    Whoever closes or takes over all descriptors up to the limit, as jobs may, does not meet it there.
+    """
+    import resource
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if not LOWEST < soft <= USUAL:          # a long table of descriptors would make forks dear
+        return move_away(fd, USUAL if soft > 2 * USUAL or soft == resource.RLIM_INFINITY else LOWEST)
+    if hard != resource.RLIM_INFINITY and hard < soft + REACH:
+        return move_away(fd, max(LOWEST, soft - REACH))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft + REACH, hard))
+    try:
+        return move_away(fd, soft)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def keep_private(fd):

@@ -8,7 +8,7 @@ import sys
 from dispynode_lib.errors import DispynodeError, ProtocolError
 from dispynode_lib.supervisor.computation import Computation
 from dispynode_lib.supervisor.descriptors import (
-    Channels, read_some, socket_pair, write_pieces)
+    Channels, move_out_of_reach, read_some, socket_pair, write_pieces)
 from dispynode_lib.supervisor import job, tracebacks
 from dispynode_lib.supervisor.lean import to_bytes
 from dispynode_lib.supervisor.processes import Processes
@@ -208,6 +208,7 @@ class Supervisor(object):
 
     def _fork_one(self):
         near, far = socket_pair()
+        far = move_out_of_reach(far)
         pid = os.fork()
         if not pid:
             self._become_job(near, far)

@@ -42,10 +42,13 @@ class Undelivered(NodeCase):
         return jobs
 
     def wait_tidy(self):
-        """Wait until nothing is kept any more."""
+        """Wait until nothing of this computation is kept any more."""
         folder = os.path.join(self.node.folder, '.node-%d' % self.node.port, 'undelivered')
-        wait_until(lambda: not os.path.isdir(folder) or os.listdir(folder) in ([], ['key']), TIMEOUT,
-                   lambda: 'an empty folder: %r' % os.listdir(folder))
+
+        def left():
+            names = os.listdir(folder) if os.path.isdir(folder) else []
+            return [name for name in names if name.startswith('%d-' % self.computation.id)]
+        wait_until(lambda: not left(), TIMEOUT, lambda: 'an empty folder: %r' % left())
 
     def test_d9_kept_replies_are_listed_and_given(self):
         jobs = self.kept(1, 2)
