@@ -95,6 +95,8 @@ def start_thread(name, function, *args):
     return thread
 
 
+CMSG_CLOEXEC = getattr(socket, 'MSG_CMSG_CLOEXEC', 0)
+
 if hasattr(socket.socket, 'sendmsg'):
     def send_fd(sock, fd):
         """Pass descriptor `fd` over AF_UNIX socket `sock`, with one byte."""
@@ -105,11 +107,12 @@ if hasattr(socket.socket, 'sendmsg'):
 
         Raises EnvironmentError of the socket (EAGAIN when it does not block).
         """
-        data, ancillary, _flags, _address = sock.recvmsg(1, socket.CMSG_SPACE(4))
+        data, ancillary, _flags, _address = sock.recvmsg(1, 20, CMSG_CLOEXEC)
         for level, kind, payload in ancillary:
             if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS and len(payload) >= 4:
                 fd = struct.unpack('i', payload[:4])[0]
-                set_cloexec(fd)
+                if not CMSG_CLOEXEC:
+                    set_cloexec(fd)
                 return fd
         if data:
             raise EnvironmentError(errno.EPROTO, 'a byte without a descriptor')
@@ -129,6 +132,18 @@ else:
             return None
         set_cloexec(fd)
         return fd
+
+
+def socket_of(fd):
+    """Return the AF_UNIX stream socket with descriptor `fd`, which is the socket's from now on; it does not block."""
+    if PY2:
+        sock = socket.fromfd(fd, socket.AF_UNIX, socket.SOCK_STREAM)
+        os.close(fd)
+        set_cloexec(sock.fileno())
+    else:
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, fd)
+    sock.setblocking(False)
+    return sock
 
 
 class EpollPoller(object):

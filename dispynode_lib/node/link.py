@@ -9,7 +9,7 @@ import threading
 
 from dispynode_lib.errors import PeerGone, ProtocolError
 from dispynode_lib.host.compat import (
-    PY2, WOULD_BLOCK, monotonic, recv_fd, set_cloexec)
+    PY2, WOULD_BLOCK, monotonic, recv_fd, set_cloexec, socket_of)
 from dispynode_lib.host.streams import send_all
 from dispynode_lib.wire import control
 
@@ -119,30 +119,27 @@ class Link(object):
             for parts in frames:
                 self.handler.on_frame(parts)
         if not data:
-            self._on_channels(None)
+            while self._on_channels(None):
+                continue
             self.close()
             self.handler.on_link_closed()
 
     def _on_channels(self, _events):
-        while self._open:
-            try:
-                fd = recv_fd(self._channels)
-            except EnvironmentError as error:
-                if error.errno not in WOULD_BLOCK:
-                    self._loop.unwatch(self._channels.fileno())
-                return
-            if fd is None:
+        try:
+            fd = recv_fd(self._channels)
+        except EnvironmentError as error:
+            if error.errno not in WOULD_BLOCK:
                 self._loop.unwatch(self._channels.fileno())
-                return
-            self._add_child(fd)
+            return False
+        if fd is None:
+            self._loop.unwatch(self._channels.fileno())
+            return False
+        self._add_child(fd)
+        return True                         # there may be another one; the loop will call again
 
     def _add_child(self, fd):
         self._children_made += 1
-        sock = socket.fromfd(fd, socket.AF_UNIX, socket.SOCK_STREAM)
-        os.close(fd)
-        if PY2:
-            set_cloexec(sock.fileno())
-        sock.setblocking(False)
+        sock = socket_of(fd)
         child = Child(self._children_made, sock, self)
         child.splitter = control.Splitter(FRAME_LIMIT)
         self._loop.watch(sock.fileno(), lambda events: self._on_child(child))
