@@ -3,6 +3,7 @@ from __future__ import absolute_import, division, print_function
 
 import contextlib
 import errno
+import itertools
 import logging
 import os
 import stat
@@ -132,6 +133,9 @@ class Folders(object):
             self._changed.notify_all()
 
 
+_numbers = itertools.count()                # of files that are being received
+
+
 class Folder(object):
     """One computation's folder and the files that came for it; used by worker threads, has its own lock."""
 
@@ -191,7 +195,7 @@ class Folder(object):
         parts = clean_parts(file_record.dest_path or u'', separator, 'dest_path of a file')
         parts.append(clean_name(file_record.name.split(separator)[-1], 'file name'))
         path = os.path.join(self.path, *parts)
-        if not is_below(os.path.dirname(path), self.path):
+        if os.path.islink(self.path) if len(parts) == 1 else not is_below(os.path.dirname(path), self.path):
             raise Refused('%r leads outside the folder of its computation' % file_record.dest_path)
         return path
 
@@ -213,21 +217,29 @@ class Folder(object):
         if same:
             stream.send_frame(value(size))
             return
-        make_folder(os.path.dirname(path))
-        partial = os.path.join(os.path.dirname(path), '.%s.part' % random_hex(8))
+        folder = os.path.dirname(path)
+        make_folder(folder)
+        partial = os.path.join(folder, '.%d-%d.part' % (os.getpid(), next(_numbers)))
         try:
             self._fill(partial, size, stream, value)
             os.chmod(partial, file_record.mode & 0o777)
             os.utime(partial, (file_record.atime, file_record.mtime))
-            if os.path.isdir(path) and not os.path.islink(path):
-                raise Refused('%s is a folder here' % path)
             with self._claim(path):
-                os.rename(partial, path)
+                self._put(partial, path)
                 self._count(path, 1)
         except BaseException:
             _remove_quietly(partial)
             raise
         stream.send_frame(value(size))
+
+    @staticmethod
+    def _put(partial, path):
+        try:
+            os.rename(partial, path)
+        except EnvironmentError as error:
+            if error.errno == errno.EISDIR:
+                raise Refused('%s is a folder here' % path)
+            raise
 
     def _fill(self, partial, size, stream, value):
         fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, 'O_NOFOLLOW', 0), 0o600)
