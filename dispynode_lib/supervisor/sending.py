@@ -4,7 +4,9 @@ Loaded when a job first asks for it, or ahead of the jobs if their code names it
 """
 from __future__ import absolute_import, division, print_function
 
+import errno
 import os
+import select
 import time
 
 from dispynode_lib.errors import DispynodeError, PeerGone
@@ -123,11 +125,34 @@ def _send_content(sock, stream, size):
 
 
 def _send_part(sock, stream, offset, count):
-    if hasattr(sock, 'sendfile'):
-        given = sock.sendfile(stream, offset, count)
-    else:
+    """Send `count` bytes of a file from `offset`; without a way through this process where the system can do that."""
+    if not hasattr(os, 'sendfile') or hasattr(sock, 'do_handshake'):
+        stream.seek(offset)
         data = stream.read(count)
-        given = len(data)
         sock.sendall(data)
+        given = len(data)
+    else:
+        given = _send_directly(sock, stream.fileno(), offset, count)
     if given != count:
         raise PeerGone('the file became shorter while it was sent')
+
+
+def _send_directly(sock, fd, offset, count):
+    poll, sent = None, 0
+    while sent < count:
+        try:
+            part = os.sendfile(sock.fileno(), fd, offset + sent, count - sent)
+        except EnvironmentError as error:
+            if error.errno != errno.EAGAIN:
+                raise
+            if poll is None:
+                poll = select.poll()
+                poll.register(sock, select.POLLOUT)
+            patience = sock.gettimeout()
+            if not poll.poll(None if patience is None else patience * 1000):
+                raise PeerGone('it took nothing for %g s' % patience)
+            continue
+        if not part:
+            break
+        sent += part
+    return sent
