@@ -173,6 +173,11 @@ class Announcer(object):
     def _own_address(self, address):
         return self._parts.settings.own_address(address)
 
+    def say_goodbye(self):
+        """Tell everybody that this node is gone; at once."""
+        for own in self._parts.settings.addresses:
+            self._parts.notices.terminated_to_all(own, self._candidates())
+
     def describe(self):
         """Return lines (text) that tell whom this node looks for."""
         wanted = self._candidates()

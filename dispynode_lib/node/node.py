@@ -317,6 +317,7 @@ class Node(object):
             if computation.scheduler not in told:
                 told.add(computation.scheduler)
                 self._parts.notices.terminated(computation)
+        self._parts.announcer.say_goodbye()
 
 
 def _tls(options):

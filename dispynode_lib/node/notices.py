@@ -102,6 +102,13 @@ class Notices(object):
         if error is not None:
             log.debug('%s', error)          # nobody there: the usual case
 
+    def terminated_to_all(self, own, candidates):
+        """Tell all in the network of `own` that this node is gone; clients before that know no such datagram."""
+        settings = self._settings
+        payload = replies.terminated(Peer(python2=True), settings.announced(own), settings.port, settings.sign)
+        datagrams.send_from(own, [(target, port, payload) for port, release in candidates
+                                  if releases.hears_terminated(release) for target in self.targets(own, release)])
+
     # -- to administration programs
 
     def node_info(self, info, own, addresses):

@@ -43,7 +43,9 @@ class Requests(object):
         if request.opcode in self._open_to_all:
             return self._open_to_all[request.opcode](request)
         if not request.authorised and not self._knows_of_old(request):
-            raise ProtocolError('%s with a wrong token: its secret is not this node\'s' % request.opcode)
+            self._parts.complaints.note(request.address[0], 'wrong secret',
+                                        '%s with the token of another secret' % request.opcode)
+            return False
         handler = self._table.get(request.opcode)
         if handler is None:
             request.reply(b'NAK (invalid command: %s)' % to_bytes(request.opcode))

@@ -20,6 +20,7 @@ _GENERATIONS = (
 COMMON = ((51347, u'4.8.7'), (61590, u'4.14.0'), (9700, u'4.15.2'))
 
 PULSE_BY_TCP_FROM = (4, 7, 1)
+TERMINATED_BY_DATAGRAM_FROM = (4, 11)
 LONGEST = 32                                # letters of a release
 
 
@@ -78,3 +79,8 @@ def pulses_by_datagram(release):
     """Return whether a scheduler of `release` (text or None) knows pulses by datagram only."""
     number = release_tuple(release)
     return number is None or number < PULSE_BY_TCP_FROM
+
+
+def hears_terminated(release):
+    """Return whether clients of `release` (text) take a TERMINATED by datagram."""
+    return (release_tuple(release) or ()) >= TERMINATED_BY_DATAGRAM_FROM

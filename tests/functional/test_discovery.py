@@ -5,8 +5,9 @@ import socket
 import unittest
 
 from tests.support.computation import Refused
-from tests.support.dialects import DIALECTS, LEGACY, NEWEST
+from tests.support.dialects import DIALECTS, LEGACY, NEWEST, READABLE
 from tests.support.nodeprocess import NodeProcess, free_port
+from tests.support.pickled import Form
 from tests.support.scheduler import FakeScheduler
 from tests.support.waiting import wait_until
 
@@ -87,7 +88,8 @@ class CompetitionTest(unittest.TestCase):
 
     def test_serve_counts_clients_not_computations(self):
         with NodeProcess('--serve', 2) as node:
-            for _client in range(2):
+            for client in range(2):
+                wait_until(lambda: node.log().count('the node is free') == client, WAIT, node.log)
                 self.assertIsNone(node.status)
                 with FakeScheduler(node) as scheduler:
                     for computation in [scheduler.open(CODE, 'job') for _ in range(2)]:
@@ -140,7 +142,9 @@ class PulseTest(unittest.TestCase):
             listener.settimeout(WAIT)
             scheduler.open(CODE, 'job', pulse_interval=0.5)
             try:
-                self.assertTrue(listener.recv(1000).startswith((b'PULSE:', b'PING:')))
+                datagram = listener.recv(1000)
+                while not datagram.startswith(b'PULSE:'):
+                    datagram = listener.recv(1000)
             finally:
                 listener.close()
 
@@ -152,7 +156,7 @@ class WhyTest(unittest.TestCase):
         with NodeProcess('--secret', 'right') as node, FakeScheduler(node, secret='wrong') as scheduler:
             scheduler.ping(timeout=WAIT)
             self.assertIsNone(scheduler.call('JOBS', {'compute_id': 1, 'auth': 'a'}))
-            node.wait_log("with a wrong token: its secret is not this node's", WAIT)
+            node.wait_log('127.0.0.1: wrong secret: JOBS with the token of another secret', WAIT)
 
     def test_undecodable_datagram(self):
         with NodeProcess() as node:
@@ -169,6 +173,16 @@ class WhyTest(unittest.TestCase):
             second.send_ping(udp=True)
             wait_until(lambda: 'PING not answered' in node.log(), WAIT)
             self.assertEqual(node.log().count('PING not answered'), 1)
+
+    def test_python_3_client_of_a_node_on_python_2(self):
+        with NodeProcess() as node, FakeScheduler(node) as scheduler:
+            sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            sender.sendto(b'PING:' + Form(False, 4).dumps(scheduler.ping_record()), (node.ip_addr, node.port))
+            sender.close()
+            if READABLE > 2:
+                scheduler.wait_for('PONG', timeout=WAIT)
+            else:
+                node.wait_log('PING not answered: other Python: release 4.15.2: a client on Python 3', WAIT)
 
     def test_start_tells_addresses_ports_and_targets(self):
         with NodeProcess('--client_release', '4.12.4') as node:
