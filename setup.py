@@ -2,8 +2,9 @@
 import io
 import os
 import re
+import sys
 
-from setuptools import setup
+from setuptools import Command, setup
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 
@@ -14,7 +15,26 @@ def read(name):
         return source.read()
 
 
+class OneFile(Command):
+    """Writes build/dispynode.py, the whole program in one file."""
+
+    description = 'write the whole program as one file, build/dispynode.py'
+    user_options = [('output=', 'o', 'where to write it')]
+
+    def initialize_options(self):
+        self.output = None
+
+    def finalize_options(self):
+        self.output = self.output or os.path.join(HERE, 'build', 'dispynode.py')
+
+    def run(self):
+        sys.path.insert(0, os.path.join(HERE, 'packaging'))
+        import onefile
+        print(onefile.write(self.output))
+
+
 setup(
+    cmdclass={'onefile': OneFile},
     name='dispynode',
     version=re.search(r"__version__ = '([^']+)'", read('dispynode_lib/__init__.py')).group(1),
     description='A node for dispy clients of all releases since 4.6',

@@ -139,19 +139,9 @@ def _complain(error, status):
 
 
 def _version_text():
-    return 'dispynode %s (build %s, Python %s)\n' % (__version__, build(), compat.PYTHON_VERSION)
-
-
-def build():
-    """Return eight letters that differ when any module of this program differs."""
-    here = os.path.dirname(os.path.abspath(__file__))
-    names = sorted(os.path.join(folder, name) for folder, _folders, found in os.walk(here)
-                   for name in found if name.endswith('.py'))
-    digest = compat.sha1()
-    for name in names:
-        with open(name, 'rb') as source:
-            digest.update(source.read())
-    return digest.hexdigest()[:8]
+    from dispynode_lib.host import program
+    return 'dispynode %s (build %s, %s, Python %s)\n' % (
+        (__version__,) + program.build() + (compat.PYTHON_VERSION,))
 
 
 def _serve(chosen, argv, background):

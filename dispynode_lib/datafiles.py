@@ -5,8 +5,9 @@ import os
 import pkgutil
 import sys
 
-from dispynode_lib import __version__, options
+from dispynode_lib import __version__, options, packed
 from dispynode_lib.errors import OptionError
+from dispynode_lib.host import program
 from dispynode_lib.host.compat import to_text
 from dispynode_lib.option_table import ROWS, path, switch
 
@@ -63,6 +64,8 @@ def _rows():
 def program_path():
     """Return the path of this program as it was started, for scripts that start it again."""
     name = sys.argv[0] if sys.argv and os.path.basename(sys.argv[0]).startswith('dispynode') else None
+    if packed.importer is not None:         # the one file, which has any name
+        return to_text(program.own_name())
     here = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     return to_text(os.path.abspath(name) if name else os.path.join(here, 'dispynode.py'))
 

@@ -11,7 +11,7 @@ import time
 
 from dispynode_lib import __version__
 from dispynode_lib.errors import DispynodeError, ProtocolError, StartError
-from dispynode_lib.host import compat, net
+from dispynode_lib.host import compat, net, program
 from dispynode_lib.wire import asking, framing, messages, replies
 from dispynode_lib.wire.pickles import dump
 
@@ -61,11 +61,14 @@ class Trial(object):
     def start(self):
         """Start the node at a free port and wait until it serves."""
         self.port = _free_port()
-        command = compat.program_command() + [
+        image = program.node_image()
+        command = image.command + [
             '--daemon', '-i', str(LOOPBACK), '-p', str(self.port), '--secret', str(self.secret), '--name', 'check',
             '--dest_path_prefix', os.path.join(compat.to_native(self.folder), 'files')]
-        with open(os.path.join(self.folder, 'log'), 'wb') as log, open(os.devnull) as nothing, Uninterrupted():
-            self.process = subprocess.Popen(command, stdin=nothing, stdout=log, stderr=log, close_fds=True)
+        with open(os.path.join(self.folder, 'log'), 'wb') as log, tempfile.TemporaryFile() as code, Uninterrupted():
+            code.write(image.data)
+            code.seek(0)
+            self.process = subprocess.Popen(command, stdin=code, stdout=log, stderr=log, close_fds=True)
         deadline = compat.monotonic() + START_SECONDS
         while compat.monotonic() < deadline:
             if self.process.poll() is not None:

@@ -49,8 +49,11 @@ ROWS = (
     (0, 'wire.opcodes'),
     (0, 'wire.records', 'wire.framing', 'wire.control', 'host.hours', 'host.resources',
      'host.plainjson', 'host.lockfile', 'host.processes', 'host.unixsocket', 'host.networks'),
+    (0, 'host.program'),
+    (0, 'host.bytecode'),
     (0, 'host.compat'),
-    (0, 'errors'),
+    (0, 'errors', 'codecache'),
+    (0, 'packed'),              # imports nothing: it runs before there is anything to import
     (0, ''),                    # the package itself: the version
 )
 _trees = {}

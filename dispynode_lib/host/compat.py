@@ -198,14 +198,6 @@ class PollPoller(object):
 Poller = EpollPoller if hasattr(select, 'epoll') else PollPoller
 
 
-def program_command():
-    """Return the argv (list) that starts this program again with the same Python."""
-    import subprocess
-    flags = subprocess._args_from_interpreter_flags()
-    here = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    return [sys.executable] + flags + [os.path.join(here, 'dispynode.py')]
-
-
 def spawn(argv, stdin):
     """Start `argv` with descriptor `stdin` as its 0; return its Popen object.
 

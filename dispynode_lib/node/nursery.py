@@ -7,7 +7,8 @@ import struct
 import threading
 
 from dispynode_lib.errors import PeerGone
-from dispynode_lib.host.compat import program_command, send_fd, spawn
+from dispynode_lib.host import program
+from dispynode_lib.host.compat import send_fd, spawn
 from dispynode_lib.host.streams import Stream
 from dispynode_lib.node.link import Link, socket_pair
 
@@ -26,6 +27,7 @@ class Nursery(object):
         self._lock = threading.Lock()       # held while a supervisor is made, by nobody who holds another lock
         self._process = self._sock = None
         self._closed = False
+        workers.run(program.keep)           # before somebody replaces the files
 
     def prepare(self):
         """Start the process in the background if it does not run."""
@@ -62,14 +64,19 @@ class Nursery(object):
         if self._process is not None or self._closed:
             return
         sock, far = socket_pair()
+        sock.setblocking(False)
+        image = program.supervisor_image()
         try:
-            self._process = spawn(program_command() + ['--supervise'], far.fileno())
+            self._process = spawn(image.command, far.fileno())
+            far.close()                     # or its end would not be seen here
+            Stream(sock, FORK_TIMEOUT).send(image.data)
             self._sock = sock
+        except PeerGone as error:
+            raise EnvironmentError(errno.EPIPE, 'it ended at once (%s)' % error)
         finally:
             far.close()
             if self._sock is None:
                 sock.close()
-        self._sock.setblocking(False)
 
     def _end(self):
         process, sock, self._process, self._sock = self._process, self._sock, None, None

@@ -16,6 +16,7 @@ PROJECT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file
 # another program to test in place of the tree's: the one-file release, or the original node
 PROGRAM = os.environ.get('DISPYNODE_TEST_PROGRAM') or os.path.join(PROJECT, 'dispynode.py')
 DEFAULT_PORTS = (51348, 61591, 9701)
+STRICT = ('-bb', '-W', 'error')
 START_TIMEOUT = 20
 STOP_TIMEOUT = 15
 TAKEN = ('EADDRINUSE', 'Address already in use', 'is taken', 'in use')
@@ -49,6 +50,7 @@ class NodeProcess(object):
     python         interpreter of the node (default: that of the test)
     port           -p; None chooses a free one, 'default' gives no -p at all
     wait           wait until it serves (a test of a failing start says False)
+    flags          of the interpreter; by default such that whatever it warns of is an error
     env            further environment variables; a value of None removes one
     Attributes: ip_addr, port (where requests go), folder (--dest_path_prefix), pid, status.
     """
@@ -63,6 +65,7 @@ class NodeProcess(object):
         self.wait = settings.pop('wait', True)
         self.daemon = settings.pop('daemon', True)
         self.stdin = settings.pop('stdin', None)
+        self.flags = list(settings.pop('flags', STRICT))
         folder = settings.pop('folder', None)
         if settings:
             raise TypeError('unknown settings: %s' % ', '.join(settings))
@@ -106,7 +109,7 @@ class NodeProcess(object):
 
     def command(self):
         """Return the command line as a list."""
-        command = [self.python, self.program]
+        command = [self.python] + self.flags + [self.program]
         if self.daemon:
             command.append('--daemon')
         if self.ip_addr:

@@ -62,9 +62,9 @@ class Statuses(WithStreams):
         self.assertEqual(cli.main(['--help']), 0)
         self.assertIn('--node_port', self.out.text())
         self.assertEqual(cli.main(['--version']), 0)
-        self.assertTrue(self.out.text().endswith('dispynode %s (build %s, Python %s)\n' % (
-            __version__, cli.build(), compat.PYTHON_VERSION)))
-        self.assertEqual(len(cli.build()), 8)
+        last = self.out.text().splitlines()[-1]
+        self.assertTrue(last.startswith('dispynode %s (build ' % __version__), last)
+        self.assertTrue(last.endswith('Python %s)' % compat.PYTHON_VERSION), last)
         self.assertEqual(self.err.text(), '')
 
     def test_output_that_nobody_reads(self):

@@ -1,0 +1,168 @@
+"""Start this program again, from the code that this process was started with.
+
+Whoever replaces the program's files while a node runs changes nothing for that node: it keeps the code of its
+supervisors, and of what it has not imported yet, in memory. A new process reads it from its standard input.
+"""
+from __future__ import absolute_import, division, print_function
+
+import marshal
+import os
+import sys
+import threading
+
+from dispynode_lib import packed
+from dispynode_lib.host import bytecode, compat
+
+PACKAGE = 'dispynode_lib'
+AT_START = tuple(PACKAGE + name for name in ('.cli', '.check', '.trial', '.option', '.codecache', '.ctl', '.datafiles'))
+NODE_ONLY = AT_START + (PACKAGE + '.node',)
+NURSERY = 'packed.importer.once = True\nfrom dispynode_lib.supervisor.nursery import main\nmain()\n'
+NODE = 'from dispynode_lib.cli import program\nprogram()\n'
+
+# what a new Python reads first; the rest of its standard input is of this many bytes
+BOOTSTRAP = """\
+import marshal, os, sys
+def read(size):
+    pieces = []
+    while size:
+        piece = os.read(0, size)
+        if not piece:
+            os._exit(0)
+        pieces.append(piece)
+        size -= len(piece)
+    return b''.join(pieces)
+if sys.version.split('.')[:2] != %(version)r:
+    sys.exit('dispynode: Python at ' + sys.executable + ' has become another version; restart the node')
+if sys.path[:1] == ['']:
+    del sys.path[0]
+del sys.argv[0]
+modules, files = marshal.loads(read(%(size)d))
+packed = sys.modules['dispynode_lib.packed'] = type(sys)('dispynode_lib.packed')
+exec(marshal.loads(modules['dispynode_lib.packed'][2]), packed.__dict__)
+packed.install(modules, files)
+%(run)s"""
+
+_lock = threading.Lock()
+_supervisor = None
+
+
+class Image(object):
+    """A program for a new process: start `command` (argv, a list) and give it `data` (bytes) as standard input."""
+
+    def __init__(self, modules, files, run, arguments=()):
+        data = marshal.dumps((modules, files))
+        start = BOOTSTRAP % {'version': sys.version.split('.')[:2], 'size': len(data), 'run': run}
+        self.data = start.encode('ascii') + data
+        self.command = [sys.executable] + _flags() + [
+            '-c', 'import os;exec(os.read(0,%d))' % len(start), own_name()] + list(arguments)
+
+
+def _flags():
+    import subprocess
+    return subprocess._args_from_interpreter_flags()
+
+
+def own_name():
+    """Return the path of this program for lists of processes; it need not exist."""
+    name = sys.argv[0] if sys.argv else ''
+    return os.path.abspath(name) if name and name[0] != '-' else 'dispynode.py'
+
+
+def keep():
+    """Take the code of supervisors into memory from the files that this process runs from."""
+    supervisor_image()
+
+
+def supervisor_image():
+    """Return the Image of the nursery of supervisors, as it was when it was first asked for."""
+    global _supervisor
+    with _lock:
+        if _supervisor is None:
+            _supervisor = Image(_take_modules(), None, NURSERY, ['--supervise'])
+        return _supervisor
+
+
+def node_image():
+    """Return the Image of the whole program, to be started with options behind its command."""
+    importer = packed.importer
+    if importer is None or importer.files is None:
+        return Image(read_tree(), None, NODE)
+    modules = dict((name, (importer.modules[name][0], importer.modules[name][1], importer.get_marshalled(name)))
+                   for name in list(importer.modules))
+    return Image(modules, importer.files, NODE)
+
+
+def _take_modules():
+    """Return {name: (path, None, marshalled code)} of a supervisor; keep what this process may still import."""
+    importer = packed.importer
+    if importer is None:                    # a tree
+        modules = read_tree(_is_needed)
+        packed.install(dict(item for item in modules.items() if item[0] not in sys.modules))
+        return dict(item for item in modules.items() if _is_supervisors(item[0]))
+    wanted = [name for name in list(importer.modules) if _is_supervisors(name)]
+    modules = dict((name, (importer.modules[name][0], None, importer.get_marshalled(name))) for name in wanted)
+    if importer.cache is not None:
+        importer.cache.save(importer.modules)
+        importer.cache = None
+    for name, (path, source, _code) in list(importer.modules.items()):
+        if source is not None or name in sys.modules:
+            importer.modules[name] = path, source, None
+    return modules
+
+
+def build():
+    """Return (hex digits that name the text of this program, 'one file' or 'tree'); same text, same digits."""
+    importer = packed.importer
+    if importer is not None and importer.files is not None:
+        texts = dict((_inside(path), source) for path, source, _code in importer.modules.values())
+        texts.update(('%s/data/%s' % (PACKAGE, name), text) for name, text in importer.files.items())
+        return _digits(texts), 'one file'
+    texts = {}
+    for folder, path in _files():
+        if path.endswith('.py') or os.path.basename(folder) == 'data':
+            with open(path, 'rb') as source:
+                texts[_inside(path)] = source.read()
+    return _digits(texts), 'tree'
+
+
+def _digits(texts):
+    total = compat.sha1()
+    for name in sorted(texts):
+        text = compat.to_bytes(texts[name])
+        total.update(('%s %d\n' % (name, len(text))).encode('ascii') + text)
+    return total.hexdigest()[:12]
+
+
+def _inside(path):
+    """Return a path from the package's folder on."""
+    return path[path.rindex('/%s/' % PACKAGE) + 1:].replace(os.sep, '/')
+
+
+def _files():
+    """Yield (folder, path) of each file in the package's folder."""
+    for folder, folders, names in os.walk(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))):
+        if '__pycache__' in folders:
+            folders.remove('__pycache__')
+        for name in names:
+            yield folder, os.path.join(folder, name)
+
+
+def _is_supervisors(name):
+    return not name.startswith(NODE_ONLY)
+
+
+def _is_needed(name):
+    """Tell whether supervisors, or a node that has started, may still import a module."""
+    return _is_supervisors(name) or not (name in sys.modules or name.startswith(AT_START))
+
+
+def read_tree(is_wanted=lambda name: True):
+    """Return {name: (path, None, marshalled code)} of the wanted modules in the folder of the package."""
+    found = {}
+    for _folder, path in _files():
+        if path.endswith('.py'):
+            name = _inside(path)[:-3].replace('/', '.')
+            name = name[:-len('.__init__')] if name.endswith('.__init__') else name
+            if is_wanted(name):
+                found[name] = path, None, bytecode.read(name, path)
+    return found

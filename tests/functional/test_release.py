@@ -1,0 +1,189 @@
+"""The one file, wherever it lies; and programs that are replaced while their node runs."""
+from __future__ import absolute_import, division, print_function
+
+import io
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import unittest
+
+from tests.support import processes
+from tests.support.nodeprocess import PROJECT, NodeProcess
+from tests.support.scheduler import FakeScheduler
+from tests.support.waiting import wait_until
+
+sys.path.insert(0, os.path.join(PROJECT, 'packaging'))
+import onefile      # noqa: E402
+
+CODE = 'def job(n):\n    return 2 * n\n'
+WAIT = 20
+
+
+class ReleaseTest(unittest.TestCase):
+
+    def setUp(self):
+        self.folder = tempfile.mkdtemp(prefix='dispynode-release-')
+        self.addCleanup(shutil.rmtree, self.folder, ignore_errors=True)
+        self.home = self.path('home')
+        os.mkdir(self.home, 0o700)
+        self.env = {'HOME': self.home, 'XDG_CACHE_HOME': None}
+
+    def path(self, *names):
+        """Return a path in the test's folder."""
+        return os.path.join(self.folder, *names)
+
+    def one_file(self, *names):
+        """Write the one file at path(names) in a folder of its own; return its path."""
+        path = self.path(*names)
+        os.makedirs(os.path.dirname(path))
+        return onefile.write(path)
+
+    def tree(self):
+        """Copy the program's tree; return the path of the program."""
+        shutil.copytree(os.path.join(PROJECT, 'dispynode_lib'), self.path('tree', 'dispynode_lib'))
+        shutil.copy(os.path.join(PROJECT, 'dispynode.py'), self.path('tree', 'dispynode.py'))
+        return self.path('tree', 'dispynode.py')
+
+    def node(self, program, **settings):
+        """Return a NodeProcess of `program`."""
+        settings.setdefault('env', self.env)
+        settings['env']['PYTHONDONTWRITEBYTECODE'] = None
+        return NodeProcess('-c', 1, program=program, **settings)
+
+    def check_serves(self, node):
+        """Have the node do a job, and one that fails."""
+        with FakeScheduler(node) as scheduler:
+            scheduler.ping(timeout=WAIT)
+            computation = scheduler.open(CODE, 'job')
+            self.assertEqual(computation.run(21).value, 42)
+            failed = computation.run(None)
+            self.assertIn('TypeError', failed.exception)
+            self.assertNotIn('dispynode_lib', failed.exception)
+
+
+class PlacesTest(ReleaseTest):
+
+    def test_alone_under_another_name(self):
+        with self.node(self.one_file('alone', 'node-of-mine')) as node:
+            self.check_serves(node)
+        self.assertEqual(os.listdir(self.path('alone')), ['node-of-mine'])
+
+    def test_through_a_symbolic_link(self):
+        program = self.one_file('there', 'dispynode.py')
+        os.symlink(program, self.path('link'))
+        with self.node(self.path('link')) as node:
+            self.check_serves(node)
+
+    def test_from_a_folder_that_cannot_be_written_and_without_a_home(self):
+        program = self.one_file('readonly', 'dispynode.py')
+        os.chmod(os.path.dirname(program), 0o555)
+        with self.node(program, env={'HOME': None, 'XDG_CACHE_HOME': None}) as node:
+            self.check_serves(node)
+        os.chmod(os.path.dirname(program), 0o755)
+        self.assertEqual(os.listdir(os.path.dirname(program)), ['dispynode.py'])
+
+    def test_from_standard_input(self):
+        with open(self.one_file('stdin', 'dispynode.py'), 'rb') as text:
+            with self.node('-', stdin=text) as node:
+                self.check_serves(node)
+
+    @unittest.skipIf(str is bytes, 'Python 2 has no option -I')
+    def test_isolated(self):
+        with self.node(self.one_file('isolated', 'dispynode.py'), flags=['-I', '-bb', '-W', 'error']) as node:
+            self.check_serves(node)
+
+    def test_check_of_the_one_file(self):
+        for command, text in (([self.one_file('check', 'dispynode.py')], None), (['-'], self.path('check', 'dispynode.py'))):
+            with open(text or os.devnull, 'rb') as stdin:
+                done = subprocess.Popen([sys.executable] + command + ['--check', '-i', '127.0.0.1'], stdin=stdin,
+                                        stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+                output = done.communicate()[0].decode('utf-8')
+            self.assertIn(u'WRONG' if done.returncode else u'passed', output)
+            self.assertIn(u'ok    function job', output)
+
+    def test_what_was_compiled_is_kept_and_nothing_stale_is_used(self):
+        program = self.one_file('kept', 'dispynode.py')
+        with self.node(program) as node:
+            self.check_serves(node)
+            wait_until(lambda: os.path.isdir(self.path('home', '.cache', 'dispynode')), WAIT)
+        with io.open(program) as source:
+            text = source.read()
+        with io.open(program, 'w') as target:
+            target.write(text.replace(u"return 'dispynode %s", u"return 'patched %s"))
+        done = subprocess.Popen([sys.executable, program, '--version'], stdout=subprocess.PIPE,
+                                env=dict(os.environ, HOME=self.home))
+        self.assertTrue(done.communicate()[0].startswith(b'patched'))
+
+
+class ReplacedTest(ReleaseTest):
+    """The files become rubbish, and the process that supervisors come from is lost besides."""
+
+    def check_replaced(self, program, files):
+        with self.node(program) as node:
+            self.check_serves(node)
+            for path in files:
+                with open(path, 'wb') as target:
+                    target.write(b'this is no Python\n')
+            for pid, command in node.processes().items():
+                if '--supervise' in command:
+                    processes.send(pid, signal.SIGKILL)
+            self.check_serves(node)
+            node.signal(signal.SIGINT)              # modules that only an end needs
+            self.assertEqual(node.wait_exit(), 0)
+
+    def test_one_file_is_replaced(self):
+        program = self.one_file('one', 'dispynode.py')
+        self.check_replaced(program, [program])
+
+    def test_tree_is_replaced(self):
+        program = self.tree()
+        self.check_replaced(program, [os.path.join(folder, name) for folder, _folders, names
+                                      in os.walk(self.path('tree')) for name in names])
+
+
+class TextTest(ReleaseTest):
+
+    def told(self, *command):
+        """Return what a command writes to standard output."""
+        return subprocess.Popen(command, stdout=subprocess.PIPE).communicate()[0].decode('utf-8')
+
+    def test_it_is_ascii_text_with_all_modules(self):
+        with io.open(self.one_file('ascii', 'dispynode.py'), encoding='ascii') as source:
+            text = source.read()
+        for folder, _folders, names in os.walk(os.path.join(PROJECT, 'dispynode_lib')):
+            for name in names:
+                if name.endswith('.py'):
+                    with io.open(os.path.join(folder, name), encoding='ascii') as source:
+                        self.assertIn("r'''\n%s'''" % source.read(), text)
+
+    def test_the_version_names_the_build(self):
+        tree = self.told(sys.executable, os.path.join(PROJECT, 'dispynode.py'), '--version')
+        program = self.one_file('build', 'dispynode.py')
+        one = self.told(sys.executable, program, '--version')
+        self.assertEqual(one, tree.replace(u', tree', u', one file'))
+        with io.open(program) as source:
+            text = source.read()
+        with io.open(program, 'w') as target:
+            target.write(text.replace(u'Be the program `dispynode`', u'Be that program'))
+        patched = self.told(sys.executable, program, '--version')
+        self.assertNotEqual(patched, one)
+        self.assertEqual(patched.split(u'(build ')[0], one.split(u'(build ')[0])
+
+    def test_a_traceback_gives_module_line_and_text(self):
+        program = self.one_file('text', 'dispynode.py')
+        with io.open(program) as source:
+            text = source.read()
+        with io.open(program, 'w') as target:
+            target.write(text.replace(u'def program():\n', u'def program():\n    raise KeyError("here")\n'))
+        done = subprocess.Popen([sys.executable, program], stderr=subprocess.PIPE)
+        told = done.communicate()[1].decode('utf-8')
+        with io.open(os.path.join(PROJECT, 'dispynode_lib', 'cli.py')) as source:
+            line = source.read().split(u'\n').index(u'def program():') + 2
+        self.assertIn(u'dispynode_lib/cli.py", line %d, in program\n    raise KeyError("here")' % line, told)
+
+
+if __name__ == '__main__':
+    unittest.main()
