@@ -4,6 +4,7 @@ from __future__ import absolute_import, division, print_function
 import os
 import shutil
 import tempfile
+import threading
 import unittest
 
 from dispynode_lib.node.spool import Spool
@@ -98,6 +99,22 @@ class SpoolTest(unittest.TestCase):
         with open(self.folder, 'w') as stream:
             stream.write('a file')
         self.assertFalse(Spool(self.folder).keep(FakeComputation(), 1, u'aa', PAYLOAD))
+
+    def test_replies_that_are_the_first_ones_at_the_same_time_are_all_kept(self):
+        for number in range(20):
+            spool = Spool(os.path.join(self.top, '%d' % number))
+            barrier = threading.Event()
+
+            def keep(uid):
+                barrier.wait(20)
+                spool.keep(FakeComputation(), uid, JOB[1], PAYLOAD)
+            threads = [threading.Thread(target=keep, args=(uid,)) for uid in range(8)]
+            for thread in threads:
+                thread.start()
+            barrier.set()
+            for thread in threads:
+                thread.join()
+            self.assertEqual([spool.find(KEY, (uid, JOB[1])) for uid in range(8)], [PAYLOAD] * 8)
 
 
 if __name__ == '__main__':
