@@ -5,6 +5,7 @@ big result to a file, which the node sends from there and, if the client is away
 """
 from __future__ import absolute_import, division, print_function
 
+import errno
 import logging
 import os
 import re
@@ -186,15 +187,24 @@ def take_result(folder, name):
     return Result(fd, found.st_size)
 
 
-def clear(folder):
-    """Remove what a node that has ended left in `folder`; make it if need be."""
+def make_folder(folder):
+    """Make the folder for files on their way; remove what a node that was killed left in it."""
+    remove_folder(folder)
     try:
-        if not os.path.isdir(folder):
-            os.mkdir(folder, 0o700)
+        os.mkdir(folder, 0o700)
+    except EnvironmentError as error:
+        log.warning('big arguments will be held in memory: %s', error)
+
+
+def remove_folder(folder):
+    """Remove the folder with all that is in it."""
+    try:
         for name in os.listdir(folder):
             _remove(os.path.join(folder, name))
+        os.rmdir(folder)
     except EnvironmentError as error:
-        log.warning('%s: %s', folder, error)
+        if error.errno != errno.ENOENT:
+            log.warning('removing %s: %s', folder, error)
 
 
 def _remove(path):

@@ -91,7 +91,7 @@ class Node(object):
         parts.nursery = Nursery(parts.loop, parts.workers)
         parts.folders = Folders(parts.root, options.max_file_size, options.force_cleanup)
         parts.big_folder = os.path.join(parts.state_folder, 'big')
-        bigfiles.clear(parts.big_folder)
+        bigfiles.make_folder(parts.big_folder)
         parts.spool = Spool(os.path.join(parts.state_folder, 'undelivered'), settings.token)
         parts.delivery = Delivery(parts.loop, parts.workers, parts.spool, options.msg_timeout, options.zombie_interval,
                                   as_client)
@@ -295,6 +295,7 @@ class Node(object):
         parts.workers.finish(max(0.2, deadline - monotonic()))
         parts.loop.stop()
         self._datagrams.close()
+        bigfiles.remove_folder(parts.big_folder)
         self.operation.close()
         log.info('stopped')
 

@@ -62,7 +62,7 @@ class BadInput(NodeCase):
     def test_a_wrong_token_closes_the_connection(self):
         for opcode, _expected in UNREADABLE:
             self.assertIsNone(self.scheduler_now.call(opcode, {}, token=b'0' * 40))
-        self.node.wait_log('wrong token', TIMEOUT)
+        self.node.wait_log('with the token of another secret', TIMEOUT)
 
     def raw(self, data):
         """Send bytes, return what comes until the node closes."""
