@@ -23,7 +23,9 @@ class Background(object):
         os.close(self._write_end)
         self._write_end = None
         if not status:
-            sys.stderr = open(os.devnull, 'w')      # the starter's terminal is not ours any more
+            sys.stderr.flush()
+            os.dup2(2, sys.stderr.fileno())     # to the log: the starter's terminal is not ours any more
+            set_cloexec(sys.stderr.fileno())
 
 
 def detach(log_path):

@@ -20,6 +20,7 @@ CANNOT_CREATE, ALREADY_RUNNING, NOT_ALLOWED = 73, 75, 77        # sysexits.h
 MARK = '_DISPYNODE_OF'                      # environment of all that a node starts: the node's identity
 PATIENCE = 10.0                             # seconds in which supervisors of a dead node may end by themselves
 PID, STATE, SOCKET, LOG, COMPUTATIONS, UNDELIVERED = 'pid', 'state.json', 'ctl', 'log', 'computations', 'undelivered'
+BIG = 'big'                                 # see node.bigfiles
 PREFIX = '.node-'
 
 
@@ -145,7 +146,7 @@ class StateFolder(object):
         if clean:
             for name in (STATE, SOCKET):
                 _unlink(self.file(name))
-            for name in (COMPUTATIONS, UNDELIVERED):
+            for name in (COMPUTATIONS, UNDELIVERED, BIG):
                 _remove_empty(self.file(name))
         for lock in reversed(self._locks):
             lock.release()

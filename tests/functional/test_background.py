@@ -1,0 +1,123 @@
+"""Nodes in the background: --detach, --ensure, ends by the clock, the service manager."""
+from __future__ import absolute_import, division, print_function
+
+import os
+import socket
+import unittest
+
+from tests.support.operatorcase import WAIT, OperatorCase, read
+from tests.support.waiting import wait_until
+
+
+class Background(OperatorCase):
+
+    def setUp(self):
+        super(Background, self).setUp()
+        self.addCleanup(self.ctl, 'quit')
+
+    def test_detach_returns_when_the_node_serves(self):
+        ended = self.run_node('--detach', '--name', 'hidden')
+        self.assertEqual((ended.status, ended.out, ended.err), (0, '', ''))     # its streams are closed, too: run_node ends
+        found = self.status()
+        self.assertEqual((found['name'], found['phase']), ('hidden', 'SERVING'))
+        self.assertIn('serves at', read(os.path.join(self.state_folder, 'log')))
+        stat = read('/proc/%d/stat' % found['pid']).rpartition(')')[2].split()
+        self.assertEqual((stat[4], os.readlink('/proc/%d/cwd' % found['pid'])), ('0', '/'))     # no terminal
+        self.told('quit')
+        self.assertEqual(self.ctl('status').status, 3)
+
+    def test_detach_tells_why_it_failed(self):
+        self.assertEqual(self.run_node('--detach').status, 0)
+        ended = self.run_node('--detach')
+        self.assertEqual((ended.status, ended.err.count('\n')), (75, 1), ended)
+        self.assertIn('is running already', ended.err)
+        sock = socket.socket()
+        self.addCleanup(sock.close)
+        sock.bind(('127.0.0.1', 0))
+        sock.listen(1)
+        ended = self.run_command(self.command()[:4] + ['-p', str(sock.getsockname()[1]), '--detach',
+                                                       '--dest_path_prefix', self.folder])
+        self.assertEqual((ended.status, ended.err.count('\n')), (69, 1), ended)
+
+    def test_relative_paths_mean_the_folder_of_the_start(self):
+        command = self.command('--detach', '--log_file', 'my.log', '--pid_file', 'my.pid')
+        self.assertEqual(self.run_command(command).status, 0)
+        self.assertIn('serves at', read(os.path.join(self.folder, 'my.log')))
+        self.assertEqual(int(read(os.path.join(self.folder, 'my.pid'))), self.status()['pid'])
+
+    def test_ensure_starts_once_and_says_nothing(self):
+        ended = self.run_node('--ensure')
+        self.assertEqual((ended.status, ended.out, ended.err), (0, '', ''))
+        pid = self.status()['pid']
+        ended = self.run_node('--ensure')
+        self.assertEqual((ended.status, ended.out, ended.err), (0, '', ''))
+        self.assertEqual(self.status()['pid'], pid)
+        os.kill(pid, 9)
+        self.wait(lambda: self.ctl('status').status == 3)
+        self.assertEqual(self.run_node('--ensure').status, 0)
+        self.assertNotEqual(self.status()['pid'], pid)
+
+    def test_lifetime(self):
+        with self.node('--lifetime', '4', '--stop_timeout', '1', '--drain_timeout', '1') as node:
+            scheduler = self.scheduler(node)
+            self.addCleanup(scheduler.close)
+            computation = scheduler.open(WAIT, 'wait')
+            job = computation.submit(os.path.join(self.folder, 'never'))
+            self.assertEqual(scheduler.wait_for('NODE_CPUS', timeout=30).value['cpus'], 0)
+            self.assertEqual(node.wait_exit(30), 0)
+            self.assertEqual(job.wait().status, 9)
+            self.assertIn('the lifetime ends in', node.log())
+
+    def test_idle_timeout(self):
+        with self.node('--idle_timeout', '1.5') as node:
+            scheduler = self.scheduler(node)
+            self.addCleanup(scheduler.close)
+            computation = scheduler.open(WAIT, 'wait')
+            mark = os.path.join(self.folder, 'mark')
+            job = computation.submit(mark)
+            wait_until(lambda: self.status()['uptime'] > 2, 30)
+            self.assertEqual(self.status()['busy'], 1)
+            open(mark, 'w').close()
+            self.assertEqual(job.wait().status, 11)
+            computation.close()
+            self.assertEqual(node.wait_exit(30), 0)
+            self.assertIn('no computation for 1.5 s', node.log())
+
+    def test_service_manager_is_told(self):
+        path = os.path.join(self.folder, 'notify')
+        manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.addCleanup(manager.close)
+        manager.bind(path)
+        manager.settimeout(20)
+        env = {'NOTIFY_SOCKET': path, 'WATCHDOG_USEC': '400000'}
+        with self.node(env=env) as node:
+            told = manager.recv(4096).decode('utf-8').split('\n')
+            self.assertEqual((told[0], told[2]), ('READY=1', 'MAINPID=%d' % node.pid))
+            self.assertTrue(told[1].startswith('STATUS=serving: 0 of '), told)
+            for _ in range(2):
+                self.assertEqual(manager.recv(4096).decode('utf-8').split('\n')[0], 'WATCHDOG=1')
+            node.stop()
+            words = []
+            while 'STOPPING=1' not in words:
+                words.append(manager.recv(4096).decode('utf-8').split('\n')[0])
+
+    def test_closed_standard_streams(self):
+        command = self.command('--daemon', '--log_file', os.path.join(self.folder, 'log'))
+        shell = ['/bin/sh', '-c', '"$@" <&- >&- 2>&- &', 'sh'] + command
+        self.assertEqual(self.run_command(shell).status, 0)
+        self.wait(lambda: self.ctl('status').status == 0)
+
+    def test_no_terminal_no_reading(self):
+        read_end, write_end = os.pipe()
+        try:
+            os.write(write_end, b'quit\n')
+            stream = os.fdopen(read_end, 'rb')
+            with self.node(daemon=False, stdin=stream):
+                self.assertEqual(self.status()['phase'], 'SERVING')
+            stream.close()
+        finally:
+            os.close(write_end)
+
+
+if __name__ == '__main__':
+    unittest.main()

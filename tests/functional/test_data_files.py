@@ -1,0 +1,128 @@
+"""The files that --print prints, used as their readers use them."""
+from __future__ import absolute_import, division, print_function
+
+import os
+import re
+import subprocess
+import unittest
+
+from dispynode_lib import datafiles
+from dispynode_lib.option_table import ROWS
+from tests.support import processes
+from tests.support.operatorcase import OperatorCase, read
+
+
+class Printing(OperatorCase):
+
+    def printed(self, name):
+        """Return the text of a file, also written to our folder; and its path."""
+        ended = self.run_command(self.command()[:2] + ['--print', name])
+        self.assertEqual((ended.status, ended.err), (0, ''), ended)
+        path = os.path.join(self.folder, name)
+        with open(path, 'wb') as target:
+            target.write(ended.out.encode('utf-8'))
+        return ended.out, path
+
+    def test_list_and_unknown_name(self):
+        ended = self.run_command(self.command()[:2] + ['--print'])
+        self.assertEqual([line.split()[0] for line in ended.out.splitlines()], [row[0] for row in datafiles.FILES])
+        ended = self.run_command(self.command()[:2] + ['--print', 'none'])
+        self.assertEqual((ended.status, ended.err.count('\n')), (64, 1))
+
+    def test_no_mark_is_left(self):
+        for name, _file, _about in datafiles.FILES:
+            self.assertEqual(re.findall(r'@[A-Z_]+@', self.printed(name)[0]), [], name)
+
+    def test_manual_page_names_every_option(self):
+        text = self.printed('man')[0].replace('\\-', '-')
+        for row in ROWS:
+            for flag in row.flags:
+                self.assertEqual(row.works, '\\fB%s\\fR' % flag in text, flag)
+
+    def test_completion(self):
+        path = self.printed('completion')[1]
+        script = ('. "$1"; COMP_WORDS=(dispynode.py %s); COMP_CWORD=%d; _dispynode; echo "${COMPREPLY[@]}"')
+        for words, at, expected in (('--http', 1, '--http_allow'), ('--ctl dr', 2, 'drain'), ('--print sys', 2, 'systemd'),
+                                    ('--log_format j', 2, 'json'), ('--cpus 1', 2, '')):
+            ended = self.run_command(['bash', '-c', script % (words, at), 'bash', path])
+            self.assertEqual((ended.status, ended.out.strip(), ended.err), (0, expected, ''))
+
+    def test_shell_scripts_are_well_formed(self):
+        for name in ('init', 'slurm'):
+            self.assertEqual(self.run_command(['sh', '-n', self.printed(name)[1]]).status, 0)
+
+
+class InitScript(OperatorCase):
+    """Actions and exit codes as the LSB wants them, under sh."""
+
+    def setUp(self):
+        super(InitScript, self).setUp()
+        self.script = os.path.join(self.folder, 'dispynode')
+        ended = self.run_command(self.command()[:2] + ['--print', 'init'])
+        with open(self.script, 'w') as target:
+            target.write(ended.out)
+        with open(os.path.join(self.folder, 'defaults'), 'w') as target:
+            target.write('DAEMON="%s"\nDAEMON_ARGS="%s"\n' % (
+                ' '.join(self.command()[:2]), ' '.join(self.command()[2:])))
+        self.addCleanup(self.run_script, 'stop')
+
+    def run_script(self, action):
+        env = {'DISPYNODE_DEFAULTS': os.path.join(self.folder, 'defaults')}
+        return self.run_command(['sh', self.script, action], env=env)
+
+    def check(self, action, status, text):
+        ended = self.run_script(action)
+        self.assertEqual(ended.status, status, ended)
+        self.assertIn(text, ended.out + ended.err)
+        return ended
+
+    def pid(self):
+        return int(read(os.path.join(self.state_folder, 'pid')))
+
+    def test_life(self):
+        self.check('status', 3, 'not running')
+        self.check('start', 0, 'dispynode started')
+        first = self.pid()
+        self.check('start', 0, 'running already')
+        self.check('status', 0, 'is serving')
+        self.assertEqual(self.pid(), first)
+        self.check('restart', 0, 'dispynode started')
+        self.assertNotEqual(self.pid(), first)
+        self.check('try-restart', 0, 'dispynode started')
+        self.check('stop', 0, 'dispynode stopped')
+        self.check('stop', 0, 'not running')
+        self.check('try-restart', 0, '')
+        self.check('status', 3, 'not running')
+        self.check('start', 0, 'dispynode started')
+        processes.send(self.pid(), 9)
+        self.wait(lambda: self.run_script('status').status == 3)
+        self.check('start', 0, 'dispynode started')
+        self.check('status', 0, 'is serving')
+        self.check('nonsense', 2, 'Usage')
+
+    def test_start_that_fails(self):
+        with open(os.path.join(self.folder, 'defaults'), 'a') as target:
+            target.write('DAEMON_ARGS="$DAEMON_ARGS --pid_file /none/pid"\n')
+        ended = self.check('start', 73, 'could not be started')
+        self.assertIn('/none/pid cannot be written', ended.err)
+
+
+class SlurmScript(OperatorCase):
+
+    def test_lifetime_from_the_end_of_the_allocation(self):
+        ended = self.run_command(self.command()[:2] + ['--print', 'slurm'])
+        path = os.path.join(self.folder, 'script')
+        with open(path, 'w') as target:
+            target.write(ended.out.replace(' '.join(self.command()[:2]), 'echo'))
+        end = int(subprocess.check_output(['date', '+%s'])) + 1000
+        env = {'SRUN': ' ', 'SLURM_JOB_END_TIME': str(end), 'SLURM_JOB_ID': '17', 'SLURM_CPUS_ON_NODE': '4'}
+        ended = self.run_command(['sh', path], env=env)
+        found = re.search(r'--daemon --idle_timeout 600 --cpus 4 --dest_path_prefix \S+/dispynode-17 --secret_file \S+ '
+                          r'--lifetime (\d+)$', ended.out.strip())
+        self.assertTrue(found and 900 <= int(found.group(1)) <= 940, ended)
+        ended = self.run_command(['sh', path], env=dict(env, SLURM_JOB_END_TIME=str(end - 950)))
+        self.assertEqual(ended.status, 1)
+
+
+if __name__ == '__main__':
+    unittest.main()
