@@ -20,6 +20,9 @@ TLS = ('4.8.7 on 3.6', '4.15.2 on 3.10', '4.15.2 on 3.11')            # those of
 NETWORK = ('4.15.2 on 3.11', '4.8.7 on 3.6', '4.12.4 on 3.8', '4.8.7 on 2.7')       # in networks of several hosts
 NETWORK_TOOLS = ('ip', 'nft', 'nsenter', 'unshare')
 MANY_JOBS = ('4.15.2 on 3.11',)
+# of the functional tests, those that interpreters between the named ones run: where they differ, it shows here
+BETWEEN = ('test_check', 'test_jobs', 'test_job_endings', 'test_programs', 'test_setup_cleanup', 'test_big_jobs',
+           'test_supervisor', 'test_supervisor_programs', 'test_supervisor_sending', 'test_supervisor_setup')
 
 
 class NotRun(object):
@@ -66,6 +69,8 @@ class Plan(object):
 
     def _add_plain(self, kind, interpreter):
         targets, flags = ['tests/functional'], []
+        if kind == 'functional' and interpreter.minor not in NAMED + (self.newest,):
+            targets = ['tests.functional.' + name for name in BETWEEN]
         if kind == 'unit':
             flags = [] if interpreter.minor == '2.7' else ['-bb', '-W', 'error']
             names = sorted(glob.glob(os.path.join(PROJECT, 'tests', 'test_*.py')))
