@@ -50,7 +50,7 @@ class Spool(object):
         self._kept = {}                     # (computation id, auth) -> {(uid, hash): path}
         self._owners = {}                   # (computation id, auth) -> Owner
         self._secret = None
-        self._folders_lock = threading.Lock()       # for _writing, and for removing a folder
+        self._folders_lock = threading.Lock()       # for _secret, _writing, and for removing a folder
         self._writing = {}                  # (computation id, auth) -> threads that write there
         self._load()
 
@@ -203,13 +203,10 @@ class Spool(object):
         return digest.digest()
 
     def _key(self):
-        with self._lock:
-            secret = self._secret
-        if secret is None:
-            secret = _make_key(self._folder)
-            with self._lock:
-                self._secret = secret
-        return secret
+        with self._folders_lock:            # or two threads would make two of them
+            if self._secret is None:
+                self._secret = _read_key(self._folder) or _make_key(self._folder)
+            return self._secret
 
 
 def bare_reply(payload):
@@ -241,6 +238,7 @@ def _make(folder):
             raise
 
 
+<<<<<<< HEAD
 def _make_key(folder):
     """Return the secret by which digests are made: the same as before a restart."""
     path = os.path.join(folder, KEY)
@@ -260,6 +258,27 @@ def _make_key(folder):
             _unlink(partial)
     with open(path, 'rb') as stream:
         return stream.read()
+=======
+def _read_key(folder):
+    """Return the secret by which digests are made, the same as before a restart; None if there is none yet."""
+    try:
+        with open(os.path.join(folder, KEY), 'rb') as stream:
+            secret = stream.read()
+    except EnvironmentError as error:
+        if error.errno != errno.ENOENT:
+            raise
+        return None
+    return secret if len(secret) == KEY_SIZE else None
+
+
+def _make_key(folder):
+    _make(folder)
+    partial, secret = os.path.join(folder, KEY + '.part'), os.urandom(KEY_SIZE)
+    with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), 'wb') as stream:
+        stream.write(secret)
+    os.rename(partial, os.path.join(folder, KEY))
+    return secret
+>>>>>>> 8ccf558 (spool: one key; tests: recover_jobs of real clients)
 
 
 def _unlink(path):
