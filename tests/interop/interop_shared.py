@@ -78,7 +78,10 @@ class SharedTest(unittest.TestCase):
         told = {}
 
         def run(name, port):
-            told[name] = run_client(client, 'shared.py', name, 'shared', port, JOBS, node=node, timeout=90)
+            try:
+                told[name] = run_client(client, 'shared.py', name, 'shared', port, JOBS, node=node, timeout=90)
+            except AssertionError as error:
+                told[name] = error
 
         threads = [threading.Thread(target=run, args=('program%d' % number, 9770 + number)) for number in range(2)]
         for thread in threads:
@@ -86,6 +89,8 @@ class SharedTest(unittest.TestCase):
         for thread in threads:
             thread.join()
         self.assertEqual(len(told), 2)
+        for error in [one for one in told.values() if isinstance(one, Exception)]:
+            raise error
         for name in told:
             self.check(told[name], '%s, %s' % (client.name, name))
 

@@ -89,6 +89,6 @@ def run_program(port):
 
 
 if __name__ == '__main__':
-    print('RESULT ' + json.dumps(run(sys.argv[1], sys.argv[2] == 'exclusive', int(sys.argv[3]), int(sys.argv[4]))))
+    print('\nRESULT ' + json.dumps(run(sys.argv[1], sys.argv[2] == 'exclusive', int(sys.argv[3]), int(sys.argv[4]))))
     sys.stdout.flush()
     os._exit(0)
