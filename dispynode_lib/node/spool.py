@@ -7,7 +7,7 @@ import os
 import threading
 
 from dispynode_lib.errors import ProtocolError
-from dispynode_lib.host.compat import compare_digest, monotonic, random_hex, to_bytes, to_text
+from dispynode_lib.host.compat import compare_digest, monotonic, to_bytes, to_text
 from dispynode_lib.wire import control
 
 log = logging.getLogger('dispynode.spool')
@@ -238,27 +238,6 @@ def _make(folder):
             raise
 
 
-<<<<<<< HEAD
-def _make_key(folder):
-    """Return the secret by which digests are made: the same as before a restart."""
-    path = os.path.join(folder, KEY)
-    _make(folder)
-    if not os.path.exists(path):
-        # linked when it is complete: two replies may be the first ones at the same time
-        partial = '%s.%s' % (path, random_hex(8))
-        fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(fd, 'wb') as stream:
-            stream.write(os.urandom(KEY_SIZE))
-        try:
-            os.link(partial, path)
-        except EnvironmentError as error:
-            if error.errno != errno.EEXIST:
-                raise
-        finally:
-            _unlink(partial)
-    with open(path, 'rb') as stream:
-        return stream.read()
-=======
 def _read_key(folder):
     """Return the secret by which digests are made, the same as before a restart; None if there is none yet."""
     try:
@@ -278,7 +257,6 @@ def _make_key(folder):
         stream.write(secret)
     os.rename(partial, os.path.join(folder, KEY))
     return secret
->>>>>>> 8ccf558 (spool: one key; tests: recover_jobs of real clients)
 
 
 def _unlink(path):
