@@ -7,7 +7,7 @@ import os
 import threading
 
 from dispynode_lib.errors import ProtocolError
-from dispynode_lib.host.compat import compare_digest, monotonic, random_hex, to_bytes, to_text
+from dispynode_lib.host.compat import compare_digest, monotonic, to_bytes, to_text
 from dispynode_lib.wire import control
 
 log = logging.getLogger('dispynode.spool')
@@ -50,7 +50,7 @@ class Spool(object):
         self._kept = {}                     # (computation id, auth) -> {(uid, hash): path}
         self._owners = {}                   # (computation id, auth) -> Owner
         self._secret = None
-        self._folders_lock = threading.Lock()       # for _writing, and for removing a folder
+        self._folders_lock = threading.Lock()       # for _secret, _writing, and for removing a folder
         self._writing = {}                  # (computation id, auth) -> threads that write there
         self._load()
 
@@ -203,13 +203,10 @@ class Spool(object):
         return digest.digest()
 
     def _key(self):
-        with self._lock:
-            secret = self._secret
-        if secret is None:
-            secret = _make_key(self._folder)
-            with self._lock:
-                self._secret = secret
-        return secret
+        with self._folders_lock:            # or two threads would make two of them
+            if self._secret is None:
+                self._secret = _read_key(self._folder) or _make_key(self._folder)
+            return self._secret
 
 
 def bare_reply(payload):
@@ -241,25 +238,25 @@ def _make(folder):
             raise
 
 
+def _read_key(folder):
+    """Return the secret by which digests are made, the same as before a restart; None if there is none yet."""
+    try:
+        with open(os.path.join(folder, KEY), 'rb') as stream:
+            secret = stream.read()
+    except EnvironmentError as error:
+        if error.errno != errno.ENOENT:
+            raise
+        return None
+    return secret if len(secret) == KEY_SIZE else None
+
+
 def _make_key(folder):
-    """Return the secret by which digests are made: the same as before a restart."""
-    path = os.path.join(folder, KEY)
     _make(folder)
-    if not os.path.exists(path):
-        # linked when it is complete: two replies may be the first ones at the same time
-        partial = '%s.%s' % (path, random_hex(8))
-        fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(fd, 'wb') as stream:
-            stream.write(os.urandom(KEY_SIZE))
-        try:
-            os.link(partial, path)
-        except EnvironmentError as error:
-            if error.errno != errno.EEXIST:
-                raise
-        finally:
-            _unlink(partial)
-    with open(path, 'rb') as stream:
-        return stream.read()
+    partial, secret = os.path.join(folder, KEY + '.part'), os.urandom(KEY_SIZE)
+    with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), 'wb') as stream:
+        stream.write(secret)
+    os.rename(partial, os.path.join(folder, KEY))
+    return secret
 
 
 def _unlink(path):

@@ -47,6 +47,15 @@ class SpoolTest(unittest.TestCase):
         self.assertTrue(again.knows_token(b'token'))
         self.assertFalse(again.knows_token(b'another'))
 
+    def test_many_threads_may_keep_replies_at_once(self):
+        threads = [threading.Thread(target=self.keep, args=(uid,)) for uid in range(20)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        again = Spool(self.folder)
+        self.assertEqual([again.find(KEY, job) for job in again.jobs(KEY)], [PAYLOAD] * 20)
+
     def test_nobody_else_can_read_them(self):
         self.keep()
         for name in self.files():
