@@ -3,6 +3,7 @@ from __future__ import absolute_import, division, print_function
 
 import time
 
+from dispynode_lib.node.history import Sample
 from dispynode_lib.node.status import duration
 
 WIDTH, HEIGHT = 300.0, 80.0                 # of a plot
@@ -59,7 +60,10 @@ def _idle(status):
 
 
 def _plots(status, samples):
-    now = status['now']
+    now, available = status['now'], status['available']
+    if available is not None:
+        samples = samples + [Sample(now, available['cpu'], available['memory'], available['disk'], available['swap'],
+                                    status['busy'], status['cpus'])]
     figures = [
         _plot(u'busy processors', samples, now, lambda sample: sample.busy, max(1, status['cpus']), u'%d'),
         _plot(u'processor time free, %', samples, now, lambda sample: sample.cpu, 100.0, u'%.0f'),
