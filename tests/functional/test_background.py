@@ -101,6 +101,14 @@ class Background(OperatorCase):
             while 'STOPPING=1' not in words:
                 words.append(manager.recv(4096).decode('utf-8').split('\n')[0])
 
+    def test_a_silent_peer_is_waited_for_as_long_as_said(self):
+        with self.node('--msg_timeout', '0.3') as node:
+            sock = socket.create_connection(('127.0.0.1', self.port), 20)
+            self.addCleanup(sock.close)
+            sock.sendall(b'x')
+            self.assertEqual(sock.recv(1), b'')
+            node.wait_log('no request within 0.3 s (1 bytes came)')
+
     def test_closed_standard_streams(self):
         command = self.command('--daemon', '--log_file', os.path.join(self.folder, 'log'))
         shell = ['/bin/sh', '-c', '"$@" <&- >&- 2>&- &', 'sh'] + command

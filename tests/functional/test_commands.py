@@ -138,13 +138,17 @@ class Terminal(OperatorCase):
         self.master, slave = pty.openpty()
         self.addCleanup(os.close, self.master)
         self.text = ''
+        self.slave = slave
+        self.addCleanup(os.close, slave)
+
+    def start(self, *options):
+        """Start the node at the terminal."""
         # a session of its own, of which the terminal is the controlling one
         code = ('import fcntl, os, sys, termios\nfcntl.ioctl(0, termios.TIOCSCTTY, 0)\n'
                 'os.execv(sys.argv[1], sys.argv[1:])')
-        command = self.command('-c', '1')
-        self.process = processes.spawn([command[0], '-c', code] + command, self.mark, stdin=slave, stdout=slave,
-                                       stderr=slave, cwd=self.folder)
-        os.close(slave)
+        command = self.command('-c', '1', *options)
+        self.process = processes.spawn([command[0], '-c', code] + command, self.mark, stdin=self.slave,
+                                       stdout=self.slave, stderr=self.slave, cwd=self.folder)
 
     def read_until(self, text):
         """Read what the node prints until it has printed `text`."""
@@ -158,7 +162,17 @@ class Terminal(OperatorCase):
     def type(self, text):
         os.write(self.master, text.encode('utf-8') + b'\n')
 
+    def test_daemon_shows_no_menu_and_reads_nothing(self):
+        self.start('--daemon')
+        self.read_until('serves at')
+        self.type('quit')
+        self.assertEqual(self.status()['phase'], 'SERVING')
+        self.told('quit')
+        self.wait(lambda: self.process.poll() is not None)
+        self.assertNotIn('get status', self.text)
+
     def test_menu(self):
+        self.start()
         self.read_until('anything else to get status: ')
         self.type('status')
         self.read_until('is serving')
@@ -181,6 +195,7 @@ class Terminal(OperatorCase):
         self.assertEqual(self.process.returncode, 0)
 
     def test_exit_and_interrupt_work_alike(self):
+        self.start()
         self.read_until('anything else to get status: ')
         os.write(self.master, b'\x03')
         self.wait(lambda: self.process.poll() is not None)
