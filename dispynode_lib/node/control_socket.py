@@ -4,7 +4,7 @@ from __future__ import absolute_import, division, print_function
 import errno
 import logging
 
-from dispynode_lib.host import plainjson, unixsocket
+from dispynode_lib.host import unixsocket
 from dispynode_lib.host.compat import WOULD_BLOCK, set_cloexec, to_text
 
 log = logging.getLogger('dispynode.commands')
@@ -16,9 +16,10 @@ TIMEOUT = 5.0                               # seconds for a command to come
 class ControlSocket(object):
     """Listens at PATH (mode 0600). A command is one line of words; the answer JSON: status, text, data."""
 
-    def __init__(self, parts, commands, path):
+    def __init__(self, parts, run, path):
+        """`run(words)`: does a command, returns its Answer."""
         self._parts = parts
-        self._commands = commands
+        self._run = run
         self._path = path
         self._sock = None
 
@@ -52,7 +53,8 @@ class ControlSocket(object):
             if not words:
                 return
             log.debug('command: %s', ' '.join(words))
-            answer = self._commands.run(words)
+            from dispynode_lib.host import plainjson
+            answer = self._run(words)
             sock.sendall(plainjson.dumps({
                 u'status': answer.status, u'text': answer.text, u'data': answer.data}).encode('ascii') + b'\n')
         except EnvironmentError as error:

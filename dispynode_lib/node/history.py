@@ -10,8 +10,29 @@ RECENT_JOBS = 50
 SAMPLE_INTERVAL = 60.0                      # seconds between two looks at what is free
 SAMPLES = 61                                # one hour
 
-PastJob = collections.namedtuple('PastJob', 'computation name uid outcome ended seconds reason')
-Sample = collections.namedtuple('Sample', 'when cpu memory disk swap busy cpus')
+
+class PastJob(object):
+    """A job that has ended: id and name of its computation, uid, outcome, when, after how long, why it failed."""
+
+    __slots__ = ('computation', 'name', 'uid', 'outcome', 'ended', 'seconds', 'reason')
+
+    def __init__(self, *values):
+        for name, value in zip(self.__slots__, values):
+            setattr(self, name, value)
+
+    def fields(self):
+        """Return all as a dict."""
+        return dict((name, getattr(self, name)) for name in self.__slots__)
+
+
+class Sample(object):
+    """What was free at one moment, and how many processors were busy, of how many."""
+
+    __slots__ = ('when', 'cpu', 'memory', 'disk', 'swap', 'busy', 'cpus')
+
+    def __init__(self, *values):
+        for name, value in zip(self.__slots__, values):
+            setattr(self, name, value)
 
 
 class History(object):

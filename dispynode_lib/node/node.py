@@ -233,7 +233,7 @@ class Node(object):
 
     def command(self, words, done):
         """Do the operator's command `words` in a thread of its own; `done(Answer)` there."""
-        self._parts.workers.run(lambda: done(self.operation.commands.run(words)))
+        self._parts.workers.run(lambda: done(self.operation.run_command(words)))
 
     def dump(self):
         """Write state and stacks to the log. Returns soon."""

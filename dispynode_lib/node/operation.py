@@ -2,11 +2,11 @@
 from __future__ import absolute_import, division, print_function
 
 import logging
+import os
 import time
 
 from dispynode_lib.host.compat import monotonic, start_thread
 from dispynode_lib.node import state as states
-from dispynode_lib.node.commands import Commands
 from dispynode_lib.node.control_socket import ControlSocket
 from dispynode_lib.node.history import SAMPLE_INTERVAL, History
 from dispynode_lib.node.statefolder import SOCKET, StateFolder
@@ -15,6 +15,7 @@ from dispynode_lib.node.watchdog import Duty
 log = logging.getLogger('dispynode.operation')
 
 LAST_JOBS = 300.0                           # seconds at most before the end of a lifetime without new jobs
+FIRST_SAMPLE = 5.0                          # seconds after the start
 STATUS_INTERVAL = 60.0                      # seconds between two looks for the service manager's status line
 
 
@@ -25,11 +26,17 @@ class Operation(object):
         self._parts = parts
         self.folder = StateFolder(parts.options)
         parts.history = History()
-        self.commands = Commands(parts)
-        self._socket = self._pages = self._notifier = None
+        self._commands = self._socket = self._pages = self._notifier = None
         self._end = None                    # monotonic times: of the end by --lifetime, and of the last new job
         self._last_job = None
         self._sampled = None
+
+    def run_command(self, words):
+        """Do the operator's command `words` (list of text); return its Answer. It may take its time."""
+        if self._commands is None:
+            from dispynode_lib.node.commands import Commands
+            self._commands = Commands(self._parts)
+        return self._commands.run(words)
 
     def open(self):
         """Take the state folder. Raises StartError."""
@@ -40,16 +47,17 @@ class Operation(object):
         """The node serves. Raises StartError."""
         parts, options = self._parts, self._parts.options
         self.folder.begin()
-        self._socket = ControlSocket(parts, self.commands, self.folder.file(SOCKET))
+        self._socket = ControlSocket(parts, self.run_command, self.folder.file(SOCKET))
         self._socket.open()
         leftovers = self.folder.leftovers()
         if leftovers is not None:
             start_thread('leftovers', leftovers)
         if options.lifetime:
             self._plan_end(options.lifetime)
-        from dispynode_lib.host import notify
-        self._notifier = notify.from_environment()
-        self._notify('READY=1')
+        if self._wants_watchdog():
+            from dispynode_lib.host import notify
+            self._notifier = notify.from_environment()
+            self._notify('READY=1')
 
     def _plan_end(self, lifetime):
         options = self._parts.options
@@ -115,11 +123,10 @@ class Operation(object):
 
     @staticmethod
     def _wants_watchdog():
-        import os
         return bool(os.environ.get('NOTIFY_SOCKET'))
 
     def _sample_wait(self, now):
-        return 0.0 if self._sampled is None else max(0.0, self._sampled + SAMPLE_INTERVAL - now)
+        return FIRST_SAMPLE if self._sampled is None else max(0.0, self._sampled + SAMPLE_INTERVAL - now)
 
     def _sample(self, now):
         state = self._parts.state

@@ -10,7 +10,7 @@ import time
 
 from dispynode_lib import option_table
 from dispynode_lib.errors import StartError
-from dispynode_lib.host import lockfile, plainjson, processes
+from dispynode_lib.host import lockfile, processes
 from dispynode_lib.host.compat import monotonic, to_native, to_text
 from dispynode_lib.node.folders import make_folder
 
@@ -136,6 +136,7 @@ class StateFolder(object):
         try:
             fd = os.open(path + '.part', os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
             with os.fdopen(fd, 'wb') as target:
+                from dispynode_lib.host import plainjson
                 target.write(plainjson.dumps(value).encode('ascii') + b'\n')
             os.rename(path + '.part', path)
         except EnvironmentError as error:
@@ -215,6 +216,8 @@ def read_records(path):
     try:
         names = os.listdir(folder)
     except EnvironmentError:
+        names = []
+    if not names:
         return []
     import json
     found = []

@@ -35,7 +35,7 @@ def gather(parts, now=None):
         'refused': parts.complaints.counts(), 'why_idle': why_idle(parts, counts['busy']),
         'available': None if info is None else {
             'cpu': info.cpu, 'memory': info.memory, 'disk': info.disk, 'swap': info.swap},
-        'recent_jobs': [dict(job._asdict()) for job in history.jobs()],
+        'recent_jobs': [job.fields() for job in history.jobs()],
     }
 
 
