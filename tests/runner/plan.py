@@ -19,6 +19,11 @@ ONE_NODE = ('4.8.7 on 3.6', '4.12.4 on 3.8', '4.15.2 on 3.11')      # one node s
 TLS = ('4.8.7 on 3.6', '4.15.2 on 3.10', '4.15.2 on 3.11')            # those of 3.12 and later cannot
 NETWORK = ('4.15.2 on 3.11', '4.8.7 on 3.6', '4.12.4 on 3.8', '4.8.7 on 2.7')       # in networks of several hosts
 NETWORK_TOOLS = ('ip', 'nft', 'nsenter', 'unshare')
+COMPUTATIONS = (                # everything a computation may do; each module with the releases that can do it
+    ('interop_lifecycle', ('4.15.2 on 3.11', '4.12.4 on 3.8', '4.8.7 on 3.6')),
+    ('interop_recovery', ('4.8.7 on 3.6', '4.12.4 on 3.8')),
+    ('interop_shared', ('4.8.7 on 3.6', '4.15.2 on 3.10')))
+PYTHON2 = '4.8.7 on 2.7'
 MANY_JOBS = ('4.15.2 on 3.11',)
 # of the functional tests, those that interpreters between the named ones run: where they differ, it shows here
 BETWEEN = ('test_check', 'test_jobs', 'test_job_endings', 'test_programs', 'test_setup_cleanup', 'test_big_jobs',
@@ -86,6 +91,12 @@ class Plan(object):
                 self._add_clients('interop_main_job', [recipe], minor)
         for minor in self._node_minors(recipes[ONE_NODE[0]], quick):
             self._add_clients('interop_releases', [recipes[name] for name in ONE_NODE], minor)
+        for minor in self._node_minors(recipes[ONE_NODE[0]], quick):
+            for module, names in COMPUTATIONS:
+                self._add_clients(module, [recipes[name] for name in names], minor)
+        for minor in self._node_minors(recipes[PYTHON2], quick):
+            for module, _names in COMPUTATIONS:
+                self._add_clients(module, [recipes[PYTHON2]], minor)
         for minor in self._node_minors(recipes[ONE_NODE[0]], quick):
             self._add_clients('interop_tls', [recipes[name] for name in TLS], minor)
         if self.newest in self._wanted:
