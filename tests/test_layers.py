@@ -32,7 +32,7 @@ ROWS = (
     (2, 'supervisor.sending', 'supervisor.processes', 'supervisor.spawning'),
     (2, 'supervisor.signals', 'supervisor.pickling', 'supervisor.stopping', 'supervisor.output',
      'supervisor.names', 'supervisor.timers', 'supervisor.tracebacks'),
-    (2, 'supervisor.newer_pickles', 'supervisor.descriptors', 'supervisor.hugepages'),
+    (2, 'supervisor.newer_pickles', 'supervisor.python3_pickles', 'supervisor.descriptors', 'supervisor.hugepages'),
     (2, 'supervisor.lean'),
     (1, 'node.state', 'node.spool', 'node.folders', 'node.complaints', 'node.known', 'node.settings', 'node.bigfiles', 'host.calls',
      'host.datagrams', 'node.history'),

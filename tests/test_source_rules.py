@@ -48,6 +48,7 @@ HEAVY_PLACES = {
     'check': HEAVY, 'trial': HEAVY,     # --check is no node
     'host.compat': ('hashlib',),        # only where neither _sha1 nor _sha is to be had
     'supervisor.newer_pickles': ('pickle',),    # imported itself only when it is needed
+    'supervisor.python3_pickles': ('pickle',),
     'host.tls': ('ssl',),               # likewise
 }
 

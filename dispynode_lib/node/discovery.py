@@ -6,7 +6,7 @@ import os
 from dispynode_lib.errors import ProtocolError
 from dispynode_lib.host.compat import to_text
 from dispynode_lib.node import duties
-from dispynode_lib.wire import messages, peers
+from dispynode_lib.wire import messages
 
 SPREAD = 0.1                                # seconds over which nodes spread their answers to one broadcast
 
@@ -55,10 +55,6 @@ class Discovery(object):
         ping = messages.read_ping(argument)
         if ping.sign == parts.settings.sign:
             return None                     # this node's own broadcast
-        reason = peers.unreadable(ping)
-        if reason is not None:
-            parts.complaints.note(source, 'PING not answered: other Python', 'release %s: %s' % (ping.version, reason))
-            return None
         refusal = parts.state.refusal()
         if refusal is not None:
             parts.complaints.note(source, 'PING not answered: %s' % refusal[0], refusal[1])

@@ -11,18 +11,24 @@ from dispynode_lib.supervisor.lean import PYTHON2, to_bytes, to_native
 from dispynode_lib.supervisor.output import TextOutput
 
 FUNCTION, PROGRAM = '1', '2'
+# absolute_import, division, print_function and unicode_literals, for compile() of Python 2
+PYTHON3_FLAGS = 0x4000 | 0x2000 | 0x10000 | 0x20000
 UTF8_MARK = b'\xef\xbb\xbf'
 
 
-def compile_source(source, file_name):
-    """Return the code object of `source` (UTF-8 bytes); raises SyntaxError, ValueError."""
+def compile_source(source, file_name, python2=False):
+    """Return the code object of `source` (UTF-8 bytes); raises SyntaxError, ValueError.
+
+    python2   the client's Python: on Python 2 code of a Python 3 client has the meaning that it has there, as far as
+              Python 2 can give it: literals are text, print is a function, division is true division
+    """
     if PYTHON2:
         if b'coding' not in b'\n'.join(source.split(b'\n', 2)[:2]):
             source = UTF8_MARK + source     # or else Python 2 takes text literals for Latin-1
     else:
         source = bytes(source).decode('utf-8')
     tracebacks.add_source(file_name, source)
-    return compile(source, file_name, 'exec', 0, True)
+    return compile(source, file_name, 'exec', PYTHON3_FLAGS if PYTHON2 and not python2 else 0, True)
 
 
 class Computation(object):
@@ -51,9 +57,12 @@ class Computation(object):
         """Compile the code and make the `__main__` module; return an error text or None."""
         self._make_main()
         try:
-            self._code = compile_source(self.code, self.file_name)
+            self._code = compile_source(self.code, self.file_name, self.python2)
         except Exception:                   # source that no compiler takes
-            return tracebacks.describe(sys.exc_info(), u'the code of the computation cannot be compiled')
+            error = tracebacks.describe(sys.exc_info(), u'the code of the computation cannot be compiled')
+            if PYTHON2 == self.python2 and self.protocol <= pickling.HIGHEST:
+                return error
+            self._code = self._explanation(error)
         sys.path.insert(0, self.folder)
         tracebacks.hide(self.folder)
         del sys.argv[1:]                    # they are for the node's own use
@@ -61,6 +70,16 @@ class Computation(object):
         os.environ['dispy_node_ip_addr'] = self.node_ip_addr
         os.environ['dispy_job_path'] = self.folder
         return None
+
+    def _explanation(self, error):
+        """Return code that fails with what went wrong: the client's Python took its code, so the client must be told why.
+
+        To refuse the computation would leave a client without another node waiting for ever.
+        """
+        client = u'newer Python' if PYTHON2 == self.python2 else u'Python 2' if self.python2 else u'Python 3'
+        told = u'the code is for the %s of the client; this node runs Python %s: %s' % (
+            client, sys.version.split()[0], error.strip().splitlines()[-1])
+        return compile('raise SyntaxError(%r)' % to_native(told.encode('utf-8')), self.file_name, 'exec', 0, True)
 
     def _make_main(self):
         self._our_main = sys.modules['__main__']        # Python 2 clears a module that nobody refers to

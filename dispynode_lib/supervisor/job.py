@@ -69,7 +69,7 @@ def _call(computation, pickles, code):
         computation.run_code()              # failed in the supervisor, so here too: the job tells its author
     namespace = computation.namespace
     if code:
-        exec(compile_source(code, '<job>'), namespace)
+        exec(compile_source(code, '<job>', computation.python2), namespace)
     try:
         load = computation.load
         kwargs = load(pickles.pop())

@@ -34,7 +34,7 @@ def unpickle(data, python2=False, stand_ins=False):
     Raises whatever the pickle makes the classes in it raise.
     """
     if PYTHON2:
-        return _load_on_python2(bytes(data), stand_ins)
+        return _load_on_python2(bytes(data), stand_ins) if python2 else _load_from_python3(bytes(data), stand_ins)
     if not (python2 or stand_ins or bytearray(data[:2])[1:] > NEWEST):
         return pickles.loads(data)
     if not python2:
@@ -79,6 +79,11 @@ def _stand_in(module, name):
     return STAND_INS.get(name) if module in ('dispy', '__main__') else None
 
 
+def _load_from_python3(data, stand_ins):
+    from dispynode_lib.supervisor import python3_pickles
+    return python3_pickles.load(data, _stand_in if stand_ins else None)
+
+
 def _load_on_python2(data, stand_ins):
     if not stand_ins:
         return pickles.loads(data)
@@ -110,6 +115,9 @@ def pickle(value, protocol):
     protocol   the highest that its reader can read
     Raises whatever the classes of the value raise.
     """
+    if PYTHON2 and protocol > HIGHEST and type(value) not in PLAIN:
+        from dispynode_lib.supervisor import python3_pickles
+        return [python3_pickles.dump(value)]
     if PYTHON2 or type(value) in PLAIN:
         return [pickles.dumps(value, min(protocol, HIGHEST))]
     pieces = Pieces()

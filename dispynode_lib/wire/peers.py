@@ -4,8 +4,6 @@ Source: docs/protocol.rst, "The smallest set of dialects".
 """
 from __future__ import absolute_import, division, print_function
 
-from dispynode_lib.host.compat import PY2
-
 SETUP_SHARES_FROM = (4, 10)         # a setup result of 1 or 2 is success from this release on
 
 
@@ -38,17 +36,6 @@ class Peer(object):
         if release is not None and release < SETUP_SHARES_FROM:
             return (0,)
         return (0, 1, 2)
-
-
-def unreadable(message):
-    """Return why the jobs of a peer could not run on this Python (text), None if they can.
-
-    message   anything with `python2` and `protocol`, as the peer wrote it
-    """
-    if PY2 and not message.python2 and message.protocol > 2:
-        return ('a client on Python 3, whose jobs come in pickle protocol %d; this node runs on Python 2, which reads '
-                'up to 2: start the node with Python 3' % message.protocol)
-    return None
 
 
 def release_tuple(text):

@@ -24,6 +24,7 @@ COMPUTATIONS = (                # everything a computation may do; each module w
     ('interop_recovery', ('4.8.7 on 3.6', '4.12.4 on 3.8')),
     ('interop_shared', ('4.8.7 on 3.6', '4.15.2 on 3.10')))
 PYTHON2 = '4.8.7 on 2.7'
+VERSIONS = ('4.8.7 on 3.6', '4.15.2 on 3.10', '4.15.2 on 3.11')      # clients whose node is older or newer
 MANY_JOBS = ('4.15.2 on 3.11',)
 # of the functional tests, those that interpreters between the named ones run: where they differ, it shows here
 BETWEEN = ('test_check', 'test_jobs', 'test_job_endings', 'test_programs', 'test_setup_cleanup', 'test_big_jobs',
@@ -99,6 +100,9 @@ class Plan(object):
                 self._add_clients(module, [recipes[PYTHON2]], minor)
         for minor in self._node_minors(recipes[ONE_NODE[0]], quick):
             self._add_clients('interop_tls', [recipes[name] for name in TLS], minor)
+        for minor in ('2.7', self.newest) if quick else ('2.7', '3.6', '3.11', self.newest):
+            if minor in self._wanted:
+                self._add_clients('interop_versions', [recipes[name] for name in VERSIONS], minor)
         if self.newest in self._wanted:
             self._add_clients('interop_many_jobs', [recipes[name] for name in MANY_JOBS], self.newest)
 
@@ -141,7 +145,7 @@ class Plan(object):
             # an environment of the node's own Python has psutil: such nodes run with it
             own = [client['python'] for client, recipe in zip(clients, recipes)
                    if recipe.python == (minor,) and len(recipes) == 1]
-            return {'DISPYNODE_TEST_INTEROP': json.dumps(
+            return {'DISPYNODE_TEST_NODE': minor, 'DISPYNODE_TEST_INTEROP': json.dumps(
                 {'clients': clients, 'node': (own or [node.python])[0]})}
 
         self.suites.append(Suite(kind, title, sys.executable, ['tests.%s.%s' % (kind, module)],

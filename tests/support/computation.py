@@ -87,11 +87,27 @@ def load_result(data):
     """Return the value of a result pickle made by the test's own kind of Python."""
     if bytes is not str:
         return _UserClasses(io.BytesIO(data), encoding='utf-8').load()
-    unpickler = pickle.Unpickler(io.BytesIO(data))
+    unpickler = _BytesReader(io.BytesIO(data))
     find = unpickler.find_class
     unpickler.find_class = lambda module, name: (
         find(module, name) if module != '__main__' else type(name, (Record,), {'kind': name}))
     return unpickler.load()
+
+
+class _BytesReader(pickle.Unpickler):
+    """Python 2's reader with the two opcodes for bytes in results for Python 3 clients."""
+
+    dispatch = dict(getattr(pickle.Unpickler, 'dispatch', {}))
+
+    def load_short_binbytes(self):
+        self.append(self.read(ord(self.read(1))))
+
+    def load_binbytes(self):
+        self.append(self.read(struct.unpack('<L', self.read(4))[0]))
+
+
+for _letter, _name in ((b'C', 'load_short_binbytes'), (b'B', 'load_binbytes')):
+    _BytesReader.dispatch[_letter] = getattr(getattr(_BytesReader, _name), '__func__', None)
 
 
 class Reply(object):

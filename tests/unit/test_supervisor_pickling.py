@@ -21,9 +21,8 @@ class UnpickleTest(unittest.TestCase):
             if not PY2:
                 self.assertEqual(pickling.unpickle(memoryview(data)), [1, u'x', None])
 
-    @unittest.skipIf(PY2, 'only Python 3 reads protocol 5')
-    def test_protocol_5_is_read_by_every_python_3(self):
-        self.assertEqual(pickling.unpickle(PROTOCOL5), [bytearray(b'ab'), 'x', b'cd'])
+    def test_protocol_5_is_read_by_every_python(self):
+        self.assertEqual(pickling.unpickle(PROTOCOL5), [bytearray(b'ab'), u'x', b'cd'])
 
     @unittest.skipIf(PY2, 'only Python 3 reads protocol 5')
     def test_the_reader_for_newer_protocols(self):
@@ -46,6 +45,37 @@ class UnpickleTest(unittest.TestCase):
         record = pickling.unpickle(b'\x80\x02cdispy\n_Compute\n)\x81}U\x01aK\x05sb.', stand_ins=True)
         self.assertEqual(record.a, 5)
         self.assertRaises((ImportError, AttributeError), pickling.unpickle, b'\x80\x02cdispy\n_Compute\n)\x81.')
+
+
+class Sample(object):
+    """Stands for a class of the user's."""
+
+
+@unittest.skipUnless(PY2, 'Python 3 has no need of it')
+class Python3ClientTest(unittest.TestCase):
+    """What a node on Python 2 reads from and writes for a client on Python 3."""
+
+    def test_text_and_bytes_are_told_apart(self):
+        data = b''.join(pickling.pickle([u'x', b'y', b'z' * 256], 3))
+        for part in (b'X\x01\x00\x00\x00x', b'C\x01y', b'B\x00\x01\x00\x00z'):
+            self.assertIn(part, data)
+        self.assertEqual([type(item) for item in pickling.unpickle(data)], [type(u''), bytes, bytes])
+
+    def test_names_of_attributes_are_text_there_and_native_here(self):
+        sample = Sample()
+        sample.name = b'raw'
+        data = b''.join(pickling.pickle(sample, 3))
+        self.assertIn(b'X\x04\x00\x00\x00name', data)
+        back = pickling.unpickle(data).__dict__
+        self.assertEqual((back, [type(key) for key in back]), ({'name': b'raw'}, [str]))
+
+    def test_what_python_2_lacks_is_named(self):
+        with self.assertRaises(ImportError) as caught:
+            pickling.unpickle(b'\x80\x04\x8c\x08builtins\x8c\x0cTimeoutError\x93.')
+        self.assertIn('"TimeoutError" of the module "builtins"', str(caught.exception))
+
+    def test_pickles_of_python_2_clients_are_as_ever(self):
+        self.assertIn(b'U\x01y', b''.join(pickling.pickle([b'y'], 2)))
 
 
 class PickleTest(unittest.TestCase):
