@@ -61,7 +61,7 @@ class Run(object):
 
     def _run(self, suite):
         what = '%s %s' % (suite.kind, suite.title)
-        if suite.kind in ('interop', 'network') and self._prefix is None:
+        if suite.kind in ('interop', 'network', 'container') and self._prefix is None:
             return self._give_up(NotRun(what, self._no_network))
         try:
             outcome = suites.run(suite, self._prefix)

@@ -3,6 +3,7 @@ from __future__ import absolute_import, division, print_function
 
 import logging
 
+from dispynode_lib.node import orphans
 from dispynode_lib.node.watchdog import Duty
 from dispynode_lib.wire import releases
 
@@ -24,6 +25,7 @@ def table(parts):
         Duty('looking for silent schedulers', zombies.look, zombies.wait),
         Duty('looking for schedulers', announcer.announce, announcer.wait),
         Duty('dismissing idle job processes', idle.dismiss, idle.wait),
+        Duty('reaping orphans', lambda _now: orphans.reap(parts.nursery.pids()), orphans.wait),
     ]
 
 

@@ -3,13 +3,14 @@ from __future__ import absolute_import, division, print_function
 
 import errno
 import logging
+import select
 import struct
 import threading
 
 from dispynode_lib.errors import PeerGone
 from dispynode_lib.host import program
 from dispynode_lib.host.compat import send_fd, spawn
-from dispynode_lib.host.streams import Stream
+from dispynode_lib.host.streams import Stream, wait_for, would_block
 from dispynode_lib.node.link import Link, socket_pair
 
 log = logging.getLogger('dispynode.nursery')
@@ -54,6 +55,11 @@ class Nursery(object):
                 except PeerGone as gone:
                     raise EnvironmentError(errno.EPIPE, 'the nursery of supervisors: %s' % gone)
 
+    def pids(self):
+        """Return the numbers of the processes that this object itself waits for."""
+        process = self._process
+        return () if process is None else (process.pid,)
+
     def close(self):
         """End the process; supervisors go on."""
         with self._lock:
@@ -85,6 +91,16 @@ class Nursery(object):
         if process is not None:
             self._workers.run(process.wait)
 
+    def _pass(self, fd):
+        """Pass a descriptor; a process that has just been started may still be reading its code."""
+        while True:
+            try:
+                return send_fd(self._sock, fd)
+            except EnvironmentError as error:
+                if not would_block(error):
+                    raise
+                wait_for(self._sock, select.POLLOUT, FORK_TIMEOUT)
+
     def _fork(self):
         self._start()
         if self._sock is None:
@@ -93,7 +109,7 @@ class Nursery(object):
         channels, channels_far = socket_pair()
         try:
             for far in (control_far, channels_far):
-                send_fd(self._sock, far.fileno())
+                self._pass(far.fileno())
             pid = PID.unpack(bytes(Stream(self._sock, FORK_TIMEOUT).read_exact(PID.size)))[0]
             if not pid:
                 raise EnvironmentError(errno.EAGAIN, 'no more processes')

@@ -5,7 +5,7 @@ import socket
 import unittest
 
 from tests.support.computation import Refused
-from tests.support.dialects import DIALECTS, LEGACY, NEWEST
+from tests.support.dialects import DIALECTS, LEGACY, NEWEST, PYTHON2
 from tests.support.nodeprocess import NodeProcess, free_port
 from tests.support.pickled import Form
 from tests.support.scheduler import FakeScheduler
@@ -97,7 +97,8 @@ class CompetitionTest(unittest.TestCase):
             self.assertEqual(node.wait_exit(WAIT), 0)
 
     def test_code_that_does_not_compile_is_no_client_served(self):
-        with NodeProcess('--serve', 1) as node, FakeScheduler(node) as scheduler:
+        own = NEWEST if bytes is not str else PYTHON2       # a client of the other Python is told by its job
+        with NodeProcess('--serve', 1) as node, FakeScheduler(node, own) as scheduler:
             scheduler.ping(timeout=WAIT)
             answer = scheduler.call('COMPUTE', scheduler.compute_record('def job(:', 'job'))
             self.assertIn(b'nvalid', answer)

@@ -7,12 +7,13 @@ import os
 import shutil
 import sys
 
+from tests.runner import releases
 from tests.runner.environments import CLIENTS, CannotBuild
 from tests.runner.interpreters import OLDEST_NEWEST, SUPPORTED, sort_key
 from tests.runner.suites import Suite
 
 PROJECT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-KINDS = ('unit', 'functional', 'interop', 'network')
+KINDS = ('unit', 'functional', 'interop', 'network', 'package', 'container')
 TIMEOUTS = {'unit': 120, 'functional': 400, 'interop': 180, 'network': 300}
 NAMED = ('2.7', '3.6')          # besides the newest: what every change must pass on
 ONE_NODE = ('4.8.7 on 3.6', '4.12.4 on 3.8', '4.15.2 on 3.11')      # one node serves them in turn
@@ -63,6 +64,7 @@ class Plan(object):
             if kind in kinds:
                 for minor in sorted(self._wanted, key=sort_key, reverse=True):
                     self._add_plain(kind, self._wanted[minor])
+        releases.add(self, kinds, NAMED + (self.newest,), self._wanted, environments)
         self.suites.sort(key=lambda suite: KINDS.index(suite.kind))
 
     def _note_missing(self, minors):

@@ -1,0 +1,20 @@
+# A node of dispy in a container:    docker build -t dispynode .
+# How to run it: docs/operations.rst, "Containers".
+FROM python:3-slim AS build
+COPY packaging /source/packaging
+COPY dispynode_lib /source/dispynode_lib
+RUN python3 /source/packaging/onefile.py /source/dispynode.py
+
+FROM python:3-slim
+RUN useradd --system --uid 970 --home-dir /var/lib/dispynode --create-home --shell /usr/sbin/nologin dispynode
+COPY --from=build /source/dispynode.py /usr/local/bin/dispynode.py
+ENV DISPYNODE_DEST_PATH_PREFIX=/var/lib/dispynode \
+    PYTHONUNBUFFERED=1
+VOLUME /var/lib/dispynode
+USER dispynode
+WORKDIR /var/lib/dispynode
+# clients find the node by UDP, and nodes call clients: run it in the network of the host
+EXPOSE 51348/tcp 51348/udp 61591/tcp 61591/udp 9701/tcp 9701/udp
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=30s --timeout=10s --start-period=10s CMD ["dispynode.py", "--ctl", "status"]
+ENTRYPOINT ["dispynode.py", "--daemon"]

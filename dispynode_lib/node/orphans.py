@@ -1,0 +1,39 @@
+"""As process 1 of a container the node inherits processes whose parents have ended: it reaps them."""
+from __future__ import absolute_import, division, print_function
+
+import errno
+import logging
+import os
+
+log = logging.getLogger('dispynode.orphans')
+
+INTERVAL = 5.0                              # seconds
+
+
+def wait(_now):
+    """Return seconds between looks, None for a node that is not process 1."""
+    return INTERVAL if os.getpid() == 1 else None
+
+
+def reap(own):
+    """Reap children that have exited, those in `own` (pids that others wait for) left out; return how many."""
+    reaped = 0
+    for entry in os.listdir('/proc'):
+        if entry.isdigit() and int(entry) not in own and _is_exited_child(entry):
+            try:
+                reaped += os.waitpid(int(entry), os.WNOHANG)[0] != 0
+            except EnvironmentError as error:
+                if error.errno != errno.ECHILD:         # somebody else was sooner
+                    raise
+    if reaped:
+        log.debug('reaped %d processes whose parents had ended', reaped)
+    return reaped
+
+
+def _is_exited_child(entry):
+    try:
+        with open('/proc/%s/stat' % entry) as stat:
+            state, parent = stat.read().rpartition(')')[2].split()[:2]
+    except EnvironmentError:
+        return False
+    return state == 'Z' and int(parent) == os.getpid()

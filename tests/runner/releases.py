@@ -1,0 +1,60 @@
+"""Suites of what is released: the one file, the package, the container."""
+from __future__ import absolute_import, division, print_function
+
+import json
+import os
+import subprocess
+import sys
+
+from tests.runner import containers
+from tests.runner.environments import CLIENTS, PROJECT, TOOLS, CannotBuild
+from tests.runner.suites import Suite
+
+ONE_FILE = os.path.join(PROJECT, 'build', 'dispynode.py')
+TIMEOUTS = {'functional': 500, 'package': 500, 'container': 300}
+CLIENT = '4.15.2 on 3.11'
+OLD_PIP = {'3.6': 'pip==21.3.1'}            # the one that comes with it knows no pyproject and no wheels of today
+
+
+def make_one_file():
+    """Write the one file; return the variables that have the tests use it. Raises CannotBuild."""
+    done = subprocess.run([sys.executable, os.path.join(PROJECT, 'packaging', 'onefile.py'), ONE_FILE],
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    if done.returncode:
+        raise CannotBuild('the one file cannot be made: ' + done.stdout.decode('utf-8', 'replace'))
+    return {'DISPYNODE_TEST_PROGRAM': ONE_FILE}
+
+
+def add(plan, kinds, minors, wanted, environments):
+    """Add suites to a plan. `minors`: the oldest and the newest; `wanted`: {minor: Interpreter}."""
+    for minor in minors:
+        if minor in wanted and 'functional' in kinds:
+            plan.suites.append(Suite(
+                'functional', 'Python %s, one file' % wanted[minor].version, wanted[minor].python, ['tests/functional'],
+                TIMEOUTS['functional'], own_network=True, prepare=make_one_file))
+        if minor in wanted and 'package' in kinds:
+            plan.suites.append(_package(wanted[minor], environments))
+    if 'container' in kinds:
+        plan.suites.append(_container(wanted, environments))
+
+
+def _package(interpreter, environments):
+    def prepare():
+        maker = [interpreter.python, '-m', 'venv']
+        if interpreter.minor == '2.7':
+            maker = [environments.python(TOOLS), '-m', 'virtualenv', '-q', '-p', interpreter.python]
+        return {'DISPYNODE_TEST_PACKAGE': json.dumps({'maker': maker, 'pip': OLD_PIP.get(interpreter.minor)})}
+
+    return Suite('package', 'Python ' + interpreter.version, sys.executable, ['tests.package.package_install'],
+                 TIMEOUTS['package'], prepare=prepare)
+
+
+def _container(wanted, environments):
+    def prepare():
+        recipe = [one for one in CLIENTS if one.name == CLIENT][0]
+        clients = [{'name': recipe.name, 'release': recipe.release, 'python': environments.python(recipe)}]
+        return {'DISPYNODE_TEST_STORE': containers.make_base(), 'DISPYNODE_TEST_INTEROP': json.dumps(
+            {'clients': clients, 'node': sys.executable})}
+
+    return Suite('container', 'Dockerfile', sys.executable, ['tests.container.container_image'],
+                 TIMEOUTS['container'], own_network=True, prepare=prepare)
