@@ -110,7 +110,7 @@ def _detach(chosen):
     from dispynode_lib.host import detach, logs
     from dispynode_lib.node import statefolder
     chosen.daemon = True
-    statefolder.make(chosen)
+    statefolder.make(*statefolder.place(chosen))
     if not chosen.log_file:
         chosen.log_file = statefolder.log_path(chosen)
         logs.keep_small(chosen.log_file)

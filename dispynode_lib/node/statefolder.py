@@ -42,15 +42,22 @@ def place(options):
     return root, os.path.join(root, '%s%d' % (PREFIX, port))
 
 
-def make(options):
-    """Make the folders of the node with these options. Raises StartError."""
-    root, path = place(options)
+def make(root, path):
+    """Make the folder of clients' files and the state folder; refuse one that is not private. Raises StartError."""
     try:
         make_folder(root)
         make_folder(path)
     except EnvironmentError as error:
         raise StartError(u'the folder %s for files of clients cannot be made: %s; give another one with '
                          u'--dest_path_prefix' % (to_text(root), error.strerror or error), CANNOT_CREATE)
+    found = os.lstat(path)
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+        raise StartError(u'the state folder %s belongs to another user (%d); give another folder with '
+                         u'--dest_path_prefix' % (to_text(path), found.st_uid), NOT_ALLOWED)
+    if found.st_mode & 0o022:
+        raise StartError(u'others may write to the state folder %s (mode %o): what is in it cannot be trusted; '
+                         u'remove it, or chmod 700 it if it is right'
+                         % (to_text(path), stat.S_IMODE(found.st_mode)), NOT_ALLOWED)
 
 
 def log_path(options):
@@ -62,7 +69,6 @@ class StateFolder(object):
     """The state folder of this node: open() once, close() at the end."""
 
     def __init__(self, options):
-        self._options = options
         self.root, self.path = place(options)
         self._port = options.node_port or option_table.NODE_PORTS[0]
         self._locks = [lockfile.LockFile(os.path.join(self.path, PID))]
@@ -77,8 +83,7 @@ class StateFolder(object):
 
     def open(self):
         """Make the folder, lock it, look for what a dead node left. Raises StartError."""
-        make(self._options)
-        self._check_private()
+        make(self.root, self.path)
         for lock in self._locks:
             self._acquire(lock)
         self._before = self._read_before()
@@ -93,16 +98,6 @@ class StateFolder(object):
         self.write(STATE, {
             u'pid': os.getpid(), u'identity': os.environ[MARK], u'host': to_text(socket.gethostname()),
             u'port': self._port, u'root': to_text(self.root)})
-
-    def _check_private(self):
-        found = os.lstat(self.path)
-        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
-            raise StartError(u'the state folder %s belongs to another user (%d); give another folder with '
-                             u'--dest_path_prefix' % (to_text(self.path), found.st_uid), NOT_ALLOWED)
-        if found.st_mode & 0o022:
-            raise StartError(u'others may write to the state folder %s (mode %o): what is in it cannot be trusted; '
-                             u'remove it, or chmod 700 it if it is right'
-                             % (to_text(self.path), stat.S_IMODE(found.st_mode)), NOT_ALLOWED)
 
     def _acquire(self, lock):
         try:

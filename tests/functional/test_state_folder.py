@@ -146,6 +146,9 @@ class StateFolder(OperatorCase):
         ended = self.run_node()
         self.assertEqual((ended.status, ended.err.count('\n')), (77, 1), ended)
         self.assertIn('others may write to the state folder %s (mode 777)' % self.state_folder, ended.err)
+        ended = self.run_node('--detach')
+        self.assertEqual((ended.status, ended.err.count('\n')), (77, 1), ended)
+        self.assertEqual(self.in_state_folder(), [])    # nothing was written there
 
     def test_folder_that_cannot_be_made(self):
         open(self.files, 'w').close()
