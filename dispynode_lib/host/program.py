@@ -59,7 +59,7 @@ class Image(object):
 
 def _flags():
     import subprocess
-    return subprocess._args_from_interpreter_flags()
+    return getattr(subprocess, '_args_from_interpreter_flags', list)()      # not in the first 2.7
 
 
 def own_name():
