@@ -15,7 +15,11 @@ from dispynode_lib.host import bytecode, compat
 
 PACKAGE = 'dispynode_lib'
 AT_START = tuple(PACKAGE + name for name in ('.cli', '.check', '.trial', '.option', '.codecache', '.ctl', '.datafiles'))
-NODE_ONLY = AT_START + (PACKAGE + '.node',)
+# besides those in supervisor/, what supervisors and jobs import
+SHARED = ('errors', 'packed', 'host', 'host.compat', 'host.net', 'host.resources', 'host.tls', 'wire', 'wire.control',
+          'wire.fields', 'wire.framing', 'wire.messages', 'wire.objects', 'wire.opcodes', 'wire.peers', 'wire.pickles',
+          'wire.reader', 'wire.records', 'wire.replies')
+SUPERVISORS = frozenset([PACKAGE, PACKAGE + '.supervisor'] + [PACKAGE + '.' + name for name in SHARED])
 NURSERY = 'packed.importer.once = True\nfrom dispynode_lib.supervisor.nursery import main\nmain()\n'
 NODE = 'from dispynode_lib.cli import program\nprogram()\n'
 
@@ -66,11 +70,6 @@ def own_name():
     """Return the path of this program for lists of processes; it need not exist."""
     name = sys.argv[0] if sys.argv else ''
     return os.path.abspath(name) if name and name[0] != '-' else 'dispynode.py'
-
-
-def keep():
-    """Take the code of supervisors into memory from the files that this process runs from."""
-    supervisor_image()
 
 
 def supervisor_image():
@@ -148,7 +147,7 @@ def _files():
 
 
 def _is_supervisors(name):
-    return not name.startswith(NODE_ONLY)
+    return name in SUPERVISORS or name.startswith(PACKAGE + '.supervisor.')
 
 
 def _is_needed(name):

@@ -25,6 +25,7 @@ def table(parts):
         Duty('looking for silent schedulers', zombies.look, zombies.wait),
         Duty('looking for schedulers', announcer.announce, announcer.wait),
         Duty('dismissing idle job processes', idle.dismiss, idle.wait),
+        Duty('keeping the code', parts.nursery.keep, parts.nursery.keep_wait),
         Duty('reaping orphans', lambda _now: orphans.reap(parts.nursery.pids()), orphans.wait),
     ]
 

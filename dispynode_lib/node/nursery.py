@@ -17,6 +17,7 @@ log = logging.getLogger('dispynode.nursery')
 
 PID = struct.Struct('>l')
 FORK_TIMEOUT = 20.0                         # seconds
+KEEP_AFTER = 0.3
 
 
 class Nursery(object):
@@ -28,7 +29,7 @@ class Nursery(object):
         self._lock = threading.Lock()       # held while a supervisor is made, by nobody who holds another lock
         self._process = self._sock = None
         self._closed = False
-        workers.run(program.keep)           # before somebody replaces the files
+        self._kept = False
 
     def prepare(self):
         """Start the process in the background if it does not run."""
@@ -54,6 +55,15 @@ class Nursery(object):
                     return self._fork()
                 except PeerGone as gone:
                     raise EnvironmentError(errno.EPIPE, 'the nursery of supervisors: %s' % gone)
+
+    def keep(self, _now=None):
+        """Take the code of supervisors into memory, before somebody replaces the files."""
+        program.supervisor_image()
+        self._kept = True
+
+    def keep_wait(self, _now):
+        """Return seconds until keep() is to be called: soon after the start, which it shall not make longer."""
+        return None if self._kept else KEEP_AFTER
 
     def pids(self):
         """Return the numbers of the processes that this object itself waits for."""
