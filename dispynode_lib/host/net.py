@@ -127,6 +127,14 @@ def _is_loopback(address):
     return address.startswith(u'127.') or address in (u'::1', u'0.0.0.0', u'::')
 
 
+def is_special(address):
+    """Return whether an IP address (canonical) is no single other host: loopback, multicast, broadcast, unspecified."""
+    if family_of(address) == socket.AF_INET6:
+        return address in (u'::', u'::1') or address.startswith((u'ff', u'::ffff:'))
+    first = int(address.partition(u'.')[0])
+    return first in (0, 127) or first >= 224
+
+
 def interfaces():
     """Return [(name, IPv4 address, broadcast address or None)] of this host's interfaces."""
     if compat.LINUX:

@@ -40,6 +40,8 @@ class Workers(object):
             with self._condition:
                 self._threads -= 1
                 alone = self._threads == 0
+                if alone:
+                    self._queue.remove((function, args))
             if alone:
                 raise
             log.warning('cannot start another thread; %d carry on', self._threads)
@@ -59,9 +61,11 @@ class Workers(object):
             with self._condition:
                 if not self._queue:
                     self._idle += 1
-                    self._condition.wait(IDLE_SECONDS)
+                    self._condition.wait(None if self._threads == 1 else IDLE_SECONDS)
                     self._idle -= 1
                 if not self._queue:
+                    if self._threads == 1:
+                        continue            # one stays: threads may not always be had
                     self._threads -= 1
                     return
                 function, args = self._queue.popleft()

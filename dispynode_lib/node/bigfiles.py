@@ -12,6 +12,7 @@ import re
 import stat
 
 from dispynode_lib.errors import PeerGone, ProtocolError
+from dispynode_lib.host.bodies import read_rest
 from dispynode_lib.host.compat import random_hex, to_native
 from dispynode_lib.wire import blobs, framing
 
@@ -68,17 +69,14 @@ def receive_job(stream, prefix, size, folder):
         if not _receive_blob(stream, blob, path):
             _remove(path)
             return _receive_whole(stream, prefix, size), None
-        return blob.message(bytes(stream.read_exact(left))), Arguments(path, blob.stand_in)
+        return blob.message(bytes(read_rest(stream, b'', left)[:])), Arguments(path, blob.stand_in)
     except BaseException:
         _remove(path)
         raise
 
 
 def _receive_whole(stream, prefix, size):
-    payload = bytearray(size)
-    payload[:len(prefix)] = prefix
-    stream.read_into(memoryview(payload)[len(prefix):])
-    return framing.split(payload)[1]
+    return framing.split(read_rest(stream, prefix, size))[1]
 
 
 def _receive_blob(stream, blob, path):

@@ -4,6 +4,7 @@ from __future__ import absolute_import, division, print_function
 import os
 
 from dispynode_lib.errors import ProtocolError
+from dispynode_lib.host import net
 from dispynode_lib.host.compat import to_text
 from dispynode_lib.node import duties
 from dispynode_lib.wire import messages
@@ -43,11 +44,20 @@ class Discovery(object):
                                            self._answer, ping, arrival.source, own)
         elif opcode == 'PULSE':
             pulse = messages.read_pulse(argument)
-            duties.heard(self._parts.state, (pulse.ip_addr, pulse.port))
+            if self._is_from(pulse, arrival.source):
+                duties.heard(self._parts.state, (pulse.ip_addr, pulse.port))
         elif opcode == 'NODE_INFO':
             self._parts.admin.on_datagram(argument, arrival)
         elif opcode != 'TERMINATED':        # of another node, to clients
             raise ProtocolError('unknown notice %s' % opcode)
+
+    def _is_from(self, pulse, source):
+        """Return whether a PULSE comes from whom it names; on this host all addresses are one."""
+        settings = self._parts.settings
+        if not net.is_address(pulse.ip_addr):
+            return False
+        address = net.canonical(pulse.ip_addr)
+        return source == address or (settings.is_ours(source) and settings.is_ours(address))
 
     def _accepted(self, argument, source):
         """Return the PING in `argument` if it is to be answered now, else None."""
@@ -55,6 +65,9 @@ class Discovery(object):
         ping = messages.read_ping(argument)
         if ping.sign == parts.settings.sign:
             return None                     # this node's own broadcast
+        if ping.sign and parts.settings.answer_to(ping.sign) is None:
+            parts.complaints.note(source, 'PING not answered: sign', 'it has the sign of a node, not of a client')
+            return None
         refusal = parts.state.refusal()
         if refusal is not None:
             parts.complaints.note(source, 'PING not answered: %s' % refusal[0], refusal[1])

@@ -37,7 +37,7 @@ from dispynode_lib.wire import framing
 
 log = logging.getLogger('dispynode.node')
 
-WORKERS = 64                                # threads for requests at most
+REQUEST_WORKERS, WORKERS = 48, 16           # threads at most: for requests, for what the node does itself
 
 
 class Parts(object):
@@ -102,8 +102,9 @@ class Node(object):
         parts.watchdog = Watchdog(duties.table(parts) + self.operation.duties())
         parts.admin, parts.discovery = Administration(parts), Discovery(parts)
         self._requests = Requests(parts)
+        settings.remember_signs(os.path.join(parts.state_folder, 'signs'))
         start_thread('loop', parts.loop.run)
-        reception = Reception(parts.loop, parts.workers, self._is_token, options.msg_timeout,
+        reception = Reception(parts.loop, Workers(REQUEST_WORKERS), self._is_token, options.msg_timeout,
                               self._requests.handle, self._requests.job_at_once, parts.complaints,
                               self.operation.serve_http, parts.big_folder, tls)
         parts.state.set_phase(states.SERVING)

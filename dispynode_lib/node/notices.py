@@ -1,6 +1,7 @@
 """What the node says unasked: PONG, PING, PULSE, NODE_CPUS, TERMINATED."""
 from __future__ import absolute_import, division, print_function
 
+import collections
 import logging
 import os
 import socket
@@ -8,7 +9,8 @@ import threading
 
 from dispynode_lib.host import datagrams, net
 from dispynode_lib.host.calls import Call
-from dispynode_lib.host.compat import to_text
+from dispynode_lib.host.compat import monotonic, to_text
+from dispynode_lib.node.allowance import Allowance
 from dispynode_lib.wire import framing, releases, replies
 from dispynode_lib.wire.peers import Peer
 
@@ -16,6 +18,8 @@ log = logging.getLogger('dispynode.notices')
 
 ADDRESSES = 8                               # of one PING that are answered
 PEERS = 1000                                # clients remembered
+# answers to strangers at once, and a second: to one address, and to all. Each is a connection to where they say
+TO_ONE, TO_ALL = (50, 5.0), (500, 100.0)
 
 
 class Notices(object):
@@ -30,20 +34,27 @@ class Notices(object):
         self._tls = tls
         self._multicast = multicast
         self._lock = threading.Lock()
-        self._peers = {}                    # (address, port) -> Peer
+        self._peers = collections.OrderedDict()     # (address, port) -> (Peer, whether it was heard from there)
+        self._answers, self._all_answers = Allowance(*TO_ONE), Allowance(*TO_ALL)
 
-    def remember(self, address, port, peer):
-        """Keep what a PING told about the client at (address, port)."""
+    def remember(self, address, port, peer, direct=True):
+        """Keep what a PING told about the client at (address, port); `direct`: it came from that address.
+
+        What somebody else says about a client does not replace what it said itself.
+        """
         with self._lock:
+            if not direct and self._peers.get((address, port), (None, False))[1]:
+                return
+            self._peers.pop((address, port), None)
             if len(self._peers) >= PEERS:
-                self._peers.clear()
-            self._peers[(address, port)] = peer
+                self._peers.popitem(last=False)
+            self._peers[(address, port)] = peer, direct
 
     def peer_at(self, address, port):
         """Return the Peer that pinged from (address, port), a new one if none did."""
         with self._lock:
             known = self._peers.get((address, port))
-        return known if known is not None else Peer()
+        return known[0] if known is not None else Peer()
 
     def answer_ping(self, ping, source, own_address):
         """Send a PONG, or a PING if the client did not announce its sign, to each address of the client.
@@ -54,22 +65,37 @@ class Notices(object):
         """
         settings = self._settings
         peer = Peer(version=ping.version, python2=ping.python2, protocol=ping.protocol)
-        addresses = list(ping.ip_addrs)
+        addresses = [address for address in ping.ip_addrs if net.is_address(address)]
         if not ping.relay:
             addresses.insert(0, source)
         announced = settings.announced(own_address)
+        auth = settings.answer_to(ping.sign) if ping.sign else None
         for address in unique(map(net.canonical, addresses))[:ADDRESSES]:
-            self.remember(address, ping.port, peer)
+            if ping.sign and auth is None or not self._may_answer(address, source):
+                continue
+            self.remember(address, ping.port, peer, address == source)
             if net.family_of(address) != net.family_of(announced):
                 continue
             if ping.sign:
                 payload = replies.pong(
                     peer, announced, settings.port, settings.sign, settings.name, self._state.cpus(),
-                    platform_text(), framing.token(settings.secret, ping.sign),
+                    platform_text(), auth,
                     settings.meter.read(), address)
             else:
                 payload = replies.ping(ping.version, ping.python2, announced, settings.port, settings.sign, address)
             self._send((address, ping.port), payload)
+
+    def _may_answer(self, address, source):
+        """Return whether to connect to `address` because somebody at `source` said so."""
+        settings = self._settings
+        if net.is_special(address) and not (settings.is_ours(source) and settings.is_ours(address)):
+            log.debug('%s wants an answer at %s: not sent', source, address)
+            return False
+        now = monotonic()
+        if not self._answers.take(address, now) or not self._all_answers.take(None, now):
+            log.debug('too many answers to %s', address)
+            return False
+        return True
 
     # -- looking for clients; a Python 2 pickle of plain strings is read by every Python
 
@@ -114,6 +140,8 @@ class Notices(object):
     def node_info(self, info, own, addresses):
         """Answer a NODE_INFO datagram, at the first of `addresses` that takes the connection."""
         settings = self._settings
+        if not self._may_answer(addresses[0], addresses[-1]):
+            return
         payload = replies.node_info_udp(info.version, info.python2, settings.announced(own), settings.port,
                                         settings.sign)
         self._call((addresses[0], info.port), payload, False,

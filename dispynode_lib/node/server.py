@@ -11,9 +11,11 @@ from dispynode_lib.errors import PeerGone, ProtocolError
 from dispynode_lib.host.compat import (
     PY2, monotonic, set_cloexec, socketserver, start_thread)
 from dispynode_lib.host import datagrams
+from dispynode_lib.host.bodies import read_rest
 from dispynode_lib.host.loop import READ, WRITE
 from dispynode_lib.host.streams import Stream, wants_write, would_block
 from dispynode_lib.node import bigfiles
+from dispynode_lib.node.held import Held, descriptor_limit, limit_for
 from dispynode_lib.wire import framing
 from dispynode_lib.wire.framing import LENGTH, PRE_AUTH_LIMIT, TOKEN_SIZE
 
@@ -26,7 +28,7 @@ HTTP_LIMIT = 16384                          # bytes of an HTTP request
 READ_SIZE = 16384
 BACKLOG = 1024
 FRAME_LIMIT = 0xFFFFFFFF
-HELD_LIMIT = 4096                           # connections whose first frame is not complete
+NO_DESCRIPTORS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
 class Connection(object):
@@ -66,8 +68,8 @@ class Connection(object):
                     return True
             elif self.size is None and len(self.data) >= HEAD:
                 self._read_head(is_token)
-            if self.size is not None and (self.authorised or len(self.data) >= HEAD + self.size):
-                return True
+            if self.size is not None and (self.size > PRE_AUTH_LIMIT or len(self.data) >= HEAD + self.size):
+                return True                                     # only with the token a frame may be bigger
 
     def _read_head(self, is_token):
         self.size = LENGTH.unpack_from(self.data, TOKEN_SIZE)[0]
@@ -136,11 +138,14 @@ class Listener(socketserver.ThreadingTCPServer):
                 request, client_address = self.get_request()
             except EnvironmentError as error:
                 if not self._stopping and error.errno not in (errno.EINTR, errno.ECONNABORTED):
-                    log.error('accepting connections on %s port %d: %s', self.server_address[0],
-                              self.server_address[1], error)
+                    self._reception.cannot_accept(error)
                     time.sleep(0.1)                             # out of descriptors: do not spin
                 continue
-            self.process_request(request, client_address)
+            try:
+                self.process_request(request, client_address)
+            except Exception:
+                log.exception('a connection from %s', client_address[0])
+                close_quietly(request)
 
     def stop(self):
         """Close the listener; its thread ends."""
@@ -168,10 +173,15 @@ class Reception(object):
         self._tls = tls                     # host.tls.Tls or None
         self._serve_http = serve_http
         self._big_folder = big_folder       # for arguments that are not to be held in memory
-        self._held = {}
+        self._held = Held(limit_for(descriptor_limit()))
+        self.is_allowed = None              # function address -> bool, None: everybody is
 
     def take(self, sock, address):
         """Begin with a connection just accepted; any thread."""
+        if self.is_allowed is not None and not self.is_allowed(address[0]):
+            self._complaints.note(address[0], 'not allowed', 'a connection from outside of what --allow names')
+            close_quietly(sock)
+            return
         try:
             if PY2:
                 set_cloexec(sock.fileno())
@@ -230,11 +240,9 @@ class Reception(object):
 
     def _hold(self, connection):
         fd = connection.sock.fileno()
-        if len(self._held) >= HELD_LIMIT:
-            self._complain(connection, 'too many connections', '%d are open already' % HELD_LIMIT)
-            close_quietly(connection.sock)
-            return
-        self._held[fd] = connection
+        if self._held.is_full():
+            self._drop_one('%d are open already' % self._held.limit)
+        self._held.add(fd, connection)
         connection.timer = self._loop.call_at(connection.deadline, self._expire, connection)
         self._loop.watch(fd, lambda events: self._readable(connection), connection.wants)
 
@@ -242,7 +250,20 @@ class Reception(object):
         fd = connection.sock.fileno()
         self._loop.unwatch(fd)
         connection.timer.cancel()
-        del self._held[fd]
+        self._held.remove(fd)
+
+    def _drop_one(self, why):
+        connection = self._held.to_drop()
+        if connection is not None:
+            self._release(connection)
+            self._complain(connection, 'too many connections', why)
+            close_quietly(connection.sock)
+
+    def cannot_accept(self, error):
+        """Make room: accepting has failed with `error`. Any thread."""
+        self._complaints.note('this node', 'cannot accept connections', error)
+        if error.errno in NO_DESCRIPTORS:
+            self._loop.call_soon(self._drop_one, 'this node is out of descriptors')
 
     def _readable(self, connection):
         fd = connection.sock.fileno()
@@ -252,7 +273,7 @@ class Reception(object):
             self._loop.watch(fd, lambda events: self._readable(connection), connection.wants)
             return
         connection.timer.cancel()
-        del self._held[fd]
+        self._held.remove(fd)
 
     def _expire(self, connection):
         self._release(connection)
@@ -280,10 +301,7 @@ class Reception(object):
         if len(data) >= HEAD + size:
             payload = data[HEAD:HEAD + size]
         else:
-            payload = bytearray(size)
-            have = len(data) - HEAD
-            payload[:have] = data[HEAD:]
-            stream.read_into(memoryview(payload)[have:])
+            payload = read_rest(stream, data[HEAD:], size)
         opcode, argument = framing.split(payload)
         return Request(opcode, argument, stream, connection.address, connection.authorised, data[:TOKEN_SIZE])
 
@@ -299,6 +317,7 @@ class DatagramListener(object):
         self._socks = socks
         self._handle = handle
         self._complaints = complaints
+        self.is_allowed = None              # as Reception's
         self._stopping = False
         self._wake, self._woken = socket.socketpair()
 
@@ -312,15 +331,25 @@ class DatagramListener(object):
         for fd in list(by_fd) + [self._woken.fileno()]:
             poll.register(fd, select.POLLIN)
         while not self._stopping:
-            for fd, _events in poll.poll():
+            for fd, _events in self._wait(poll):
                 if fd in by_fd:
                     self._receive(by_fd[fd])
+
+    @staticmethod
+    def _wait(poll):
+        try:
+            return poll.poll()
+        except (EnvironmentError, select.error):                # a signal (2.7)
+            return ()
 
     def _receive(self, sock):
         try:
             data, arrival = datagrams.receive(sock)
         except EnvironmentError as error:
             log.debug('receiving a datagram: %s', error)
+            return
+        if self.is_allowed is not None and not self.is_allowed(arrival.source):
+            self._complaints.note(arrival.source, 'not allowed', 'a datagram from outside of what --allow names')
             return
         try:
             opcode, argument = framing.split(data)

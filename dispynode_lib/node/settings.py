@@ -6,9 +6,11 @@ import socket
 from dispynode_lib.errors import StartError
 from dispynode_lib.host import net
 from dispynode_lib.host.compat import random_hex, to_text
+from dispynode_lib.node import signs
 from dispynode_lib.wire import framing
 
 CONFIGURATION = 78                          # sysexits.h
+SIGN_SIZE = 40                              # letters of the longest sign of a client
 
 
 class Settings(object):
@@ -19,10 +21,27 @@ class Settings(object):
         self.name = options.name or to_text(socket.gethostname())
         self.sign = random_hex(20)
         self.token = framing.token(self.secret, self.sign)
+        self.tokens = [self.token]          # and of earlier runs: kept replies are still given for those
+        if options.admin_secret is not None:
+            self.tokens.append(framing.token(options.admin_secret, self.sign))
         self.port = None                    # where requests are to be sent
         self.addresses = []                 # of this node, chosen or given
         self.external = external_addresses(options.ext_ip_addr)
         self.meter = None
+
+    def remember_signs(self, path):
+        """Learn the signs of earlier runs from the file `path`, and add this run's."""
+        for sign in signs.remembered(path, self.sign):
+            self.tokens.append(framing.token(self.secret, sign))
+
+    def answer_to(self, sign):
+        """Return the token (bytes) that proves this node's secret to whoever announced `sign`.
+
+        None if it would let him in here, or at an administrator's door: then he is no client.
+        """
+        token = framing.token(self.secret, sign)
+        known = [framing.same_token(token, other) for other in self.tokens]
+        return None if len(sign) > SIGN_SIZE or any(known) else token
 
     def announced(self, own_address):
         """Return the address (text) to announce when a message came in on `own_address`."""
