@@ -38,7 +38,7 @@ ROWS = (
      'host.datagrams', 'node.history'),
     (1, 'host.net', 'host.loop', 'host.workers', 'host.streams', 'host.tls', 'host.logs', 'host.detach',
      'host.notify'),
-    (1, 'node.allowance', 'node.held', 'node.signs', 'host.bodies'),
+    (1, 'node.allowance', 'node.callers', 'node.held', 'node.signs', 'host.bodies'),
     (0, 'config'),
     (0, 'wire.blobs'),
     (0, 'wire.messages', 'wire.replies', 'wire.asking', 'options'),

@@ -38,6 +38,7 @@ class Computation(object):
         self.request = request
         self._argument = argument
         self.peer = peer
+        self.callers = frozenset([scheduler[0]])                # addresses from which requests about it may come
         self.scheduler = scheduler                              # (address, port): pulses and notices
         self.result_address = (scheduler[0], request.job_result_port)
         self.node_ip_addr = node_ip_addr

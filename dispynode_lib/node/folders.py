@@ -91,8 +91,8 @@ class Folders(object):
             return folder
         path = os.path.join(base, *clean_parts(dest_path, u'/', 'dest_path'))
         folder = Folder(self, os.path.realpath(path))
-        if not is_below(folder.path, self.root):
-            raise Refused('dest_path %r leads outside the folder of this node' % dest_path)
+        if not is_below(folder.path, base):
+            raise Refused('dest_path %r leads outside the folder of its client' % dest_path)
         self._register(folder, timeout)
         try:
             _make_shared(path)

@@ -182,7 +182,7 @@ class Node(object):
 
     def ended(self, computation):
         """All of a computation is gone, its files too."""
-        log.info('computation %d (%s) ended', computation.id, computation.name)
+        log.info('computation %d ended', computation.id)
         self.operation.ended(computation)
         state = self._parts.state
         state.end_cleanup(computation)

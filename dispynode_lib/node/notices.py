@@ -34,27 +34,34 @@ class Notices(object):
         self._tls = tls
         self._multicast = multicast
         self._lock = threading.Lock()
-        self._peers = collections.OrderedDict()     # (address, port) -> (Peer, whether it was heard from there)
+        self._peers = collections.OrderedDict()     # (address, port) -> (Peer, heard from there, addresses)
         self._answers, self._all_answers = Allowance(*TO_ONE), Allowance(*TO_ALL)
 
-    def remember(self, address, port, peer, direct=True):
+    def remember(self, address, port, peer, direct=True, addresses=()):
         """Keep what a PING told about the client at (address, port); `direct`: it came from that address.
+
+        addresses   that the client says it has
 
         What somebody else says about a client does not replace what it said itself.
         """
         with self._lock:
-            if not direct and self._peers.get((address, port), (None, False))[1]:
+            if not direct and self._peers.get((address, port), (None, False, ()))[1]:
                 return
             self._peers.pop((address, port), None)
             if len(self._peers) >= PEERS:
                 self._peers.popitem(last=False)
-            self._peers[(address, port)] = peer, direct
+            self._peers[(address, port)] = peer, direct, tuple(addresses) if direct else ()
 
     def peer_at(self, address, port):
         """Return the Peer that pinged from (address, port), a new one if none did."""
         with self._lock:
             known = self._peers.get((address, port))
         return known[0] if known is not None else Peer()
+
+    def addresses_at(self, address, port):
+        """Return the addresses (list of text) that the client at (address, port) said it has."""
+        with self._lock:
+            return list(self._peers.get((address, port), (None, False, ()))[2])
 
     def answer_ping(self, ping, source, own_address):
         """Send a PONG, or a PING if the client did not announce its sign, to each address of the client.
@@ -73,7 +80,7 @@ class Notices(object):
         for address in unique(map(net.canonical, addresses))[:ADDRESSES]:
             if ping.sign and auth is None or not self._may_answer(address, source):
                 continue
-            self.remember(address, ping.port, peer, address == source)
+            self.remember(address, ping.port, peer, address == source, addresses)
             if net.family_of(address) != net.family_of(announced):
                 continue
             if ping.sign:

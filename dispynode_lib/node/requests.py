@@ -6,8 +6,10 @@ import time
 
 from dispynode_lib.errors import Busy, PeerGone, ProtocolError, Refused
 from dispynode_lib.host import net
-from dispynode_lib.host.compat import monotonic, to_bytes, to_text
+from dispynode_lib.host.compat import compare_digest, monotonic, to_bytes, to_text
 from dispynode_lib.node import spool
+from dispynode_lib.node.callers import callers_of, may_speak
+from dispynode_lib.node.complaints import printable
 from dispynode_lib.node.computations import Computation
 from dispynode_lib.wire import messages, replies
 from dispynode_lib.wire.peers import Peer
@@ -16,6 +18,7 @@ log = logging.getLogger('dispynode.requests')
 
 ACK = b'ACK'
 BUSY, NOT_AVAILABLE, OPEN_ALREADY = 'Node busy', 'Node not available', 'is already open'      # texts of node.state
+INVALID = 'Invalid computation request ignored'
 ABOUT_KEPT = ('PENDING_JOBS', 'RETRIEVE_JOB', 'RESEND_JOB_RESULTS', 'CLOSE')
 BUSY_WAIT = 2.0                             # seconds that a job may wait for a processor
 
@@ -60,7 +63,7 @@ class Requests(object):
 
     def on_compute(self, request):
         """Open a computation: the number of processors when its code compiles, else a text."""
-        compute = self._read(request, messages.read_compute, b'Invalid computation request ignored')
+        compute = self._read(request, messages.read_compute, to_bytes(INVALID))
         try:
             computation, known = self._open(compute, request)
         except Refused as refused:
@@ -93,22 +96,24 @@ class Requests(object):
 
     def _open(self, compute, request):
         parts = self._parts
+        if not self._is_for_us(compute) or not net.is_address(compute.scheduler_ip_addr or u'::'):
+            raise Refused(INVALID)
         scheduler = self._scheduler_of(compute, request)
         node_ip_addr = compute.node_ip_addr or parts.settings.announced(to_text(request.local_address()))
-        if compute.node_ip_addr and not parts.settings.is_ours(net.canonical(compute.node_ip_addr)):
-            raise Refused('Invalid computation request ignored')
         peer = parts.notices.peer_at(*scheduler)
         peer.heard(compute)
         computation = Computation(parts, compute, bytes(request.argument), peer, scheduler, node_ip_addr)
+        source = net.canonical(to_text(request.address[0]))
+        computation.callers = callers_of(compute, scheduler, source, parts.notices)
         known = parts.state.open_computation(computation, lambda other: (
-            (other.auth, other.node_ip_addr) == (computation.auth, node_ip_addr)))
+            same(other.auth, computation.auth) and other.node_ip_addr == node_ip_addr))
         if known is not None:
             return known, True
         try:
             for file_record in compute.xfer_files:
                 parts.folders.check_size(file_record.size)
             computation.folder = parts.folders.open(scheduler[0], compute.name, compute.id, compute.dest_path)
-        except Refused:
+        except Exception:
             self._forget(computation)
             raise
         return computation, False
@@ -149,7 +154,8 @@ class Requests(object):
         """Answer COMPUTE now that the supervisor has compiled the code, or could not."""
         try:
             if error is None:
-                log.info('computation %d (%s) of %s opened', computation.id, computation.name, computation.scheduler[0])
+                log.info('computation %d (%s) of %s opened', computation.id, printable(computation.name),
+                         computation.scheduler[0])
                 self._parts.node.opened(computation)
                 request.reply(self._cpus_reply(computation))
             else:
@@ -164,7 +170,7 @@ class Requests(object):
     def on_setup(self, request):
         """Run the setup function: ACK when it has ended well, else its traceback."""
         setup = self._read(request, messages.read_setup, b'invalid setup request')
-        computation = self._parts.state.computation(setup.compute_id)
+        computation = self._known(setup.compute_id, request)
         if computation is None or self._parts.state.is_closing(computation):
             request.reply(b'invalid computation')
             return False
@@ -178,7 +184,7 @@ class Requests(object):
     def _set_up(self, request, computation, error):
         try:
             if error is not None:
-                log.warning('setup of computation %d failed: %s', computation.id, error)
+                log.warning('setup of computation %d failed: %s', computation.id, printable(error, 2000))
                 computation.close(terminate=True)
             request.reply(ACK if error is None else to_bytes(error))
         except PeerGone as gone:
@@ -192,7 +198,7 @@ class Requests(object):
         """Receive a file into the folder of its computation."""
         record = self._read(request, messages.read_file, replies.value(Peer(), -1))
         peer = peer_of(record)
-        computation = self._parts.state.computation(record.compute_id)
+        computation = self._known(record.compute_id, request)
         try:
             if computation is None:
                 raise Refused('a file for the unknown computation %s' % record.compute_id)
@@ -200,8 +206,8 @@ class Requests(object):
         except Refused as refused:
             self._parts.complaints.note(request.address[0], 'FILEXFER refused', refused)
             request.reply(replies.value(peer, -1))
-        except EnvironmentError as error:
-            log.error('receiving %s for computation %s: %s', record.name, record.compute_id, error)
+        except (EnvironmentError, ValueError, OverflowError) as error:      # times that no file can have
+            log.error('receiving %s for computation %s: %s', printable(record.name), record.compute_id, error)
             request.reply(replies.value(peer, -1))
 
     # -- jobs
@@ -224,7 +230,7 @@ class Requests(object):
 
     def _do_job(self, request, message):
         try:
-            admitted = self._admit(message, BUSY_WAIT)
+            admitted = self._admit(request, message, BUSY_WAIT)
         except Refused as refused:
             self._refuse_job(request, message, refused)
             message.args = None
@@ -235,7 +241,7 @@ class Requests(object):
         """The same without waiting: return False, having done nothing, if no processor is free."""
         message = self._read(request, messages.read_job, b'NAK (invalid job)')
         try:
-            admitted = self._admit(message, 0.0)
+            admitted = self._admit(request, message, 0.0)
         except Busy:
             return False
         except Refused as refused:
@@ -244,12 +250,14 @@ class Requests(object):
         self._start_job(request, message, *admitted)
         return True
 
-    def _admit(self, message, timeout):
+    def _admit(self, request, message, timeout):
+        if self._known(message.compute_id, request) is None:
+            raise Refused('NAK (invalid computation ID)')
         return self._parts.state.admit_job(
             message.compute_id, message.uid, message.hash, message.xfer_files, time.time(), timeout)
 
     def _refuse_job(self, request, message, refused):
-        computation = self._parts.state.computation(message.compute_id)
+        computation = self._known(message.compute_id, request)
         if computation is not None and message.xfer_files:
             self._parts.workers.run(computation.folder.release, message.xfer_files)
         self._parts.complaints.note(request.address[0], 'JOB refused', refused)
@@ -272,19 +280,23 @@ class Requests(object):
         """Stop a job if it runs; its final reply follows."""
         message = messages.read_job(request.argument, 'TERMINATE_JOB')
         job = self._parts.state.find_job(message.compute_id, message.uid, message.hash)
-        if job is not None:
+        if job is not None and self._known(message.compute_id, request) is not None:
             job.computation.stop_job(job)
 
     def on_close(self, request):
         """Close a computation. Always answered with ACK; only a full match acts."""
         try:
             message = messages.read_close(request.argument)
-            computation = self._asked(message)
+            computation = self._asked(message, request)
             # another address: it found this node at two of them, and gives one up
             if computation is not None and message.node_ip_addr in (None, computation.node_ip_addr):
                 self._close(computation, message)
         finally:
             request.reply(ACK)
+
+    def _is_for_us(self, message):
+        address = message.node_ip_addr
+        return not address or (net.is_address(address) and self._parts.settings.is_ours(net.canonical(address)))
 
     @staticmethod
     def _close(computation, message):
@@ -299,14 +311,14 @@ class Requests(object):
     def on_jobs(self, request):
         """Tell the uids of jobs accepted and not yet replied to."""
         question = messages.read_question(request.argument)
-        computation = self._asked(question)
+        computation = self._asked(question, request)
         uids = [job.uid for job in self._parts.state.jobs(computation.id)] if computation is not None else []
         request.reply(replies.value(peer_of(question), uids))
 
     def on_pending_jobs(self, request):
         """Tell the uids of kept replies, and how many jobs still run."""
         question = messages.read_question(request.argument, 'PENDING_JOBS')
-        computation = self._asked(question)
+        computation = self._asked(question, request)
         running = len(self._parts.state.jobs(computation.id)) if computation is not None else 0
         done = [uid for uid, _hash in self._parts.spool.jobs((question.compute_id, question.auth))]
         request.reply(replies.value(peer_of(question), {u'done': done, u'pending': running}))
@@ -328,7 +340,7 @@ class Requests(object):
         question = messages.read_question(request.argument, 'RESEND_JOB_RESULTS')
 
         def running():
-            computation = self._asked(question)
+            computation = self._asked(question, request)
             jobs = self._parts.state.jobs(computation.id) if computation is not None else ()
             return [(job.uid, job.hash) for job in jobs]
 
@@ -346,9 +358,23 @@ class Requests(object):
         finally:
             request.close()
 
-    def _asked(self, question):
-        computation = self._parts.state.computation(question.compute_id)
-        return computation if computation is not None and computation.auth == question.auth else None
+    def _known(self, computation_id, request):
+        """Return the computation with that id if a request about it may come from where it came, else None."""
+        computation = self._parts.state.computation(computation_id)
+        if computation is None or may_speak(computation, request.address[0], self._parts.settings):
+            return computation
+        self._parts.complaints.note(request.address[0], '%s refused: address' % request.opcode,
+                                    'computation %d belongs to %s' % (computation_id, computation.scheduler[0]))
+        return None
+
+    def _asked(self, question, request):
+        computation = self._known(question.compute_id, request)
+        return computation if computation is not None and same(computation.auth, question.auth) else None
+
+
+def same(one, other):
+    """Return whether two texts are equal, in a time that does not tell where they differ."""
+    return compare_digest(to_bytes(one), to_bytes(other))
 
 
 def peer_of(message):
