@@ -10,6 +10,7 @@ import time
 from dispynode_lib.errors import PeerGone, ProtocolError
 from dispynode_lib.host.compat import monotonic, to_bytes, to_text
 from dispynode_lib.node.crew import TERMINATED, Crew
+from dispynode_lib.node.jobframes import JobLog
 from dispynode_lib.node.openframe import has_cleanup_function, open_frame
 from dispynode_lib.wire.control import number
 
@@ -48,6 +49,7 @@ class Computation(object):
         self.folder = None
         self.link = None                                        # node.link.Link; None: there is no supervisor
         self._told_setup = False                                # it has been sent a setup frame
+        self.job_log = JobLog(self.id)
         self._crew = Crew(parts, self, self.type == PROGRAM)
         self._lock = threading.Lock()                           # for _set_up only
         self._set_up = None                                     # parts of the setup frame once sent
@@ -57,6 +59,7 @@ class Computation(object):
         self._cleaned = False                                   # cleanup has run, and setup not since
         self._ended_callback = None
         self.on_child, self.on_child_frame = self._crew.on_child, self._crew.on_child_frame
+        self.on_lost_child = self._crew.on_lost_child
         self.on_child_closed, self.dismiss_idle = self._crew.on_child_closed, self._crew.dismiss_idle
 
     # -- opening and setup
@@ -176,7 +179,9 @@ class Computation(object):
         start, end = start or job.started, end or time.time()
         if not self._parts.state.finish_job(job, max(0.0, end - start)):
             return
-        if job.stopping and status == TERMINATED:
+        if job.limit is not None:
+            status, result, exception = TERMINATED, None, job.limit
+        elif job.stopping and status == TERMINATED:
             result = stdout = stderr = exception = None
         self._parts.delivery.deliver(
             self, job, status, result, stdout, stderr, exception, start, end)
@@ -199,7 +204,7 @@ class Computation(object):
 
     def on_frame(self, parts):
         """Take one frame of the supervisor."""
-        kind = parts[0]
+        kind = parts[0] if parts else b''
         try:
             if kind in (b'opened', b'setup', b'closed', b'pids'):
                 if self._answers[kind]:
@@ -209,9 +214,10 @@ class Computation(object):
             elif kind == b'done':
                 self._crew.on_program_done(number(parts[1]), parts[2:])
             elif kind == b'log':
-                logging.getLogger(to_text(parts[2])).log(
-                    number(parts[1]), 'computation %d: %s', self.id, to_text(parts[3]))
-            elif kind == b'shutdown':
+                self.job_log.write(parts)
+            elif kind == b'limit':
+                self._crew.on_limit(number(parts[1]), to_text(parts[2]))
+            elif kind == b'shutdown' and self._parts.options.client_shutdown:
                 log.info('computation %d: its cleanup function shuts this node down', self.id)
                 self._parts.client_shutdown()
         except (ProtocolError, IndexError, ValueError) as error:

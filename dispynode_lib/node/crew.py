@@ -7,17 +7,21 @@ import logging
 import threading
 
 from dispynode_lib.errors import PeerGone, ProtocolError
-from dispynode_lib.host.compat import to_bytes, to_text
+from dispynode_lib.host.compat import to_bytes
 from dispynode_lib.node import bigfiles
 from dispynode_lib.node.exits import describe_exit
+from dispynode_lib.node.jobframes import read_done
 from dispynode_lib.node.link import Child
 from dispynode_lib.wire import control
-from dispynode_lib.wire.control import number, pack
+from dispynode_lib.wire.control import pack
 
 log = logging.getLogger('dispynode.computations')
 
 TERMINATED = 9                              # a job status number (docs/protocol.rst, "Status numbers")
 EXIT_NEWS_TIMEOUT = 5.0                     # seconds between a job's end of file and its exit status
+SILENT = (u'the job closed the descriptor by which it tells its result (all of its descriptors?), '
+          u'so it was stopped')
+LATER = 0.2                                 # seconds until job processes are tried again
 HANDING_OVER = 0.01                         # seconds until the next look at a job that is being handed over
 
 _program_numbers = itertools.count(control.FIRST_PROGRAM)
@@ -196,10 +200,8 @@ class Crew(object):
             self._on_done(child, parts[1:])
         elif parts and parts[0] == b'filedone' and len(parts) == 8:
             self._on_file_done(child, parts[1:])
-        elif parts and parts[0] == b'log' and len(parts) == 4 and child.job is not None:
-            logging.getLogger(to_text(parts[2])).log(
-                number(parts[1]), 'job %d of computation %d: %s', child.job.uid, self._computation.id,
-                to_text(parts[3]))
+        elif parts and parts[0] == b'log' and child.job is not None:
+            self._computation.job_log.write(parts, child.job.uid)
         else:
             raise ProtocolError('unknown frame')
 
@@ -221,7 +223,13 @@ class Crew(object):
         if child.exit_status is not None or self._computation.link is not child.link:
             self._lost(child, None)
             return
-        self._parts.loop.call_later(EXIT_NEWS_TIMEOUT, self._lost, child, None)
+        self._parts.loop.call_later(EXIT_NEWS_TIMEOUT, self._end_silent, child)
+
+    def _end_silent(self, child):
+        """End a job that lives on but closed its channel: it can no more tell its result."""
+        if not child.done and child.exit_status is None:
+            self._computation.tell(b'kill', b'%d' % child.number)
+            self._lost(child, SILENT)
 
     def on_exited(self, child_number, status):
         """The supervisor reaped a job process; `status` as os.waitpid gives it."""
@@ -241,16 +249,23 @@ class Crew(object):
             self._on_done(child, fields)
 
     def _on_done(self, child, fields):
-        status, result, stdout, stderr, exception, start, end = fields
         if child.job is None or child.done:
             return
+        done = read_done(fields, child.sock is None)
         child.done = True
-        if child.sock is None:
-            out, err = stdout, stderr                           # a program's output is bytes
-        else:
-            out, err = to_text(stdout or b''), to_text(stderr or b'')
-        self._computation.finish(child.job, number(status), result, out, err,
-                                 to_text(exception) if exception is not None else None, float(start), float(end))
+        self._computation.finish(child.job, *done)
+
+    def on_limit(self, child_number, sentence):
+        """The supervisor has found a job over a limit, and kills it."""
+        child = self._children.get(child_number)
+        if child is not None and child.job is not None and not child.done:
+            child.job.limit = sentence
+
+    def on_lost_child(self):
+        """A new job process could not be taken over, for want of descriptors, and ends; try again."""
+        with self._lock:
+            self._forking = max(0, self._forking - 1)
+        self._parts.loop.call_later(LATER, self.top_up)
 
     def _on_file_done(self, child, fields):
         try:

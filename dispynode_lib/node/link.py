@@ -1,6 +1,7 @@
 """The node's end of one supervisor: its control socket, and the channels of its job processes."""
 from __future__ import absolute_import, division, print_function
 
+import errno
 import logging
 import os
 import select
@@ -16,6 +17,7 @@ from dispynode_lib.wire import control
 log = logging.getLogger('dispynode.link')
 
 READ_SIZE = 65536
+NO_DESCRIPTOR = (errno.EPROTO, errno.EMFILE, errno.ENFILE)
 FRAME_LIMIT = 0xFFFFFFFF - 64
 CONTROL_LIMIT = 1 << 30
 SEND_TIMEOUT = 30.0
@@ -128,6 +130,11 @@ class Link(object):
         try:
             fd = recv_fd(self._channels)
         except EnvironmentError as error:
+            if error.errno in NO_DESCRIPTOR:                    # its channel is closed by that, so it ends
+                self._children_made += 1
+                log.error('a job process is lost: %s', error)
+                self.handler.on_lost_child()
+                return True
             if error.errno not in WOULD_BLOCK:
                 self._loop.unwatch(self._channels.fileno())
             return False

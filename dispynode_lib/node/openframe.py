@@ -8,7 +8,7 @@ def open_frame(computation, parts, argument):
     """Return the parts of the frame.
 
     computation   node.computations.Computation
-    parts         the node's parts: name, options
+    parts         the node's parts: name, options, descriptors
     argument      of the COMPUTE request, bytes: handed on if arguments of setup or cleanup are in it
     """
     frame = [b'open']
@@ -34,7 +34,14 @@ def _settings(computation, request, parts, argument):
         ('client_ip_addr', client[0]), ('client_port', client[1]),
         ('msg_timeout', '%g' % options.msg_timeout), ('max_file_size', options.max_file_size or 0),
         ('certfile', options.certfile or ''), ('keyfile', options.keyfile or ''),
-        ('client_shutdown', int(bool(options.client_shutdown))))
+        ('limits', _limits(options, parts.descriptors)), ('client_shutdown', int(bool(options.client_shutdown))))
+
+
+def _limits(options, descriptors):
+    """Return what the operator allows jobs, as supervisor/limits reads it."""
+    limits = (('nice', options.nice), ('memory', options.job_memory), ('output', options.job_output),
+              ('processes', options.job_processes), ('descriptors', descriptors))
+    return ' '.join('%s=%d' % (key, value) for key, value in limits if value)
 
 
 def has_cleanup_function(request):

@@ -12,7 +12,8 @@ STARTING, SERVING, PAUSED, DRAINING, STOPPING = 'STARTING', 'SERVING', 'PAUSED',
 class Job(object):
     """One job that was accepted and not yet replied to."""
 
-    __slots__ = ('computation', 'uid', 'hash', 'xfer_files', 'started', 'stopping', 'child', 'reply_after', 'big')
+    __slots__ = ('computation', 'uid', 'hash', 'xfer_files', 'started', 'stopping', 'child', 'reply_after',
+                 'limit', 'timer', 'big')
 
     def __init__(self, computation, uid, hash_, xfer_files, started):
         self.computation = computation      # node.computations.Computation
@@ -20,6 +21,8 @@ class Job(object):
         self.hash = hash_                   # text, the client's; tells two jobs of one uid apart
         self.xfer_files = xfer_files        # files that came for this job only
         self.started = started              # seconds since the epoch
+        self.limit = None                   # sentence on the limit that it went over; the loop's thread only
+        self.timer = None                   # host.loop.Timer of --job_time; the loop's thread only
         self.stopping = False               # it was asked to stop
         self.big = None                     # bigfiles.Arguments, while its file is needed
         self.reply_after = 0.0              # monotonic time before which no reply may be sent

@@ -51,6 +51,8 @@ class Computation(object):
         self._cleanup_done = False
         self._main = None
         self.stdout, self.stderr = TextOutput('<stdout>'), TextOutput('<stderr>')   # of a job
+        self.budget = None                  # limits.Budget for the output of a job
+        self.output_limit = 0
         self.seed_random = None             # function, if each job process has to call it
 
     def open(self):
@@ -90,6 +92,11 @@ class Computation(object):
         names.add_modules(namespace)
         names.add_values(namespace, self)
         self.api.add_functions(namespace)
+
+    def set_limits(self, limits):
+        """Hold jobs to a limits.Limits."""
+        self.output_limit = limits.output
+        self.stdout.budget = self.stderr.budget = self.budget = limits.budget()
 
     @property
     def namespace(self):

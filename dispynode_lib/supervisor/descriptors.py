@@ -21,7 +21,10 @@ if not HAS_SENDMSG:
 
 def move_away(fd, lowest=LOWEST):
     """Move descriptor `fd` to a high number, closed in programs; return the number."""
-    moved = fcntl.fcntl(fd, fcntl.F_DUPFD, lowest)
+    try:
+        moved = fcntl.fcntl(fd, fcntl.F_DUPFD, lowest)
+    except EnvironmentError:                # this process may not have so many
+        moved = fcntl.fcntl(fd, fcntl.F_DUPFD, min(lowest, LOWEST // 4))
     keep_private(moved)
     os.close(fd)
     return moved

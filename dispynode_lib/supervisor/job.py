@@ -91,6 +91,8 @@ def _call(computation, pickles, code):
 def _report(fd, computation, pieces, exception, started):
     """Send the one frame that says how the job ended; a big result is handed over in a file."""
     computation.api.is_over = True
+    if computation.budget is not None and computation.budget.sentence():
+        pieces, exception = None, to_bytes(computation.budget.sentence())
     head = FINISHED if exception is None else TERMINATED
     if pieces is not None:
         size = sum(map(len, pieces))

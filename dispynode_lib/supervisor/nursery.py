@@ -8,7 +8,7 @@ from __future__ import absolute_import, division, print_function
 import os
 import struct
 
-from dispynode_lib.supervisor import supervisor
+from dispynode_lib.supervisor import adopting, supervisor
 from dispynode_lib.supervisor.descriptors import (
     Receiver, close_quietly, close_strangers, forget_memory, take_standard)
 from dispynode_lib.supervisor.lean import signal
@@ -25,6 +25,7 @@ def main():
     control_fd = take_standard()
     close_strangers((control_fd,))
     receiver = Receiver(control_fd)
+    adopting.load()
     forget_memory()
     while True:
         fds = receiver.receive_fd(), receiver.receive_fd()

@@ -104,6 +104,7 @@ class TextOutput(io.TextIOBase):
         self.name = name
         self._kept = Kept()
         self._buffer = None
+        self.budget = None                  # limits.Budget, or None
 
     def writable(self):
         return True
@@ -124,6 +125,8 @@ class TextOutput(io.TextIOBase):
     def write_bytes(self, data):
         """Take bytes."""
         self.is_used = True
+        if self.budget is not None:
+            self.budget.take(len(data))
         self._kept.write(data)
 
     def writelines(self, lines):

@@ -12,6 +12,7 @@ from dispynode_lib.supervisor import pickling
 from dispynode_lib.supervisor.descriptors import close_quietly, read_pipe
 from dispynode_lib.supervisor.job import done_frame, done_head
 from dispynode_lib.supervisor.lean import PYTHON2, to_bytes
+from dispynode_lib.supervisor.limits import Budget, OverLimit
 from dispynode_lib.supervisor.output import Kept
 from dispynode_lib.supervisor.spawning import spawn
 from dispynode_lib.wire import control
@@ -30,6 +31,7 @@ class Program(object):
     def __init__(self, number, computation):
         self.number = number
         self.protocol = computation.protocol
+        self.budget = Budget(computation.output_limit) if computation.output_limit else None
         self.started = time.time()
         self.ended = None
         self.status = None                  # wait status, once it has exited
@@ -41,12 +43,13 @@ class Program(object):
 class Programs(object):
     """The running programs of one computation."""
 
-    def __init__(self, poll, timers, processes, send):
-        """`send`: function that brings a list of pieces to the node."""
+    def __init__(self, poll, timers, processes, send, over_limit):
+        """`send`: function that brings a list of pieces to the node; `over_limit(number, sentence)` tells it."""
         self._poll = poll
         self._timers = timers
         self._processes = processes
         self._send = send
+        self._over_limit = over_limit
         self._live = {}                     # number -> Program
         self._readers = {}                  # read end -> Program
 
@@ -122,9 +125,21 @@ class Programs(object):
             data = b''
         if data:
             program.pipes[fd].write(data)
+            self._count(program, len(data))
             return True
         self._close(program, fd)
         return False
+
+    def _count(self, program, size):
+        """Count what a program writes; it is stopped when that is too much."""
+        if program.budget is None:
+            return
+        try:
+            program.budget.take(size)
+        except OverLimit as error:
+            program.budget = None
+            self._over_limit(program.number, str(error))
+            self._processes.kill(program.number)
 
     def _close(self, program, fd):
         del program.pipes[fd], self._readers[fd]

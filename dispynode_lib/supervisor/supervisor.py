@@ -9,8 +9,9 @@ from dispynode_lib.errors import DispynodeError, ProtocolError
 from dispynode_lib.supervisor.computation import Computation
 from dispynode_lib.supervisor.descriptors import (
     Channels, move_out_of_reach, read_some, socket_pair, write_pieces)
-from dispynode_lib.supervisor import job, tracebacks
+from dispynode_lib.supervisor import adopting, job, tracebacks
 from dispynode_lib.supervisor.lean import to_bytes
+from dispynode_lib.supervisor.limits import Limits, Watch
 from dispynode_lib.supervisor.processes import Processes
 from dispynode_lib.supervisor.signals import Signals, Stopped
 from dispynode_lib.supervisor.timers import Timers
@@ -108,7 +109,18 @@ class Supervisor(object):
         if missing:
             raise ProtocolError('open frame without %s' % ', '.join(missing))
         self._computation = Computation(fields, self._emit)
+        self._limit(Limits(self._computation.limits))
         self._send(b'opened', _encode(self._run_user_code(self._computation.open)))
+
+    def _limit(self, limits):
+        """Hold this process and its jobs to what the operator allows."""
+        limits.apply()
+        self._computation.set_limits(limits)
+        if limits.watched():
+            Watch(limits, self._processes, self._timers, self._over_limit)
+
+    def _over_limit(self, number, sentence):
+        self._send(b'limit', b'%d' % number, _encode(sentence))
 
     def _on_setup(self, argument, which):
         self._settled = False
@@ -123,7 +135,7 @@ class Supervisor(object):
         self._settle()
         if self._programs is None:
             from dispynode_lib.supervisor.programs import Programs
-            self._programs = Programs(self._poll, self._timers, self._processes, self._send_raw)
+            self._programs = Programs(self._poll, self._timers, self._processes, self._send_raw, self._over_limit)
         self._programs.start(control.number(number), args, self._opened())
 
     def _on_stop(self, number):
@@ -262,6 +274,7 @@ class Supervisor(object):
     def _end(self, with_cleanup):
         self._processes.kill_left_groups()
         error = self._clean_up() if with_cleanup else None
+        adopting.end_descendants()
         self._send(b'closed', _encode(error))
         self._ended = True
 
@@ -316,6 +329,7 @@ def run(control_fd, channels_fd):
     """Be a supervisor that talks to the node through these two sockets. Does not return."""
     status = 0
     try:
+        adopting.adopt()
         _forgive_letters()
         Supervisor(control_fd, channels_fd).run()
     except DispynodeError as error:
