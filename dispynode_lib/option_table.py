@@ -134,6 +134,33 @@ def zombie_minutes(text):
     return value * 60
 
 
+def limit_seconds(text):
+    """Seconds that something may take, 0 for no limit."""
+    allowed = u'give seconds, at least 0.1, or 0 for no limit'
+    value = _number(text, allowed)
+    if value != 0 and not 0.1 <= value <= 100000000:
+        raise ValueError(allowed)
+    return value
+
+
+def count(text):
+    """How many, 0 for no limit."""
+    allowed = u'give a number, at least 1, or 0 for no limit'
+    value = _integer(text, allowed)
+    if not 0 <= value <= 1000000:
+        raise ValueError(allowed)
+    return value
+
+
+def niceness(text):
+    """How much jobs give way to other programs."""
+    allowed = u'give a number from 0 to 19'
+    value = _integer(text, allowed)
+    if not 0 <= value <= 19:
+        raise ValueError(allowed)
+    return value
+
+
 def size(text):
     """Bytes, with an optional suffix k, m, g or t; 0 for no limit."""
     allowed = u'give a number of bytes, also with k, m, g or t behind it; 0 for no limit'
@@ -269,8 +296,23 @@ ROWS = (
     Row(SECURITY, 'keyfile', '--keyfile', path, 'FILE', 'private key of the certificate',
         shown='in the certificate file'),
 
+    Row(SECURITY, 'allow', '--allow', network, 'ADDR/BITS',
+        'listen to nobody but this address or network, such as 10.0.0.0/8; may be given more than once',
+        default=(), shown='everybody', repeat=True),
+    Row(SECURITY, 'user', '--user', word, 'NAME', 'run as this user, the programs of clients as well; only as root',
+        shown='who starts the node'),
+
     Row(JOBS, 'cpus', '-c --cpus', processors, 'N',
         'processors to use; a negative number leaves so many free', shown='all that this process may use'),
+    Row(JOBS, 'job_time', '--job_time', limit_seconds, 'SECONDS',
+        'stop jobs that run longer; 0: no limit', default=0.0),
+    Row(JOBS, 'job_memory', '--job_memory', size, 'BYTES',
+        'stop jobs that use more memory, also with k, m, g or t behind it; 0: no limit', default=0),
+    Row(JOBS, 'job_output', '--job_output', size, 'BYTES',
+        'stop jobs that print more, also with k, m, g or t behind it; 0: no limit', default=0),
+    Row(JOBS, 'job_processes', '--job_processes', count, 'N',
+        'stop jobs that have more processes at once, themselves included; 0: no limit', default=0),
+    Row(JOBS, 'nice', '--nice', niceness, 'N', 'run jobs with this niceness, from 0 to 19', default=0),
     Row(JOBS, 'dest_path_prefix', '--dest_path_prefix', path, 'DIR',
         "folder for clients' files", shown='a folder in the temporary folder'),
     Row(JOBS, 'max_file_size', '--max_file_size', size, 'BYTES',

@@ -9,8 +9,8 @@ import time
 
 from dispynode_lib.errors import PeerGone, ProtocolError
 from dispynode_lib.host.compat import monotonic, to_bytes, to_text
-from dispynode_lib.node.crew import TERMINATED, Crew
-from dispynode_lib.node.jobframes import JobLog
+from dispynode_lib.node.crew import Crew
+from dispynode_lib.node.jobframes import JobLog, last_words
 from dispynode_lib.node.openframe import has_cleanup_function, open_frame
 from dispynode_lib.wire.control import number
 
@@ -39,7 +39,7 @@ class Computation(object):
         self.request = request
         self._argument = argument
         self.peer = peer
-        self.callers = frozenset([scheduler[0]])                # addresses from which requests about it may come
+        self.callers = frozenset([scheduler[0]])                # addresses that may ask about it
         self.scheduler = scheduler                              # (address, port): pulses and notices
         self.result_address = (scheduler[0], request.job_result_port)
         self.node_ip_addr = node_ip_addr
@@ -179,12 +179,8 @@ class Computation(object):
         start, end = start or job.started, end or time.time()
         if not self._parts.state.finish_job(job, max(0.0, end - start)):
             return
-        if job.limit is not None:
-            status, result, exception = TERMINATED, None, job.limit
-        elif job.stopping and status == TERMINATED:
-            result = stdout = stderr = exception = None
-        self._parts.delivery.deliver(
-            self, job, status, result, stdout, stderr, exception, start, end)
+        words = last_words(job, status, result, stdout, stderr, exception)
+        self._parts.delivery.deliver(self, job, *(words + (start, end)))
         self._parts.history.job_ended(job, status, start, end, exception)
         if job.xfer_files:
             self._parts.workers.run(self.folder.release, job.xfer_files)

@@ -7,7 +7,7 @@ import logging
 import threading
 
 from dispynode_lib.errors import PeerGone, ProtocolError
-from dispynode_lib.host.compat import to_bytes
+from dispynode_lib.host.compat import monotonic, to_bytes
 from dispynode_lib.node import bigfiles
 from dispynode_lib.node.exits import describe_exit
 from dispynode_lib.node.jobframes import read_done
@@ -70,6 +70,7 @@ class Crew(object):
         self._children[child.number] = child
         try:
             self._computation.send(b'program', b'%d' % child.number, *parts)
+            self._parts.loop.call_soon(self._begin_time, job)
         except PeerGone as error:
             log.debug('computation %d: %s', self._computation.id, error)
             self._children.pop(child.number, None)
@@ -92,10 +93,24 @@ class Crew(object):
                 self._parts.loop.call_soon(self._child_gone, child)
                 continue
             child.sent = True
+            if self._parts.options.job_time:
+                self._parts.loop.call_soon(self._begin_time, job)
             if child.closed_by_peer:
                 self._parts.loop.call_soon(self._child_gone, child)
             self.top_up()
             return
+
+    def _begin_time(self, job):
+        """Stop a job once it has run for as long as it may."""
+        limit = self._parts.options.job_time
+        if limit and self._is_live(job):
+            job.timer = self._parts.loop.call_later(limit, self._over_time, job, monotonic())
+
+    def _over_time(self, job, began):
+        if self._is_live(job):
+            job.limit = u'the job was stopped: it ran for %.1f s, --job_time allows %g' % (
+                monotonic() - began, self._parts.options.job_time)
+            self.stop(job)
 
     def _wait(self, job, frame):
         if self._idle:

@@ -51,11 +51,11 @@ def limit_for(descriptors):
 
 
 def descriptor_limit():
-    """Return how many descriptors this process may have, after asking for as many as it may ask for."""
+    """Ask for as many descriptors as this process may ask for; return (how many it had, how many it has now)."""
     import resource
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = WANTED_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, WANTED_DESCRIPTORS)
-    if soft != resource.RLIM_INFINITY and soft < most:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
-        soft = most
-    return WANTED_DESCRIPTORS if soft == resource.RLIM_INFINITY else soft
+    if soft == resource.RLIM_INFINITY or soft >= most:
+        return max(0, soft), max(soft, most)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    return soft, most

@@ -47,6 +47,17 @@ def _seconds(part):
     return value
 
 
+def last_words(job, status, result, stdout, stderr, exception):
+    """Return (status, result, stdout, stderr, exception) of the final reply of a job that ended with these."""
+    if job.timer is not None:
+        job.timer.cancel()
+    if job.limit is not None:
+        return TERMINATED, None, stdout, stderr, job.limit
+    if job.stopping and status == TERMINATED:
+        return TERMINATED, None, None, None, None
+    return status, result, stdout, stderr, exception
+
+
 class JobLog(object):
     """Logs what the jobs, setup and cleanup of one computation say; the loop's thread."""
 

@@ -14,7 +14,7 @@ from dispynode_lib.host.compat import monotonic, start_thread
 from dispynode_lib.host.loop import Loop
 from dispynode_lib.host.resources import Meter
 from dispynode_lib.host.workers import Workers
-from dispynode_lib.node import duties
+from dispynode_lib.node import duties, guard, held
 from dispynode_lib.node import state as states
 from dispynode_lib.node.admin import Administration
 from dispynode_lib.node import bigfiles
@@ -59,6 +59,7 @@ class Node(object):
         self._datagrams = None
         parts = self._parts = Parts()
         parts.options = options
+        parts.descriptors = held.descriptor_limit()[0]
         parts.settings = Settings(options)
         parts.name = parts.settings.name
         parts.state = states.NodeState(options.cpus, options.serve)
@@ -70,16 +71,18 @@ class Node(object):
 
     def start(self):
         """Open ports and folders and serve. Raises StartError."""
+        tls = _tls(self.options)            # root may read the key, who it becomes perhaps not
+        if self.options.user:
+            guard.become(self.options.user)
         self.operation.open()
         try:
-            self._start()
+            self._start(tls)
         except StartError:
             self.operation.failed()
             raise
 
-    def _start(self):
+    def _start(self, tls):
         parts, options = self._parts, self.options
-        tls = _tls(options)
         settings = parts.settings
         settings.meter = Meter(parts.root)
         chosen = net.node_addresses(options.ip_addr)
@@ -107,6 +110,7 @@ class Node(object):
         reception = Reception(parts.loop, Workers(REQUEST_WORKERS), self._is_token, options.msg_timeout,
                               self._requests.handle, self._requests.job_at_once, parts.complaints,
                               self.operation.serve_http, parts.big_folder, tls)
+        reception.is_allowed = guard.filter_of(options.allow)
         parts.state.set_phase(states.SERVING)
         parts.service.look(monotonic())
         for sock in socks:
@@ -114,6 +118,7 @@ class Node(object):
             self._listeners.append(listener)
             start_thread('accept-%d' % sock.getsockname()[1], listener.serve_forever)
         self._datagrams = DatagramListener(socks_udp, parts.discovery.on_datagram, parts.complaints)
+        self._datagrams.is_allowed = reception.is_allowed
         self._datagrams.start()
         parts.announcer.begin()
         self.operation.begin()
@@ -124,6 +129,8 @@ class Node(object):
                      ', '.join(str(port) for port in self.ports), parts.state.cpus())
         for line in parts.announcer.describe():
             log.info('%s', line)
+        for line in guard.warnings(options, settings.addresses, settings.port):
+            log.warning('%s', line)
 
     def _open_ports(self, chosen):
         """Return (TCP sockets, UDP sockets): the chosen or default port, and unless chosen the other well-known ones."""

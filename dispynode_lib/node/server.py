@@ -173,7 +173,7 @@ class Reception(object):
         self._tls = tls                     # host.tls.Tls or None
         self._serve_http = serve_http
         self._big_folder = big_folder       # for arguments that are not to be held in memory
-        self._held = Held(limit_for(descriptor_limit()))
+        self._held = Held(limit_for(descriptor_limit()[1]))
         self.is_allowed = None              # function address -> bool, None: everybody is
 
     def take(self, sock, address):
