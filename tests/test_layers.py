@@ -42,7 +42,7 @@ ROWS = (
     (1, 'node.allowance'),
     (1, 'host.net', 'host.loop', 'host.workers', 'host.streams', 'host.tls', 'host.logs', 'host.detach',
      'host.notify'),
-    (1, 'node.held', 'node.signs', 'host.bodies'),
+    (1, 'node.held', 'node.removal', 'node.signs', 'host.bodies'),
     (0, 'config'),
     (0, 'wire.blobs'),
     (0, 'wire.messages', 'wire.replies', 'wire.asking', 'options'),

@@ -11,6 +11,7 @@ import threading
 
 from dispynode_lib.errors import Refused
 from dispynode_lib.host.compat import monotonic, random_hex, to_native
+from dispynode_lib.node.removal import remove_tree
 
 log = logging.getLogger('dispynode.folders')
 
@@ -294,8 +295,7 @@ class Folder(object):
                 _remove_quietly(path)
             return
         if not kept:
-            import shutil                   # takes 4 ms to import: not at start
-            shutil.rmtree(self.path, onerror=_log_removal)
+            remove_tree(self.path)
         else:
             self._remove_but(kept)
         self._remove_empty_parents()
@@ -363,8 +363,3 @@ def _remove_empty(folder):
     except EnvironmentError:
         return False
     return True
-
-
-def _log_removal(_function, path, reason):
-    if getattr(reason[1], 'errno', None) != errno.ENOENT:
-        log.warning('removing %s: %s', path, reason[1])

@@ -19,7 +19,7 @@ from dispynode_lib.node import state as states
 from dispynode_lib.node.admin import Administration
 from dispynode_lib.node import bigfiles
 from dispynode_lib.node.announcer import Announcer
-from dispynode_lib.node.complaints import Complaints
+from dispynode_lib.node.complaints import Complaints, printable
 from dispynode_lib.node.delivery import Delivery
 from dispynode_lib.node.discovery import Discovery
 from dispynode_lib.node.folders import Folders
@@ -189,7 +189,7 @@ class Node(object):
 
     def ended(self, computation):
         """All of a computation is gone, its files too."""
-        log.info('computation %d ended', computation.id)
+        log.info('computation %d (%s) ended', computation.id, printable(computation.name))
         self.operation.ended(computation)
         state = self._parts.state
         state.end_cleanup(computation)

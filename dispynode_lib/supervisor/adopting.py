@@ -4,43 +4,37 @@ from __future__ import absolute_import, division, print_function
 import os
 
 from dispynode_lib.supervisor import stopping
-from dispynode_lib.supervisor.lean import signal
+from dispynode_lib.supervisor.lean import call_prctl, signal
 
 SET_CHILD_SUBREAPER = 36                    # of prctl, Linux 3.4
 ROUNDS = 50                                 # of looking and killing: what forks without end is faster than one look
 
 
-def load():
-    """Return the address of the system's prctl function, None where there is none.
-
-    By the C half of ctypes: the rest of it would make every fork dearer.
-    """
-    try:
-        import _ctypes
-        return _ctypes.dlsym(_ctypes.dlopen(None, 0), 'prctl')
-    except (ImportError, EnvironmentError, AttributeError, TypeError):
-        return None                         # not Linux, or a Python without ctypes: process groups have to do
-
-
 def adopt():
-    """Become the parent of descendants whose parents end."""
-    function = load()
-    if function is not None:
-        import _ctypes
-        _ctypes.call_function(function, (SET_CHILD_SUBREAPER, 1, 0, 0, 0))
+    """Become the parent of descendants whose parents end, where the system can do that."""
+    call_prctl(SET_CHILD_SUBREAPER, 1)
 
 
 def end_descendants(but=()):
-    """Kill all that descends from this process, but the pids in `but`, until nothing is left; reap what can be reaped."""
+    """Kill all that descends from this process until nothing is left; the pids in `but` stay, with their descendants."""
     for _round in range(ROUNDS):
-        found = [relative.pid for relative in stopping.below(os.getpid(), stopping.all_processes())
-                 if relative.pid not in but]
-        found = [pid for pid in found if not _reap(pid)]
+        found = [pid for pid in _below(but) if not _reap(pid)]
         if not found:
             return
         for number in (signal.SIGSTOP, signal.SIGKILL):         # stopped first: it forks no more meanwhile
             for pid in found:
                 _signal(pid, number)
+
+
+def _below(but):
+    """Return the pids (set) of all descendants that are not in `but` or below those."""
+    table = stopping.all_processes()
+    found = set([relative.pid for relative in stopping.below(os.getpid(), table)])
+    for pid in but:
+        if pid in found:
+            found.discard(pid)
+            found.difference_update([relative.pid for relative in stopping.below(pid, table)])
+    return found
 
 
 def _reap(pid):

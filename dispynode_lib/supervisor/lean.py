@@ -14,7 +14,7 @@ else:
     import _pickle as pickles
     import _signal as signal
 
-__all__ = ['PYTHON2', 'pickles', 'signal', 'to_bytes', 'to_native', 'to_text']
+__all__ = ['PYTHON2', 'call_prctl', 'pickles', 'signal', 'to_bytes', 'to_native', 'to_text']
 
 
 def to_native(part):
@@ -44,3 +44,16 @@ def import_ctypes():
     except ImportError:
         return None
     return ctypes
+
+
+def call_prctl(option, value):
+    """Call the system's prctl, if it has one; return whether so.
+
+    By the C half of ctypes: the rest of it would make every fork dearer.
+    """
+    try:
+        import _ctypes
+        function = _ctypes.dlsym(_ctypes.dlopen(None, 0), 'prctl')
+    except (ImportError, EnvironmentError, AttributeError, TypeError):
+        return False                        # not Linux, or a Python without ctypes
+    return _ctypes.call_function(function, (option, value, 0, 0, 0)) == 0

@@ -25,17 +25,19 @@ def main():
     control_fd = take_standard()
     close_strangers((control_fd,))
     receiver = Receiver(control_fd)
-    adopting.load()
+    adopting.adopt()                        # for supervisors that a job kills; and it makes ready for theirs
     forget_memory()
+    supervisors = set()
     while True:
         fds = receiver.receive_fd(), receiver.receive_fd()
         if None in fds:
+            adopting.end_descendants(supervisors)   # left by supervisors that jobs have killed
             os._exit(0)                     # the node has gone; each supervisor sees that by itself
-        _fork(receiver, control_fd, fds)
+        supervisors.add(_fork(receiver, control_fd, fds))
 
 
 def _fork(receiver, control_fd, fds):
-    """Fork a supervisor with descriptors `fds` (control, channels), and tell the node its number, 0 if there is none."""
+    """Fork a supervisor with descriptors `fds` (control, channels); tell the node its number, 0 if there is none, and return it."""
     try:
         pid = os.fork()
     except EnvironmentError:
@@ -50,3 +52,4 @@ def _fork(receiver, control_fd, fds):
         os.write(control_fd, PID.pack(max(0, pid)))
     except EnvironmentError:
         os._exit(0)
+    return pid

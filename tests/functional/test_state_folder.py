@@ -45,7 +45,7 @@ class StateFolder(OperatorCase):
             self.assertEqual(stat.S_IMODE(os.stat(os.path.join(self.state_folder, 'ctl')).st_mode), 0o600)
             self.assertEqual(read(os.path.join(self.state_folder, 'pid')), '%d\n' % node.pid)
             self.assertEqual(json.loads(read(os.path.join(self.state_folder, 'state.json')))['pid'], node.pid)
-        self.assertLessEqual(set(self.in_state_folder()), set(['releases']))
+        self.assertLessEqual(set(self.in_state_folder()), set(['releases', 'signs']))
 
     def test_killed_node_does_not_stop_the_next(self):
         for _turn in range(3):
@@ -62,7 +62,7 @@ class StateFolder(OperatorCase):
                       or not os.listdir(os.path.join(self.state_folder, 'computations')))
             self.wait(lambda: os.listdir(self.files) == [os.path.basename(self.state_folder)],
                       lambda: 'folders of dead nodes to go: %r' % os.listdir(self.files))
-        self.assertLessEqual(set(self.in_state_folder()), set(['releases']))
+        self.assertLessEqual(set(self.in_state_folder()), set(['releases', 'signs']))
 
     def test_files_that_a_client_wants_to_keep_stay_after_a_kill(self):
         with self.node() as node:

@@ -13,8 +13,8 @@ from tests.runner.interpreters import OLDEST_NEWEST, SUPPORTED, sort_key
 from tests.runner.suites import Suite
 
 PROJECT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-KINDS = ('unit', 'functional', 'interop', 'network', 'package', 'container')
-TIMEOUTS = {'unit': 120, 'functional': 400, 'interop': 180, 'network': 300}
+KINDS = ('unit', 'functional', 'attack', 'interop', 'network', 'package', 'container')
+TIMEOUTS = {'unit': 120, 'functional': 400, 'attack': 400, 'interop': 180, 'network': 300}
 NAMED = ('2.7', '3.6')          # besides the newest: what every change must pass on
 ONE_NODE = ('4.8.7 on 3.6', '4.12.4 on 3.8', '4.15.2 on 3.11')      # one node serves them in turn
 TLS = ('4.8.7 on 3.6', '4.15.2 on 3.10', '4.15.2 on 3.11')            # those of 3.12 and later cannot
@@ -60,9 +60,11 @@ class Plan(object):
             self._add_interop(quick)
         if 'network' in kinds:
             self._add_network(quick)
-        for kind in ('functional', 'unit'):
+        for kind in ('functional', 'attack', 'unit'):
             if kind in kinds:
                 for minor in sorted(self._wanted, key=sort_key, reverse=True):
+                    if kind == 'attack' and minor not in NAMED + (self.newest,):
+                        continue
                     self._add_plain(kind, self._wanted[minor])
         releases.add(self, kinds, NAMED + (self.newest,), self._wanted, environments)
         self.suites.sort(key=lambda suite: KINDS.index(suite.kind))
@@ -76,7 +78,7 @@ class Plan(object):
             self.not_run.append(NotRun('Python %s or newer' % OLDEST_NEWEST, 'not found here'))
 
     def _add_plain(self, kind, interpreter):
-        targets, flags = ['tests/functional'], []
+        targets, flags = ['tests/' + kind], []
         if kind == 'functional' and interpreter.minor not in NAMED + (self.newest,):
             targets = ['tests.functional.' + name for name in BETWEEN]
         if kind == 'unit':
@@ -85,7 +87,7 @@ class Plan(object):
             targets = ['tests/unit', 'tests/wire']
             targets += ['tests.' + os.path.basename(name)[:-3] for name in names]
         self.suites.append(Suite(kind, 'Python ' + interpreter.version, interpreter.python, targets,
-                                 TIMEOUTS[kind], flags, own_network=kind == 'functional'))
+                                 TIMEOUTS[kind], flags, own_network=kind in ('functional', 'attack')))
 
     def _add_interop(self, quick):
         recipes = dict((recipe.name, recipe) for recipe in CLIENTS)

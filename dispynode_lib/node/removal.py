@@ -1,0 +1,70 @@
+"""Removing a folder with all that jobs have made of it: locked, very deep, full of links."""
+from __future__ import absolute_import, division, print_function
+
+import errno
+import logging
+import os
+import stat
+
+from dispynode_lib.host.compat import random_hex
+
+log = logging.getLogger('dispynode.removal')
+
+MOVED = '.removed-%s-%d'                    # folders inside are moved to the top before their turn: no path gets long
+
+
+def remove_tree(top):
+    """Remove the folder `top` and what is in it, following no link; what cannot be removed is logged."""
+    waiting, emptied = [top], []
+    moved, mark = 0, str(random_hex(8))
+    while waiting:
+        folder = waiting.pop()
+        emptied.append(folder)
+        for name in _names(folder):
+            path = os.path.join(folder, name)
+            if not _is_folder(path):
+                _attempt(os.unlink, path)
+                continue
+            moved += 1
+            place = os.path.join(top, MOVED % (mark, moved))
+            waiting.append(place if folder != top and _move(path, place) else path)
+    for folder in reversed(emptied):
+        _attempt(os.rmdir, folder)
+
+
+def _names(folder):
+    try:
+        os.chmod(folder, 0o700)             # a job may have locked it
+        return os.listdir(folder)
+    except EnvironmentError as error:
+        _note(folder, error)
+        return []
+
+
+def _is_folder(path):
+    try:
+        return stat.S_ISDIR(os.lstat(path).st_mode)
+    except EnvironmentError:
+        return False
+
+
+def _move(path, place):
+    try:
+        os.chmod(path, 0o700)               # moving a folder means writing into it
+        os.rename(path, place)
+        return True
+    except EnvironmentError as error:
+        log.debug('moving %s: %s', path, error)
+        return False
+
+
+def _attempt(remove, path):
+    try:
+        remove(path)
+    except EnvironmentError as error:
+        _note(path, error)
+
+
+def _note(path, error):
+    if error.errno != errno.ENOENT:
+        log.warning('removing %s: %s', path, error)

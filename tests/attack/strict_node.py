@@ -1,0 +1,15 @@
+"""The node's program, in a world where 127.0.0.9 belongs to another host; run by a test."""
+from __future__ import absolute_import, division, print_function
+
+import os
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
+
+import dispynode                                                # noqa: E402
+
+if __name__ == '__main__':
+    from dispynode_lib.node import settings
+    real = settings.own_interface
+    settings.own_interface = lambda address: address != '127.0.0.9' and real(address)
+    dispynode.run()
