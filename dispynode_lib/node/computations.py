@@ -58,9 +58,8 @@ class Computation(object):
         self._renewing = self._ending = False
         self._cleaned = False                                   # cleanup has run, and setup not since
         self._ended_callback = None
-        self.on_child, self.on_child_frame = self._crew.on_child, self._crew.on_child_frame
-        self.on_lost_child = self._crew.on_lost_child
-        self.on_child_closed, self.dismiss_idle = self._crew.on_child_closed, self._crew.dismiss_idle
+        for name in ('on_child', 'on_child_frame', 'on_child_closed', 'on_lost_child', 'dismiss_idle'):
+            setattr(self, name, getattr(self._crew, name))
 
     # -- opening and setup
 
@@ -179,8 +178,7 @@ class Computation(object):
         start, end = start or job.started, end or time.time()
         if not self._parts.state.finish_job(job, max(0.0, end - start)):
             return
-        words = last_words(job, status, result, stdout, stderr, exception)
-        self._parts.delivery.deliver(self, job, *(words + (start, end)))
+        self._parts.delivery.deliver(self, job, *last_words(job, status, result, stdout, stderr, exception, start, end))
         self._parts.history.job_ended(job, status, start, end, exception)
         if job.xfer_files:
             self._parts.workers.run(self.folder.release, job.xfer_files)

@@ -47,15 +47,15 @@ def _seconds(part):
     return value
 
 
-def last_words(job, status, result, stdout, stderr, exception):
-    """Return (status, result, stdout, stderr, exception) of the final reply of a job that ended with these."""
+def last_words(job, status, result, stdout, stderr, exception, start, end):
+    """Return (status, result, stdout, stderr, exception, start, end) of the final reply of a job that ended with these."""
     if job.timer is not None:
         job.timer.cancel()
     if job.limit is not None:
-        return TERMINATED, None, stdout, stderr, job.limit
+        return TERMINATED, None, stdout, stderr, job.limit, start, end
     if job.stopping and status == TERMINATED:
-        return TERMINATED, None, None, None, None
-    return status, result, stdout, stderr, exception
+        return TERMINATED, None, None, None, None, start, end
+    return status, result, stdout, stderr, exception, start, end
 
 
 class JobLog(object):
