@@ -35,6 +35,7 @@ ROWS = (
      'supervisor.names', 'supervisor.timers', 'supervisor.tracebacks'),
     (2, 'supervisor.newer_pickles', 'supervisor.python3_pickles', 'supervisor.descriptors', 'supervisor.hugepages'),
     (2, 'supervisor.lean'),
+    (1, 'node.journal'),
     (1, 'node.state', 'node.spool', 'node.folders', 'node.known', 'node.settings', 'node.bigfiles', 'host.calls',
      'host.datagrams', 'node.history'),
     (1, 'node.jobframes', 'node.callers', 'node.guard'),

@@ -14,6 +14,7 @@ log = logging.getLogger('dispynode.delivery')
 FIRST_RETRY, LONGEST_RETRY = 5.0, 600.0     # seconds until kept replies are tried again; doubled at each attempt
 JOINED = 65536                              # bytes of a reply that are sent at once
 IN_FLIGHT = 64                              # connections to one client at once
+HELD = 1000                                 # replies in memory while the disk is full
 ACK, NAK = b'ACK', b'NAK'
 
 
@@ -30,11 +31,12 @@ class _Outbox(object):
 class _Letter(object):
     """A reply under way: `computation` is a Computation or a spool.Owner."""
 
-    __slots__ = ('computation', 'uid', 'hash', 'pieces', 'begun')
+    __slots__ = ('computation', 'uid', 'hash', 'pieces', 'begun', 'slot')
 
     def __init__(self, computation, uid, hash_, pieces):
         self.computation, self.uid, self.hash, self.pieces = computation, uid, hash_, pieces
         self.begun = monotonic()
+        self.slot = None                    # of node.journal
 
     @property
     def key(self):
@@ -98,6 +100,7 @@ class Delivery(object):
         self._rounds = {}                   # computation key -> _Round
         self._timer = None
         self._retry = FIRST_RETRY
+        self.on_settled = None              # function(slot of node.journal): the client has the reply, or the disk
 
     def pending(self):
         """Return how many replies are neither delivered nor kept yet."""
@@ -112,6 +115,7 @@ class Delivery(object):
             computation.peer, job.uid, job.hash, computation.node_ip_addr, status, result,
             stdout, stderr, exception, start, end)
         letter = _Letter(computation, job.uid, job.hash, pieces)
+        letter.slot = job.slot
         self._letters.add(letter)
         wait = job.reply_after - monotonic()
         if wait > 0:
@@ -122,7 +126,13 @@ class Delivery(object):
     def keep_rest(self):
         """Write to disk what is still under way: the node stops."""
         for letter in list(self._letters):
-            self._spool.keep(letter.computation, letter.uid, letter.hash, letter.payload)
+            if self._spool.keep(letter.computation, letter.uid, letter.hash, letter.payload):
+                self._settle(letter)
+
+    def _settle(self, letter):
+        slot, letter.slot = letter.slot, None
+        if slot is not None and self.on_settled is not None:
+            self.on_settled(slot)
 
     def _send(self, letter):
         address = letter.computation.result_address
@@ -170,10 +180,16 @@ class Delivery(object):
         return 'the client answered %r' % bytes(reply[:40])
 
     def _keep(self, letter):
+        kept = True
         try:
-            self._spool.keep(letter.computation, letter.uid, letter.hash, letter.payload)
+            kept = self._spool.keep(letter.computation, letter.uid, letter.hash, letter.payload)
         finally:
-            self._loop.call_soon(self._kept, letter)
+            self._loop.call_soon(self._kept if kept or len(self._letters) > HELD else self._hold, letter)
+
+    def _hold(self, letter):
+        """Try again with a reply that could neither be delivered nor kept."""
+        log.warning('the reply to job %d of computation %d is held in memory', letter.uid, letter.computation.id)
+        self._loop.call_later(FIRST_RETRY, self._send, letter)
 
     def _kept(self, letter):
         asked = self._asked.get(letter.key)
@@ -184,6 +200,7 @@ class Delivery(object):
 
     def _forget(self, letter):
         self._letters.discard(letter)
+        self._settle(letter)
         if self._asked and not any(other.key == letter.key for other in self._letters):
             self._asked.pop(letter.key, None)
 

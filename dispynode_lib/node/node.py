@@ -23,6 +23,7 @@ from dispynode_lib.node.complaints import Complaints, printable
 from dispynode_lib.node.delivery import Delivery
 from dispynode_lib.node.discovery import Discovery
 from dispynode_lib.node.folders import Folders
+from dispynode_lib.node.journal import Journal, settle
 from dispynode_lib.node.known import KnownReleases
 from dispynode_lib.node.nursery import Nursery
 from dispynode_lib.node.notices import Notices
@@ -98,6 +99,9 @@ class Node(object):
         parts.spool = Spool(os.path.join(parts.state_folder, 'undelivered'), settings.token)
         parts.delivery = Delivery(parts.loop, parts.workers, parts.spool, options.msg_timeout, options.zombie_interval,
                                   as_client)
+        parts.journal = Journal(os.path.join(parts.state_folder, 'journal'), settings.token)
+        settle(os.path.join(parts.state_folder, 'journal'), parts.spool)
+        parts.delivery.on_settled = parts.journal.remove
         parts.notices = Notices(parts.loop, parts.state, settings, options.msg_timeout, as_client,
                                 multicast=options.ipv4_udp_multicast)
         parts.service = Service(parts, options)
@@ -299,6 +303,7 @@ class Node(object):
             time.sleep(0.01)
         self._kill_rest()
         parts.delivery.keep_rest()
+        parts.journal.close()
         parts.nursery.close()
         parts.workers.finish(max(0.2, deadline - monotonic()))
         parts.loop.stop()

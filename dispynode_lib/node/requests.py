@@ -266,9 +266,13 @@ class Requests(object):
     def _start_job(self, request, message, job, new):
         try:
             job.reply_after = monotonic() + self._reply_hold
+            if new:
+                self._parts.journal.add(job)
             request.reply(ACK)
         except PeerGone:
             if new:
+                if job.slot is not None:
+                    self._parts.journal.remove(job.slot)
                 self._parts.state.finish_job(job)
             raise
         if new:

@@ -87,7 +87,8 @@ class Spool(object):
         key = (computation.id, computation.auth)
         folder = os.path.join(self._folder, '%d-%s' % key)
         path = os.path.join(folder, '%d-%s' % (uid, hash_))
-        owner = self.owner(*key) or Owner(key[0], key[1], computation.result_address, self._token)
+        token = getattr(computation, 'token', None) or self._token      # an Owner has one
+        owner = self.owner(*key) or Owner(key[0], key[1], computation.result_address, token)
         self._note_writing(key, 1)
         try:
             _make(self._folder)

@@ -13,7 +13,7 @@ class Job(object):
     """One job that was accepted and not yet replied to."""
 
     __slots__ = ('computation', 'uid', 'hash', 'xfer_files', 'started', 'stopping', 'child', 'reply_after',
-                 'limit', 'timer', 'big')
+                 'limit', 'timer', 'big', 'slot')
 
     def __init__(self, computation, uid, hash_, xfer_files, started):
         self.computation = computation      # node.computations.Computation
@@ -21,6 +21,7 @@ class Job(object):
         self.hash = hash_                   # text, the client's; tells two jobs of one uid apart
         self.xfer_files = xfer_files        # files that came for this job only
         self.started = started              # seconds since the epoch
+        self.slot = None                    # of node.journal
         self.limit = None                   # sentence on the limit that it went over; the loop's thread only
         self.timer = None                   # host.loop.Timer of --job_time; the loop's thread only
         self.stopping = False               # it was asked to stop
