@@ -39,15 +39,15 @@ class Computation(object):
         self.request = request
         self._argument = argument
         self.peer = peer
-        self.callers = frozenset([scheduler[0]])                # addresses that may ask about it
+        self.begun = threading.Event()                          # it has its folder and its supervisor
+        self.callers = frozenset()                              # addresses that may ask about it
         self.scheduler = scheduler                              # (address, port): pulses and notices
         self.result_address = (scheduler[0], request.job_result_port)
         self.node_ip_addr = node_ip_addr
         self.pulse_interval = request.pulse_interval
         self._last_heard = self._last_start = monotonic()
         self.zombie = False                                     # its scheduler is silent: see node.duties
-        self.folder = None
-        self.link = None                                        # node.link.Link; None: there is no supervisor
+        self.folder = self.link = None                          # no node.link.Link: there is no supervisor
         self._told_setup = False                                # it has been sent a setup frame
         self.job_log = JobLog(self.id)
         self._crew = Crew(parts, self, self.type == PROGRAM)

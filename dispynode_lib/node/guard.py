@@ -43,7 +43,17 @@ def become(name):
         os.setuid(entry.pw_uid)
     except EnvironmentError as error:
         raise StartError(u'--user %s: %s; only root can start a node for another user' % (name, error.strerror), NOT_ALLOWED)
+    _check_program(name)
     os.environ.update({'HOME': entry.pw_dir, 'USER': entry.pw_name, 'LOGNAME': entry.pw_name})
+
+
+def _check_program(name):
+    """Raise StartError unless this user may run this Python and read this program."""
+    import sys
+    for path, mode in ((sys.executable, os.X_OK), (os.path.abspath(__file__), os.R_OK), (os.__file__, os.R_OK)):
+        if not os.access(path, mode):
+            raise StartError(u'--user %s: this user may not use %s; install the node and its Python where he can'
+                             % (name, to_text(path)), NOT_ALLOWED)
 
 
 def warnings(options, addresses, port):

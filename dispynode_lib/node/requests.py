@@ -20,6 +20,7 @@ ACK = b'ACK'
 BUSY, NOT_AVAILABLE, OPEN_ALREADY = 'Node busy', 'Node not available', 'is already open'      # texts of node.state
 INVALID = 'Invalid computation request ignored'
 ABOUT_KEPT = ('PENDING_JOBS', 'RETRIEVE_JOB', 'RESEND_JOB_RESULTS', 'CLOSE')
+BEGIN_WAIT = 10.0                           # seconds that requests wait for a COMPUTE that is being done
 BUSY_WAIT = 2.0                             # seconds that a job may wait for a processor
 
 
@@ -74,6 +75,12 @@ class Requests(object):
             request.reply(self._cpus_reply(computation))
             return False
         try:
+            return self._begin(computation, compute, request)
+        finally:
+            computation.begun.set()         # who asks about it meanwhile waits until now
+
+    def _begin(self, computation, compute, request):
+        try:
             link = self._parts.nursery.take()
         except EnvironmentError as error:
             log.error('computation %d: no supervisor can be started: %s', computation.id, error)
@@ -115,6 +122,7 @@ class Requests(object):
             computation.folder = parts.folders.open(scheduler[0], compute.name, compute.id, compute.dest_path)
         except Exception:
             self._forget(computation)
+            computation.begun.set()
             raise
         return computation, False
 
@@ -365,6 +373,9 @@ class Requests(object):
     def _known(self, computation_id, request):
         """Return the computation with that id if a request about it may come from where it came, else None."""
         computation = self._parts.state.computation(computation_id)
+        if computation is not None and not computation.begun.is_set():
+            computation.begun.wait(BEGIN_WAIT)
+            computation = self._parts.state.computation(computation_id)
         if computation is None or may_speak(computation, request.address[0], self._parts.settings):
             return computation
         self._parts.complaints.note(request.address[0], '%s refused: address' % request.opcode,

@@ -1,0 +1,106 @@
+"""What an operator sets against attacks: who is listened to, as whom the node runs."""
+from __future__ import absolute_import, division, print_function
+
+import os
+import pwd
+import shutil
+import socket
+import sys
+import tempfile
+import unittest
+
+from tests.attack.attacker import NATIVE, WAIT, assert_serves, connect
+from tests.attack.test_clients import Elsewhere
+from tests.support.nodeprocess import NodeProcess
+from tests.support.scheduler import FakeScheduler
+from tests.support.waiting import wait_until
+
+CODE = 'import os\ndef job(n=1):\n    return n * 2\ndef who():\n    return os.getuid(), os.getgid(), os.getgroups()\n'
+
+
+class AllowTest(unittest.TestCase):
+
+    def test_only_who_is_allowed_is_heard(self):
+        with NodeProcess('-c', 1, '--allow', '10.0.0.0/8', '--allow', '127.0.0.1') as node, FakeScheduler(node, NATIVE) as scheduler:
+            computation = scheduler.open(CODE, 'job')
+            assert_serves(self, computation)
+            stranger = Elsewhere(node, NATIVE)
+            try:
+                with stranger.connection('PING', stranger.ping_record()) as connection:
+                    connection.settimeout(20)
+                    try:
+                        self.assertEqual(connection.recv(10), b'')
+                    except EnvironmentError:
+                        pass                                        # closed by force
+                sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+                sender.bind(('127.0.0.9', 0))
+                computation.close()
+                sender.sendto(b'PING:' + NATIVE.dumps(stranger.ping_record()), (node.ip_addr, node.port))
+                sender.close()
+                node.wait_log('127.0.0.9: not allowed', WAIT)
+                scheduler.ping(timeout=WAIT)
+                self.assertEqual(stranger.messages('PONG'), [])
+            finally:
+                stranger.close()
+
+    def test_ipv6_and_nonsense(self):
+        for value in ('::1/129', '10.0.0.0/33', '10.0.0', 'host', '1.2.3.4/x', ''):
+            with NodeProcess('--allow', value, wait=False) as node:
+                self.assertEqual(node.wait_exit(WAIT), 64)
+                self.assertIn('--allow', node.log())
+
+
+def _python_for_everybody():
+    """Return a Python of this version's kind that every user of this host may run, None if there is none."""
+    for path in (sys.executable, '/usr/bin/python3'):
+        folder = os.path.realpath(path)
+        while os.path.exists(folder) and os.stat(folder).st_mode & 0o005 == 0o005:
+            if folder == '/':
+                return path
+            folder = os.path.dirname(folder)
+    return None
+
+
+@unittest.skipUnless(os.geteuid() == 0, 'only root can start a node for another user')
+class UserTest(unittest.TestCase):
+
+    def test_node_and_jobs_run_as_that_user(self):
+        nobody = pwd.getpwnam('nobody')
+        folder = tempfile.mkdtemp(prefix='dispynode-user-', dir='/tmp')
+        self.addCleanup(shutil.rmtree, folder, True)
+        os.chown(folder, nobody.pw_uid, nobody.pw_gid)
+        python = _python_for_everybody()
+        if python is None:                                      # this user cannot run any: then that is said
+            with NodeProcess('--user', 'nobody', folder=folder, wait=False) as node:
+                self.assertEqual(node.wait_exit(WAIT), 77)
+                self.assertIn('may not use', node.log())
+            return
+        with NodeProcess('-c', 1, '--user', 'nobody', folder=folder, python=python) as node, FakeScheduler(node) as scheduler:
+            computation = scheduler.open(CODE, 'who')
+            uid, gid, groups = computation.run().value
+            self.assertEqual((uid, gid), (nobody.pw_uid, nobody.pw_gid))
+            self.assertNotIn(0, groups)
+            self.assertEqual(os.stat('/proc/%d' % node.pid).st_uid, nobody.pw_uid)
+            self.assertNotIn('runs as root', node.log())
+
+    def test_an_unknown_user(self):
+        with NodeProcess('--user', 'nobody-of-that-name', wait=False) as node:
+            self.assertEqual(node.wait_exit(WAIT), 67)
+            self.assertIn('no such user', node.log())
+
+    def test_root_is_warned(self):
+        with NodeProcess() as node:
+            wait_until(lambda: 'runs as root' in node.log(), WAIT)
+            connect(node).close()
+
+
+class WarningTest(unittest.TestCase):
+
+    def test_without_a_secret_on_a_network(self):
+        from dispynode_lib.node.guard import warnings
+        from dispynode_lib.options import Options
+        options = Options()
+        self.assertTrue([line for line in warnings(options, [u'192.0.2.1'], 51348) if 'no --secret' in line and '192.0.2.1' in line])
+        self.assertFalse([line for line in warnings(options, [u'127.0.0.1', u'::1'], 51348) if 'no --secret' in line])
+        options.secret = u'x'
+        self.assertFalse([line for line in warnings(options, [u'192.0.2.1'], 51348) if 'no --secret' in line])
