@@ -47,7 +47,7 @@ class NetemTest(unittest.TestCase):
         self.addCleanup(mend)
 
     def test_jobs_through_a_bad_network(self):
-        with NodeProcess('-c', 4, '--msg_timeout', 5) as node, FakeScheduler(node, NATIVE) as scheduler:
+        with NodeProcess('-c', 2, '--msg_timeout', 5) as node, FakeScheduler(node, NATIVE) as scheduler:
             spoil()
             wait_until(lambda: self.ping(scheduler), WAIT)
             computation = scheduler.open(attacker.CODE, 'job')
