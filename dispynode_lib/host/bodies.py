@@ -4,7 +4,7 @@ from __future__ import absolute_import, division, print_function
 from dispynode_lib.host.compat import PY2, monotonic
 
 SLOWEST = 16384.0                           # bytes a second that a big request has to come with at least
-GROWN_SIZE = 4 << 20                        # bigger requests get memory only as their bytes come
+GROWN_SIZE = 256 << 10                      # bigger requests get memory only as their bytes come
 
 
 def read_rest(stream, begun, size):
@@ -18,7 +18,7 @@ def read_rest(stream, begun, size):
     payload[:len(begun)] = begun
     while len(payload) < size:              # Python 2
         have = len(payload)
-        payload += bytearray(min(size - have, GROWN_SIZE))
+        payload += bytearray(min(size - have, max(have, GROWN_SIZE)))
         stream.read_into(memoryview(payload)[have:], deadline)
     return payload
 

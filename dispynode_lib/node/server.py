@@ -54,7 +54,7 @@ class Connection(object):
         """
         while True:
             try:
-                data = self.sock.recv(READ_SIZE if self.size is None else HEAD + self.size - len(self.data))
+                data = self.sock.recv(READ_SIZE if self.size is None else min(READ_SIZE, HEAD + self.size - len(self.data)))
             except EnvironmentError as error:
                 if not would_block(error):
                     raise PeerGone('reading: %s' % error)
@@ -68,8 +68,8 @@ class Connection(object):
                     return True
             elif self.size is None and len(self.data) >= HEAD:
                 self._read_head(is_token)
-            if self.size is not None and (self.size > PRE_AUTH_LIMIT or len(self.data) >= HEAD + self.size):
-                return True                                     # only with the token a frame may be bigger
+            if self.size is not None and len(self.data) >= HEAD + min(self.size, PRE_AUTH_LIMIT):
+                return True                                     # what is bigger has the right token
 
     def _read_head(self, is_token):
         self.size = LENGTH.unpack_from(self.data, TOKEN_SIZE)[0]

@@ -75,7 +75,7 @@ class UserTest(unittest.TestCase):
                 self.assertEqual(node.wait_exit(WAIT), 77)
                 self.assertIn('may not use', node.log())
             return
-        with NodeProcess('-c', 1, '--user', 'nobody', folder=folder, python=python) as node, FakeScheduler(node) as scheduler:
+        with NodeProcess('-c', 1, '--user', 'nobody', folder=folder, python=python) as node, FakeScheduler(node, NATIVE) as scheduler:
             computation = scheduler.open(CODE, 'who')
             uid, gid, groups = computation.run().value
             self.assertEqual((uid, gid), (nobody.pw_uid, nobody.pw_gid))
