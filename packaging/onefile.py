@@ -112,10 +112,11 @@ def write(output=None):
     output = output or os.path.join(PROJECT, 'build', 'dispynode.py')
     if not os.path.isdir(os.path.dirname(os.path.abspath(output))):
         os.makedirs(os.path.dirname(os.path.abspath(output)))
-    with io.open(output + '.part', 'wb') as target:
+    part = '%s.%d' % (output, os.getpid())
+    with io.open(part, 'wb') as target:
         target.write(build().encode('ascii'))
-    os.chmod(output + '.part', 0o755)
-    os.rename(output + '.part', output)
+    os.chmod(part, 0o755)
+    os.rename(part, output)
     return output
 
 

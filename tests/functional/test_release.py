@@ -145,6 +145,7 @@ class ReplacedTest(ReleaseTest):
 
 
 class TextTest(ReleaseTest):
+    """What the file says, and of itself."""
 
     def told(self, *command):
         """Return what a command writes to standard output."""

@@ -13,6 +13,7 @@ from tests.runner.suites import Suite
 ONE_FILE = os.path.join(PROJECT, 'build', 'dispynode.py')
 TIMEOUTS = {'functional': 500, 'package': 500, 'container': 300}
 CLIENT = '4.15.2 on 3.11'
+ONE_FILE_CLIENTS = ('4.8.7 on 2.7, node 2.7', '4.8.7 on 3.6, node 3.6', '4.15.2 on 3.11, node 3.6', '4.15.2 on 3.11, node 3.13')
 OLD_PIP = {'3.6': 'pip==21.3.1'}            # the one that comes with it knows no pyproject and no wheels of today
 
 
@@ -34,8 +35,16 @@ def add(plan, kinds, minors, wanted, environments):
                 TIMEOUTS['functional'], own_network=True, prepare=make_one_file))
         if minor in wanted and 'package' in kinds:
             plan.suites.append(_package(wanted[minor], environments))
+    for suite in [suite for suite in plan.suites if suite.title in ONE_FILE_CLIENTS]:
+        plan.suites.append(_with_one_file(suite))
     if 'container' in kinds:
         plan.suites.append(_container(wanted, environments))
+
+
+def _with_one_file(suite):
+    """Return the same suite with the one file as the node."""
+    return Suite(suite.kind, suite.title + ', one file', suite.python, suite.targets, suite.timeout, suite.flags,
+                 own_network=suite.own_network, prepare=lambda: dict(suite.prepare(), **make_one_file()))
 
 
 def _package(interpreter, environments):
