@@ -11,7 +11,10 @@ from tests.runner.environments import CLIENTS, PROJECT, TOOLS, CannotBuild
 from tests.runner.suites import Suite
 
 ONE_FILE = os.path.join(PROJECT, 'build', 'dispynode.py')
-TIMEOUTS = {'functional': 500, 'package': 500, 'container': 300}
+# of the functional tests, those that see how the program was started, and its main job
+ONE_FILE_TESTS = ('test_check', 'test_release', 'test_jobs', 'test_programs', 'test_setup_cleanup', 'test_background',
+                  'test_commands', 'test_data_files', 'test_signals')
+TIMEOUTS = {'functional': 600, 'package': 500, 'container': 300}
 CLIENT = '4.15.2 on 3.11'
 ONE_FILE_CLIENTS = ('4.8.7 on 2.7, node 2.7', '4.8.7 on 3.6, node 3.6', '4.15.2 on 3.11, node 3.6', '4.15.2 on 3.11, node 3.13')
 OLD_PIP = {'3.6': 'pip==21.3.1'}            # the one that comes with it knows no pyproject and no wheels of today
@@ -31,7 +34,8 @@ def add(plan, kinds, minors, wanted, environments):
     for minor in minors:
         if minor in wanted and 'functional' in kinds:
             plan.suites.append(Suite(
-                'functional', 'Python %s, one file' % wanted[minor].version, wanted[minor].python, ['tests/functional'],
+                'functional', 'Python %s, one file' % wanted[minor].version, wanted[minor].python,
+                ['tests.functional.' + name for name in ONE_FILE_TESTS],
                 TIMEOUTS['functional'], own_network=True, prepare=make_one_file))
         if minor in wanted and 'package' in kinds:
             plan.suites.append(_package(wanted[minor], environments))
