@@ -15,6 +15,9 @@ from tests.support import processes
 STACKS_BEFORE_END = 3       # seconds between printing the stacks and the end
 
 
+COMPILED = os.path.join(PROJECT, '.venvs', 'compiled')           # of Pythons that can keep it apart
+
+
 class Suite(object):
     """kind: 'unit', 'functional' or 'interop'; title: where it runs; targets: for the child.
 
@@ -76,7 +79,8 @@ def _run_in(folder, suite, prefix, variables):
     result_path = os.path.join(folder, 'result.json')
     output_path = os.path.join(folder, 'output')
     mark = processes.new_mark()
-    env = dict(os.environ, TMPDIR=folder, PYTHONUNBUFFERED='1', **variables)
+    env = dict(os.environ, TMPDIR=folder, PYTHONUNBUFFERED='1', PYTHONPYCACHEPREFIX=COMPILED, **variables)
+    env.pop('PYTHONDONTWRITEBYTECODE', None)            # hundreds of nodes are started: each would compile itself
     for name in ('PYTHONPATH', 'PYTHONHOME', 'PYTHONWARNINGS', 'PYTHONSTARTUP'):
         env.pop(name, None)
     if prefix:
