@@ -97,7 +97,7 @@ class CompetitionTest(unittest.TestCase):
             self.assertEqual(node.wait_exit(WAIT), 0)
 
     def test_code_that_does_not_compile_is_no_client_served(self):
-        own = NEWEST if bytes is not str else PYTHON2       # a client of the other Python is told by its job
+        own = LEGACY if bytes is not str else PYTHON2       # a client of another Python is told by its job
         with NodeProcess('--serve', 1) as node, FakeScheduler(node, own) as scheduler:
             scheduler.ping(timeout=WAIT)
             answer = scheduler.call('COMPUTE', scheduler.compute_record('def job(:', 'job'))
