@@ -237,7 +237,7 @@ class Files(NodeCase):
         status, grown = self.run_it('send', 'out/made', 3 * 1024 * 1024)
         self.assertEqual(status, 0)
         self.assertLess(grown, 2048)
-        message = self.computation.scheduler.messages('FILEXFER')[-1]
+        message = self.computation.scheduler.wait_for('FILEXFER', timeout=TIMEOUT)      # noted behind the last offset
         self.assertEqual((len(message.data), set(message.data)), (3 * 1024 * 1024, set(b'm' * 1)))
         self.assertEqual((os.path.basename(message.value.name), message.value.dest_path), ('made', 'out'))
         self.assertTrue(message.value.name.startswith('/'))
@@ -253,8 +253,9 @@ class Files(NodeCase):
         shared = self.scheduler_beside()
         computation = self.again(client_reply_addr=('127.0.0.1', shared.port))
         self.assertEqual(self.finished(computation.run('send_both', 'made')), (0, 0))
-        self.assertEqual(len(shared.messages('FILEXFER')), 1)
-        self.assertEqual(len(computation.scheduler.messages('FILEXFER')), 1)
+        for scheduler in (shared, computation.scheduler):
+            scheduler.wait_for('FILEXFER', timeout=TIMEOUT)
+            self.assertEqual(len(scheduler.messages('FILEXFER')), 1)
 
     def scheduler_beside(self):
         from tests.support.scheduler import FakeScheduler
