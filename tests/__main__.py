@@ -81,7 +81,7 @@ class Run(object):
             sys.stdout.flush()
 
     def again(self):
-        """Run a few tests that failed once more, alone: one that passes then is unsteady, which is told by name."""
+        """Run a few tests that failed once more, alone: one that passes then is told to be unsteady; it counts as failed."""
         failed = [outcome for outcome in self.outcomes if outcome.failures]
         names = [name for outcome in failed for name, _text in outcome.failures]
         if len(names) > MOST_UNSTEADY or not all(name.startswith('tests.') for name in names):
@@ -92,12 +92,9 @@ class Run(object):
                 suite.kind, suite.title, suite.python, [name for name, _text in outcome.failures], suite.timeout,
                 suite.flags, own_network=suite.own_network, prepare=suite.prepare), self._prefix)
             still = set(name for name, _text in second.failures)
-            steady = [failure for failure in outcome.failures if failure[0] in still]
-            if len(steady) == len(still) and second.passed + len(still) == len(outcome.failures):
+            if second.passed + len(still) == len(outcome.failures):
                 self.unsteady += ['%s (%s %s)' % (name, suite.kind, suite.title)
                                   for name, _text in outcome.failures if name not in still]
-                outcome.passed += second.passed
-                outcome.failures = steady
 
     def _give_up(self, not_run):
         with self._lock:
@@ -114,7 +111,7 @@ def report(run, started):
     for (name, reason), titles in skipped.items():
         print('skipped: %s: %s (%s)' % (name, reason, ', '.join(titles)))
     for name in run.unsteady:
-        print('unsteady: %s: failed, and passed when run again alone; mend it' % name)
+        print('unsteady: %s: failed, and passed when run again alone' % name)
     for not_run in run.not_run:
         print(not_run.line())
     passed = sum(outcome.passed for outcome in run.outcomes)
