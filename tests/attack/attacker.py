@@ -17,6 +17,7 @@ WAIT = 40
 PY2 = str is bytes
 # a client on the node's own Python: one that writes newer pickles could not read what another node of its own sends
 NATIVE = Dialect('4.15.2', PY2, min(5, pickle.HIGHEST_PROTOCOL))
+BIG = 'x' * 300000                          # an argument that goes through a file
 CODE = 'def job(number=1):\n    return number * 2\n'
 
 
