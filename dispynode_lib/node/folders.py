@@ -10,6 +10,7 @@ import stat
 import threading
 
 from dispynode_lib.errors import Refused
+from dispynode_lib.host.bodies import SLOWEST_FILE, Pace
 from dispynode_lib.host.compat import monotonic, random_hex, to_native
 from dispynode_lib.node.removal import remove_tree
 
@@ -245,12 +246,12 @@ class Folder(object):
     def _fill(self, partial, size, stream, value):
         fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, 'O_NOFOLLOW', 0), 0o600)
         try:
-            done = 0
+            done, pace = 0, Pace(stream.timeout, SLOWEST_FILE)
             view = memoryview(bytearray(min(size, CHUNK)))
             while done < size:
                 stream.send_frame(value(done))
                 part = view[:min(size - done, CHUNK)]
-                stream.read_into(part)
+                stream.read_into(part, pace, done)
                 _write_all(fd, part)
                 done += len(part)
         finally:

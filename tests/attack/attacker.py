@@ -72,8 +72,9 @@ def reset(sock):
 
 @contextlib.contextmanager
 def served(*options, **settings):
-    """A node with a client of its own and an open computation: (node, scheduler, computation)."""
-    with NodeProcess('-c', 2, *options, **settings) as node, FakeScheduler(node, NATIVE) as scheduler:
+    """A node with a client of its own and an open computation: (node, scheduler, computation); tls: as the client's."""
+    tls = settings.pop('tls', None)
+    with NodeProcess('-c', 2, *options, **settings) as node, FakeScheduler(node, NATIVE, tls=tls) as scheduler:
         yield node, scheduler, scheduler.open(CODE, 'job')
 
 

@@ -10,12 +10,14 @@ from tests.fuzz.targets import READERS, TARGETS
 RECORDED = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), 'wire')
 FOUND = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'found')
 
+# each tuple holds the one before twice: 2 ** 40 paths in 200 bytes
+EXPONENTIAL = b'\x80\x04)\x94' + b''.join(b'h' + struct.pack('B', number) + b'h' + struct.pack('B', number) + b'\x86\x94' for number in range(40)) + b'.'
 PICKLES = (
     b'\x80\x04\x96' + struct.pack('<Q', 2 ** 63) + b'.',                                # BYTEARRAY8 that lies
     b'\x80\x05\x96' + struct.pack('<Q', 4) + b'abcd.', b'\x80\x04\x8e' + struct.pack('<Q', 2 ** 64 - 1) + b'.',
     b'\x80\x04\x8d' + struct.pack('<Q', 2 ** 32) + b'a.',
     b'(' * 200 + b't' * 200 + b'.', b']' + b'q\0' + b'h\0a' * 40 + b'.',                # deep; a list in itself
-    b'\x80\x02)' + b'2\x86' * 60 + b'.', b'\x80\x04)\x94' + b'h\0h\0\x86\x94' * 40 + b'.',      # exponential references
+    b'\x80\x02)' + b'2\x86' * 60 + b'.', EXPONENTIAL,
     b'Nr' + struct.pack('<L', 2 ** 32 - 1) + b'.', b'Np' + b'9' * 31 + b'\n.', b'j' + b'\xff' * 4 + b'.',      # memo
     b'I' + b'9' * 5000 + b'\n.', b'L' + b'9' * 5000 + b'L\n.', b'F' + b'1' * 60 + b'\n.',
     b'\x8b' + struct.pack('<L', 2 ** 31 - 1) + b'\xff' * 9 + b'.', b'\x8a\xff' + b'\x7f' * 255 + b'.',
