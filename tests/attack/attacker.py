@@ -51,6 +51,13 @@ def memory(pid):
         return int(source.read().split()[1]) * resource.getpagesize()
 
 
+def cpu_seconds(pid):
+    """Return the seconds of CPU time that a process has used."""
+    with open('/proc/%d/stat' % pid) as source:
+        words = source.read().rpartition(')')[2].split()
+    return (int(words[11]) + int(words[12])) / float(os.sysconf('SC_CLK_TCK'))
+
+
 def closed_by_peer(sock, timeout=WAIT):
     """Return whether the other side closes within `timeout` seconds."""
     sock.settimeout(timeout)

@@ -153,22 +153,40 @@ class NodeStandsStillTest(unittest.TestCase):
                 assert_serves(self, computation)
             self.assertIsNone(node.status)
 
+    def test_signals_that_mean_nothing_to_the_node_change_nothing(self):
+        meaningless = [getattr(signal, name) for name in (
+            'SIGALRM', 'SIGVTALRM', 'SIGPROF', 'SIGIO', 'SIGSTKFLT', 'SIGPIPE', 'SIGCHLD', 'SIGURG', 'SIGWINCH', 'SIGXFSZ', 'SIGCONT')
+            if hasattr(signal, name)] + list(range(signal.SIGRTMIN, signal.SIGRTMAX + 1))
+        code = 'import signal, time\ndef job(n=1):\n    time.sleep(0.5)\n    return signal.getsignal(signal.SIGALRM) is signal.SIG_DFL\n'
+        with NodeProcess('-c', 2) as node, FakeScheduler(node, NATIVE) as scheduler:
+            computation = scheduler.open(code, 'job')
+            jobs = [computation.submit() for _number in range(2)]
+            for number in meaningless:
+                os.kill(node.pid, number)
+            self.assertEqual([job.wait(WAIT).value for job in jobs], [True, True])      # jobs have the usual signals
+            before = attacker.cpu_seconds(node.pid)
+            time.sleep(1)
+            self.assertLess(attacker.cpu_seconds(node.pid) - before, 0.2)
+            self.assertEqual([len(job.replies) for job in jobs], [1, 1])
+
+    def test_signals_that_end_a_program_end_the_node_in_order(self):
+        for number in (signal.SIGQUIT, signal.SIGXCPU, signal.SIGPWR, signal.SIGTERM):
+            with NodeProcess('-c', 1, '--stop_timeout', 1) as node, FakeScheduler(node, NATIVE) as scheduler:
+                computation = scheduler.open(SLEEPER, 'job')
+                job = computation.submit()
+                os.kill(node.pid, number)
+                self.assertEqual((job.wait(WAIT).status, node.wait_exit()), (9, 0))
+                computation.closed = True
+
     def test_idle_costs_nothing(self):
         with served() as (node, _scheduler, computation):
             assert_serves(self, computation)
             held = [attacker.connect(node) for _number in range(50)]
-            before = _cpu(node.pid)
+            before = attacker.cpu_seconds(node.pid)
             time.sleep(2)
-            self.assertLess(_cpu(node.pid) - before, 0.2)
+            self.assertLess(attacker.cpu_seconds(node.pid) - before, 0.2)
             for sock in held:
                 sock.close()
-
-
-def _cpu(pid):
-    """Return the seconds of CPU time that a process has used."""
-    with open('/proc/%d/stat' % pid) as source:
-        words = source.read().rpartition(')')[2].split()
-    return (int(words[11]) + int(words[12])) / float(os.sysconf('SC_CLK_TCK'))
 
 
 @unittest.skipUnless(os.geteuid() == 0 and os.path.exists('/proc/self/ns/mnt'), 'mounting a small disk takes root')
