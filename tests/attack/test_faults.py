@@ -215,6 +215,30 @@ class DiskFullTest(unittest.TestCase):
             self.assertNotIn('Traceback', node.log())
 
 
+class FolderTest(unittest.TestCase):
+
+    def test_jobs_run_when_somebody_has_removed_the_folders(self):
+        """As those who tidy up /tmp do: the computation's folder, then the node's with its state."""
+        with NodeProcess('-c', 1, '--msg_timeout', 1) as node, FakeScheduler(node, NATIVE) as scheduler:
+            computation = scheduler.open('def job(n):\n    open("file-%d" % n, "w").close()\n    return n * 2\n', 'job')
+            number = 0
+            for folder in (os.path.join(node.folder, '127.0.0.1'), node.folder):
+                shutil.rmtree(folder)
+                for _turn in range(3):
+                    number += 1
+                    reply = computation.run(number)
+                    self.assertEqual((reply.status, reply.exception, reply.value), (11, None, 2 * number))
+            scheduler.answers['JOB_REPLY'] = CLOSE
+            job = computation.submit(50)
+            node.wait_log('the reply to job %d of' % job.uid, WAIT)
+            scheduler.answers['JOB_REPLY'] = b'ACK'
+            wait_until(lambda: len(job.replies) > 1 or computation.resend() < 0, WAIT, interval=0.3)
+            self.assertEqual(computation.run(51).value, 102)
+            computation.close()
+            assert_serves(self, scheduler.open(attacker.CODE, 'job'))
+            self.assertNotIn('Traceback', node.log())
+
+
 class CrowdedHostTest(unittest.TestCase):
 
     def test_computations_when_no_process_can_be_had(self):
