@@ -11,7 +11,7 @@ import sys
 import tempfile
 import unittest
 
-from tests.attack.attacker import NATIVE, WAIT, assert_serves, connect
+from tests.attack.attacker import NATIVE, WAIT, assert_serves, connect, python_for_everybody
 from tests.attack.test_clients import Elsewhere
 from tests.support.nodeprocess import PROJECT, NodeProcess
 from tests.support.scheduler import FakeScheduler
@@ -52,17 +52,6 @@ class AllowTest(unittest.TestCase):
                 self.assertIn('--allow', node.log())
 
 
-def _python_for_everybody():
-    """Return a Python of this version's kind that every user of this host may run, None if there is none."""
-    for path in (sys.executable, '/usr/bin/python3'):
-        folder = os.path.realpath(path)
-        while os.path.exists(folder) and os.stat(folder).st_mode & 0o005 == 0o005:
-            if folder == '/':
-                return path
-            folder = os.path.dirname(folder)
-    return None
-
-
 @unittest.skipUnless(os.geteuid() == 0, 'only root can start a node for another user')
 class UserTest(unittest.TestCase):
 
@@ -71,7 +60,7 @@ class UserTest(unittest.TestCase):
         folder = tempfile.mkdtemp(prefix='dispynode-user-', dir='/tmp')
         self.addCleanup(shutil.rmtree, folder, True)
         os.chown(folder, nobody.pw_uid, nobody.pw_gid)
-        python = _python_for_everybody()
+        python = python_for_everybody()
         if python is None:                                      # this user cannot run any: then that is said
             with NodeProcess('--user', 'nobody', folder=folder, wait=False) as node:
                 self.assertEqual(node.wait_exit(WAIT), 77)

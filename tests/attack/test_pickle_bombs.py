@@ -6,7 +6,7 @@ import threading
 import unittest
 
 from tests.attack import attacker
-from tests.attack.attacker import CODE, NATIVE, WAIT, assert_serves, connect, served
+from tests.attack.attacker import CODE, WAIT, assert_serves, connect, served
 from tests.fuzz.seeds import EXPONENTIAL, PICKLES
 from tests.support.computation import frame
 from tests.support.scheduler import DUMMY_TOKEN
