@@ -47,6 +47,25 @@ class CrowdTest(unittest.TestCase):
             assert_serves(self, computation)
             self.assertLess(len([line for line in node.log().splitlines() if '127.0.0.1:' in line]), 60)
 
+    def test_jobs_take_no_longer_beside_five_hundred_silent_connections(self):
+        with served('--msg_timeout', 10) as (node, _scheduler, computation):
+            before = self.seconds_of_jobs(computation)
+            held = [connect(node) for _number in range(500)]
+            during, threads = self.seconds_of_jobs(computation), attacker.threads(node.pid)
+            self.assertLess(during, 3 * before + 0.5)
+            self.assertLess(threads, 30)
+            for sock in held:
+                sock.close()
+            self.assertLess(self.seconds_of_jobs(computation), 3 * before + 0.5)
+
+    @staticmethod
+    def seconds_of_jobs(computation):
+        """Return how long 20 jobs take, one after another."""
+        begun = clock()
+        for number in range(20):
+            assert computation.run(number).value == 2 * number
+        return clock() - begun
+
     def test_half_open_connections(self):
         with served('--msg_timeout', 1) as (node, _scheduler, computation):
             before = attacker.descriptors(node.pid)
