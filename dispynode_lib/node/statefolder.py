@@ -226,10 +226,10 @@ def read_records(path):
         try:
             with open(os.path.join(folder, name), 'rb') as source:
                 record = json.loads(to_text(source.read()))
-        except (EnvironmentError, ValueError, RuntimeError):       # RuntimeError: nested too deeply
-            record = None
-        right = isinstance(record, dict) and isinstance(record.get('folder'), text_type) and u'\0' not in record['folder']
-        found.append((name, record if right else {}))
+            os.path.realpath(to_native(record['folder']))
+        except (EnvironmentError, ValueError, TypeError, KeyError, AttributeError, RuntimeError):
+            record = {}                     # not as this node writes them
+        found.append((name, record))
     return found
 
 

@@ -39,7 +39,7 @@ def lines(folder):
             targets.one_input(source.read())
     measure.stop()
     print('%d cases' % len(names))
-    measure.report()
+    measure.report(show_missing=True)
 
 
 if __name__ == '__main__':
