@@ -24,6 +24,7 @@ class KilledNodeTest(unittest.TestCase):
             computation = scheduler.open(SLEEPER, 'job')
             done = computation.submit(0)
             self.assertEqual(done.wait(WAIT).value, 0)
+            wait_until(lambda: computation.resend() == 0, WAIT)     # the node has heard that it was taken
             jobs = [computation.submit(600) for _number in range(2)]
             old = scheduler.token()
             node.wanted_port = node.port
