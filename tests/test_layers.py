@@ -20,7 +20,7 @@ ROWS = (
     (5, 'node.http', 'node.commands'),
     (5, 'node.page', 'node.metrics'),
     (5, 'node.status', 'node.server', 'node.control_socket', 'supervisor.nursery'),
-    (4, 'node.requests', 'supervisor.supervisor'),
+    (4, 'node.requests', 'supervisor.supervisor', 'supervisor.rehearsal'),
     (4, 'node.discovery', 'node.admin'),
     (4, 'node.service'),
     (4, 'node.duties'),

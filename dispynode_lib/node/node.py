@@ -118,9 +118,9 @@ class Node(object):
         parts.state.set_phase(states.SERVING)
         parts.service.look(monotonic())
         for sock in socks:
-            listener = Listener(sock, reception)
+            listener = Listener(sock, reception, parts.loop)
             self._listeners.append(listener)
-            start_thread('accept-%d' % sock.getsockname()[1], listener.serve_forever)
+            listener.start()
         self._datagrams = DatagramListener(socks_udp, parts.discovery.on_datagram, parts.complaints)
         self._datagrams.is_allowed = reception.is_allowed
         self._datagrams.start()
