@@ -43,6 +43,10 @@ def add(plan, kinds, minors, wanted, environments):
             plan.suites.append(_package(wanted[minor], environments))
     for suite in [suite for suite in plan.suites if suite.title in ONE_FILE_CLIENTS]:
         plan.suites.append(with_one_file(suite))
+    if 'package' in kinds and wanted:
+        told = {'pythons': [wanted[minor].python for minor in wanted]}
+        plan.suites.append(Suite('package', 'one file by each Python', sys.executable, ['tests.package.package_one_file'],
+                                 TIMEOUTS['package'], prepare=lambda: {'DISPYNODE_TEST_PACKAGE': json.dumps(told)}))
     if 'container' in kinds:
         plan.suites.append(_container(wanted, environments))
 
