@@ -12,6 +12,7 @@ from __future__ import absolute_import, division, print_function
 
 import json
 import os
+import signal
 import socket
 import struct
 import sys
@@ -105,6 +106,7 @@ def raise_loopback():
 def main(result_path, seconds, *targets):
     """Run all tests of the targets; the exit status tells nothing about them."""
     dump_stacks_after(float(seconds))
+    signal.signal(signal.SIGINT, signal.default_int_handler)        # shells have `command &` ignore it, and all below
     if os.environ.get('DISPYNODE_TEST_NETWORK') == '1':
         raise_loopback()
     program = os.environ.get('DISPYNODE_TEST_PROGRAM')

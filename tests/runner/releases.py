@@ -48,7 +48,8 @@ def add(plan, kinds, minors, wanted, environments):
         plan.suites.append(Suite('package', 'one file by each Python', sys.executable, ['tests.package.package_one_file'],
                                  TIMEOUTS['package'], prepare=lambda: {'DISPYNODE_TEST_PACKAGE': json.dumps(told)}))
     if 'container' in kinds:
-        plan.suites.append(_container(wanted, environments))
+        for title, module in (('Dockerfile', 'container_image'), ('one file in a bare root', 'bare_root')):
+            plan.suites.append(_container(title, module, environments))
 
 
 def with_one_file(suite):
@@ -78,12 +79,12 @@ def _package(interpreter, environments):
                  TIMEOUTS['package'], prepare=prepare)
 
 
-def _container(wanted, environments):
+def _container(title, module, environments):
     def prepare():
         recipe = [one for one in CLIENTS if one.name == CLIENT][0]
         clients = [{'name': recipe.name, 'release': recipe.release, 'python': environments.python(recipe)}]
-        return {'DISPYNODE_TEST_STORE': containers.make_base(), 'DISPYNODE_TEST_INTEROP': json.dumps(
-            {'clients': clients, 'node': sys.executable})}
+        return dict(make_one_file(), DISPYNODE_TEST_STORE=containers.make_base(), DISPYNODE_TEST_INTEROP=json.dumps(
+            {'clients': clients, 'node': sys.executable}))
 
-    return Suite('container', 'Dockerfile', sys.executable, ['tests.container.container_image'],
+    return Suite('container', title, sys.executable, ['tests.container.' + module],
                  TIMEOUTS['container'], own_network=True, prepare=prepare)
