@@ -69,6 +69,7 @@ def wait_for(job):
     deadline = time.time() + 60
     while job.status not in ENDED and time.time() < deadline:
         time.sleep(0.02)
+    job.finish.wait(5)          # the status comes before the exception
     return {'status': job.status, 'result': job.result if job.status == 11 else None,
             'exception': as_text(job.exception), 'stdout': as_text(job.stdout)}
 
