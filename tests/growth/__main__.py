@@ -8,6 +8,7 @@ from __future__ import absolute_import, division, print_function
 import argparse
 import os
 import shlex
+import signal
 import sys
 
 from tests.attack import attacker
@@ -84,6 +85,7 @@ def main():
             sys.exit(reason)
         os.environ[NETWORK] = '1'
         os.execvp(prefix[0], prefix + [sys.executable, '-m', 'tests.growth'] + sys.argv[1:])
+    signal.signal(signal.SIGTERM, lambda *_args: sys.exit('ended by SIGTERM'))     # the node must not stay behind
     raise_loopback()
     attacker.allow_descriptors(16384)
     words = shlex.split(chosen.node or '')

@@ -7,7 +7,7 @@ from tests.attack import attacker
 from tests.attack.attacker import NATIVE
 from tests.growth.meter import CODE, Load, held_by, idle_milliseconds, memory_of_all
 from tests.support.computation import Computation
-from tests.support.nodeprocess import NodeProcess
+from tests.support.nodeprocess import PROGRAM, NodeProcess
 from tests.support.scheduler import DUMMY_TOKEN, FakeScheduler
 from tests.support.waiting import clock, wait_until
 
@@ -143,9 +143,7 @@ def _ask_again(node, keeping, deaf, number, figures):
 
 def processors(plan):
     """Yield (number, figures) for so many processors claimed, with as many jobs in flight; each in a new node."""
-    program = os.path.join(os.path.dirname(os.path.abspath(NodeProcess().program)), 'tests', 'support', 'manycpus.py')
-    if plan.program:
-        program = os.path.join(os.path.dirname(os.path.abspath(plan.program)), 'tests', 'support', 'manycpus.py')
+    program = os.path.join(os.path.dirname(os.path.abspath(plan.program or PROGRAM)), 'tests', 'support', 'manycpus.py')
     for number in plan.numbers(1, 2, 8, 64):
         env = {'DISPYNODE_TEST_CPUS': str(number)}
         with plan.node(cpus=number, program=program, env=env) as node, FakeScheduler(node, NATIVE) as scheduler:
