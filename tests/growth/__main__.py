@@ -1,6 +1,6 @@
-"""Does cost stay flat? python3 -m tests.growth [--only NAME] [--node 'CMD'] measures a node; Linux, by hand.
+"""Does cost stay flat? python3 -m tests.growth [NAME ...] [--node 'CMD'] measures a node; Linux, by hand.
 
-Each figure stands at each power of ten with its ratio to the first. With --real COUNT: so many no-op jobs
+Each figure stands at each power of ten; last comes the ratio of the last to the first. With --real COUNT: so many no-op jobs
 through a real dispy client and a node with default options instead.
 """
 from __future__ import absolute_import, division, print_function
@@ -26,22 +26,25 @@ def arguments():
     """Return what the command line says."""
     parser = argparse.ArgumentParser(prog='python3 -m tests.growth', description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--only', choices=NAMES, help='measure this alone')
+    parser.add_argument('names', nargs='*', metavar='NAME', help='measure these alone: ' + ', '.join(NAMES))
     parser.add_argument('--node', metavar='CMD', help="another node, such as 'python3.6 path/dispynode.py'")
     parser.add_argument('--most', type=int, default=100000, help='largest number of anything (default: 100000)')
-    parser.add_argument('--jobs', type=int, default=500, help='jobs per figure (default: 500)')
+    parser.add_argument('--jobs', type=int, default=200, help='jobs per figure (default: 200)')
     parser.add_argument('--idle', type=float, default=10.0, help='seconds of rest per figure (default: 10)')
     parser.add_argument('--real', type=int, metavar='COUNT', help='jobs of a real client; needs --client')
     parser.add_argument('--client', metavar='PYTHON', help='the Python of an environment with dispy')
     parser.add_argument('--in_flight', type=int, default=2, help='jobs of the real client at once, 0: all (default: 2)')
     chosen = parser.parse_args()
+    unknown = [name for name in chosen.names if name not in NAMES]
+    if unknown:
+        parser.error('%s: not one of %s' % (', '.join(unknown), ', '.join(NAMES)))
     if chosen.real and not chosen.client:
         parser.error('--real needs --client: the Python of an environment with dispy')
     return chosen
 
 
 def table(name, rows):
-    """Print a column for each of the rows, [(number, figures)]: the figures, and the ratio of each to the first."""
+    """Print a column for each of the rows, [(number, figures)], and the ratio of the last to the first."""
     columns = []
     for number, figures in rows:
         columns.append((number, figures))
@@ -49,19 +52,15 @@ def table(name, rows):
         sys.stdout.flush()
     if not columns:
         return
-    print('\n%-22s%s' % (name, ''.join('%18d' % number for number, _figures in columns)))
+    print('\n%-22s%s%14s' % (name, ''.join('%10d' % number for number, _figures in columns), 'last / first'))
     for key in sorted(set(key for _number, figures in columns for key in figures)):
         values = [figures.get(key) for _number, figures in columns]
-        first = next(value for value in values if value is not None)
-        print('%-22s%s' % (key, ''.join('%18s' % _cell(value, first) for value in values)))
+        there = [value for value in values if value is not None]
+        ratio = '%.2f' % (there[-1] / there[0]) if len(there) > 1 and there[0] else '-'
+        print('%-22s%s%14s' % (key, ''.join('%10s' % ('-' if value is None else '%.2f' % value) for value in values),
+                               ratio))
     print('')
     sys.stdout.flush()
-
-
-def _cell(value, first):
-    if value is None:
-        return '-'
-    return '%.2f (%s)' % (value, '%.2fx' % (value / first) if first else '-')
 
 
 def real(chosen, python, program):
@@ -96,7 +95,7 @@ def main():
         return 0 if real(chosen, python, program) else 1
     plan = dimensions.Plan(chosen.jobs, chosen.idle, chosen.most, python, program)
     for name, function in dimensions.ALL:
-        if chosen.only in (None, name):
+        if name in (chosen.names or NAMES):
             table(name, function(plan))
     return 0
 
