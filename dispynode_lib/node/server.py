@@ -13,6 +13,7 @@ from dispynode_lib.host import datagrams
 from dispynode_lib.host.bodies import read_rest
 from dispynode_lib.host.loop import READ, WRITE
 from dispynode_lib.host.streams import Stream, wants_write, would_block
+from dispynode_lib.host.workers import Workers
 from dispynode_lib.node import bigfiles
 from dispynode_lib.node.held import Held, descriptor_limit, limit_for
 from dispynode_lib.wire import framing
@@ -26,6 +27,7 @@ GET = b'GET '                                # HTTP; no token begins like this
 HTTP_LIMIT = 16384                          # bytes of an HTTP request
 READ_SIZE = 16384
 BACKLOG = 1024
+READERS = 64                                # big requests that are read at once
 ACCEPT_AGAIN = 0.1                         # seconds without descriptors
 FRAME_LIMIT = 0xFFFFFFFF
 NO_DESCRIPTORS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
@@ -181,6 +183,7 @@ class Reception(object):
         self._workers = workers
         self._is_token = is_token
         self._timeout = timeout
+        self._readers = Workers(READERS)    # for requests still to come: slow ones keep nobody else waiting
         self._handle = handle
         self._handle_at_once = handle_at_once
         self._complaints = complaints
@@ -228,7 +231,8 @@ class Reception(object):
         if connection.size is None:
             self._workers.run(self._answer_http, connection)
         elif not self._serve_at_once(connection):
-            self._workers.run(self._serve, connection)
+            whole = len(connection.data) >= HEAD + connection.size
+            (self._workers if whole else self._readers).run(self._serve, connection)
         return True
 
     def _answer_http(self, connection):

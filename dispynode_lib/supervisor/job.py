@@ -74,6 +74,7 @@ def _call(computation, pickles, code):
 
     pickles   [arguments, keyword arguments]; it is emptied
     """
+    computation.enter_folder()              # an earlier job, or who tidies up /tmp, may have removed it
     if computation.failure is not None:
         computation.run_code()              # failed in the supervisor, so here too: the job tells its author
     namespace = computation.namespace

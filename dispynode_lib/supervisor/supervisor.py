@@ -43,6 +43,7 @@ class Supervisor(object):
         self._computation = None
         self._forked = 0
         self._wanted = 0                    # children still to be forked
+        self._fork_error, self._fork_timer = None, False        # why none can be forked; whether it will be tried again
         self._asked_for = set()             # numbers of children whose end is news in any case
         self._settled = False
         self._ending = None                 # function to call when no process is left
@@ -211,10 +212,25 @@ class Supervisor(object):
             try:
                 self._fork_one()
             except EnvironmentError as error:
-                self._log(ERROR, 'cannot start a job process: %s; trying again' % error)
-                self._timers.add(RETRY_FORK, self._fork_wanted)
+                self._cannot_fork(error)
                 return
             self._wanted -= 1
+        if self._fork_error is not None:
+            self._fork_error = None
+            self._log(WARNING, 'job processes can be started again')
+
+    def _cannot_fork(self, error):
+        """Try again soon, with one line in the log for as long as it fails."""
+        if self._fork_error is None:
+            self._log(ERROR, 'cannot start a job process: %s; trying again' % error)
+        self._fork_error = error
+        if not self._fork_timer:
+            self._fork_timer = True
+            self._timers.add(RETRY_FORK, self._fork_again)
+
+    def _fork_again(self):
+        self._fork_timer = False
+        self._fork_wanted()
 
     def _fork_one(self):
         near, far = socket_pair()
