@@ -114,7 +114,7 @@ class Environments(object):
         text = recipe.text(interpreter.version)
         try:
             os.makedirs(self._folder, exist_ok=True)
-            with _locked(path + '.lock'):
+            with locked(path + '.lock'):
                 if not _is_sound(path, python, text, recipe.check):
                     shutil.rmtree(path, ignore_errors=True)
                     self._build(recipe, interpreter, path, python)
@@ -156,7 +156,7 @@ def _write(path, text):
 
 
 @contextlib.contextmanager
-def _locked(path):
+def locked(path):
     """Hold a lock that another test command on this machine respects."""
     with open(path, 'w') as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -1,6 +1,7 @@
 """One suite: some test modules in one interpreter, in a process of its own."""
 from __future__ import absolute_import, division, print_function
 
+import copy
 import json
 import os
 import shutil
@@ -25,13 +26,22 @@ class Suite(object):
     own_network  run in a network namespace with nothing but loopback
     prepare      function called first, in the thread that runs the suite; returns environment
                  variables; may raise CannotBuild
+    minor        of the interpreter whose node is tested; None: not in the table of interpreters
+    program      'tree' or 'one file'
     """
 
     def __init__(self, kind, title, python, targets, timeout, flags=(), own_network=False,
-                 prepare=None):
+                 prepare=None, minor=None, program='tree'):
         self.kind, self.title, self.python, self.targets = kind, title, python, list(targets)
         self.timeout, self.flags = timeout, list(flags)
         self.own_network, self.prepare = own_network, prepare
+        self.minor, self.program = minor, program
+
+    def changed(self, **attributes):
+        """Return another suite that differs in `attributes`."""
+        new = copy.copy(self)
+        vars(new).update(attributes)
+        return new
 
 
 class Outcome(object):

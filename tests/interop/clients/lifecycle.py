@@ -11,6 +11,7 @@ import dispy
 
 from main_job import as_text, cluster_options
 
+kept = []           # dispy numbers jobs by their place in memory: submit() returns None if it meets that of a late one
 ENDED = (dispy.DispyJob.Finished, dispy.DispyJob.Terminated, dispy.DispyJob.Cancelled, dispy.DispyJob.Abandoned)
 
 
@@ -64,6 +65,7 @@ def job(what, *args):
 
 
 def wait_for(job):
+    kept.append(job)
     deadline = time.time() + 60
     while job.status not in ENDED and time.time() < deadline:
         time.sleep(0.02)

@@ -15,6 +15,7 @@ import sys
 import dispy
 
 RELEASE = tuple(int(part) for part in dispy.__version__.split('.'))
+kept = []           # dispy numbers jobs by their place in memory: submit() returns None if it meets that of a late one
 
 
 class Point(object):
@@ -74,6 +75,7 @@ BEYOND = [('class missing there', FileNotFoundError(2, 'x'))] if bytes is not st
 
 def outcome(job, value):
     """Return 'ok' if the job returned `value`, else what its user sees."""
+    kept.append(job)
     if job is None or not job.finish.wait(30):
         return 'LOST'
     if job.status != dispy.DispyJob.Finished:
