@@ -14,6 +14,9 @@ INTERRUPTED_STATUS = 130                    # as shells tell of SIGINT
 ALREADY_RUNNING = 75                        # sysexits.h: EX_TEMPFAIL
 LAST_WAIT = 2.0                             # seconds that a node told to stop at once may still take
 
+ENDING = ('SIGQUIT', 'SIGXCPU', 'SIGPWR')   # as SIGTERM
+MEANINGLESS = ('SIGALRM', 'SIGVTALRM', 'SIGPROF', 'SIGIO', 'SIGSTKFLT')
+
 # How a node ends, each more urgent than the one before
 RUN, DRAIN, STOP, AT_ONCE = range(4)
 
@@ -49,6 +52,9 @@ def main(argv=None):
 
 def _main(argv):
     chosen = read_options(argv)
+    if argv == sys.argv[1:]:
+        from dispynode_lib.host import arguments
+        arguments.hide([chosen.secret, chosen.admin_secret])
     if chosen.help or chosen.version:
         say(options.help_text() if chosen.help else _version_text())
         return 0
@@ -201,6 +207,12 @@ def _open_standard_descriptors():
             os.open(os.devnull, os.O_RDWR)      # takes the lowest free number, which is `fd`
 
 
+def _meaningless():
+    """Return the numbers of signals that mean nothing to a node, but would end it."""
+    named = [getattr(signal, name) for name in MEANINGLESS if hasattr(signal, name)]
+    return named + list(range(signal.SIGRTMIN, signal.SIGRTMAX + 1))
+
+
 class Signals(object):
     """Notes what signals ask for and wakes the main thread; the handlers do nothing else.
 
@@ -227,6 +239,11 @@ class Signals(object):
         signal.signal(signal.SIGUSR1, self._on_last_jobs)
         signal.signal(signal.SIGUSR2, self._on_dump)
         signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+        for name in ENDING:
+            signal.signal(getattr(signal, name), self._on_terminate)
+        for number in _meaningless():       # by a handler: what is ignored would be so in jobs, too
+            signal.signal(number, lambda _number, _frame: None)
+            signal.siginterrupt(number, False)
         if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:       # else: nohup
             signal.signal(signal.SIGHUP, self._on_hangup)
         # the system may give a signal to any thread: this wakes the main thread all the same

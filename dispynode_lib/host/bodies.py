@@ -1,25 +1,41 @@
 """Reading big requests into memory that is not given on a peer's mere word."""
 from __future__ import absolute_import, division, print_function
 
+from dispynode_lib.errors import PeerGone
 from dispynode_lib.host.compat import PY2, monotonic
 
 SLOWEST = 16384.0                           # bytes a second that a big request has to come with at least
+SLOWEST_FILE = 1024.0                       # and a file
 GROWN_SIZE = 256 << 10                      # bigger requests get memory only as their bytes come
+
+
+class Pace(object):
+    """How fast something has to come: all the time, or a length that lies would give its sender any time."""
+
+    __slots__ = ('_begun', '_rate')
+
+    def __init__(self, timeout, rate=SLOWEST):
+        """`timeout`: seconds that it may be late; `rate`: bytes a second."""
+        self._begun, self._rate = monotonic() + timeout, rate
+
+    def check(self, count):
+        """Raise PeerGone if that only `count` bytes have come is too slow."""
+        if count < (monotonic() - self._begun) * self._rate:
+            raise PeerGone('too slow: %d bytes came in time' % count)
 
 
 def read_rest(stream, begun, size):
     """Return the `size` bytes of a request whose first ones, `begun`, are here. A length that lies costs nothing."""
-    payload = _memory(size)
-    deadline = monotonic() + stream.timeout + size / SLOWEST
+    payload, pace = _memory(size), Pace(stream.timeout)
     if len(payload) == size:
         payload[:len(begun)] = begun
-        stream.read_into(memoryview(payload)[len(begun):], deadline)
+        stream.read_into(memoryview(payload)[len(begun):], pace, len(begun))
         return payload
     payload[:len(begun)] = begun
     while len(payload) < size:              # Python 2
         have = len(payload)
         payload += bytearray(min(size - have, max(have, GROWN_SIZE)))
-        stream.read_into(memoryview(payload)[have:], deadline)
+        stream.read_into(memoryview(payload)[have:], pace, have)
     return payload
 
 

@@ -48,7 +48,27 @@ except ImportError:
                 difference |= one ^ other
             return difference == 0
 
-monotonic = getattr(time, 'monotonic', time.time)                   # 2.7 has no monotonic clock
+if hasattr(time, 'monotonic'):
+    monotonic = time.monotonic
+else:
+    def _find_monotonic():
+        """Return a clock for 2.7, which has none, that does not care when the host's is set; coarse where there is no ctypes."""
+        try:
+            import _ctypes
+            call, read = _ctypes.call_function, struct.Struct('ll').unpack
+            function = _ctypes.dlsym(_ctypes.dlopen(None, 0), 'clock_gettime')
+        except (ImportError, EnvironmentError, AttributeError, TypeError):
+            return lambda: os.times()[4]
+
+        def monotonic():
+            """Return seconds since some moment."""
+            buffer = bytes(bytearray(16))           # a new one each time: another thread may ask meanwhile
+            call(function, (1, buffer))             # CLOCK_MONOTONIC
+            seconds, billionths = read(buffer)
+            return seconds + billionths * 1e-9
+        return monotonic
+    monotonic = _find_monotonic()
+    threading._time = monotonic             # by which its waits with a time limit go
 get_thread_id = _thread.get_ident
 
 WOULD_BLOCK = (errno.EAGAIN, errno.EWOULDBLOCK, errno.EINPROGRESS, errno.EALREADY)

@@ -64,13 +64,13 @@ class Stream(object):
                 raise PeerGone('the peer closed the connection')
             return count
 
-    def read_into(self, view, deadline=None):
-        """Fill a memoryview completely, by `deadline` (monotonic) if there is one. Raises PeerGone."""
+    def read_into(self, view, pace=None, before=0):
+        """Fill a memoryview completely; `pace`: a host.bodies.Pace, `before`: bytes that came before. Raises PeerGone."""
         have, size = 0, len(view)
         while have < size:
             have += self.read_some_into(view[have:])
-            if deadline is not None and have < size and monotonic() > deadline:
-                raise PeerGone('too slow: %d of %d bytes came in time' % (have, size))
+            if pace is not None and have < size:
+                pace.check(before + have)
 
     def read_exact(self, size):
         """Return exactly `size` bytes as a bytearray."""

@@ -12,7 +12,7 @@ import re
 import stat
 
 from dispynode_lib.errors import PeerGone, ProtocolError
-from dispynode_lib.host.bodies import read_rest
+from dispynode_lib.host.bodies import Pace, read_rest
 from dispynode_lib.host.compat import random_hex, to_native
 from dispynode_lib.wire import blobs, framing
 
@@ -56,7 +56,9 @@ def receive_job(stream, prefix, size, folder):
     Return (argument of the request, Arguments or None). Raises PeerGone, ProtocolError.
     """
     if len(prefix) < PREFIX:
-        prefix += bytes(stream.read_exact(PREFIX - len(prefix)))
+        more = bytearray(PREFIX - len(prefix))
+        stream.read_into(memoryview(more), Pace(stream.timeout))
+        prefix += bytes(more)
     start = len(b'JOB:')
     blob = blobs.find(prefix[start:], JOB_KINDS)
     if blob is None:
@@ -91,12 +93,14 @@ def _receive_blob(stream, blob, path):
             return False
         _write_all(fd, blob.begun)
         buffer = _buffers.pop() if _buffers else memoryview(bytearray(BUFFER))
-        left = blob.size - len(blob.begun)
+        left, pace = blob.size - len(blob.begun), Pace(stream.timeout)
         while left:
             part = buffer[:min(left, BUFFER)]
             count = stream.read_some_into(part)
             left -= count
             _write_all(fd, part[:count])
+            if left:
+                pace.check(blob.size - left)
         if len(_buffers) < 4:
             _buffers.append(buffer)
         return True

@@ -30,7 +30,7 @@ class Complaints(object):
 
     def note(self, address, cause, text):
         """Count one refusal of the peer at `address` and log it: at most one line a minute for a cause."""
-        now = monotonic()
+        now, text = monotonic(), text if isinstance(text, (bytes, type(u''))) else str(text)     # an exception holds its frames
         with self._lock:
             self._counts[cause] = self._counts.get(cause, 0) + 1
             self._latest[cause] = address, text

@@ -22,6 +22,8 @@ EXIT_NEWS_TIMEOUT = 5.0                     # seconds between a job's end of fil
 SILENT = (u'the job closed the descriptor by which it tells its result (all of its descriptors?), '
           u'so it was stopped')
 LATER = 0.2                                 # seconds until job processes are tried again
+EVERY_ONE = b'0'                            # a number that no job process has
+REST = 2.0                                  # seconds without a job after which one child is enough
 HANDING_OVER = 0.01                         # seconds until the next look at a job that is being handed over
 
 _program_numbers = itertools.count(control.FIRST_PROGRAM)
@@ -41,11 +43,13 @@ class Crew(object):
         self._parts = parts
         self._computation = computation
         self._program = program
-        self._lock = threading.Lock()       # for _forking only
-        self._forking = 0
+        self._lock = threading.Lock()       # for the two counts only
+        self._forking = 0                   # children that were asked for and have not come yet
+        self._replacing = 0                 # those by which the supervisor replaces, unasked, the ones that did their jobs
         self._idle = collections.deque()    # children that wait for a job
         self._waiting = collections.deque()  # (job, frame) without a child
         self._children = {}                 # number -> Child, of the present supervisor
+        self._resting = None                # Timer, while more than one child may wait for a job
 
     # -- giving jobs
 
@@ -124,12 +128,16 @@ class Crew(object):
         return self._parts.state.find_job(job.computation.id, job.uid, job.hash) is job
 
     def top_up(self):
-        """Have as many children forked ahead as jobs could come at once, and at least one."""
+        """Have as many children forked ahead as jobs could come at once, and at least one.
+
+        A job that waits for one is not left to wait for a replacement: whom that replaces may take his time to end.
+        """
         if self._program or not self._computation.can_fork():
             return
-        wanted = max(1, self._parts.state.free_cpus()) + len(self._waiting)
+        free, waiting = self._parts.state.free_cpus(), len(self._waiting)
         with self._lock:
-            missing = wanted - len(self._idle) - self._forking
+            coming = len(self._idle) + self._forking
+            missing = max(waiting - coming, max(1, free) + waiting - coming - self._replacing)
             if missing <= 0:
                 return
             self._forking += missing
@@ -186,28 +194,47 @@ class Crew(object):
 
     def kill(self):
         """Kill all that run, at once. The loop's thread."""
-        for child in list(self._children.values()):
-            self._computation.tell(b'kill', b'%d' % child.number)
+        self._computation.tell(b'kill', EVERY_ONE)
 
-    def dismiss_idle(self):
-        """Let the children that wait for a job end. The loop's thread."""
-        while self._idle:
-            child = self._idle.popleft()
+    def _rest(self):
+        """Let all children but one go that wait for a job, if there has been none of late."""
+        self._resting = None
+        if self._computation.idle_since(monotonic()) >= REST:
+            self.dismiss_idle(but=1)
+        else:
+            self._resting = self._parts.loop.call_later(REST, self._rest)
+
+    def dismiss_idle(self, but=0):
+        """Let the children that wait for a job end, `but` so many. The loop's thread."""
+        while len(self._idle) > but:
+            try:
+                child = self._idle.popleft()
+            except IndexError:              # a worker's thread has just taken it
+                return
             child.link.close_child(child)
 
     # -- what comes from them
 
     def on_child(self, child):
         """Take a new job process that waits for a job."""
-        with self._lock:
-            self._forking = max(0, self._forking - 1)
+        self._has_come()
         self._children[child.number] = child
-        if not self._computation.can_fork():
+        if not self._computation.can_fork() or self._has_enough():
             child.link.close_child(child)
             return
         self._idle.append(child)
         if self._waiting:
             self._give(*self._waiting.popleft())
+
+    def _has_enough(self):
+        return len(self._idle) > max(1, self._parts.state.free_cpus()) + len(self._waiting)
+
+    def _has_come(self):
+        with self._lock:
+            if self._forking:
+                self._forking -= 1
+            elif self._replacing:
+                self._replacing -= 1
 
     def on_child_frame(self, child, parts):
         """Take a frame from a job process."""
@@ -238,6 +265,7 @@ class Crew(object):
         if child.exit_status is not None or self._computation.link is not child.link:
             self._lost(child, None)
             return
+        self._computation.tell(b'ended', b'%d' % child.number)
         self._parts.loop.call_later(EXIT_NEWS_TIMEOUT, self._end_silent, child)
 
     def _end_silent(self, child):
@@ -247,9 +275,11 @@ class Crew(object):
             self._lost(child, SILENT)
 
     def on_exited(self, child_number, status):
-        """The supervisor reaped a job process; `status` as os.waitpid gives it."""
+        """The supervisor reaped a job process; `status` as os.waitpid gives it. It does not tell this of those that did well."""
         child = self._children.pop(child_number, None)
-        if child is None:
+        if child is None:                   # it had told its result; yet it ended in an odd way, so it is not replaced
+            with self._lock:
+                self._replacing = max(0, self._replacing - 1)
             return
         child.exit_status = status
         if child.sock is not None and not child.closed:
@@ -268,6 +298,14 @@ class Crew(object):
             return
         done = read_done(fields, child.sock is None)
         child.done = True
+        if child.sock is not None:
+            self._children.pop(child.number, None)
+            child.link.close_child(child)   # nothing that comes later counts
+            if child.link is self._computation.link:
+                with self._lock:
+                    self._replacing += 1
+                if self._resting is None:
+                    self._resting = self._parts.loop.call_later(REST, self._rest)
         self._computation.finish(child.job, *done)
 
     def on_limit(self, child_number, sentence):
@@ -278,8 +316,7 @@ class Crew(object):
 
     def on_lost_child(self):
         """A new job process could not be taken over, for want of descriptors, and ends; try again."""
-        with self._lock:
-            self._forking = max(0, self._forking - 1)
+        self._has_come()
         self._parts.loop.call_later(LATER, self.top_up)
 
     def _on_file_done(self, child, fields):
@@ -302,7 +339,7 @@ class Crew(object):
         """The supervisor is gone. Jobs that run go on: their channels do not need it."""
         children, self._children = self._children, {}
         with self._lock:
-            self._forking = 0
+            self._forking = self._replacing = 0
         for child in list(self._idle):
             if child.link is link:
                 self._idle.remove(child)

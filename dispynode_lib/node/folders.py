@@ -10,6 +10,7 @@ import stat
 import threading
 
 from dispynode_lib.errors import Refused
+from dispynode_lib.host.bodies import SLOWEST_FILE, Pace
 from dispynode_lib.host.compat import monotonic, random_hex, to_native
 from dispynode_lib.node.removal import remove_tree
 
@@ -85,6 +86,8 @@ class Folders(object):
         Raises Refused.
         """
         base = os.path.join(self.root, clean_name(client, 'scheduler address'))
+        if os.path.islink(base):
+            raise Refused('the folder for files of clients at %s is a link that leads elsewhere' % client)
         if not dest_path:
             folder = Folder(self, _unique_folder(base, name, computation_id))
             with self._changed:
@@ -196,7 +199,7 @@ class Folder(object):
         parts = clean_parts(file_record.dest_path or u'', separator, 'dest_path of a file')
         parts.append(clean_name(file_record.name.split(separator)[-1], 'file name'))
         path = os.path.join(self.path, *parts)
-        if os.path.islink(self.path) if len(parts) == 1 else not is_below(os.path.dirname(path), self.path):
+        if not self._is_in_place() or len(parts) > 1 and not is_below(os.path.dirname(path), self.path):
             raise Refused('%r leads outside the folder of its computation' % file_record.dest_path)
         return path
 
@@ -245,12 +248,12 @@ class Folder(object):
     def _fill(self, partial, size, stream, value):
         fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, 'O_NOFOLLOW', 0), 0o600)
         try:
-            done = 0
+            done, pace = 0, Pace(stream.timeout, SLOWEST_FILE)
             view = memoryview(bytearray(min(size, CHUNK)))
             while done < size:
                 stream.send_frame(value(done))
                 part = view[:min(size - done, CHUNK)]
-                stream.read_into(part)
+                stream.read_into(part, pace, done)
                 _write_all(fd, part)
                 done += len(part)
         finally:
@@ -286,6 +289,11 @@ class Folder(object):
         root = self._folders.root
         if not is_below(self.path, root) or os.path.realpath(self.path) == os.path.realpath(root):
             return
+        if not self._is_in_place():
+            log.warning('%s was replaced by a link: where that leads nothing is removed', self.path)
+            if os.path.islink(self.path):
+                _remove_quietly(self.path)
+            return
         others = self._folders.begin_removal(self)
         with self._changed:
             kept = set(path for path, uses in self._uses.items() if uses > 1)
@@ -299,6 +307,10 @@ class Folder(object):
         else:
             self._remove_but(kept)
         self._remove_empty_parents()
+
+    def _is_in_place(self):
+        """Return whether no job has put a link in the place of the folder or of one above it."""
+        return os.path.realpath(self.path) == self.path
 
     def files(self):
         """Return the paths of the files that came for this computation (list)."""

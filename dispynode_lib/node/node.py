@@ -38,6 +38,7 @@ from dispynode_lib.wire import framing
 
 log = logging.getLogger('dispynode.node')
 
+BREATH = 0.1                                # seconds: its client may come back at once
 REQUEST_WORKERS, WORKERS = 48, 16           # threads at most: for requests, for what the node does itself
 
 
@@ -118,9 +119,9 @@ class Node(object):
         parts.state.set_phase(states.SERVING)
         parts.service.look(monotonic())
         for sock in socks:
-            listener = Listener(sock, reception)
+            listener = Listener(sock, reception, parts.loop)
             self._listeners.append(listener)
-            start_thread('accept-%d' % sock.getsockname()[1], listener.serve_forever)
+            listener.start()
         self._datagrams = DatagramListener(socks_udp, parts.discovery.on_datagram, parts.complaints)
         self._datagrams.is_allowed = reception.is_allowed
         self._datagrams.start()
@@ -205,7 +206,7 @@ class Node(object):
     def freed(self):
         """The node has no scheduler any more."""
         log.info('the node is free')
-        self._parts.announcer.begin()
+        self._parts.announcer.begin(BREATH)
         self._parts.watchdog.reschedule()
 
     # -- what operators ask for

@@ -1,11 +1,10 @@
-"""Listens: TCP listeners with an acceptor thread each, one UDP listener thread, and who is let in."""
+"""Listens: TCP listeners in the loop's thread, one UDP listener thread, and who is let in."""
 from __future__ import absolute_import, division, print_function
 
 import errno
 import logging
 import select
 import socket
-import time
 
 from dispynode_lib.errors import PeerGone, ProtocolError
 from dispynode_lib.host.compat import (
@@ -14,6 +13,7 @@ from dispynode_lib.host import datagrams
 from dispynode_lib.host.bodies import read_rest
 from dispynode_lib.host.loop import READ, WRITE
 from dispynode_lib.host.streams import Stream, wants_write, would_block
+from dispynode_lib.host.workers import Workers
 from dispynode_lib.node import bigfiles
 from dispynode_lib.node.held import Held, descriptor_limit, limit_for
 from dispynode_lib.wire import framing
@@ -27,6 +27,8 @@ GET = b'GET '                                # HTTP; no token begins like this
 HTTP_LIMIT = 16384                          # bytes of an HTTP request
 READ_SIZE = 16384
 BACKLOG = 1024
+READERS = 64                                # big requests that are read at once
+ACCEPT_AGAIN = 0.1                         # seconds without descriptors
 FRAME_LIMIT = 0xFFFFFFFF
 NO_DESCRIPTORS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
@@ -110,50 +112,64 @@ class Request(object):
 
 
 class Listener(socketserver.ThreadingTCPServer):
-    """A TCP listener whose acceptor thread hands connections to the Reception."""
+    """A TCP listener: the loop's thread accepts, for there is nothing to wait for; the Reception sees to the rest."""
 
     allow_reuse_address = True
     daemon_threads = True
     request_queue_size = BACKLOG
 
-    def __init__(self, sock, reception):
-        """`sock`: bound TCP socket; listening starts here."""
+    def __init__(self, sock, reception, loop):
+        """`sock`: bound TCP socket; listening starts here, accepting with start()."""
         self.address_family = sock.family
         socketserver.ThreadingTCPServer.__init__(self, sock.getsockname()[:2], None, bind_and_activate=False)
         self.socket.close()
         self.socket = sock
         self.server_address = sock.getsockname()
         self._reception = reception
+        self._loop = loop
         self._stopping = False
+        self.socket.setblocking(False)
         self.server_activate()
+
+    def start(self):
+        """Begin to accept; any thread."""
+        self._loop.call_soon(self._watch)
+
+    def _watch(self):
+        if not self._stopping:
+            self._loop.watch(self.fileno(), self._accept)
 
     def process_request(self, request, client_address):
         """Hand over an accepted connection: a thread gets it when its request is there."""
         self._reception.take(request, client_address)
 
-    def serve_forever(self, poll_interval=None):
-        """Accept until stop(); waits without waking up in between."""
-        while not self._stopping:
-            try:
-                request, client_address = self.get_request()
-            except EnvironmentError as error:
-                if not self._stopping and error.errno not in (errno.EINTR, errno.ECONNABORTED):
-                    self._reception.cannot_accept(error)
-                    time.sleep(0.1)                             # out of descriptors: do not spin
-                continue
-            try:
-                self.process_request(request, client_address)
-            except Exception:
-                log.exception('a connection from %s', client_address[0])
-                close_quietly(request)
+    def _accept(self, _events):
+        """Accept one connection: whoever else waits has his turn first, then the next one."""
+        try:
+            request, client_address = self.get_request()
+        except EnvironmentError as error:
+            if not self._stopping and not would_block(error) and error.errno != errno.ECONNABORTED:
+                self._reception.cannot_accept(error)
+                self._loop.unwatch(self.fileno())
+                self._loop.call_later(ACCEPT_AGAIN, self._watch)    # out of descriptors: do not spin
+            return
+        try:
+            self.process_request(request, client_address)
+        except Exception:
+            log.exception('a connection from %s', client_address[0])
+            close_quietly(request)
 
     def stop(self):
-        """Close the listener; its thread ends."""
+        """Accept no more, close the listener soon; any thread."""
         self._stopping = True
         try:
             self.socket.shutdown(socket.SHUT_RDWR)
         except EnvironmentError as error:
             log.debug('closing a listener: %s', error)
+        self._loop.call_soon(self._close)
+
+    def _close(self):
+        self._loop.unwatch(self.fileno())
         self.socket.close()
 
 
@@ -167,6 +183,7 @@ class Reception(object):
         self._workers = workers
         self._is_token = is_token
         self._timeout = timeout
+        self._readers = Workers(READERS)    # for requests still to come: slow ones keep nobody else waiting
         self._handle = handle
         self._handle_at_once = handle_at_once
         self._complaints = complaints
@@ -177,7 +194,7 @@ class Reception(object):
         self.is_allowed = None              # function address -> bool, None: everybody is
 
     def take(self, sock, address):
-        """Begin with a connection just accepted; any thread."""
+        """Begin with a connection just accepted; the loop's thread."""
         if self.is_allowed is not None and not self.is_allowed(address[0]):
             self._complaints.note(address[0], 'not allowed', 'a connection from outside of what --allow names')
             close_quietly(sock)
@@ -195,7 +212,7 @@ class Reception(object):
             return
         connection = Connection(sock, address, monotonic() + self._timeout)
         if self._advance(connection) is None:
-            self._loop.call_soon(self._hold, connection)
+            self._hold(connection)
 
     def _advance(self, connection):
         """Return None if it has to wait, else what became of it."""
@@ -214,7 +231,8 @@ class Reception(object):
         if connection.size is None:
             self._workers.run(self._answer_http, connection)
         elif not self._serve_at_once(connection):
-            self._workers.run(self._serve, connection)
+            whole = len(connection.data) >= HEAD + connection.size
+            (self._workers if whole else self._readers).run(self._serve, connection)
         return True
 
     def _answer_http(self, connection):
@@ -260,10 +278,10 @@ class Reception(object):
             close_quietly(connection.sock)
 
     def cannot_accept(self, error):
-        """Make room: accepting has failed with `error`. Any thread."""
+        """Make room: accepting has failed with `error`. The loop's thread."""
         self._complaints.note('this node', 'cannot accept connections', error)
         if error.errno in NO_DESCRIPTORS:
-            self._loop.call_soon(self._drop_one, 'this node is out of descriptors')
+            self._drop_one('this node is out of descriptors')
 
     def _readable(self, connection):
         fd = connection.sock.fileno()

@@ -11,7 +11,7 @@ import time
 from dispynode_lib import option_table
 from dispynode_lib.errors import StartError
 from dispynode_lib.host import lockfile, processes
-from dispynode_lib.host.compat import monotonic, to_native, to_text
+from dispynode_lib.host.compat import monotonic, text_type, to_native, to_text
 from dispynode_lib.node.folders import make_folder
 
 log = logging.getLogger('dispynode.state')
@@ -121,9 +121,10 @@ class StateFolder(object):
         import json
         try:
             before = json.loads(text)
-            return before if isinstance(before, dict) else {}
-        except ValueError:
+        except (ValueError, RuntimeError):
             return {}                       # the host went down while it was written
+        right = isinstance(before, dict) and isinstance(before.get('identity'), text_type)
+        return before if right else {}
 
     def write(self, name, value):
         """Write `value` as JSON to a file of the folder, all or nothing. Raises StartError."""
@@ -184,13 +185,18 @@ class StateFolder(object):
         import shutil
         others = [record for path in other_nodes(self.root, self.path) for _name, record in read_records(path)]
         for name, record in records:
-            folder = os.path.realpath(to_native(record.get('folder') or ''))
-            if record.get('cleanup') and is_inside(folder, self.root) and not in_use(folder, others):
+            folder = os.path.realpath(to_native(record.get('folder') or '/'))
+            if record.get('cleanup') and self._is_of_client(folder) and not in_use(folder, others):
                 log.info('removing %s, left by computation %s', folder, record.get('id'))
                 shutil.rmtree(folder, ignore_errors=True)
                 _remove_empty(os.path.dirname(folder))
         for name in names:
             _unlink(self.file(os.path.join(COMPUTATIONS, name)))
+
+    def _is_of_client(self, folder):
+        """Return whether a resolved path lies in a client's folder: what a record says is not trusted."""
+        below = os.path.relpath(folder, self.root).split(os.sep) if is_inside(folder, self.root) else []
+        return len(below) > 1 and not below[0].startswith(PREFIX)
 
 
 def end_marked(identity, patience):
@@ -220,9 +226,10 @@ def read_records(path):
         try:
             with open(os.path.join(folder, name), 'rb') as source:
                 record = json.loads(to_text(source.read()))
-        except (EnvironmentError, ValueError):
-            record = None
-        found.append((name, record if isinstance(record, dict) else {}))
+            os.path.realpath(to_native(record['folder']))
+        except (EnvironmentError, ValueError, TypeError, KeyError, AttributeError, RuntimeError):
+            record = {}                     # not as this node writes them
+        found.append((name, record))
     return found
 
 

@@ -2,9 +2,10 @@
 from __future__ import absolute_import, division, print_function
 
 import logging
-import threading
+import os
+import select
 
-from dispynode_lib.host.compat import monotonic, start_thread
+from dispynode_lib.host.compat import monotonic, set_cloexec, start_thread
 
 log = logging.getLogger('dispynode.watchdog')
 
@@ -32,25 +33,30 @@ class Watchdog(object):
         """`clock`: function -> seconds; only differences count, so that setting the host's clock changes nothing."""
         self._duties = duties
         self._clock = clock
-        self._condition = threading.Condition()
-        self._changed = False
+        self._wake, self._woken = None, None        # a pipe, once it runs
         self._stopping = False
 
     def start(self):
         """Start the thread."""
+        self._woken, self._wake = os.pipe()
+        for fd in (self._woken, self._wake):
+            set_cloexec(fd)
+        import fcntl
+        fcntl.fcntl(self._wake, fcntl.F_SETFL, os.O_NONBLOCK)
         return start_thread('watchdog', self._run)
 
     def stop(self):
         """Do no more duties."""
-        with self._condition:
-            self._stopping = True
-            self._condition.notify_all()
+        self._stopping = True
+        self.reschedule()
 
     def reschedule(self):
         """Ask each duty anew when it is due: something has changed."""
-        with self._condition:
-            self._changed = True
-            self._condition.notify_all()
+        if self._wake is not None:
+            try:
+                os.write(self._wake, b'.')
+            except EnvironmentError:
+                return                      # the pipe is full: it will wake
 
     def run_due(self, now):
         """Do what is due at `now`; return the time of the next duty, or None."""
@@ -78,14 +84,17 @@ class Watchdog(object):
         duty.due = due if duty.due is None else min(due, duty.due)
 
     def _run(self):
-        while True:
-            with self._condition:
-                self._changed = False
+        while not self._stopping:
             following = self.run_due(self._clock())
-            with self._condition:
-                if not self._stopping and not self._changed:
-                    left = LONGEST if following is None else following - self._clock()
-                    if left > 0:
-                        self._condition.wait(min(left, LONGEST))
-                if self._stopping:
-                    return
+            left = LONGEST if following is None else following - self._clock()
+            self._sleep(min(max(0.0, left), LONGEST))
+
+    def _sleep(self, seconds):
+        """Wait until somebody wakes this thread. By poll: waits of threads go by the host's clock before Python 3.11."""
+        poll = select.poll()
+        poll.register(self._woken, select.POLLIN)
+        try:
+            if poll.poll(seconds * 1000.0 + 0.5):
+                os.read(self._woken, 4096)
+        except (EnvironmentError, select.error):        # a signal (2.7)
+            return

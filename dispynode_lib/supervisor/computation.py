@@ -1,6 +1,7 @@
 """One computation as its supervisor knows it: its code, its `__main__` module, its setup and cleanup."""
 from __future__ import absolute_import, division, print_function
 
+import errno
 import gc
 import os
 import sys
@@ -104,8 +105,14 @@ class Computation(object):
         return self._main.__dict__
 
     def enter_folder(self):
-        """Make the computation's folder the working directory; raises EnvironmentError."""
-        os.chdir(self.folder)
+        """Make the computation's folder the working directory, anew if it was removed; raises EnvironmentError."""
+        try:
+            os.chdir(self.folder)
+        except EnvironmentError as error:
+            if error.errno != errno.ENOENT:
+                raise
+            os.makedirs(self.folder, 0o700)
+            os.chdir(self.folder)
 
     def execute(self):
         """Execute the code in `__main__`, once, in the folder; what fails is kept in `failure`."""

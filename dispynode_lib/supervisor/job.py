@@ -16,6 +16,9 @@ from dispynode_lib.wire.control import LENGTH, unpack
 
 LARGEST_RESULT = 0xF0000000                 # bytes; the frames around it count up to 4 GiB
 LINGER = 5                                  # seconds that threads and helper processes of a finished job may take
+# Exit statuses. A job that has told the node how it ended ends its process with one of the latter two: numbers that
+# users' programs rarely choose, for the supervisor says nothing of such an end unless it is asked
+NOT_NEEDED, TOLD_WELL, TOLD_FAILURE = 0, 113, 114
 READ_SIZE = 65536
 
 
@@ -26,7 +29,7 @@ class Failure(Exception):
 def serve(fd, computation):
     """Be a job process: wait for a job on the channel `fd`, do it, report it.
 
-    Return whether it failed; False as well if the node closes the channel without a job: it needs no more.
+    Return the exit status for this process; NOT_NEEDED if the node closes the channel without a job.
     This is the path of every job; each function called, each object touched for the first time costs a fresh
     process a page fault or two, so there are few of them.
     """
@@ -35,7 +38,7 @@ def serve(fd, computation):
     except EnvironmentError:
         data = read_some(fd, READ_SIZE)
     if not data:
-        return False
+        return NOT_NEEDED
     if len(data) > 4 and len(data) - 4 >= LENGTH.unpack_from(data)[0]:
         kind, uid, job_hash, code, kwargs, args = unpack(data[4:])
     else:
@@ -57,7 +60,13 @@ def serve(fd, computation):
     _report(fd, computation, pieces, exception, started)
     if 'threading' in sys.modules or 'multiprocessing.util' in sys.modules:
         _end_helpers()
-    return exception is not None
+    return TOLD_WELL if exception is None else TOLD_FAILURE
+
+
+def rehearse(fd, computation, args, kwargs):
+    """Do a job of `computation` in this process, and report it on `fd`."""
+    computation.api.job = fd, b'0', b'', now()
+    _report(fd, computation, _call(computation, [args, kwargs], b''), None, now())
 
 
 def _call(computation, pickles, code):
@@ -65,6 +74,7 @@ def _call(computation, pickles, code):
 
     pickles   [arguments, keyword arguments]; it is emptied
     """
+    computation.enter_folder()              # an earlier job, or who tidies up /tmp, may have removed it
     if computation.failure is not None:
         computation.run_code()              # failed in the supervisor, so here too: the job tells its author
     namespace = computation.namespace

@@ -8,7 +8,7 @@ from __future__ import absolute_import, division, print_function
 import os
 import struct
 
-from dispynode_lib.supervisor import adopting, supervisor
+from dispynode_lib.supervisor import adopting, rehearsal, supervisor
 from dispynode_lib.supervisor.descriptors import (
     Receiver, close_quietly, close_strangers, forget_memory, take_standard)
 from dispynode_lib.supervisor.lean import signal
@@ -26,6 +26,7 @@ def main():
     close_strangers((control_fd,))
     receiver = Receiver(control_fd)
     adopting.adopt()                        # for supervisors that a job kills; and it makes ready for theirs
+    rehearsal.rehearse()
     forget_memory()
     supervisors = set()
     while True:

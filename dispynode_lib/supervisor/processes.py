@@ -7,6 +7,7 @@ from dispynode_lib.supervisor import stopping
 from dispynode_lib.supervisor.signals import number_of
 from dispynode_lib.wire import control
 
+HAS_WAITID = hasattr(os, 'waitid')
 MOST_ENDED, GROUPS_DELAY = 16, 0.2          # jobs, seconds until their process groups are looked at
 
 
@@ -75,14 +76,7 @@ class Processes(object):
 
     def reap(self):
         """Return [(number, wait status, stopped by request)] of what has ended since the last call."""
-        reaped = []
-        for number, pid in self.live.items():
-            try:
-                found, status = os.waitpid(pid, os.WNOHANG)
-            except EnvironmentError:        # the user's setup has waited for it: its status is lost
-                found, status = pid, 0
-            if found:
-                reaped.append((number, status, number in self._stopped))
+        reaped = [(number, status, number in self._stopped) for number, status in self._wait()]
         for number, _status, stopped in reaped:
             if stopped:
                 self._end_relatives(number, self.live.pop(number))
@@ -91,6 +85,34 @@ class Processes(object):
         if self._ended and reaped:
             self._plan_look()
         return reaped
+
+    def _wait(self):
+        """Return [(number, wait status)] of those that have ended. Other children are left to the user who started them."""
+        found = []
+        if HAS_WAITID and len(self.live) > 2:
+            numbers = dict((pid, number) for number, pid in self.live.items())
+            while True:
+                try:
+                    ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+                except EnvironmentError:
+                    break                   # no child at all
+                if ended is None:
+                    return found
+                number = numbers.pop(ended.si_pid, None)
+                if number is None:
+                    break                   # it hides the others
+                found.append((number, os.waitpid(ended.si_pid, 0)[1]))
+        known = set(number for number, _status in found)
+        for number, pid in self.live.items():
+            if number in known:
+                continue
+            try:
+                ended, status = os.waitpid(pid, os.WNOHANG)
+            except EnvironmentError:        # the user's setup has waited for it: its status is lost
+                ended, status = pid, 0
+            if ended:
+                found.append((number, status))
+        return found
 
     def _end_relatives(self, number, pid):
         """Kill what did not follow a process that was stopped and has ended: it is not asked again."""

@@ -17,10 +17,10 @@ from dispynode_lib.supervisor.signals import Signals, Stopped
 from dispynode_lib.supervisor.timers import Timers
 from dispynode_lib.wire import control
 
-FAILED = 1                                  # exit status of a job process that has reported a failure
 ERROR_STATUS = 70                           # sysexits.h: EX_SOFTWARE
 FRAME_LIMIT = 0xFFFFFFFF
 READ_SIZE = 262144
+QUIET = frozenset([job.TOLD_WELL << 8, job.TOLD_FAILURE << 8])      # wait statuses that are no news to the node
 DEBUG, WARNING, ERROR = 10, 30, 40
 RETRY_FORK = 0.5                            # seconds
 ORPHAN_QUICKER = 0.2                        # without a node nobody waits for what a job still says
@@ -43,6 +43,8 @@ class Supervisor(object):
         self._computation = None
         self._forked = 0
         self._wanted = 0                    # children still to be forked
+        self._fork_error, self._fork_timer = None, False        # why none can be forked; whether it will be tried again
+        self._asked_for = set()             # numbers of children whose end is news in any case
         self._settled = False
         self._ending = None                 # function to call when no process is left
         self._ended = False
@@ -89,10 +91,6 @@ class Supervisor(object):
 
     def _read_control(self):
         data = read_some(self._control_fd, READ_SIZE)
-        if data == FORK_ONE and not self._splitter.pending():
-            self._wanted += 1               # the most frequent frame by far
-            self._fork_wanted()
-            return
         if not data:
             self._poll.unregister(self._control_fd)
             self._on_node_gone()
@@ -144,7 +142,8 @@ class Supervisor(object):
             self._programs.stop(control.number(number))
 
     def _on_kill(self, number):
-        self._processes.kill(control.number(number))
+        for each in [control.number(number)] if number != b'0' else list(self._processes.live):
+            self._processes.kill(each)
 
     def _on_pids(self):
         parts = []
@@ -213,10 +212,25 @@ class Supervisor(object):
             try:
                 self._fork_one()
             except EnvironmentError as error:
-                self._log(ERROR, 'cannot start a job process: %s; trying again' % error)
-                self._timers.add(RETRY_FORK, self._fork_wanted)
+                self._cannot_fork(error)
                 return
             self._wanted -= 1
+        if self._fork_error is not None:
+            self._fork_error = None
+            self._log(WARNING, 'job processes can be started again')
+
+    def _cannot_fork(self, error):
+        """Try again soon, with one line in the log for as long as it fails."""
+        if self._fork_error is None:
+            self._log(ERROR, 'cannot start a job process: %s; trying again' % error)
+        self._fork_error = error
+        if not self._fork_timer:
+            self._fork_timer = True
+            self._timers.add(RETRY_FORK, self._fork_again)
+
+    def _fork_again(self):
+        self._fork_timer = False
+        self._fork_wanted()
 
     def _fork_one(self):
         near, far = socket_pair()
@@ -242,7 +256,7 @@ class Supervisor(object):
                 os.close(fd)
             if self._computation.seed_random is not None:
                 self._computation.seed_random()
-            status = FAILED if job.serve(far, self._computation) else 0
+            status = job.serve(far, self._computation)
         except KeyboardInterrupt:           # it was stopped before its job had come
             status = 130
         except Exception:                   # the top of this process
@@ -251,11 +265,32 @@ class Supervisor(object):
             os._exit(status)
 
     def _reap(self):
+        """Tell the node of the processes that have ended; one that has done its job is replaced, without a word."""
+        done = 0
         for number, status, stopped in self._processes.reap():
-            if status == FAILED << 8:
-                tracebacks.prepare()        # there will be more
+            if status in QUIET:
+                done += 1
+                if status == job.TOLD_FAILURE << 8:
+                    tracebacks.prepare()    # there will be more
+                if number not in self._asked_for:
+                    continue
             if self._programs is None or not self._programs.on_exit(number, status, stopped):
-                self._send(b'exited', b'%d' % number, b'%d' % status)
+                self._send_exited(number, status)
+        if done and self._ending is None:
+            self._wanted += done
+            self._fork_wanted()
+
+    def _send_exited(self, number, status):
+        self._asked_for.discard(number)
+        self._send(b'exited', b'%d' % number, b'%d' % status)
+
+    def _on_ended(self, number):
+        """Say when job process `number` has ended, be it without news: the node has lost sight of it."""
+        number = control.number(number)
+        if number in self._processes.live:
+            self._asked_for.add(number)
+        else:
+            self._send_exited(number, job.TOLD_WELL << 8)       # any other end was told
 
     # the end
 
@@ -304,12 +339,11 @@ FRAMES = {
     b'program': (Supervisor._on_program, 6, 6),
     b'stop': (Supervisor._on_stop, 2, 2),
     b'kill': (Supervisor._on_kill, 2, 2),
+    b'ended': (Supervisor._on_ended, 2, 2),
     b'pids': (Supervisor._on_pids, 1, 1),
     b'remember': (Supervisor._on_remember, 3, 3),
     b'close': (Supervisor._on_close, 3, 3),         # b'stop' or b'cleanup'; whether to run cleanup
 }
-
-FORK_ONE = control.pack(b'fork', b'1')
 
 
 def _encode(text):

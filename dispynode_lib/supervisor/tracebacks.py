@@ -83,12 +83,47 @@ def _format(kind, error, frames):
         frames = frames.tb_next
     if PYTHON2:
         return _format_on_python2(traceback, kind, error, frames)
-    whole = traceback.TracebackException(kind, error, frames)
+    left_out, limit = _shorten(_chain(error, frames))
+    whole = traceback.TracebackException(kind, error, frames, limit=limit)
     _drop_ours(whole, set())
     lines = ''.join(whole.format()).splitlines(True)
     # a heading over no frames at all would only puzzle
-    return ''.join([line for line, after in zip(lines, lines[1:] + [''])
+    text = ''.join([line for line, after in zip(lines, lines[1:] + [''])
                     if line != HEADING or after.startswith('  ')])
+    return '[%d frames in the middle of the traceback are left out]\n%s' % (left_out, text) if left_out else text
+
+
+def _chain(error, frames):
+    """Return the first frames of the traceback of an exception, and of those that it is chained to."""
+    found, seen, waiting = [frames], set([id(error)]), [error]
+    while waiting:
+        error = waiting.pop()
+        for other in (getattr(error, '__cause__', None), getattr(error, '__context__', None)):
+            if other is not None and id(other) not in seen:
+                seen.add(id(other))
+                found.append(other.__traceback__)
+                waiting.append(other)
+    return found
+
+
+def _shorten(tracebacks):
+    """Take the middle out of very long tracebacks: describing a frame may take a millisecond.
+
+    Return (how many frames were left out, limit to give to the module traceback).
+    """
+    left_out, limit = 0, None
+    for frames in tracebacks:
+        chain = []
+        while frames is not None:
+            chain.append(frames)
+            frames = frames.tb_next
+        if len(chain) > 2 * MOST_LINES:
+            left_out += len(chain) - 2 * MOST_LINES
+            try:
+                chain[MOST_LINES - 1].tb_next = chain[-MOST_LINES]
+            except (AttributeError, TypeError):     # read-only before 3.7
+                limit = -2 * MOST_LINES
+    return left_out, limit
 
 
 def _is_ours(frame):

@@ -55,7 +55,7 @@ def _newobj(reader, at):
         raise ProtocolError('pickle: %s made with arguments' % found.kind)
     else:
         made = Record(found.kind, None)
-    reader.stack.append(made)
+    reader.made(made)
     return at
 
 

@@ -161,6 +161,8 @@ def _unicode(reader, at):
 # the stack and the memo
 
 def _mark(reader, at):
+    if len(reader.marks) >= reader.limits.marks:
+        raise ProtocolError('pickle: nested deeper than %d' % reader.limits.depth)
     reader.marks.append(reader.stack)
     reader.stack = []
     return at
@@ -228,7 +230,8 @@ def _tuple_of(count):
             raise ProtocolError('pickle: a tuple of %d without its items' % count)
         items = tuple(stack[-count:])
         reader.place(items, items)
-        stack[-count:] = (items,)
+        del stack[-count:]
+        reader.made(items)
         return at
     return push
 
@@ -236,19 +239,19 @@ def _tuple_of(count):
 def _tuple(reader, at):
     items = tuple(reader.pop_mark())
     reader.place(items, items)
-    reader.stack.append(items)
+    reader.made(items)
     return at
 
 
 def _empty_list(reader, at):
-    reader.stack.append([])
+    reader.made([])
     return at
 
 
 def _list(reader, at):
     items = reader.pop_mark()
     reader.place(items, items)
-    reader.stack.append(items)
+    reader.made(items)
     return at
 
 
@@ -267,12 +270,12 @@ def _appends(reader, at):
 def _empty_set(reader, at):
     if 'set' not in reader.records and not reader.unknown:
         raise ProtocolError('pickle: a set is not accepted here')
-    reader.stack.append(Set([]))
+    reader.made(Set([]))
     return at
 
 
 def _empty_dict(reader, at):
-    reader.stack.append({})
+    reader.made({})
     return at
 
 
@@ -280,7 +283,7 @@ def _dict(reader, at):
     items = reader.pop_mark()
     target = {}
     reader.add_pairs(target, items)
-    reader.stack.append(target)
+    reader.made(target)
     return at
 
 

@@ -20,7 +20,7 @@ __all__ = ('HIGHEST_PROTOCOL', 'LIMITS', 'USER_LIMITS', 'UNKNOWN', 'Form', 'Limi
            'dump', 'load', 'name_of')
 
 LIMITS = Limits()
-USER_LIMITS = Limits(20000000, 1000)     # where objects of users may lie
+USER_LIMITS = Limits(8000000, 1000, 1000, 800000)        # where objects of users may lie
 
 _LENGTH4 = struct.Struct('<L')
 _FLOAT = struct.Struct('>d')

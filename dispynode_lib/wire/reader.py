@@ -10,7 +10,7 @@ class Reader(object):
     """The state of reading one pickle."""
 
     __slots__ = ('data', 'size', 'stack', 'marks', 'memo', 'records', 'unknown', 'limits',
-                 'python2', 'protocol', 'depths', 'placed', 'to_encode')
+                 'python2', 'protocol', 'depths', 'placed', 'to_encode', 'containers')
 
     def __init__(self, data, records, unknown, limits):
         """Take the bytes or view `data`, and what `pickles.load` was told to accept."""
@@ -26,6 +26,7 @@ class Reader(object):
         self.protocol = 0
         self.depths = {}            # id of a container that holds containers: its depth, and itself
         self.placed = {}            # containers that lie in another one, by id: they are complete
+        self.containers = 0         # made so far
         self.to_encode = self.size  # letters that `_codecs encode` may still turn into bytes
 
     def take(self, at, size):
@@ -51,6 +52,13 @@ class Reader(object):
         items = self.stack
         self.stack = self.marks.pop()
         return items
+
+    def made(self, container):
+        """Put a new container on the stack."""
+        self.containers += 1
+        if self.containers > self.limits.containers:
+            raise ProtocolError('pickle: more than %d lists, tuples, dicts and objects' % self.limits.containers)
+        self.stack.append(container)
 
     def refused_or_unknown(self, text, *args):
         """Return UNKNOWN for something outside the accepted set if that is allowed, else raise ProtocolError."""

@@ -11,18 +11,21 @@ ALWAYS = ('encode', 'bytes')            # how protocol 2 of Python 3 spells byte
 class Limits(object):
     """What a pickle may hold at most."""
 
-    __slots__ = ('opcodes', 'depth', 'keys', 'digits', 'integer_size', 'line_size')
+    __slots__ = ('opcodes', 'depth', 'keys', 'containers', 'marks', 'digits', 'integer_size', 'line_size')
 
-    def __init__(self, opcodes=1000000, depth=64, keys=1000):
+    def __init__(self, opcodes=1000000, depth=64, keys=1000, containers=400000):
         """Set the limits.
 
         opcodes         number of opcodes; a message with 10,000 files has about 600,000
         depth           containers inside each other
         keys            of a dict: somebody could choose them so that each is slow to find
+        containers      lists, tuples, dicts and objects: a byte of a pickle makes one that takes a hundred
         """
         self.opcodes = opcodes
         self.depth = depth
         self.keys = keys
+        self.containers = containers
+        self.marks = 2 * depth      # open at once: each has its container
         self.digits = 32            # letters of a decimal number
         self.integer_size = 16      # bytes of a binary integer
         self.line_size = 255        # bytes of a line that names a module or a class

@@ -3,18 +3,22 @@ from __future__ import absolute_import, division, print_function
 
 import contextlib
 import os
+import pickle
 import resource
 import socket
 import struct
+import sys
 
-from tests.support.dialects import NEWEST, Dialect
+from tests.support.dialects import Dialect
 from tests.support.nodeprocess import NodeProcess
 from tests.support.scheduler import FakeScheduler
 from tests.support.waiting import wait_until
 
 WAIT = 40
 PY2 = str is bytes
-NATIVE = Dialect('4.15.2', True, 2) if PY2 else NEWEST      # a client on the same kind of Python as the node
+# a client on the node's own Python: one that writes newer pickles could not read what another node of its own sends
+NATIVE = Dialect('4.15.2', PY2, min(5, pickle.HIGHEST_PROTOCOL))
+BIG = 'x' * 300000                          # an argument that goes through a file
 CODE = 'def job(number=1):\n    return number * 2\n'
 
 
@@ -48,6 +52,13 @@ def memory(pid):
         return int(source.read().split()[1]) * resource.getpagesize()
 
 
+def cpu_seconds(pid):
+    """Return the seconds of CPU time that a process has used."""
+    with open('/proc/%d/stat' % pid) as source:
+        words = source.read().rpartition(')')[2].split()
+    return (int(words[11]) + int(words[12])) / float(os.sysconf('SC_CLK_TCK'))
+
+
 def closed_by_peer(sock, timeout=WAIT):
     """Return whether the other side closes within `timeout` seconds."""
     sock.settimeout(timeout)
@@ -69,8 +80,9 @@ def reset(sock):
 
 @contextlib.contextmanager
 def served(*options, **settings):
-    """A node with a client of its own and an open computation: (node, scheduler, computation)."""
-    with NodeProcess('-c', 2, *options, **settings) as node, FakeScheduler(node, NATIVE) as scheduler:
+    """A node with a client of its own and an open computation: (node, scheduler, computation); tls: as the client's."""
+    tls = settings.pop('tls', None)
+    with NodeProcess('-c', 2, *options, **settings) as node, FakeScheduler(node, NATIVE, tls=tls) as scheduler:
         yield node, scheduler, scheduler.open(CODE, 'job')
 
 
@@ -84,3 +96,14 @@ def assert_given_back(node, before, spare=4):
     """Wait until the node has about as many descriptors as `before`."""
     wait_until(lambda: descriptors(node.pid) <= before + spare, WAIT,
                lambda: '%d descriptors, there are %d' % (before, descriptors(node.pid)), interval=0.05)
+
+
+def python_for_everybody():
+    """Return a Python of this version's kind that every user of this host may run, None if there is none."""
+    for path in (sys.executable, '/usr/bin/python3'):
+        folder = os.path.realpath(path)
+        while os.path.exists(folder) and os.stat(folder).st_mode & 0o005 == 0o005:
+            if folder == '/':
+                return path
+            folder = os.path.dirname(folder)
+    return None

@@ -137,6 +137,48 @@ class PathsTest(unittest.TestCase):
             assert_serves(self, scheduler.open(CODE, 'job', dest_path='good/deep'))
             self.assertNotIn('Traceback', node.log())
 
+    def test_links_in_the_place_of_folders_lead_nowhere(self):
+        """A job replaces its folder, or that of all its client's, by a link to a neighbour's; then files come, and CLOSE."""
+        code = ('import os\ndef job(what, there):\n    here = os.environ["dispy_job_path"]\n    what = here if what == "own" else os.path.dirname(here)\n'
+                '    os.rename(what, what + ".moved")\n    os.symlink(there, what)\n    return os.path.realpath(here)\n')
+        for what in ('own', 'client'):
+            with NodeProcess('-c', 1) as node, FakeScheduler(node, NATIVE) as scheduler:
+                neighbour = os.path.join(node.folder, '10.0.0.5', 'work')
+                os.makedirs(os.path.join(neighbour, 'inner'))
+                with open(os.path.join(neighbour, 'inner', 'file'), 'w') as target:
+                    target.write('mine')
+                computation = scheduler.open(code, 'job')
+                there = neighbour if what == 'own' else os.path.dirname(neighbour)
+                self.assertIn('10.0.0.5', computation.run(what, there).value)
+                for dest_path in ('', 'inner', 'work', 'new/one'):
+                    self.assertIn(send(scheduler, file_record(computation, 'evil', dest_path)), (None, -1))
+                computation.close()
+                wait_until(lambda: ') ended' in node.log(), WAIT)
+                self.assertEqual([path for path in all_files(node.folder) if path.startswith('10.0.0.5')],
+                                 ['10.0.0.5', '10.0.0.5/work', '10.0.0.5/work/inner', '10.0.0.5/work/inner/file'])
+                again = scheduler.call('COMPUTE', scheduler.compute_record(CODE, 'job'))
+                self.assertEqual(again.startswith(b'\x80'), what == 'own', again)
+                self.assertNotIn('Traceback', node.log())
+
+    def test_special_files_in_the_way_of_files(self):
+        """A job leaves FIFOs, sockets, folders and links to the node's files where files of its client are to lie."""
+        code = ('import os, socket\ndef job():\n    os.mkfifo("fifo")\n    os.mkdir("folder")\n    socket.socket(socket.AF_UNIX).bind("socket")\n'
+                '    state = [os.path.join("../../", name) for name in os.listdir("../..") if name.startswith(".node-")][0]\n'
+                '    os.link(os.path.join(state, "state.json"), "hard")\n    os.symlink(os.path.join(state, "state.json"), "soft")\n'
+                '    os.symlink(state, "state")\n    return open("hard").read()\n')
+        with NodeProcess('-c', 1, '--msg_timeout', 2) as node, FakeScheduler(node, NATIVE) as scheduler:
+            computation = scheduler.open(code, 'job')
+            before = computation.run().value
+            for name, dest_path, expected in (('fifo', '', 1), ('socket', '', 1), ('hard', '', 1), ('soft', '', 1), ('folder', '', None),
+                                              ('x', 'fifo', None), ('x', 'hard', None), ('state', '', 1), ('x', 'folder', 1)):
+                sent = send(scheduler, file_record(computation, name, dest_path))
+                self.assertIn(sent, (expected,) if expected else (None, -1), (name, dest_path))
+            with open(os.path.join(node.folder, '.node-%d' % node.port, 'state.json')) as source:
+                self.assertEqual(source.read(), before)
+            computation.close()
+            wait_until(lambda: not all_files(node.folder), WAIT, lambda: 'no files; there are %r' % all_files(node.folder))
+            self.assertNotIn('Traceback', node.log())
+
     def test_sizes_and_times_that_lie(self):
         with served('--msg_timeout', 1) as (node, scheduler, computation):
             for size in (-1, -2 ** 63, 2 ** 63, 2 ** 70):

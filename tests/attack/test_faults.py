@@ -2,16 +2,14 @@
 from __future__ import absolute_import, division, print_function
 
 import os
-import shutil
 import signal
-import subprocess
-import tempfile
 import time
 import unittest
 
 from tests.attack import attacker
 from tests.attack.attacker import NATIVE, WAIT, assert_serves, served
-from tests.support import processes
+from tests.attack.test_clients import all_files, file_record
+from tests.support.computation import Computation
 from tests.support.nodeprocess import NodeProcess
 from tests.support.scheduler import CLOSE, SILENT, FakeScheduler
 from tests.support.waiting import clock, wait_until
@@ -26,6 +24,7 @@ class KilledNodeTest(unittest.TestCase):
             computation = scheduler.open(SLEEPER, 'job')
             done = computation.submit(0)
             self.assertEqual(done.wait(WAIT).value, 0)
+            wait_until(lambda: computation.resend() == 0, WAIT)     # the node has heard that it was taken
             jobs = [computation.submit(600) for _number in range(2)]
             old = scheduler.token()
             node.wanted_port = node.port
@@ -58,12 +57,33 @@ class KilledNodeTest(unittest.TestCase):
             node.kill()
             scheduler.listen()
             node.start()
-            reply = job.wait(WAIT) if job.replies else wait_until(
-                lambda: job.final() or scheduler.ask('RESEND_JOB_RESULTS', computation.credentials(), token=old) and None,
-                WAIT, interval=0.5)
+            # asked once the node has nothing more for it, that token opens nothing
+            scheduler.call('RESEND_JOB_RESULTS', computation.credentials(), token=old)
+            reply = job.wait(WAIT)
             self.assertEqual((reply.status, reply.value), (11, 0))
             self.assertNotIn('jobs were lost', node.log())
             computation.closed = True
+
+
+class SecondNodeTest(unittest.TestCase):
+
+    def test_a_second_node_leaves_the_first_one_and_its_jobs_alone(self):
+        """With the same folder and port; the same port and another folder; the same folder, told to clean."""
+        with NodeProcess('-c', 1) as node, FakeScheduler(node, NATIVE) as scheduler:
+            computation = scheduler.open('import time\ndef job(n, seconds=0.0):\n    time.sleep(seconds)\n    open("file", "w").close()\n    return n * 2\n', 'job')
+            job = computation.submit(4, 2.5)
+            before = sorted(all_files(node.folder))
+            for settings, options, status in (
+                    (dict(folder=node.folder, port=node.port), [], 75), (dict(folder=node.folder, port=node.port), ['--clean'], 75),
+                    (dict(port=node.port), [], 69)):
+                with NodeProcess('-c', 1, *options, wait=False, **settings) as second:
+                    self.assertEqual(second.wait_exit(WAIT), status)
+                    self.assertEqual(len(second.log().splitlines()), 1, second.log())
+            with NodeProcess('-c', 1, '--clean', folder=node.folder):
+                self.assertLessEqual(set(before), set(all_files(node.folder)))
+            self.assertEqual(job.wait(WAIT).value, 8)
+            assert_serves(self, computation)
+            self.assertEqual(len(job.replies), 1)
 
 
 class ClientTest(unittest.TestCase):
@@ -90,22 +110,15 @@ class ClientTest(unittest.TestCase):
             self.assertEqual(computation.jobs(), [])
 
     def test_a_client_that_dies_at_each_step(self):
+        """Each connection of a client breaks in its middle, and the client is gone; then it comes again, from another port."""
         with NodeProcess('-c', 1, '--msg_timeout', 1) as node:
-            for step in ('PING', 'COMPUTE', 'SETUP', 'JOB'):
+            for step in ('PING', 'COMPUTE', 'SETUP', 'FILEXFER', 'JOB', 'JOB_REPLY', 'RETRIEVE_JOB', 'CLOSE'):
                 scheduler = FakeScheduler(node, NATIVE)
                 try:
                     wait_until(lambda: self.pinged(scheduler), WAIT)
-                    record = scheduler.compute_record(SLEEPER, 'job')
-                    if step != 'PING':
-                        with scheduler.connection('COMPUTE', record) as connection:
-                            attacker.reset(connection)
-                    if step in ('SETUP', 'JOB'):
-                        wait_until(lambda: type(scheduler.ask('COMPUTE', record)) is int, WAIT)
-                        with scheduler.connection('SETUP', NATIVE.setup(record.id, ())) as connection:
-                            attacker.reset(connection)
+                    record = self.die(scheduler, step)
                 finally:
                     scheduler.close()
-                # it comes back with another port: the node is let go by CLOSE of its old computation
                 again = FakeScheduler(node, NATIVE)
                 again.node_sign, again.node_ip_addr = scheduler.node_sign, scheduler.node_ip_addr
                 again.call('CLOSE', {'compute_id': record.id, 'auth': record.auth, 'node_ip_addr': node.ip_addr,
@@ -114,6 +127,43 @@ class ClientTest(unittest.TestCase):
             with FakeScheduler(node, NATIVE) as last:
                 wait_until(lambda: self.pinged(last), WAIT)
                 assert_serves(self, last.open(attacker.CODE, 'job'))
+                self.assertEqual([path for path in all_files(node.folder) if path.endswith('.part')], [])
+                self.assertNotIn('Traceback', node.log())
+
+    @staticmethod
+    def die(scheduler, step):
+        """Go as far as `step` of a computation and break the connection there; return the record of COMPUTE."""
+        record = scheduler.compute_record(SLEEPER, 'job')
+        computation = Computation(scheduler, record)
+
+        def breaks(opcode, value, data=b''):
+            with scheduler.connection(opcode, value) as connection:
+                connection.sendall(data)
+                attacker.reset(connection)
+        if step == 'PING':
+            return record
+        if step == 'COMPUTE':
+            breaks('COMPUTE', record)
+            return record
+        wait_until(lambda: type(scheduler.ask('COMPUTE', record)) is int, WAIT)
+        if step == 'SETUP':
+            breaks('SETUP', NATIVE.setup(record.id, ()))
+            return record
+        computation.setup()
+        if step == 'FILEXFER':
+            breaks('FILEXFER', file_record(computation, 'file', size=100000), b'x' * 5000)
+        elif step == 'JOB':
+            breaks('JOB', computation.make_job(600).record)
+        elif step == 'CLOSE':
+            computation.submit(600)
+            breaks('CLOSE', computation.credentials(node_ip_addr=scheduler.node_ip_addr, terminate_pending=True, close=True))
+        else:
+            scheduler.stop_listening()
+            job = computation.submit(0)
+            if step == 'RETRIEVE_JOB':
+                wait_until(lambda: computation.pending_jobs()['done'] == [job.uid], WAIT)
+                breaks('RETRIEVE_JOB', computation.credentials(uid=job.uid, hash=job.hash))
+        return record
 
     @staticmethod
     def pinged(scheduler):
@@ -153,59 +203,37 @@ class NodeStandsStillTest(unittest.TestCase):
                 assert_serves(self, computation)
             self.assertIsNone(node.status)
 
+    def test_signals_that_mean_nothing_to_the_node_change_nothing(self):
+        meaningless = [getattr(signal, name) for name in (
+            'SIGALRM', 'SIGVTALRM', 'SIGPROF', 'SIGIO', 'SIGSTKFLT', 'SIGPIPE', 'SIGCHLD', 'SIGURG', 'SIGWINCH', 'SIGXFSZ', 'SIGCONT')
+            if hasattr(signal, name)] + list(range(signal.SIGRTMIN, signal.SIGRTMAX + 1))
+        code = 'import signal, time\ndef job(n=1):\n    time.sleep(0.5)\n    return signal.getsignal(signal.SIGALRM) is signal.SIG_DFL\n'
+        with NodeProcess('-c', 2) as node, FakeScheduler(node, NATIVE) as scheduler:
+            computation = scheduler.open(code, 'job')
+            jobs = [computation.submit() for _number in range(2)]
+            for number in meaningless:
+                os.kill(node.pid, number)
+            self.assertEqual([job.wait(WAIT).value for job in jobs], [True, True])      # jobs have the usual signals
+            before = attacker.cpu_seconds(node.pid)
+            time.sleep(1)
+            self.assertLess(attacker.cpu_seconds(node.pid) - before, 0.2)
+            self.assertEqual([len(job.replies) for job in jobs], [1, 1])
+
+    def test_signals_that_end_a_program_end_the_node_in_order(self):
+        for number in (signal.SIGQUIT, signal.SIGXCPU, signal.SIGPWR, signal.SIGTERM):
+            with NodeProcess('-c', 1, '--stop_timeout', 1) as node, FakeScheduler(node, NATIVE) as scheduler:
+                computation = scheduler.open(SLEEPER, 'job')
+                job = computation.submit()
+                os.kill(node.pid, number)
+                self.assertEqual((job.wait(WAIT).status, node.wait_exit()), (9, 0))
+                computation.closed = True
+
     def test_idle_costs_nothing(self):
         with served() as (node, _scheduler, computation):
             assert_serves(self, computation)
             held = [attacker.connect(node) for _number in range(50)]
-            before = _cpu(node.pid)
+            before = attacker.cpu_seconds(node.pid)
             time.sleep(2)
-            self.assertLess(_cpu(node.pid) - before, 0.2)
+            self.assertLess(attacker.cpu_seconds(node.pid) - before, 0.2)
             for sock in held:
                 sock.close()
-
-
-def _cpu(pid):
-    """Return the seconds of CPU time that a process has used."""
-    with open('/proc/%d/stat' % pid) as source:
-        words = source.read().rpartition(')')[2].split()
-    return (int(words[11]) + int(words[12])) / float(os.sysconf('SC_CLK_TCK'))
-
-
-@unittest.skipUnless(os.geteuid() == 0 and os.path.exists('/proc/self/ns/mnt'), 'mounting a small disk takes root')
-class DiskFullTest(unittest.TestCase):
-
-    def test_a_full_disk_loses_no_reply(self):
-        folder = tempfile.mkdtemp(prefix='dispynode-disk-')
-        self.addCleanup(shutil.rmtree, folder, True)
-        subprocess.check_call(['mount', '-t', 'tmpfs', '-o', 'size=2m', 'tmpfs', folder])
-        self.addCleanup(subprocess.call, ['umount', '-l', folder])
-        with NodeProcess('-c', 1, '--msg_timeout', 1, folder=folder) as node, FakeScheduler(node, NATIVE) as scheduler:
-            code = ('import os\ndef job(what):\n    if what == "fill":\n        out = os.open("fill", os.O_WRONLY | os.O_CREAT)\n'
-                    '        try:\n            while os.write(out, b"x" * 1000): pass\n        except OSError: return "full"\n'
-                    '    elif what == "clear": os.unlink("fill")\n    return what * 1000\n')
-            computation = scheduler.open(code, 'job')
-            self.assertEqual(computation.run('fill').value, 'full')
-            self.assertEqual(computation.run('a').value, 'a' * 1000)      # running and replying need no disk
-            scheduler.answers['JOB_REPLY'] = CLOSE
-            job = computation.submit('b')
-            node.wait_log('held in memory', WAIT)
-            self.assertEqual(scheduler.send_file(os.path.abspath(__file__).replace('.pyc', '.py'), '', computation.id), -1) \
-                if os.path.getsize(os.path.abspath(__file__).replace('.pyc', '.py')) > 4096 else None
-            scheduler.answers['JOB_REPLY'] = b'ACK'
-            self.assertEqual(job.wait(WAIT).value, 'b' * 1000)
-            self.assertEqual(computation.run('clear').value, 'clear' * 1000)
-            self.assertNotIn('Traceback', node.log())
-
-
-class CrowdedHostTest(unittest.TestCase):
-
-    def test_computations_when_no_process_can_be_had(self):
-        """The nursery is killed again and again: each computation is served, or told why not."""
-        with NodeProcess('-c', 2) as node, FakeScheduler(node, NATIVE) as scheduler:
-            for _turn in range(4):
-                for pid, command in node.processes().items():
-                    if '--supervise' in command:
-                        processes.send(pid, signal.SIGKILL)
-                computation = scheduler.open(attacker.CODE, 'job')
-                assert_serves(self, computation)
-                computation.close()

@@ -2,6 +2,7 @@
 from __future__ import absolute_import, division, print_function
 
 import os
+import signal
 import sys
 import textwrap
 import unittest
@@ -9,9 +10,10 @@ import unittest
 from tests.attack import attacker
 from tests.attack.attacker import NATIVE, WAIT, assert_serves, served
 from tests.attack.test_clients import all_files
+from tests.support import processes
 from tests.support.nodeprocess import NodeProcess
 from tests.support.scheduler import FakeScheduler
-from tests.support.waiting import wait_until
+from tests.support.waiting import clock, wait_until
 
 PY2 = str is bytes
 
@@ -58,6 +60,21 @@ BODIES = {
     'prints 200 MB': ('for _ in range(200): sys.stdout.write("x" * (1 << 20))\nreturn 1', 11, ''),
     'ends the whole node by garbage collection': ('import gc\nfor thing in gc.get_objects():\n    try: thing.clear()\n'
                                                   '    except Exception: pass\nreturn 1', None, ''),
+    'walks the frames and ends what it finds there': (
+        'import gc\nframe = sys._getframe()\nwhile frame is not None:\n    for name, value in list(frame.f_locals.items()):\n'
+        '        for act in ("close", "stop", "clear", "shutdown", "terminate", "kill", "run_cleanup"):\n'
+        '            try: getattr(value, act)()\n            except Exception: pass\n    frame = frame.f_back\nreturn 1', None, ''),
+    'calls whatever it finds by garbage collection': (
+        'import gc\nfor thing in gc.get_objects():\n    if type(thing).__module__.startswith("dispynode"):\n        for name in dir(thing):\n'
+        '            if not name.startswith("__") and "exit" not in name:\n                try: getattr(thing, name)()\n                except BaseException: pass\nreturn 1', None, ''),
+    'replaces functions of the standard library': ('import pickle, struct\nfor module in (os, pickle, struct, time, sys):\n    for name in dir(module):\n'
+        '        if not name.startswith("__") and name not in ("exc_info", "modules"):\n            try: setattr(module, name, None)\n            except Exception: pass\nreturn 1', None, ''),
+    'sets limits for itself': ('import resource\nfor which in (resource.RLIMIT_NOFILE, resource.RLIMIT_FSIZE, resource.RLIMIT_AS):\n'
+                               '    resource.setrlimit(which, (0, 0))\nreturn 1', None, ''),
+    'stops itself': ('os.kill(os.getpid(), 19)\nreturn 1', 'stopped', ''),
+    'traces and profiles': ('sys.settrace(lambda *args: 1 // 0)\nsys.setprofile(lambda *args: 1 // 0)\nreturn 1', None, ''),
+    'exhausts descriptors': ('import resource, socket\nresource.setrlimit(resource.RLIMIT_NOFILE, (200, 200))\nheld = []\ntry:\n    while True: held.append(socket.socket())\nexcept EnvironmentError: return 1', 11, ''),
+    'recurses without end': ('def again(): return again()\nsys.setrecursionlimit(10 ** 6)\nreturn again()', 9, ''),
     'makes folders nobody may enter': ('os.makedirs("locked/inner")\nopen("locked/inner/file", "w").close()\n'
                                        'os.chmod("locked/inner", 0)\nos.chmod("locked", 0)\nreturn 1', 11, ''),
     'nests folders deeply': ('for _ in range(3000):\n    os.mkdir("d")\n    os.chdir("d")\nreturn 1', 11, ''),
@@ -107,6 +124,9 @@ class HostileJobsTest(unittest.TestCase):
     def attack(self, node, scheduler, neighbour, name, code, status, text):
         computation = scheduler.open(code, 'hostile')
         job = computation.submit()
+        if status == 'stopped':                                 # it can do nothing for itself: somebody has to wake it
+            self.wake(node)
+            status = 11
         reply = job.wait(WAIT)
         if status is not None:
             self.assertEqual(reply.status, status, (name, reply))
@@ -118,6 +138,27 @@ class HostileJobsTest(unittest.TestCase):
         wait_until(lambda: len(node.processes()) <= 6, WAIT,
                    lambda: '%s: no processes but %r' % (name, node.processes()), interval=0.05)
         self.assertEqual(len(job.replies), 1, name)
+
+    def test_a_deep_recursion_is_told_soon(self):
+        """On 3.13 describing one frame takes a millisecond."""
+        code = source('def again(n): return again(n + 1)\nsys.setrecursionlimit(10000)\nreturn again(1)')
+        with NodeProcess('-c', 1) as node, FakeScheduler(node, NATIVE) as scheduler:
+            computation = scheduler.open(code, 'hostile')
+            begun = clock()
+            reply = computation.run()
+            self.assertLess(clock() - begun, 5)
+            self.assertEqual(reply.status, 9)
+            self.assertLess(len(reply.exception), 20000)
+
+    @staticmethod
+    def wake(node):
+        """Continue a process of the node that has stopped itself."""
+        def stopped():
+            found = [pid for pid in node.processes() if processes.state(pid) == 'T']
+            for pid in found:
+                os.kill(pid, signal.SIGCONT)
+            return found
+        wait_until(stopped, WAIT)
 
     def test_a_detached_process_that_outlived_a_killed_supervisor_ends_with_the_node(self):
         code = source('if not os.fork():\n    os.setsid()\n    if os.fork(): os._exit(0)\n    time.sleep(600)\n    os._exit(0)\n'

@@ -5,13 +5,15 @@ import os
 import pwd
 import shutil
 import socket
+import stat
+import subprocess
 import sys
 import tempfile
 import unittest
 
-from tests.attack.attacker import NATIVE, WAIT, assert_serves, connect
+from tests.attack.attacker import NATIVE, WAIT, assert_serves, connect, python_for_everybody
 from tests.attack.test_clients import Elsewhere
-from tests.support.nodeprocess import NodeProcess
+from tests.support.nodeprocess import PROJECT, NodeProcess
 from tests.support.scheduler import FakeScheduler
 from tests.support.waiting import wait_until
 
@@ -50,17 +52,6 @@ class AllowTest(unittest.TestCase):
                 self.assertIn('--allow', node.log())
 
 
-def _python_for_everybody():
-    """Return a Python of this version's kind that every user of this host may run, None if there is none."""
-    for path in (sys.executable, '/usr/bin/python3'):
-        folder = os.path.realpath(path)
-        while os.path.exists(folder) and os.stat(folder).st_mode & 0o005 == 0o005:
-            if folder == '/':
-                return path
-            folder = os.path.dirname(folder)
-    return None
-
-
 @unittest.skipUnless(os.geteuid() == 0, 'only root can start a node for another user')
 class UserTest(unittest.TestCase):
 
@@ -69,7 +60,7 @@ class UserTest(unittest.TestCase):
         folder = tempfile.mkdtemp(prefix='dispynode-user-', dir='/tmp')
         self.addCleanup(shutil.rmtree, folder, True)
         os.chown(folder, nobody.pw_uid, nobody.pw_gid)
-        python = _python_for_everybody()
+        python = python_for_everybody()
         if python is None:                                      # this user cannot run any: then that is said
             with NodeProcess('--user', 'nobody', folder=folder, wait=False) as node:
                 self.assertEqual(node.wait_exit(WAIT), 77)
@@ -92,6 +83,56 @@ class UserTest(unittest.TestCase):
         with NodeProcess() as node:
             wait_until(lambda: 'runs as root' in node.log(), WAIT)
             connect(node).close()
+
+
+class SecretTest(unittest.TestCase):
+    """What other users of the host can see."""
+
+    SECRETS = (b'secret-of-clients', b'secret-of-admins')
+
+    def test_no_other_user_can_read_a_secret(self):
+        secret, admin = [text.decode('ascii') for text in self.SECRETS]
+        for given in (['-s', secret, '--admin_secret=' + admin], ['-s' + secret, '--admin_secret', admin], ['--secret=' + secret]):
+            with NodeProcess('-c', 1, *given) as node, FakeScheduler(node, NATIVE, secret=secret) as scheduler:
+                computation = scheduler.open('import time\ndef job(n=1):\n    time.sleep(0.3)\n    return n * 2\n', 'job')
+                scheduler.stop_listening()
+                job = computation.submit()                      # noted while it runs, kept afterwards
+                self.look(node, scheduler.token())
+                wait_until(lambda: computation.pending_jobs()['done'] == [job.uid], WAIT)
+                self.look(node, scheduler.token())
+                scheduler.listen()
+                computation.resend()
+                self.assertEqual(job.wait(WAIT).value, 2)
+
+    def look(self, node, token):
+        """Fail if the process list, the log or a file that others may read shows a secret or token."""
+        words = self.SECRETS + (token,)
+        for pid in node.processes():
+            with open('/proc/%d/cmdline' % pid, 'rb') as source:
+                self.assertFalse([word for word in words if word in source.read()], 'the command line of %d' % pid)
+        self.assertFalse([word for word in words if word.decode('ascii') in node.log()], 'the log')
+        state = os.path.join(node.folder, '.node-%d' % node.port)
+        self.assertEqual(os.stat(state).st_mode & 0o777, 0o700)
+        seen = 0
+        for where, folders, names in os.walk(node.folder):
+            for name in names + folders:
+                path, mode = os.path.join(where, name), os.lstat(os.path.join(where, name)).st_mode
+                seen += stat.S_ISREG(mode)
+                if stat.S_ISREG(mode) and (mode & 0o044 or not where.startswith(state)):
+                    with open(path, 'rb') as source:
+                        data = source.read()
+                    self.assertFalse([word for word in words if word in data], path)
+        self.assertGreater(seen, 2)
+
+    def test_a_saved_config_file_is_private_and_without_secrets(self):
+        folder = tempfile.mkdtemp(prefix='dispynode-config-')
+        self.addCleanup(shutil.rmtree, folder, True)
+        for more, expected in (([], False), (['--save_secrets'], True)):
+            path = os.path.join(folder, 'config-%d' % len(more))
+            subprocess.check_call([sys.executable, os.path.join(PROJECT, 'dispynode.py'), '-s', 'secret-of-clients', '--save_config', path] + more)
+            with open(path, 'rb') as source:
+                self.assertEqual(b'secret-of-clients' in source.read(), expected)
+            self.assertEqual(os.stat(path).st_mode & 0o077, 0)
 
 
 class WarningTest(unittest.TestCase):

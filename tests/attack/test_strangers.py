@@ -47,6 +47,25 @@ class CrowdTest(unittest.TestCase):
             assert_serves(self, computation)
             self.assertLess(len([line for line in node.log().splitlines() if '127.0.0.1:' in line]), 60)
 
+    def test_jobs_take_no_longer_beside_five_hundred_silent_connections(self):
+        with served('--msg_timeout', 10) as (node, _scheduler, computation):
+            before = self.seconds_of_jobs(computation)
+            held = [connect(node) for _number in range(500)]
+            during, threads = self.seconds_of_jobs(computation), attacker.threads(node.pid)
+            self.assertLess(during, 3 * before + 0.5)
+            self.assertLess(threads, 30)
+            for sock in held:
+                sock.close()
+            self.assertLess(self.seconds_of_jobs(computation), 3 * before + 0.5)
+
+    @staticmethod
+    def seconds_of_jobs(computation):
+        """Return how long 20 jobs take, one after another."""
+        begun = clock()
+        for number in range(20):
+            assert computation.run(number).value == 2 * number
+        return clock() - begun
+
     def test_half_open_connections(self):
         with served('--msg_timeout', 1) as (node, _scheduler, computation):
             before = attacker.descriptors(node.pid)
@@ -109,17 +128,29 @@ class SlowTest(unittest.TestCase):
             sock.close()
 
     def test_slow_big_requests_with_the_token_do_not_hold_up_others(self):
+        """More of them than there are threads, a byte now and then, and lengths that would give them hours."""
         with served('--msg_timeout', 2) as (node, scheduler, computation):
-            held = []
-            for _number in range(60):
+            held, begun = [], clock()
+            for number in range(150):
                 sock = connect(node)
-                sock.sendall(scheduler.token() + struct.pack('>L', 100000) + b'JOB:')
+                sock.sendall(scheduler.token() + struct.pack('>L', 1 << 30 if number % 2 else 200000) + b'JOB:\x80\x04}(' + b'x' * (4200 + 100 * number))
                 held.append(sock)
-            for number in range(5):
-                assert_serves(self, computation, number)
+            while 'too slow' not in node.log():
+                assert_serves(self, computation, 7)
+                asked = clock()
+                self.assertEqual(computation.jobs(), [])
+                self.assertLess(clock() - asked, 5)
+                for sock in held:
+                    try:
+                        sock.send(b'x')
+                    except EnvironmentError:
+                        continue                                # closed already
+                self.assertLess(clock() - begun, WAIT)
+                time.sleep(0.1)
             for sock in held:
                 sock.close()
             assert_serves(self, computation)
+            self.assertLess(attacker.threads(node.pid), 150)
 
     def test_lying_lengths_take_no_memory(self):
         with served('--msg_timeout', 5) as (node, scheduler, computation):

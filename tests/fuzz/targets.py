@@ -1,15 +1,30 @@
-"""What is fuzzed: every reader of what peers and jobs send. A target takes bytes; only ProtocolError may come out of it."""
+"""What is fuzzed: every reader of what peers, jobs and files say. A target takes bytes; only the errors it names may come out."""
 from __future__ import absolute_import, division, print_function
 
-from dispynode_lib.errors import ProtocolError
-from dispynode_lib.node import jobframes
-from dispynode_lib.wire import control, framing, messages
+import errno
+import logging
+import os
+import shutil
+import tempfile
+
+from dispynode_lib import config
+from dispynode_lib.errors import ConfigError, OptionError, PeerGone, ProtocolError
+from dispynode_lib.node import control_socket, jobframes, journal, known, signs, statefolder
+from dispynode_lib.node.commands import Commands
+from dispynode_lib.node.http import Pages
+from dispynode_lib.node.server import Connection
+from dispynode_lib.node.spool import Spool
+from dispynode_lib.options import Options
+from dispynode_lib.wire import blobs, control, framing, messages, pickles
 
 READERS = (
     messages.read_ping, messages.read_pulse, messages.read_node_info_udp, messages.read_compute, messages.read_file,
     messages.read_job, messages.read_setup, messages.read_close, messages.read_question, messages.read_admin,
+    messages.read_job_reply, messages.read_pong, messages.read_value,
 )
+KINDS = ('_Compute', '_XferFile', '_Function', '_DispyJob_', '_JobReply', 'DispyNodeAvailInfo', 'stat', 'set')
 LARGEST = 1 << 16
+ANSWER = object()                           # what the pages and commands of the stand-ins give
 
 
 def read_message(data):
@@ -21,23 +36,210 @@ def read_message(data):
         return
 
 
+def plain_pickle(data):
+    """Whatever can be read: as the strict readers do it, with every class."""
+    try:
+        pickles.load(data, KINDS)
+    except ProtocolError:
+        return
+
+
+def user_pickle(data):
+    """A pickle that may hold objects of users."""
+    try:
+        pickles.load(data, KINDS, True)
+    except ProtocolError:
+        pass
+    pickles.load_first(data, u'compute_id')
+
+
+def big_job(data):
+    """The beginning of a JOB with a big byte string; the message with a stand-in is read as ever."""
+    blob = blobs.find(data, KINDS)
+    if blob is not None:
+        assert 0 <= len(blob.begun) < blob.size
+        read_message(b'\5' + blob.message(data[:40]))
+
+
 def split_frame(data):
     """A datagram, or the payload of a frame."""
     try:
-        framing.split(data)
+        opcode = framing.split(data)[0]
+        assert 0 < len(opcode) <= framing.MAX_OPCODE
     except ProtocolError:
+        return
+
+
+class FakeSocket(object):
+    """A socket on which `data` comes in pieces whose sizes it says itself."""
+
+    def __init__(self, data):
+        self.data, self.at = data, 0
+
+    def recv(self, size):
+        """Return the next piece; after the last one there is nothing, then end of file."""
+        rest = self.data[self.at:]
+        if not rest:
+            if self.at < 0:
+                return b''
+            self.at, self.data = -1, b''
+            raise EnvironmentError(errno.EAGAIN, 'nothing there')
+        piece = rest[:min(size, 1 + bytearray(rest)[0] % 64)]
+        self.at += len(piece)
+        return piece
+
+    def settimeout(self, seconds):
+        """Nothing ever waits here."""
+
+
+def new_connection(data):
+    """What a stranger sends first: no more than one small frame is kept of it."""
+    connection = Connection(FakeSocket(data), ('192.0.2.1', 1), 0.0)
+    try:
+        for _turn in range(len(data) + 2):
+            if connection.advance(lambda token: token == framing.DUMMY_TOKEN):
+                break
+    except (PeerGone, ProtocolError):
+        pass
+    assert connection.authorised or len(connection.data) <= 2 * 16384 + 44
+
+
+def framed_reply(data):
+    """A frame read by a thread that waits for it."""
+    try:
+        framing.read_frame(FakeSocket(data), LARGEST)
+    except (PeerGone, ProtocolError):
         return
 
 
 def control_frames(data):
     """What a job writes to its channel, in pieces."""
     splitter = control.Splitter(LARGEST)
+    log = jobframes.JobLog(1)
     try:
         for start in range(0, len(data), 7):
             for parts in splitter.feed(data[start:start + 7]):
-                jobframes.read_done(parts[1:], program=False)
+                if parts[:1] == [b'log']:
+                    log.write(parts, 7)
+                else:
+                    jobframes.read_done(parts[1:], program=len(data) % 2 == 0)
     except ProtocolError:
         return
 
 
-TARGETS = (read_message, split_frame, control_frames)
+def http_request(data):
+    """What begins like a GET."""
+    pages = Pages.__new__(Pages)
+    page = lambda: (200, 'text/plain', u'')                     # noqa: E731
+    pages._table = {'/': page, '/healthz': page}
+    assert pages.answer(b'GET ' + data).startswith(b'HTTP/1.1 ')
+
+
+class _Commands(Commands):
+    """The commands, none of which does anything."""
+
+    def __init__(self):
+        self._table = dict((name, (lambda *words: ANSWER, most)) for name, most in (('status', 0), ('cpus', 1), ('release', 1)))
+
+
+def command_line(data):
+    """What comes on the command socket."""
+    line = control_socket._read_line(FakeSocket(data + b'\n'))
+    words = control_socket.to_text(line).split()
+    if words:
+        _Commands().run(words)
+
+
+# files: of the operator, and of nodes before this one
+
+_folder = []
+
+
+def _write(name, data):
+    """Write `data` to a file that readers find; return its path."""
+    if not _folder:
+        import atexit
+        _folder.append(tempfile.mkdtemp(prefix='dispynode-fuzz-'))
+        atexit.register(shutil.rmtree, _folder[0], True)
+    path = os.path.join(_folder[0], name)
+    with open(path, 'wb') as target:
+        target.write(data)
+    return path
+
+
+class _NoSpool(object):
+    """Takes the place of the spool."""
+
+    @staticmethod
+    def jobs(_key):
+        """No job has a reply yet."""
+        return ()
+
+    @staticmethod
+    def keep(_owner, _uid, _hash, payload):
+        """Whatever is kept can be read."""
+        messages.read_job_reply(payload.partition(b':')[2])
+        return True
+
+
+def journal_file(data):
+    """The notes of a node that was killed; each slot as the case says, then as long as it has to be."""
+    slot = control.LENGTH.pack(len(data)) + data
+    journal.settle(_write('journal', slot[:journal.SLOT].ljust(journal.SLOT, b'\0') + data), _NoSpool)
+
+
+def spool_owner(data):
+    """To whom kept replies belong."""
+    spool = Spool('/nowhere')
+    spool._read = lambda path: data
+    spool._read_owner((1, u'a'), '/nowhere/computation')
+
+
+def small_state_files(data):
+    """The releases heard before, the signs of earlier runs."""
+    path = _write('small', data)
+    for port, release in known.KnownReleases(path).all():
+        assert 0 < port < 65536 and release
+    for sign in signs._read(path):
+        assert len(sign) == 40
+
+
+def computation_record(data):
+    """What a dead node noted of an open computation."""
+    folder = os.path.dirname(_write('small', b''))
+    if not os.path.isdir(os.path.join(folder, 'computations')):
+        os.mkdir(os.path.join(folder, 'computations'))
+    _write(os.path.join('computations', '1'), data)
+    statefolder.in_use('/nowhere', [record for _name, record in statefolder.read_records(folder)])
+
+
+def config_file(data):
+    """A config file, and the same texts in the environment."""
+    options = Options()
+    options.config = _write('config', data)
+    try:
+        config.apply(options, {})
+    except (ConfigError, OptionError):
+        pass
+    if b'\0' not in data:
+        try:
+            name, _equals, text = data.decode('latin-1').partition(u'=')
+            config.apply(Options(), {str('DISPYNODE_') + str(name.encode('ascii', 'replace').decode('ascii')).upper(): text})
+        except (ConfigError, OptionError):
+            return
+
+
+TARGETS = (read_message, plain_pickle, user_pickle, big_job, split_frame, new_connection, framed_reply, control_frames,
+           http_request, command_line, journal_file, spool_owner, small_state_files, computation_record, config_file)
+
+
+def one_input(data):
+    """Give a case to the target that its first byte chooses."""
+    if data:
+        TARGETS[bytearray(data[:1])[0] % len(TARGETS)](bytes(data[1:]))
+
+
+def quiet():
+    """Let nobody hear what the readers log."""
+    logging.getLogger('dispynode').setLevel(logging.CRITICAL + 1)
+    logging.getLogger('dispynode_logger').setLevel(logging.CRITICAL + 1)

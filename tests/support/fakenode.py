@@ -171,8 +171,9 @@ class FakeNode(object):
         return done
 
     def exit_status(self, child):
-        """Wait for `exited` of a child; return its wait status."""
+        """Wait for the end of a child; return its wait status, 113 << 8 for any that had told its result."""
         number = str(child.number).encode('ascii')
+        self.control.send(b'ended', number)
         return int(self.control.take(b'exited', matches=lambda parts: parts[0] == number)[1])
 
     def stderr(self):

@@ -37,7 +37,7 @@ def marked(mark):
         if not entry.isdigit() or int(entry) == os.getpid():
             continue
         environment = _read('/proc/%s/environ' % entry)
-        if wanted in environment and _state(entry) not in (None, 'Z', 'X'):
+        if wanted in environment and state(entry) not in (None, 'Z', 'X'):
             command = _read('/proc/%s/cmdline' % entry).replace(b'\0', b' ')
             found[int(entry)] = command.decode('utf-8', 'replace').strip()
     return found
@@ -51,7 +51,7 @@ def _read(path):
         return b''
 
 
-def _state(pid):
+def state(pid):
     """Return the state letter of a process, None if it is gone."""
     text = _read('/proc/%s/stat' % pid).decode('utf-8', 'replace')
     return text.rpartition(')')[2].split()[0] if text else None

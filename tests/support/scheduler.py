@@ -33,16 +33,29 @@ def make_token(secret, sign):
     return hashlib.sha1((secret + sign).encode('utf-8')).hexdigest().encode('ascii')
 
 
+def tls_contexts(path):
+    """Return (for clients, for servers) as dispy makes them: one file is certificate, key and list of trusted CAs."""
+    import ssl
+    client, server = [ssl.SSLContext(getattr(ssl, name, ssl.PROTOCOL_SSLv23)) for name in ('PROTOCOL_TLS_CLIENT', 'PROTOCOL_TLS_SERVER')]
+    client.check_hostname = False
+    client.verify_mode = ssl.CERT_REQUIRED
+    client.load_verify_locations(path)
+    server.load_cert_chain(path)
+    return client, server
+
+
 class _Connection(object):
     """Context manager: a connection to the node on which one request was sent."""
 
-    def __init__(self, address, data, timeout):
-        self.address, self.data, self.timeout = address, data, timeout
+    def __init__(self, address, data, timeout, tls=None):
+        self.address, self.data, self.timeout, self.tls = address, data, timeout, tls
         self.socket = None
 
     def __enter__(self):
         self.socket = socket.create_connection(self.address, self.timeout)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if self.tls is not None:
+            self.socket = self.tls.wrap_socket(self.socket)
         self.socket.sendall(self.data)
         return self.socket
 
@@ -55,12 +68,13 @@ class FakeScheduler(object):
 
     node       has ip_addr, port (and log_tail): normally a NodeProcess
     dialect    a row of tests.support.dialects; secret: text
+    tls        path of the certificate and key that all share, None for no TLS
     answers    opcode -> bytes to answer, CLOSE, SILENT, or a function of the Message that returns
                one of these; change it at any time
     received   all Messages of the node so far, oldest first; `jobs`: uid -> Job
     """
 
-    def __init__(self, node=None, dialect=NEWEST, secret='', ip_addr='127.0.0.1', port=0):
+    def __init__(self, node=None, dialect=NEWEST, secret='', ip_addr='127.0.0.1', port=0, tls=None):
         self.node, self.dialect, self.secret = node, dialect, secret
         self.ip_addr = ip_addr
         self.sign = hex_digits(40)
@@ -73,6 +87,7 @@ class FakeScheduler(object):
         self._changed = threading.Condition()
         self._held, self._threads = [], []
         self._listener = None
+        self._tls_client, self._tls_server = tls_contexts(tls) if tls else (None, None)
         self.port = port
         self.listen()
 
@@ -140,6 +155,8 @@ class FakeScheduler(object):
     def _serve(self, connection, peer):
         keep = False
         try:
+            if self._tls_server is not None:
+                connection = self._tls_server.wrap_socket(connection, server_side=True)
             message = Message(read_frame(connection), peer)
             if message.opcode == 'FILEXFER':
                 self._take_file(connection, message)
@@ -232,7 +249,7 @@ class FakeScheduler(object):
         if argument is None:
             argument = self.dialect.dumps(value)
         data = (token or self.token()) + frame(opcode.encode('ascii') + b':' + argument)
-        return _Connection((self.node.ip_addr, port or self.node_port), data, timeout)
+        return _Connection((self.node.ip_addr, port or self.node_port), data, timeout, self._tls_client)
 
     def call(self, opcode, value=None, **options):
         """Send a request; return the payload of the answer, None if the node just closes."""
@@ -252,7 +269,10 @@ class FakeScheduler(object):
         """Return what comes until the node closes, at most for one second."""
         rest = b''
         while select.select([connection], [], [], 1)[0]:
-            piece = connection.recv(65536)
+            try:
+                piece = connection.recv(65536)
+            except EnvironmentError:
+                break                           # TLS that was not ended in form
             if not piece:
                 break
             rest += piece

@@ -29,7 +29,9 @@ class FakeStream(object):
     def send_frame(self, payload):
         self.told.append(payload)
 
-    def read_into(self, view):
+    timeout = 5.0
+
+    def read_into(self, view, _pace=None, _before=0):
         if self.breaks_after is not None and self.at + len(view) > self.breaks_after:
             raise PeerGone('gone')
         view[:] = self.content[self.at:self.at + len(view)]

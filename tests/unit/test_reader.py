@@ -120,10 +120,25 @@ class SizeTest(unittest.TestCase):
     def test_number_of_opcodes(self):
         limits = Limits(opcodes=1000)
         self.assertIs(load(b'N0' * 499 + b'N.', limits=limits)[0], None)
-        for data in (b'N0' * 500 + b'N.', b'N' * 5000, b'(' * 5000, b'}' * 5000):
+        for data in (b'N0' * 500 + b'N.', b'N' * 5000, b'}' * 5000):
             with self.assertRaises(ProtocolError) as caught:
                 load(data, limits=limits)
             self.assertIn('more than 1000 opcodes', str(caught.exception))
+
+    def test_number_of_containers(self):
+        limits = Limits(containers=100)
+        self.assertEqual(load(b'(' + b']' * 99 + b't.', limits=limits)[0], ([],) * 99)
+        for made in (b']', b'}', b'\x8f', b')\x85', b'()\x85t', b'(l', b'(d'):
+            for unknown in (False, True):
+                with self.assertRaises(ProtocolError) as caught:
+                    load(b'(' + made * 100 + b't.', ('set',), unknown, limits)
+                self.assertIn('more than 100 lists', str(caught.exception))
+
+    def test_marks_that_are_never_used(self):
+        for unknown, depth in ((False, 64), (True, 1000)):
+            with self.assertRaises(ProtocolError) as caught:
+                load(b'(' * 5000, unknown=unknown)
+            self.assertIn('nested deeper than %d' % depth, str(caught.exception))
 
     def test_numbers(self):
         load(b'I' + b'9' * 32 + b'\n.')

@@ -1,0 +1,74 @@
+"""node.statefolder: what a dead node has written is believed as far as it must be, and no further."""
+from __future__ import absolute_import, division, print_function
+
+import json
+import os
+import shutil
+import tempfile
+import unittest
+
+from dispynode_lib.node.statefolder import StateFolder
+from dispynode_lib.options import Options
+
+
+class RecordsTest(unittest.TestCase):
+
+    def setUp(self):
+        self.root = os.path.realpath(tempfile.mkdtemp(prefix='dispynode-state-'))
+        self.addCleanup(shutil.rmtree, self.root, True)
+        before = os.getcwd()
+        self.addCleanup(os.chdir, before)
+        os.chdir(self.root)                 # as a node that was started there
+        options = Options()
+        options.dest_path_prefix, options.node_port = self.root, 7
+        self.state = StateFolder(options)
+        for name in ('127.0.0.1/kept/file', '127.0.0.1/left/file', '.node-7/computations/x', '.node-7/undelivered/file', '.node-8/file'):
+            path = os.path.join(self.root, name)
+            if not os.path.isdir(os.path.dirname(path)):
+                os.makedirs(os.path.dirname(path))
+            open(path, 'w').close()
+        os.chmod(self.state.path, 0o700)
+
+    def tidy(self, record, state='{}'):
+        """Have the state folder opened and tidied when it holds this record (text) and this state."""
+        for name, text in (('computations/1', record), ('state.json', state)):
+            with open(os.path.join(self.state.path, name), 'w') as target:
+                target.write(text)
+        self.state.open()
+        self.addCleanup(self.state.close)
+        self.state.leftovers()()
+
+    def left(self):
+        """Return which of the files are left."""
+        return sorted(os.path.relpath(os.path.join(where, name), self.root) for where, _folders, names in os.walk(self.root)
+                      for name in names if name == 'file')
+
+    ALL = ['.node-7/undelivered/file', '.node-8/file', '127.0.0.1/kept/file', '127.0.0.1/left/file']
+
+    def test_the_folder_of_a_computation_is_removed(self):
+        self.tidy(json.dumps({'cleanup': True, 'folder': os.path.join(self.root, '127.0.0.1', 'left')}))
+        self.assertEqual(self.left(), self.ALL[:3])
+
+    def test_records_that_lie_remove_nothing(self):
+        inside = [os.path.join(self.root, name) for name in ('', '.', '127.0.0.1', '.node-7', '.node-7/undelivered', '.node-8',
+                                                            '127.0.0.1/../.node-8', '127.0.0.1/..')]
+        os.symlink(os.path.join(self.root, '.node-8'), os.path.join(self.root, '127.0.0.1', 'link'))
+        folders = inside + ['', '/', '.', '..', '127.0.0.1/left/file\0', None, 7, ['/'], {}, os.path.join(self.root, '127.0.0.1', 'link')]
+        for folder in folders:
+            self.tidy(json.dumps({'cleanup': True, 'folder': folder}))
+            self.assertEqual(self.left(), self.ALL, folder)
+            self.state.close(clean=False)
+        for text in ('', '{', '[]', '7', '{"cleanup": true}', '[' * 100000, '\0' * 40, '{"cleanup": true, "folder": "\\ud800"}'):
+            self.tidy(text)
+            self.assertEqual(self.left(), self.ALL, text[:40])
+            self.state.close(clean=False)
+
+    def test_a_state_that_lies_ends_nobody(self):
+        for state in ('{"identity": ["a"]}', '{"identity": 1}', '[1]', '', '{"identity": {}}', '[' * 100000):
+            self.tidy('{}', state)
+            self.state.close(clean=False)
+        self.assertEqual(self.left(), self.ALL)
+
+
+if __name__ == '__main__':
+    unittest.main()
