@@ -115,7 +115,9 @@ def report(run, started):
     passed = sum(outcome.passed for outcome in run.outcomes)
     failed = sum(len(outcome.failures) for outcome in run.outcomes)
     skips = sum(len(outcome.skipped) for outcome in run.outcomes) + len(run.not_run)
-    print(table.text(run.outcomes))
+    for text in (table.versions(run.outcomes), table.text(run.outcomes)):
+        if text:
+            print(text)
     print('%d suites in %.0f s' % (len(run.outcomes), time.time() - started))
     print('%d passed, %d failed, %d skipped' % (passed, failed, skips))
     return passed, failed
@@ -130,6 +132,7 @@ def parse(arguments):
                         help='%s; may be given several times' % ', '.join(KINDS))
     parser.add_argument('--python', nargs='+', metavar='X.Y',
                         help='use these interpreters only, e.g. 2.7 3.6')
+    parser.add_argument('--match', metavar='TEXT', help='only suites with TEXT in their line of --list')
     parser.add_argument('--quick', action='store_true',
                         help='the oldest and the newest interpreters, fewer combinations')
     parser.add_argument('--full', action='store_true',
@@ -152,6 +155,8 @@ def main(arguments):
     plan = Plan(found, environments, options.only or KINDS, options.python, options.quick, options.full)
     if options.one_file or options.full:
         plan.suites = releases.whole(plan.suites, options.one_file)
+    if options.match:
+        plan.suites = [suite for suite in plan.suites if options.match in '%s %s' % (suite.kind, suite.title)]
     if options.list:
         for suite in plan.suites:
             print('%-10s %s' % (suite.kind, suite.title))

@@ -25,7 +25,7 @@ COMPUTATIONS = (                # everything a computation may do; each module w
     ('interop_recovery', ('4.8.7 on 3.6', '4.12.4 on 3.8')),
     ('interop_shared', ('4.8.7 on 3.6', '4.15.2 on 3.10')))
 PYTHON2 = '4.8.7 on 2.7'
-VERSIONS = ('4.8.7 on 3.6', '4.15.2 on 3.10', '4.15.2 on 3.11')      # clients whose node is older or newer
+VERSIONS = ('4.8.7 on 2.7', '4.8.7 on 3.6', '4.15.2 on 3.11', '4.15.2 on 3.12')      # clients whose node is older or newer
 MANY_JOBS = ('4.15.2 on 3.11',)
 # of the functional tests, those that interpreters between the named ones run: where they differ, it shows here
 BETWEEN = ('test_check', 'test_jobs', 'test_job_endings', 'test_programs', 'test_setup_cleanup', 'test_supervisor')

@@ -45,10 +45,10 @@ class Suite(object):
 
 
 class Outcome(object):
-    """passed (number), failures [(name, text)], skipped [(name, reason)], seconds."""
+    """passed (number), failures [(name, text)], skipped [(name, reason)], seconds; told: lines of tables, as JSON says them."""
 
     def __init__(self, suite, passed=0, failures=(), skipped=(), seconds=0.0):
-        self.suite, self.passed, self.seconds = suite, passed, seconds
+        self.suite, self.passed, self.seconds, self.told = suite, passed, seconds, []
         self.failures, self.skipped = list(failures), list(skipped)
 
     def line(self):
@@ -90,6 +90,7 @@ def _run_in(folder, suite, prefix, variables):
     output_path = os.path.join(folder, 'output')
     mark = processes.new_mark()
     env = dict(os.environ, TMPDIR=folder, PYTHONUNBUFFERED='1', PYTHONPYCACHEPREFIX=COMPILED, **variables)
+    env.setdefault('DISPYNODE_TEST_TABLE', os.path.join(folder, 'table'))
     env.pop('PYTHONDONTWRITEBYTECODE', None)            # hundreds of nodes are started: each would compile itself
     for name in ('PYTHONPATH', 'PYTHONHOME', 'PYTHONWARNINGS', 'PYTHONSTARTUP'):
         env.pop(name, None)
@@ -114,6 +115,7 @@ def _run_in(folder, suite, prefix, variables):
     seconds = time.time() - started
     left = processes.end_marked(mark, 0.5)
     outcome = _outcome(suite, status, seconds, result_path, output_path)
+    outcome.told = [json.loads(line) for line in _read(os.path.join(folder, 'table')).splitlines()]
     if left:
         outcome.failures.append(('processes left behind', '\n'.join(
             '%d: %s' % item for item in sorted(left.items()))))

@@ -27,6 +27,19 @@ def text(outcomes):
     return '\n'.join(lines)
 
 
+def versions(outcomes):
+    """Return what became of each kind of argument, by client and node; '' if no suite tells of it."""
+    lines, found = [], collections.OrderedDict()
+    for line in [line for outcome in outcomes for line in outcome.told if isinstance(line, dict) and 'kind' in line]:
+        by_outcome = found.setdefault((line['client'], line['node']), collections.OrderedDict())
+        by_outcome.setdefault(line['outcome'], []).append(line['kind'])
+    for client, node in sorted(found, key=lambda pair: (sort_key(pair[0].split()[-1]), sort_key(pair[1]))):
+        lines.append('client %s, node %s:' % (client, node))
+        for outcome, kinds in found[client, node].items():
+            lines.append('    %s: %s' % (outcome, ', '.join(kinds)))
+    return '\n'.join(lines)
+
+
 def _cell(numbers):
     if numbers is None:
         return '-'
