@@ -11,7 +11,7 @@ import collections
 import threading
 import time
 
-from tests.runner import interpreters, suites
+from tests.runner import interpreters, releases, suites, table
 from tests.runner.environments import CannotBuild, Environments
 from tests.runner.plan import KINDS, NotRun, Plan
 
@@ -88,9 +88,7 @@ class Run(object):
             return
         for outcome in failed:
             suite = outcome.suite
-            second = suites.run(suites.Suite(
-                suite.kind, suite.title, suite.python, [name for name, _text in outcome.failures], suite.timeout,
-                suite.flags, own_network=suite.own_network, prepare=suite.prepare), self._prefix)
+            second = suites.run(suite.changed(targets=[name for name, _text in outcome.failures]), self._prefix)
             still = set(name for name, _text in second.failures)
             if second.passed + len(still) == len(outcome.failures):
                 self.unsteady += ['%s (%s %s)' % (name, suite.kind, suite.title)
@@ -117,6 +115,9 @@ def report(run, started):
     passed = sum(outcome.passed for outcome in run.outcomes)
     failed = sum(len(outcome.failures) for outcome in run.outcomes)
     skips = sum(len(outcome.skipped) for outcome in run.outcomes) + len(run.not_run)
+    for text in (table.versions(run.outcomes), table.text(run.outcomes)):
+        if text:
+            print(text)
     print('%d suites in %.0f s' % (len(run.outcomes), time.time() - started))
     print('%d passed, %d failed, %d skipped' % (passed, failed, skips))
     return passed, failed
@@ -131,8 +132,13 @@ def parse(arguments):
                         help='%s; may be given several times' % ', '.join(KINDS))
     parser.add_argument('--python', nargs='+', metavar='X.Y',
                         help='use these interpreters only, e.g. 2.7 3.6')
+    parser.add_argument('--match', metavar='TEXT', help='only suites with TEXT in their line of --list')
     parser.add_argument('--quick', action='store_true',
                         help='the oldest and the newest interpreters, fewer combinations')
+    parser.add_argument('--full', action='store_true',
+                        help='all functional tests and clients on every interpreter, tree and one file: takes an hour')
+    parser.add_argument('--one-file', action='store_true',
+                        help='the one file in place of the tree, for unit, functional, attack, interop and network')
     parser.add_argument('--strict', action='store_true',
                         help='fail also if an interpreter or client that the project names is missing')
     parser.add_argument('--jobs', type=int, default=2, metavar='N', help='suites at a time (2)')
@@ -146,7 +152,11 @@ def main(arguments):
     started = time.time()
     found = interpreters.find()
     environments = Environments(found)
-    plan = Plan(found, environments, options.only or KINDS, options.python, options.quick)
+    plan = Plan(found, environments, options.only or KINDS, options.python, options.quick, options.full)
+    if options.one_file or options.full:
+        plan.suites = releases.whole(plan.suites, options.one_file)
+    if options.match:
+        plan.suites = [suite for suite in plan.suites if options.match in '%s %s' % (suite.kind, suite.title)]
     if options.list:
         for suite in plan.suites:
             print('%-10s %s' % (suite.kind, suite.title))

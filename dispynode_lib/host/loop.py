@@ -130,6 +130,7 @@ class Loop(object):
                 log.warning('waiting for descriptors failed: %s', error)
             ready = ()
         self._waiting = False
+        now = monotonic() if self._timers else None
         callbacks = self._callbacks
         for fd, events in ready:
             callback = callbacks.get(fd)
@@ -138,8 +139,8 @@ class Loop(object):
         for _ in range(len(soon)):
             function, args = soon.popleft()
             self._call(function, args)
-        if self._timers:
-            self._run_timers()
+        if now is not None:                 # what fell due during the callbacks: after the next look at descriptors
+            self._run_timers(now)
 
     def _seconds_to_next_timer(self):
         timers = self._timers
@@ -150,8 +151,7 @@ class Loop(object):
             return None
         return max(0, timers[0][0] - monotonic())
 
-    def _run_timers(self):
-        now = monotonic()
+    def _run_timers(self, now):
         while self._timers and self._timers[0][0] <= now:
             timer = heapq.heappop(self._timers)[2]
             if timer.function is None:

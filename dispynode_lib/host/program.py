@@ -96,7 +96,7 @@ def _take_modules():
     importer = packed.importer
     if importer is None:                    # a tree
         modules = read_tree(_is_needed)
-        packed.install(dict(item for item in modules.items() if item[0] not in sys.modules))
+        packed.install(dict(item for item in modules.items() if _is_ours(item[0])))
         return dict(item for item in modules.items() if _is_supervisors(item[0]))
     wanted = [name for name in list(importer.modules) if _is_supervisors(name)]
     modules = dict((name, (importer.modules[name][0], None, importer.get_marshalled(name))) for name in wanted)
@@ -148,6 +148,11 @@ def _files():
 
 def _is_supervisors(name):
     return name in SUPERVISORS or name.startswith(PACKAGE + '.supervisor.')
+
+
+def _is_ours(name):
+    """Tell whether this process may still import a module."""
+    return name not in sys.modules and not name.startswith(PACKAGE + '.supervisor.')
 
 
 def _is_needed(name):

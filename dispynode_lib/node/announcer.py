@@ -52,10 +52,10 @@ class Announcer(object):
 
     # -- what others tell
 
-    def begin(self):
-        """The node can be had from now on: announce it at once, and again some times."""
+    def begin(self, delay=0.0):
+        """The node can be had from now on: announce it in `delay` seconds, unless it is taken then, and again some times."""
         with self._lock:
-            self._began, self._step, self._named_found = self._clock(), 0, False
+            self._began, self._step, self._named_found = self._clock() + delay, 0, False
 
     def served(self, scheduler, version):
         """A scheduler, (address, port), has had the node."""

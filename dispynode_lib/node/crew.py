@@ -23,6 +23,7 @@ SILENT = (u'the job closed the descriptor by which it tells its result (all of i
           u'so it was stopped')
 LATER = 0.2                                 # seconds until job processes are tried again
 EVERY_ONE = b'0'                            # a number that no job process has
+REST = 2.0                                  # seconds without a job after which one child is enough
 HANDING_OVER = 0.01                         # seconds until the next look at a job that is being handed over
 
 _program_numbers = itertools.count(control.FIRST_PROGRAM)
@@ -48,6 +49,7 @@ class Crew(object):
         self._idle = collections.deque()    # children that wait for a job
         self._waiting = collections.deque()  # (job, frame) without a child
         self._children = {}                 # number -> Child, of the present supervisor
+        self._resting = None                # Timer, while more than one child may wait for a job
 
     # -- giving jobs
 
@@ -194,10 +196,21 @@ class Crew(object):
         """Kill all that run, at once. The loop's thread."""
         self._computation.tell(b'kill', EVERY_ONE)
 
-    def dismiss_idle(self):
-        """Let the children that wait for a job end. The loop's thread."""
-        while self._idle:
-            child = self._idle.popleft()
+    def _rest(self):
+        """Let all children but one go that wait for a job, if there has been none of late."""
+        self._resting = None
+        if self._computation.idle_since(monotonic()) >= REST:
+            self.dismiss_idle(but=1)
+        else:
+            self._resting = self._parts.loop.call_later(REST, self._rest)
+
+    def dismiss_idle(self, but=0):
+        """Let the children that wait for a job end, `but` so many. The loop's thread."""
+        while len(self._idle) > but:
+            try:
+                child = self._idle.popleft()
+            except IndexError:              # a worker's thread has just taken it
+                return
             child.link.close_child(child)
 
     # -- what comes from them
@@ -291,6 +304,8 @@ class Crew(object):
             if child.link is self._computation.link:
                 with self._lock:
                     self._replacing += 1
+                if self._resting is None:
+                    self._resting = self._parts.loop.call_later(REST, self._rest)
         self._computation.finish(child.job, *done)
 
     def on_limit(self, child_number, sentence):

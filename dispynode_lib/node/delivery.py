@@ -67,11 +67,12 @@ class _Letter(object):
 class _Round(object):
     """One attempt to deliver what is kept for one owner, one reply after the other."""
 
-    __slots__ = ('owner', 'tried', 'again')
+    __slots__ = ('owner', 'left', 'tried', 'again')
 
     def __init__(self, owner):
         self.owner = owner
-        self.tried = set()
+        self.left = collections.deque()     # jobs whose turn has not come
+        self.tried = set()                  # all that were ever in `left`
         self.again = False                  # somebody asked for it meanwhile
 
 
@@ -96,6 +97,7 @@ class Delivery(object):
         self._tls = tls
         self._outboxes = {}                 # (address, port) -> _Outbox
         self._letters = set()               # replies handed in and neither delivered nor kept
+        self._under_way = {}                # computation key -> number of its _letters
         self._asked = {}                    # computation key -> monotonic time of RESEND_JOB_RESULTS
         self._rounds = {}                   # computation key -> _Round
         self._timer = None
@@ -117,6 +119,7 @@ class Delivery(object):
         letter = _Letter(computation, job.uid, job.hash, pieces)
         letter.slot = job.slot
         self._letters.add(letter)
+        self._under_way[letter.key] = self._under_way.get(letter.key, 0) + 1
         wait = job.reply_after - monotonic()
         if wait > 0:
             self._loop.call_later(wait, self._send, letter)
@@ -201,8 +204,11 @@ class Delivery(object):
     def _forget(self, letter):
         self._letters.discard(letter)
         self._settle(letter)
-        if self._asked and not any(other.key == letter.key for other in self._letters):
-            self._asked.pop(letter.key, None)
+        key = letter.key
+        self._under_way[key] -= 1
+        if not self._under_way[key]:
+            del self._under_way[key]
+            self._asked.pop(key, None)
 
     # -- kept ones
 
@@ -218,16 +224,14 @@ class Delivery(object):
         self._set_timer()
 
     def _retry_at(self, address):
-        for owner in self._spool.owners():
-            if owner.result_address == address:
-                owner.heard()
-                self._begin_round(owner.key)
+        for owner in self._spool.owners_at(address):
+            owner.heard()
+            self._begin_round(owner.key)
 
     def heard(self, address):
         """Note a sign of life of the client at `address`, (address, port); the loop's thread."""
-        for owner in self._spool.owners():
-            if owner.result_address == address:
-                owner.heard()
+        for owner in self._spool.owners_at(address):
+            owner.heard()
 
     def _set_timer(self):
         if not self._spool.total():
@@ -251,9 +255,9 @@ class Delivery(object):
     def _resend(self, key, running, done):
         jobs = set(running())
         jobs.update(letter.job for letter in self._letters if letter.key == key)
-        jobs.update(self._spool.jobs(key))
-        if jobs:
+        if jobs:                            # else no reply will come that could have to be kept
             self._asked[key] = monotonic()
+        jobs.update(self._spool.jobs(key))
         done(len(jobs))
         owner = self._spool.owner(*key)
         if owner is not None:
@@ -271,15 +275,20 @@ class Delivery(object):
     def _read_next(self, round_):
         """Have the next kept reply sent. A worker's thread: it reads a file."""
         key = round_.owner.key
-        for job in self._spool.jobs(key):
-            if job in round_.tried:
-                continue
-            round_.tried.add(job)
+        while round_.left or self._look_again(round_):
+            job = round_.left.popleft()
             payload = self._spool.find(key, job)
             if payload is not None:
                 self._loop.call_soon(self._send_kept, round_, _Letter(round_.owner, job[0], job[1], [payload]))
                 return
         self._loop.call_soon(self._end_round, round_)
+
+    def _look_again(self, round_):
+        """Put what is kept and was not tried into `left`; return whether there is some."""
+        fresh = [job for job in self._spool.jobs(round_.owner.key) if job not in round_.tried]
+        round_.left.extend(fresh)
+        round_.tried.update(fresh)
+        return bool(fresh)
 
     def _send_kept(self, round_, letter):
         self._call(letter, lambda reply, error: self._kept_sent(round_, letter, reply, error))

@@ -38,6 +38,7 @@ from dispynode_lib.wire import framing
 
 log = logging.getLogger('dispynode.node')
 
+BREATH = 0.1                                # seconds: its client may come back at once
 REQUEST_WORKERS, WORKERS = 48, 16           # threads at most: for requests, for what the node does itself
 
 
@@ -205,7 +206,7 @@ class Node(object):
     def freed(self):
         """The node has no scheduler any more."""
         log.info('the node is free')
-        self._parts.announcer.begin()
+        self._parts.announcer.begin(BREATH)
         self._parts.watchdog.reschedule()
 
     # -- what operators ask for

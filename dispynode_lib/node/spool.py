@@ -49,6 +49,8 @@ class Spool(object):
         self._lock = threading.Lock()
         self._kept = {}                     # (computation id, auth) -> {(uid, hash): path}
         self._owners = {}                   # (computation id, auth) -> Owner
+        self._at = {}                       # result address -> {(computation id, auth): Owner}
+        self._total = 0
         self._secret = None
         self._folders_lock = threading.Lock()       # for _secret, _writing, and for removing a folder
         self._writing = {}                  # (computation id, auth) -> threads that write there
@@ -67,7 +69,9 @@ class Spool(object):
                     kept[job] = os.path.join(folder, entry)
             owner = self._read_owner(key, os.path.join(folder, COMPUTATION)) if kept else None
             if owner is not None:
-                self._kept[key], self._owners[key] = kept, owner
+                self._kept[key] = kept
+                self._total += len(kept)
+                self._enter_locked(owner)
         if self._kept:
             log.info('%d replies to clients are kept from before in %s', self.total(), self._folder)
 
@@ -102,9 +106,16 @@ class Spool(object):
         finally:
             self._note_writing(key, -1)
         with self._lock:
-            self._owners.setdefault(key, owner)
-            self._kept.setdefault(key, {})[(uid, hash_)] = path
+            if key not in self._owners:
+                self._enter_locked(owner)
+            kept = self._kept.setdefault(key, {})
+            self._total += (uid, hash_) not in kept
+            kept[(uid, hash_)] = path
         return True
+
+    def _enter_locked(self, owner):
+        self._owners[owner.key] = owner
+        self._at.setdefault(owner.result_address, {})[owner.key] = owner
 
     def _note_writing(self, key, change):
         with self._folders_lock:
@@ -122,6 +133,11 @@ class Spool(object):
         with self._lock:
             return list(self._owners.values())
 
+    def owners_at(self, address):
+        """Return the Owners whose client takes replies at `address`, (address, port)."""
+        with self._lock:
+            return list(self._at.get(address, {}).values())
+
     def knows_token(self, token):
         """Return whether a client with kept replies knows the node by `token`, from before a restart."""
         return any([compare_digest(owner.token, bytes(token)) for owner in self.owners() if owner.token])
@@ -134,7 +150,7 @@ class Spool(object):
     def total(self):
         """Return the number of replies kept."""
         with self._lock:
-            return sum([len(kept) for kept in self._kept.values()])
+            return self._total
 
     def find(self, key, job):
         """Return the payload kept for `job`, (uid, hash), of the computation `key`, or None."""
@@ -152,12 +168,24 @@ class Spool(object):
         with self._lock:
             kept = self._kept.get(key, {})
             path = kept.pop(job, None)
+            self._total -= path is not None
             if not kept:
                 self._kept.pop(key, None)
-                self._owners.pop(key, None)
-        if path is not None:
-            _unlink(path)
+                self._leave_locked(self._owners.pop(key, None))
+        if path is None:
+            return
+        _unlink(path)
+        with self._lock:                    # after unlink: of two that remove the last ones, the second sees it
+            last = key not in self._kept
+        if last:
             self._tidy(key)
+
+    def _leave_locked(self, owner):
+        if owner is not None:
+            there = self._at[owner.result_address]
+            del there[owner.key]
+            if not there:
+                del self._at[owner.result_address]
 
     def _tidy(self, key):
         folder = os.path.join(self._folder, '%d-%s' % key)

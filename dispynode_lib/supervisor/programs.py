@@ -152,19 +152,23 @@ class Programs(object):
         if program is None:
             return False
         program.status, program.stopped, program.ended = status, stopped, time.time()
+        self._read_rest(program)
         self._report_if_over(program)
         if program.pipes:                   # something it started may hold them for ever
             self._timers.add(GRACE, self._give_up_output, program)
         return True
 
     def _give_up_output(self, program):
+        self._read_rest(program)
+        for fd in list(program.pipes):
+            self._close(program, fd)
+        self._report_if_over(program)
+
+    def _read_rest(self, program):
         for fd in list(program.pipes):
             for _turn in range(64):         # what a pipe holds, and a little that comes meanwhile
                 if not self._read_once(program, fd):
                     break
-            if fd in program.pipes:
-                self._close(program, fd)
-        self._report_if_over(program)
 
     def _report_if_over(self, program):
         if program.status is None or program.pipes or program.number not in self._live:
@@ -181,9 +185,9 @@ class Programs(object):
 
     def _report(self, program, status, pieces, exception):
         del self._live[program.number]
-        self._send(done_frame(done_head(status, program.number), pieces, program.stdout.value(),
-                              program.stderr.value(), exception, program.started, program.ended))
-        self._send([control.pack(b'exited', b'%d' % program.number, b'%d' % program.status)])
+        frame = done_frame(done_head(status, program.number), pieces, program.stdout.value(),
+                           program.stderr.value(), exception, program.started, program.ended)
+        self._send(frame + [control.pack(b'exited', b'%d' % program.number, b'%d' % program.status)])
 
 
 def _command(computation):

@@ -15,6 +15,7 @@ from tests.support.nodeprocess import PROJECT
 from tests.support.waiting import wait_until
 
 WAIT = 60
+OWNER = 970                     # the user in Dockerfile
 IMAGE = 'localhost/dispynode-under-test'
 STARTED = 'serves at'
 
@@ -31,9 +32,13 @@ def buildah(*words):
 
 
 class Container(object):
-    """A container of the image that runs its entry point with `options`; a context manager."""
+    """A container of the image that runs its entry point with `options`; a context manager.
 
-    def __init__(self, *options):
+    settings   volumes: list of FOLDER:PLACE
+    """
+
+    def __init__(self, *options, **settings):
+        self.volumes = [word for volume in settings.get('volumes', ()) for word in ('-v', volume)]
         self.name = buildah('from', '--pull-never', IMAGE).strip()
         config = json.loads(buildah('inspect', '--type', 'image', IMAGE))['Docker']['config']
         self.mark = processes.new_mark()
@@ -41,7 +46,7 @@ class Container(object):
         self.path = os.path.join(self.folder, 'log')
         command = ['buildah', '--root', os.environ['DISPYNODE_TEST_STORE'], '--runroot',
                    os.environ['DISPYNODE_TEST_STORE'] + '-run', 'run', '--isolation', 'chroot',
-                   self.name] + config['Entrypoint'] + list(options)
+                   ] + self.volumes + [self.name] + config['Entrypoint'] + list(options)
         with open(self.path, 'wb') as log:
             self.process = processes.spawn(command, self.mark, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
@@ -65,7 +70,7 @@ class Container(object):
 
     def run(self, *words):
         """Run another program in the container; return what it says."""
-        return buildah('run', '--isolation', 'chroot', self.name, *words)
+        return buildah('run', '--isolation', 'chroot', *(self.volumes + [self.name] + list(words)))
 
     def close(self):
         """Remove the container."""
@@ -101,56 +106,82 @@ class ImageTest(unittest.TestCase):
                            lambda: 'the end of the container:\n' + container.log_tail())
                 self.assertEqual(container.process.returncode, 0, container.log_tail())
 
-    def test_health_check_and_the_user(self):
-        with Container('-i', '127.0.0.1') as container:
-            self.assertIn('dispynode', container.run('dispynode.py', '--ctl', 'status'))
+    def test_health_check_user_and_state_in_the_volume(self):
+        config = json.loads(buildah('inspect', '--type', 'image', IMAGE))['Docker']['config']
+        check, volume = config['Healthcheck']['Test'][1:], list(config['Volumes'])[0]
+        folder = tempfile.mkdtemp(prefix='dispynode-volume-')
+        self.addCleanup(shutil.rmtree, folder, ignore_errors=True)
+        os.chown(folder, OWNER, OWNER)
+        with Container('-i', '127.0.0.1', volumes=['%s:%s' % (folder, volume)]) as container:
+            self.assertIn('dispynode', container.run(*check))
             self.assertEqual(container.run('id', '-un').strip(), 'dispynode')
+            self.assertIn('.node-51348', os.listdir(folder))
+            self.assertEqual(os.stat(os.path.join(folder, '.node-51348', 'state.json')).st_uid, OWNER)
+        with self.assertRaises(AssertionError) as caught:       # a container whose node does not run is not healthy
+            buildah('run', '--isolation', 'chroot', container_without_node(self), *check)
+        self.assertIn('not running', str(caught.exception))
+
+    def test_the_log_of_the_build_ends_well(self):
+        self.assertEqual(self.log.splitlines()[-2], 'Successfully tagged %s:latest' % IMAGE)
+        self.assertNotIn('WARN', self.log.upper())
+
+
+def container_without_node(test):
+    """Return the name of a container of the image in which nothing runs."""
+    name = buildah('from', '--pull-never', IMAGE).strip()
+    test.addCleanup(buildah, 'rm', name)
+    return name
 
 
 class FirstProcessTest(unittest.TestCase):
-    """The node as process 1 of a process namespace, as container engines run it."""
+    """The entry point of the image as process 1 of a process namespace, as container engines run it."""
 
-    def test_it_reaps_orphans_and_stops_on_sigterm(self):
-        _clients, python = configuration()
+    def test_it_reaps_orphans_and_stops_on_the_stop_signal(self):
+        config = json.loads(buildah('inspect', '--type', 'image', IMAGE))['Docker']['config']
+        root = buildah('mount', container_without_node(self)).strip()
+        variables = [word for word in config['Env'] if not word.startswith('PATH=')] + ['PATH=/usr/local/bin:/usr/bin:/bin']
         folder = tempfile.mkdtemp(prefix='dispynode-first-')
         self.addCleanup(shutil.rmtree, folder, ignore_errors=True)
         mark, path = processes.new_mark(), os.path.join(folder, 'log')
+        variables.append('%s=%s' % (processes.MARK, mark))
         with open(path, 'wb') as log:
             process = processes.spawn(
-                ['unshare', '--pid', '--fork', '--mount-proc', python, os.path.join(PROJECT, 'dispynode.py'), '--daemon',
-                 '-i', '127.0.0.1', '--dest_path_prefix', folder], mark, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+                ['unshare', '--pid', '--fork', '--mount-proc=%s/proc' % root, 'chroot', '--userspec=dispynode', root, 'env', '-i']
+                + variables + config['Entrypoint'] + ['-i', '127.0.0.1'], mark, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         self.addCleanup(processes.end_marked, mark)
 
         def text():
             with open(path, 'rb') as source:
                 return source.read().decode('utf-8', 'replace')
 
-        wait_until(lambda: STARTED in text(), WAIT, text)
-        node = [pid for pid in processes.marked(mark) if _parent(pid) == process.pid][0]
-        orphan = ['nsenter', '--pid=/proc/%d/ns/pid' % node, 'sh', '-c', '(sleep 0.2; exit 0) & exec true']
-        subprocess.check_call(orphan, close_fds=True)
-        wait_until(lambda: not _zombies_of(node), WAIT, 'the orphan to be reaped')
-        os.kill(node, signal.SIGTERM)
+        wait_until(lambda: STARTED in text() or process.poll() is not None, WAIT, text)
+        self.assertIsNone(process.poll(), text())
+        node = _children(process.pid, None)[0]
+        self.assertEqual(_owner(node), OWNER)
+        orphan = subprocess.Popen(['nsenter', '--pid=/proc/%d/ns/pid' % node, 'sh', '-c', 'exec 3<&0; (read word <&3) & exec true'],
+                                  stdin=subprocess.PIPE)
+        self.assertEqual(orphan.wait(), 0)
+        wait_until(lambda: _children(node, 'sh'), WAIT, 'the orphan to become a child of process 1')
+        orphan.stdin.close()                        # it ends
+        wait_until(lambda: not _children(node, 'sh'), WAIT, 'the orphan to be reaped')
+        os.kill(node, getattr(signal, config['StopSignal']))
         self.assertEqual(processes.wait_exit(process, WAIT), 0, text())
 
 
-def _stat(pid):
-    with open('/proc/%s/stat' % pid) as stat:
-        return stat.read().rpartition(')')[2].split()
+def _owner(pid):
+    return os.stat('/proc/%d' % pid).st_uid
 
 
-def _parent(pid):
-    return int(_stat(pid)[1])
-
-
-def _zombies_of(parent):
+def _children(parent, name):
+    """Return the children of a process, living or not, with this name of their program."""
     found = []
     for entry in os.listdir('/proc'):
         if entry.isdigit():
             try:
-                state, above = _stat(entry)[:2]
+                with open('/proc/%s/stat' % entry) as stat:
+                    head, _bracket, rest = stat.read().rpartition(')')
             except EnvironmentError:
                 continue
-            if state == 'Z' and int(above) == parent:
+            if int(rest.split()[1]) == parent and (name is None or head.partition('(')[2] == name):
                 found.append(int(entry))
     return found

@@ -20,6 +20,7 @@ import onefile      # noqa: E402
 
 CODE = 'def job(n):\n    return 2 * n\n'
 WAIT = 20
+RUBBISH = b'this is no Python\n'
 
 
 class ReleaseTest(unittest.TestCase):
@@ -47,11 +48,11 @@ class ReleaseTest(unittest.TestCase):
         shutil.copy(os.path.join(PROJECT, 'dispynode.py'), self.path('tree', 'dispynode.py'))
         return self.path('tree', 'dispynode.py')
 
-    def node(self, program, **settings):
+    def node(self, program, *options, **settings):
         """Return a NodeProcess of `program`."""
         settings.setdefault('env', self.env)
         settings['env']['PYTHONDONTWRITEBYTECODE'] = None
-        return NodeProcess('-c', 1, program=program, **settings)
+        return NodeProcess('-c', 1, *options, program=program, **settings)
 
     def check_serves(self, node):
         """Have the node do a job, and one that fails."""
@@ -118,30 +119,68 @@ class PlacesTest(ReleaseTest):
         self.assertTrue(done.communicate()[0].startswith(b'patched'))
 
 
-class ReplacedTest(ReleaseTest):
-    """The files become rubbish, and the process that supervisors come from is lost besides."""
+def overwrite(path):
+    """Write rubbish into a file, as `cat > path` does."""
+    with open(path, 'wb') as target:
+        target.write(RUBBISH)
 
-    def check_replaced(self, program, files):
-        with self.node(program) as node:
+
+def rename_over(path):
+    """Put another file in the place of one, as `mv` and pip do."""
+    with open(path + '.new', 'wb') as target:
+        target.write(RUBBISH)
+    os.rename(path + '.new', path)
+
+
+class ReplacedTest(ReleaseTest):
+    """The files become rubbish, or are gone, and the process that supervisors come from is lost besides."""
+
+    def check_replaced(self, program, replace):
+        config = self.path('config')
+        with open(config, 'w') as target:
+            target.write('ping_interval = 30\n')
+        with self.node(program, '--config', config) as node:
             self.check_serves(node)
-            for path in files:
-                with open(path, 'wb') as target:
-                    target.write(b'this is no Python\n')
+            replace()
             for pid, command in node.processes().items():
                 if '--supervise' in command:
                     processes.send(pid, signal.SIGKILL)
             self.check_serves(node)
-            node.signal(signal.SIGINT)              # modules that only an end needs
+            node.signal(signal.SIGHUP)              # modules that only this needs
+            node.wait_log('the options have been read', WAIT)
+            node.signal(signal.SIGUSR2)
+            node.wait_log('asked for by SIGUSR2', WAIT)
+            node.signal(signal.SIGINT)              # or an end
             self.assertEqual(node.wait_exit(), 0)
+            self.assertNotIn('Traceback', node.log())
 
-    def test_one_file_is_replaced(self):
+    def check_one_file(self, replace):
         program = self.one_file('one', 'dispynode.py')
-        self.check_replaced(program, [program])
+        self.check_replaced(program, lambda: replace(program))
 
-    def test_tree_is_replaced(self):
+    def check_tree(self, replace):
         program = self.tree()
-        self.check_replaced(program, [os.path.join(folder, name) for folder, _folders, names
-                                      in os.walk(self.path('tree')) for name in names])
+        self.check_replaced(program, lambda: [replace(os.path.join(folder, name)) for folder, _folders, names
+                                              in list(os.walk(self.path('tree'))) for name in names])
+
+    def test_one_file_is_overwritten(self):
+        self.check_one_file(overwrite)
+
+    def test_another_file_takes_the_place_of_the_one_file(self):
+        self.check_one_file(rename_over)
+
+    def test_one_file_is_deleted(self):
+        self.check_one_file(os.unlink)
+
+    def test_tree_is_overwritten(self):
+        self.check_tree(overwrite)
+
+    def test_other_files_take_the_place_of_the_tree(self):
+        self.check_tree(rename_over)
+
+    def test_tree_is_deleted(self):
+        program = self.tree()
+        self.check_replaced(program, lambda: shutil.rmtree(self.path('tree')))
 
 
 class TextTest(ReleaseTest):

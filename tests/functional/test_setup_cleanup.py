@@ -208,8 +208,13 @@ class SetupCleanup(NodeCase):
 
     def sleeping(self):
         """Return whether a supervisor has entered the folder of a computation."""
-        return any('--supervise' in command and '/127' in os.readlink('/proc/%d/cwd' % pid)
-                   for pid, command in self.node.processes().items())
+        for pid, command in self.node.processes().items():
+            try:
+                if '--supervise' in command and '/127' in os.readlink('/proc/%d/cwd' % pid):
+                    return True
+            except EnvironmentError:                # it has ended
+                continue
+        return False
 
     def test_a_failing_node_leaves_no_process_and_cleanup_runs(self):
         with NodeProcess('-c', '1') as node:

@@ -4,15 +4,21 @@ from __future__ import absolute_import, division, print_function
 import glob
 import json
 import os
+import re
 import shutil
+import signal
 import subprocess
 import tempfile
 import unittest
 import zipfile
 
+from tests.support import processes
+from tests.support.nodeprocess import NodeProcess
+from tests.support.scheduler import FakeScheduler
+
 PROJECT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 MODULES = len(glob.glob(os.path.join(PROJECT, 'dispynode_lib', '**', '*.py'), recursive=True))
-STEP_TIMEOUT = 300
+STEP_TIMEOUT, WAIT = 300, 30
 
 
 class PackageTest(unittest.TestCase):
@@ -70,6 +76,32 @@ class PackageTest(unittest.TestCase):
         sdists = glob.glob(os.path.join(self.source, 'dist', '*.tar.gz'))
         self.call(self.python, '-m', 'pip', 'install', '-q', '--force-reinstall', '--no-deps', '--no-build-isolation', sdists[0])
         self.assertIn('dispynode ', self.program('dispynode', '--version'))
+
+    def test_an_upgrade_under_a_running_node_changes_nothing_for_it(self):
+        with NodeProcess('-c', 1, python=self.python, program=os.path.join(os.path.dirname(self.python), 'dispynode')) as node:
+            self.check_serves(node)
+            source = os.path.join(self.folder, 'newer')
+            shutil.copytree(self.source, source, ignore=shutil.ignore_patterns('build', 'dist', '*.egg-info'))
+            for name, text in (('__init__.py', "__version__ = '99.0'\n"), ('supervisor/nursery.py', 'raise ValueError\n')):
+                with open(os.path.join(source, 'dispynode_lib', name), 'a') as target:
+                    target.write(text)
+            with open(os.path.join(source, 'setup.py')) as script:
+                text = script.read()
+            with open(os.path.join(source, 'setup.py'), 'w') as script:
+                script.write(re.sub(r'version=.*', "version='99.0',", text))
+            self.call(self.python, '-m', 'pip', 'install', '-q', '-U', '--no-deps', '.', cwd=source)
+            self.assertIn('dispynode 99.0 ', self.program('dispynode', '--version'))
+            for pid, command in node.processes().items():
+                if '--supervise' in command:
+                    processes.send(pid, signal.SIGKILL)
+            self.check_serves(node)
+        self.call(self.python, '-m', 'pip', 'install', '-q', '--force-reinstall', '--no-deps', '.', cwd=self.source)
+
+    def check_serves(self, node):
+        """Have the node do a job of a new computation."""
+        with FakeScheduler(node) as scheduler:
+            scheduler.ping(timeout=WAIT)
+            self.assertEqual(scheduler.open('def job(n):\n    return 2 * n\n', 'job').run(21).value, 42)
 
     def test_the_one_file_command(self):
         self.call(self.python, '-m', 'pip', 'install', '-q', 'setuptools')

@@ -12,6 +12,7 @@ from __future__ import absolute_import, division, print_function
 
 import json
 import os
+import signal
 import socket
 import struct
 import sys
@@ -81,6 +82,15 @@ def _dump_stacks(seconds):
         sys.__stderr__.write('Thread %s\n%s\n' % (number, ''.join(traceback.format_stack(stack))))
 
 
+def import_from(one_file):
+    """Have the modules of the program imported from the one file from now on."""
+    with open(one_file) as source:
+        names = {'__name__': 'one_file', '__file__': one_file}
+        exec(compile(source.read(), one_file, 'exec', 0, True), names)
+    names['load']()
+    sys.excepthook = sys.__excepthook__
+
+
 def raise_loopback():
     """Switch the loopback interface on: SIOCGIFFLAGS, SIOCSIFFLAGS with IFF_UP."""
     import fcntl
@@ -96,8 +106,12 @@ def raise_loopback():
 def main(result_path, seconds, *targets):
     """Run all tests of the targets; the exit status tells nothing about them."""
     dump_stacks_after(float(seconds))
+    signal.signal(signal.SIGINT, signal.default_int_handler)        # shells have `command &` ignore it, and all below
     if os.environ.get('DISPYNODE_TEST_NETWORK') == '1':
         raise_loopback()
+    program = os.environ.get('DISPYNODE_TEST_PROGRAM')
+    if program and 'tests/unit' in targets:
+        import_from(program)
     started = time.time()
     result = Result(result_path + '.progress')
     load(targets).run(result)

@@ -6,7 +6,7 @@ import re
 import shutil
 import subprocess
 
-from tests.runner.environments import PROJECT, CannotBuild, default_folder
+from tests.runner.environments import PROJECT, CannotBuild, default_folder, locked
 
 TOOLS = ('buildah', 'debootstrap', 'nsenter')
 SUITE = 'bookworm'
@@ -15,7 +15,7 @@ STEP_TIMEOUT = 400
 
 
 def make_base():
-    """Return the folder of buildah's store that has the base image; it is kept. Raises CannotBuild."""
+    """Return the folder of buildah's store that has the base image; it is kept, see bare_root(). Raises CannotBuild."""
     missing = [tool for tool in TOOLS if shutil.which(tool) is None]
     if missing:
         raise CannotBuild('not installed: ' + ', '.join(missing))
@@ -23,9 +23,17 @@ def make_base():
         raise CannotBuild('debootstrap and buildah --isolation chroot want to be run by root')
     store = os.path.join(default_folder(), 'containers')
     os.makedirs(store, exist_ok=True)
-    if base_name() not in _run(_buildah(store, 'images', '--format', '{{.Name}}:{{.Tag}}')):
-        _make(store)
+    with locked(store + '.lock'):
+        if not os.path.isdir(bare_root(store)):
+            _debootstrap(bare_root(store))
+        if base_name() not in _run(_buildah(store, 'images', '--format', '{{.Name}}:{{.Tag}}')):
+            _make(store)
     return store
+
+
+def bare_root(store):
+    """Return the path of the root that the base image was made from: a Debian with nothing but its Python."""
+    return os.path.join(store, 'root')
 
 
 def base_name():
@@ -34,17 +42,22 @@ def base_name():
         return 'docker.io/library/' + re.findall(r'^FROM (\S+)', source.read(), re.M)[-1]
 
 
-def _make(store):
-    root = os.path.join(store, 'root')
-    shutil.rmtree(root, ignore_errors=True)
+def _debootstrap(root):
+    part = root + '.part'
+    shutil.rmtree(part, ignore_errors=True)
     try:
-        _run(['debootstrap', '--variant=minbase', '--include=' + PACKAGES, SUITE, root])
-        container = _run(_buildah(store, 'from', 'scratch')).split()[-1]
-        _run(_buildah(store, 'copy', container, root, '/'))
-        _run(_buildah(store, 'commit', container, base_name()))
-        _run(_buildah(store, 'rm', container))
+        _run(['debootstrap', '--variant=minbase', '--include=' + PACKAGES, SUITE, part])
+        shutil.rmtree(os.path.join(part, 'var', 'cache', 'apt'), ignore_errors=True)
+        os.rename(part, root)
     finally:
-        shutil.rmtree(root, ignore_errors=True)
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _make(store):
+    container = _run(_buildah(store, 'from', 'scratch')).split()[-1]
+    _run(_buildah(store, 'copy', container, bare_root(store), '/'))
+    _run(_buildah(store, 'commit', container, base_name()))
+    _run(_buildah(store, 'rm', container))
 
 
 def _buildah(store, *words):

@@ -68,6 +68,7 @@ CLIENTS = (
     Recipe('4.14.0 on 3.8', ('3.8',), _middle('4.14.0'), '4.14.0'),
     Recipe('4.15.2 on 3.10', ('3.10',), _modern('4.15.2'), '4.15.2'),
     Recipe('4.15.2 on 3.11', ('3.11',), _modern('4.15.2'), '4.15.2'),
+    Recipe('4.15.2 on 3.12', ('3.12',), _modern('4.15.2'), '4.15.2'),
 )
 
 
@@ -114,7 +115,7 @@ class Environments(object):
         text = recipe.text(interpreter.version)
         try:
             os.makedirs(self._folder, exist_ok=True)
-            with _locked(path + '.lock'):
+            with locked(path + '.lock'):
                 if not _is_sound(path, python, text, recipe.check):
                     shutil.rmtree(path, ignore_errors=True)
                     self._build(recipe, interpreter, path, python)
@@ -156,7 +157,7 @@ def _write(path, text):
 
 
 @contextlib.contextmanager
-def _locked(path):
+def locked(path):
     """Hold a lock that another test command on this machine respects."""
     with open(path, 'w') as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

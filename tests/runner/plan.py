@@ -25,7 +25,7 @@ COMPUTATIONS = (                # everything a computation may do; each module w
     ('interop_recovery', ('4.8.7 on 3.6', '4.12.4 on 3.8')),
     ('interop_shared', ('4.8.7 on 3.6', '4.15.2 on 3.10')))
 PYTHON2 = '4.8.7 on 2.7'
-VERSIONS = ('4.8.7 on 3.6', '4.15.2 on 3.10', '4.15.2 on 3.11')      # clients whose node is older or newer
+VERSIONS = ('4.8.7 on 2.7', '4.8.7 on 3.6', '4.15.2 on 3.11', '4.15.2 on 3.12')      # clients whose node is older or newer
 MANY_JOBS = ('4.15.2 on 3.11',)
 # of the functional tests, those that interpreters between the named ones run: where they differ, it shows here
 BETWEEN = ('test_check', 'test_jobs', 'test_job_endings', 'test_programs', 'test_setup_cleanup', 'test_supervisor')
@@ -47,9 +47,9 @@ class NotRun(object):
 class Plan(object):
     """suites in the order in which to start them; not_run; recipes that will be needed."""
 
-    def __init__(self, interpreters, environments, kinds=KINDS, minors=None, quick=False):
+    def __init__(self, interpreters, environments, kinds=KINDS, minors=None, quick=False, full=False):
         self.suites, self.not_run, self.recipes = [], [], []
-        self._all, self._environments = interpreters, environments
+        self._all, self._environments, self._full = interpreters, environments, full
         self._wanted = dict((minor, found) for minor, found in interpreters.items()
                             if minors is None or minor in minors)
         self.newest = max(interpreters, key=sort_key) if interpreters else None
@@ -82,7 +82,7 @@ class Plan(object):
         targets, flags = ['tests/' + kind], []
         if kind == 'attack' and interpreter.minor != self.newest:
             targets = ['tests.attack.' + name for name in OLD_ATTACKED]
-        if kind == 'functional' and interpreter.minor not in NAMED + (self.newest,):
+        if kind == 'functional' and interpreter.minor not in NAMED + (self.newest,) and not self._full:
             targets = ['tests.functional.' + name for name in BETWEEN]
         if kind == 'unit':
             flags = [] if interpreter.minor == '2.7' else ['-bb', '-W', 'error']
@@ -90,7 +90,8 @@ class Plan(object):
             targets = ['tests/unit', 'tests/wire']
             targets += ['tests.' + os.path.basename(name)[:-3] for name in names]
         self.suites.append(Suite(kind, 'Python ' + interpreter.version, interpreter.python, targets,
-                                 TIMEOUTS[kind], flags, own_network=kind in ('functional', 'attack')))
+                                 TIMEOUTS[kind], flags, own_network=kind in ('functional', 'attack'),
+                                 minor=interpreter.minor))
 
     def _add_interop(self, quick):
         recipes = dict((recipe.name, recipe) for recipe in CLIENTS)
@@ -107,7 +108,7 @@ class Plan(object):
                 self._add_clients(module, [recipes[PYTHON2]], minor)
         for minor in self._node_minors(recipes[ONE_NODE[0]], quick):
             self._add_clients('interop_tls', [recipes[name] for name in TLS], minor)
-        for minor in ('2.7', self.newest) if quick else ('2.7', '3.6', '3.11', self.newest):
+        for minor in self._wanted if self._full else ('2.7', self.newest) if quick else ('2.7', '3.6', '3.11', self.newest):
             if minor in self._wanted:
                 self._add_clients('interop_versions', [recipes[name] for name in VERSIONS], minor)
         if self.newest in self._wanted:
@@ -127,6 +128,8 @@ class Plan(object):
             minors = ['2.7']
         else:
             minors = [self.newest] if quick else ['3.6', self.newest]
+            if self._full:
+                minors = [minor for minor in self._wanted if minor != '2.7']
         return [minor for minor in minors if minor in self._wanted]
 
     def _add_clients(self, module, recipes, minor, kind='interop'):
@@ -156,4 +159,4 @@ class Plan(object):
                 {'clients': clients, 'node': (own or [node.python])[0]})}
 
         self.suites.append(Suite(kind, title, sys.executable, ['tests.%s.%s' % (kind, module)],
-                                 TIMEOUTS[kind], own_network=True, prepare=prepare))
+                                 TIMEOUTS[kind], own_network=True, prepare=prepare, minor=minor))

@@ -14,6 +14,8 @@ ONE_FILE = os.path.join(PROJECT, 'build', 'dispynode.py')
 # of the functional tests, those that see how the program was started, and its main job
 ONE_FILE_TESTS = ('test_check', 'test_release', 'test_jobs', 'test_programs', 'test_setup_cleanup', 'test_background',
                   'test_commands', 'test_data_files', 'test_signals')
+TABLE_KINDS = ('unit', 'functional', 'interop')
+ONE_FILE_KINDS = ('unit', 'functional', 'attack', 'interop', 'network')
 TIMEOUTS = {'functional': 600, 'package': 500, 'container': 300}
 CLIENT = '4.15.2 on 3.11'
 ONE_FILE_CLIENTS = ('4.8.7 on 2.7, node 2.7', '4.8.7 on 3.6, node 3.6', '4.15.2 on 3.11, node 3.6', '4.15.2 on 3.11, node 3.13')
@@ -36,19 +38,34 @@ def add(plan, kinds, minors, wanted, environments):
             plan.suites.append(Suite(
                 'functional', 'Python %s, one file' % wanted[minor].version, wanted[minor].python,
                 ['tests.functional.' + name for name in ONE_FILE_TESTS],
-                TIMEOUTS['functional'], own_network=True, prepare=make_one_file))
+                TIMEOUTS['functional'], own_network=True, prepare=make_one_file, minor=minor, program='one file'))
         if minor in wanted and 'package' in kinds:
             plan.suites.append(_package(wanted[minor], environments))
     for suite in [suite for suite in plan.suites if suite.title in ONE_FILE_CLIENTS]:
-        plan.suites.append(_with_one_file(suite))
+        plan.suites.append(with_one_file(suite))
+    if 'package' in kinds and wanted:
+        told = {'pythons': [wanted[minor].python for minor in wanted]}
+        plan.suites.append(Suite('package', 'one file by each Python', sys.executable, ['tests.package.package_one_file'],
+                                 TIMEOUTS['package'], prepare=lambda: {'DISPYNODE_TEST_PACKAGE': json.dumps(told)}))
     if 'container' in kinds:
-        plan.suites.append(_container(wanted, environments))
+        for title, module in (('Dockerfile', 'container_image'), ('one file in a bare root', 'bare_root')):
+            plan.suites.append(_container(title, module, environments))
 
 
-def _with_one_file(suite):
-    """Return the same suite with the one file as the node."""
-    return Suite(suite.kind, suite.title + ', one file', suite.python, suite.targets, suite.timeout, suite.flags,
-                 own_network=suite.own_network, prepare=lambda: dict(suite.prepare(), **make_one_file()))
+def with_one_file(suite):
+    """Return the same suite with the one file as the program, or for unit tests with its modules."""
+    prepare = suite.prepare or dict
+    targets = [name for name in suite.targets if suite.kind != 'unit' or '/' in name]       # others look at the sources
+    return suite.changed(title=suite.title + ', one file', targets=targets, program='one file',
+                         prepare=lambda: dict(prepare(), **make_one_file()))
+
+
+def whole(suites, only_one_file):
+    """Return the suites with all tests of the one file in place of some; `only_one_file`: and without those of the tree."""
+    trees = [suite for suite in suites if suite.program == 'tree']
+    kinds = ONE_FILE_KINDS if only_one_file else TABLE_KINDS
+    one_file = [with_one_file(suite) for suite in trees if suite.kind in kinds]
+    return [suite for suite in trees if not only_one_file] + one_file
 
 
 def _package(interpreter, environments):
@@ -62,12 +79,12 @@ def _package(interpreter, environments):
                  TIMEOUTS['package'], prepare=prepare)
 
 
-def _container(wanted, environments):
+def _container(title, module, environments):
     def prepare():
         recipe = [one for one in CLIENTS if one.name == CLIENT][0]
         clients = [{'name': recipe.name, 'release': recipe.release, 'python': environments.python(recipe)}]
-        return {'DISPYNODE_TEST_STORE': containers.make_base(), 'DISPYNODE_TEST_INTEROP': json.dumps(
-            {'clients': clients, 'node': sys.executable})}
+        return dict(make_one_file(), DISPYNODE_TEST_STORE=containers.make_base(), DISPYNODE_TEST_INTEROP=json.dumps(
+            {'clients': clients, 'node': sys.executable}))
 
-    return Suite('container', 'Dockerfile', sys.executable, ['tests.container.container_image'],
+    return Suite('container', title, sys.executable, ['tests.container.' + module],
                  TIMEOUTS['container'], own_network=True, prepare=prepare)

@@ -1,6 +1,7 @@
 """One suite: some test modules in one interpreter, in a process of its own."""
 from __future__ import absolute_import, division, print_function
 
+import copy
 import json
 import os
 import shutil
@@ -25,20 +26,29 @@ class Suite(object):
     own_network  run in a network namespace with nothing but loopback
     prepare      function called first, in the thread that runs the suite; returns environment
                  variables; may raise CannotBuild
+    minor        of the interpreter whose node is tested; None: not in the table of interpreters
+    program      'tree' or 'one file'
     """
 
     def __init__(self, kind, title, python, targets, timeout, flags=(), own_network=False,
-                 prepare=None):
+                 prepare=None, minor=None, program='tree'):
         self.kind, self.title, self.python, self.targets = kind, title, python, list(targets)
         self.timeout, self.flags = timeout, list(flags)
         self.own_network, self.prepare = own_network, prepare
+        self.minor, self.program = minor, program
+
+    def changed(self, **attributes):
+        """Return another suite that differs in `attributes`."""
+        new = copy.copy(self)
+        vars(new).update(attributes)
+        return new
 
 
 class Outcome(object):
-    """passed (number), failures [(name, text)], skipped [(name, reason)], seconds."""
+    """passed (number), failures [(name, text)], skipped [(name, reason)], seconds; told: lines of tables, as JSON says them."""
 
     def __init__(self, suite, passed=0, failures=(), skipped=(), seconds=0.0):
-        self.suite, self.passed, self.seconds = suite, passed, seconds
+        self.suite, self.passed, self.seconds, self.told = suite, passed, seconds, []
         self.failures, self.skipped = list(failures), list(skipped)
 
     def line(self):
@@ -80,6 +90,7 @@ def _run_in(folder, suite, prefix, variables):
     output_path = os.path.join(folder, 'output')
     mark = processes.new_mark()
     env = dict(os.environ, TMPDIR=folder, PYTHONUNBUFFERED='1', PYTHONPYCACHEPREFIX=COMPILED, **variables)
+    env.setdefault('DISPYNODE_TEST_TABLE', os.path.join(folder, 'table'))
     env.pop('PYTHONDONTWRITEBYTECODE', None)            # hundreds of nodes are started: each would compile itself
     for name in ('PYTHONPATH', 'PYTHONHOME', 'PYTHONWARNINGS', 'PYTHONSTARTUP'):
         env.pop(name, None)
@@ -104,6 +115,7 @@ def _run_in(folder, suite, prefix, variables):
     seconds = time.time() - started
     left = processes.end_marked(mark, 0.5)
     outcome = _outcome(suite, status, seconds, result_path, output_path)
+    outcome.told = [json.loads(line) for line in _read(os.path.join(folder, 'table')).splitlines()]
     if left:
         outcome.failures.append(('processes left behind', '\n'.join(
             '%d: %s' % item for item in sorted(left.items()))))

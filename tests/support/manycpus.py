@@ -1,4 +1,4 @@
-"""A node that believes to have 20 processors: for tests whose jobs only wait."""
+"""A node that believes to have 20 processors, or DISPYNODE_TEST_CPUS: for tests whose jobs only wait."""
 from __future__ import absolute_import, division, print_function
 
 import os
@@ -9,8 +9,9 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspa
 from dispynode_lib import cli
 from dispynode_lib.host import resources
 
-resources.host_cpus = lambda: 20
-resources.usable_cpus = lambda *args, **kwargs: (20, 'a test says so')
+CPUS = int(os.environ.get('DISPYNODE_TEST_CPUS', 20))
+resources.host_cpus = lambda: CPUS
+resources.usable_cpus = lambda *args, **kwargs: (CPUS, 'a test says so')
 
 if __name__ == '__main__':
     cli.program()

@@ -40,6 +40,27 @@ class LoopTest(unittest.TestCase):
         self.assertTrue(done.wait(DEADLINE))
         self.assertEqual(seen, [(number, True) for number in range(100)])
 
+    def test_what_came_in_time_is_read_before_a_timer_that_fell_due_during_callbacks(self):
+        reading, writing = os.pipe()
+        self.addCleanup(os.close, reading)
+        self.addCleanup(os.close, writing)
+        seen, done = [], threading.Event()
+
+        def note(what):
+            seen.append(what)
+            self.loop.unwatch(reading)
+            done.set()
+
+        def as_an_accepted_connection():
+            self.loop.watch(reading, lambda _events: note('read'))
+            os.write(writing, b'request')
+            self.loop.call_later(0, note, 'too slow')
+
+        self.loop.call_later(DEADLINE * 10, note, 'a timer that is there already')
+        self.loop.call_soon(as_an_accepted_connection)
+        self.assertTrue(done.wait(DEADLINE))
+        self.assertEqual(seen[0], 'read')
+
     def test_timers_fire_in_the_order_of_their_times(self):
         seen, done = [], threading.Event()
 

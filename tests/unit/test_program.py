@@ -2,6 +2,7 @@ from __future__ import absolute_import, division, print_function
 
 import unittest
 
+from dispynode_lib import packed
 from dispynode_lib.host import program
 from tests.test_layers import PACKAGE, imports, module_files, parse
 
@@ -21,10 +22,11 @@ class SupervisorsCodeTest(unittest.TestCase):
         needed = set(name for name in seen if not name.startswith('supervisor.')) | packages
         self.assertEqual(set(name[len(PACKAGE) + 1:] for name in program.SUPERVISORS), needed, 'see SHARED')
 
-    def test_the_tree_is_read_under_the_names_of_its_modules(self):
-        modules = program.read_tree(lambda name: name.startswith(PACKAGE + '.wire'))
+    def test_modules_have_their_names_in_the_tree_and_in_the_one_file(self):
+        one_file = packed.importer is not None and packed.importer.files is not None
+        modules = packed.importer.modules if one_file else program.read_tree(lambda name: name.startswith(PACKAGE + '.wire'))
         self.assertIn(PACKAGE + '.wire', modules)
         path, source, code = modules[PACKAGE + '.wire.control']
         self.assertTrue(path.endswith('dispynode_lib/wire/control.py'), path)
-        self.assertIsNone(source)
-        self.assertIsInstance(code, bytes)
+        self.assertEqual(source is not None, one_file)
+        self.assertIsInstance(packed.importer.get_marshalled(PACKAGE + '.wire.control') if one_file else code, bytes)

@@ -70,6 +70,31 @@ class SpoolTest(unittest.TestCase):
         self.spool.remove(KEY, (2, JOB[1]))
         self.assertEqual((self.files(), self.spool.total(), self.spool.owners()), (['key'], 0, []))
 
+    def test_counts_and_addresses_follow_what_is_kept_and_removed(self):
+        self.keep(1)
+        self.keep(1)
+        self.keep(2)
+        for spool in (self.spool, Spool(self.folder)):
+            self.assertEqual(spool.total(), 2)
+            self.assertEqual([owner.key for owner in spool.owners_at((u'10.0.0.1', 9700))], [KEY])
+            self.assertEqual(spool.owners_at((u'10.0.0.1', 9701)), [])
+        self.spool.remove(KEY, (1, JOB[1]))
+        self.spool.remove(KEY, (1, JOB[1]))
+        self.assertEqual(self.spool.total(), 1)
+        self.spool.remove(KEY, (2, JOB[1]))
+        self.assertEqual((self.spool.total(), self.spool.owners_at((u'10.0.0.1', 9700))), (0, []))
+
+    def test_replies_removed_by_many_threads_leave_no_folder(self):
+        for uid in range(40):
+            self.keep(uid)
+        threads = [threading.Thread(target=self.spool.remove, args=(KEY, (uid, JOB[1]))) for uid in range(40)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        self.assertEqual(self.files(), ['key'])
+        self.assertEqual(os.listdir(self.folder), ['key'])
+
     def test_another_hash_or_auth_finds_nothing(self):
         self.keep()
         self.assertIsNone(self.spool.find(KEY, (JOB[0], u'ffff')))

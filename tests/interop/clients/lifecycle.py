@@ -11,6 +11,7 @@ import dispy
 
 from main_job import as_text, cluster_options
 
+kept = []           # dispy numbers jobs by their place in memory: submit() returns None if it meets that of a late one
 ENDED = (dispy.DispyJob.Finished, dispy.DispyJob.Terminated, dispy.DispyJob.Cancelled, dispy.DispyJob.Abandoned)
 
 
@@ -64,9 +65,11 @@ def job(what, *args):
 
 
 def wait_for(job):
+    kept.append(job)
     deadline = time.time() + 60
     while job.status not in ENDED and time.time() < deadline:
         time.sleep(0.02)
+    job.finish.wait(5)          # the status comes before the exception
     return {'status': job.status, 'result': job.result if job.status == 11 else None,
             'exception': as_text(job.exception), 'stdout': as_text(job.stdout)}
 
