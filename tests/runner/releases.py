@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 from tests.runner import containers
-from tests.runner.environments import CLIENTS, PROJECT, TOOLS, CannotBuild
+from tests.runner.environments import CLIENTS, DOCUMENTS, PROJECT, TOOLS, CannotBuild
 from tests.runner.suites import Suite
 
 ONE_FILE = os.path.join(PROJECT, 'build', 'dispynode.py')
@@ -47,6 +47,9 @@ def add(plan, kinds, minors, wanted, environments):
         told = {'pythons': [wanted[minor].python for minor in wanted]}
         plan.suites.append(Suite('package', 'one file by each Python', sys.executable, ['tests.package.package_one_file'],
                                  TIMEOUTS['package'], prepare=lambda: {'DISPYNODE_TEST_PACKAGE': json.dumps(told)}))
+        plan.suites.append(Suite(
+            'package', 'documents and metadata', sys.executable, ['tests.package.package_documents'], TIMEOUTS['package'],
+            prepare=lambda: {'DISPYNODE_TEST_PACKAGE': json.dumps({'python': environments.python(DOCUMENTS)})}))
     if 'container' in kinds:
         for title, module in (('Dockerfile', 'container_image'), ('one file in a bare root', 'bare_root')):
             plan.suites.append(_container(title, module, environments))

@@ -76,6 +76,9 @@ ARGUMENTS = [
     ('ordered dicts', collections.OrderedDict([(u'b', 1), (u'a', 2)])), ('exceptions', ValueError(u'text'))]
 WALRUS = 'def half(number):\n    if (result := number // 2) > 0:\n        return result\n    return 0\n'
 BEYOND = [('class missing there', FileNotFoundError(2, 'x'))] if bytes is not str else []
+if sys.version_info >= (3, 8):
+    import statistics
+    BEYOND.append(('class of a newer Python', statistics.NormalDist(1, 2)))
 
 
 def outcome(job, value):
@@ -84,7 +87,8 @@ def outcome(job, value):
     if job is None or not job.finish.wait(30):
         return 'LOST'
     if job.status != dispy.DispyJob.Finished:
-        return 'failed: %s' % job.exception.strip().splitlines()[-1]
+        lines = job.exception.strip().splitlines()
+        return 'failed: %s' % ': '.join(lines[:1] * (not lines[0].startswith('Traceback')) * (len(lines) > 1) + lines[-1:])
     if isinstance(value, Exception):
         same = typed(value.args) == typed(job.result.args) and type(value) is type(job.result)
     else:
