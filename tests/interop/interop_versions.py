@@ -12,7 +12,7 @@ from tests.support.nodeprocess import NodeProcess
 MAY_FAIL = {
     'class missing there': ('which the Python', 'does not have'),
     'class of a newer Python': ('NormalDist', 'this node'),
-    'newer syntax': ('the code is for the ', 'this node runs Python'),
+    'syntax of its own': ('the code is for the ', 'this node runs Python'),
 }
 GOOD = ('ok', 'ok, with str as unicode', None)
 

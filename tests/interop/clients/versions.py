@@ -75,6 +75,7 @@ ARGUMENTS = [
     ('dates', datetime.datetime(2024, 2, 29, 12, 30)), ('decimals', decimal.Decimal('1.50')),
     ('ordered dicts', collections.OrderedDict([(u'b', 1), (u'a', 2)])), ('exceptions', ValueError(u'text'))]
 WALRUS = 'def half(number):\n    if (result := number // 2) > 0:\n        return result\n    return 0\n'
+PRINT = 'def half(number):\n    print "half of", number\n    return number // 2\n'          # Python 3 does not know it
 BEYOND = [('class missing there', FileNotFoundError(2, 'x'))] if bytes is not str else []
 if sys.version_info >= (3, 8):
     import statistics
@@ -100,10 +101,10 @@ def outcome(job, value):
 
 def newer_syntax(cluster_options):
     """Return what becomes of a function whose source the node's Python may not know."""
-    if sys.version_info < (3, 8):
+    if (3,) < sys.version_info < (3, 8):
         return None
     with open('walrus.py', 'w') as target:
-        target.write(WALRUS)
+        target.write(PRINT if str is bytes else WALRUS)
     sys.path.insert(0, os.getcwd())
     import walrus
     cluster = dispy.JobCluster(walrus.half, **cluster_options)
@@ -127,7 +128,7 @@ def main():
     for kind in ('text', 'bytes', 'list', 'instance', 'joined'):
         told['made: ' + kind] = outcome(cluster.submit(kind), made(kind))
     cluster.close()
-    told['newer syntax'] = newer_syntax(options)
+    told['syntax of its own'] = newer_syntax(options)
     print('RESULT ' + json.dumps({'release': dispy.__version__, 'told': list(told.items())}))
     sys.stdout.flush()
     os._exit(0)
