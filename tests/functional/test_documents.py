@@ -41,6 +41,7 @@ COMMANDS = {
     'dispynode.py --print kubernetes': HERE,
     'dispynode.py --print logrotate': HERE,
     'dispynode.py --detach --name worker7 --save_config /etc/dispynode.cfg': SESSION,
+    'dispynode.py --detach': SESSION,
     'dispynode.py --detach --config /etc/dispynode.cfg': SESSION,
     'dispynode.py --config /etc/dispynode.cfg --ctl status': SESSION,
     'dispynode.py --config /etc/dispynode.cfg --ctl quit': SESSION,
@@ -50,6 +51,7 @@ COMMANDS = {
     'dispynode.py --ctl drain': SESSION,
     'python3 -m tests': '.ci/run',
     'python3 -m tests --quick': 'tests/runner/plan.py',
+    'python3 -m tests --full': 'tests/runner/releases.py',
     'python3 -m tests --only attack': 'tests/runner/plan.py',
     'python3 -m tests --only network': 'tests/runner/plan.py',
     'python3 -m tests.growth': 'tests/growth/__main__.py',
@@ -149,8 +151,15 @@ class DocumentsTest(unittest.TestCase):
         self.assertIn(u'is serving', self.run_command('dispynode.py --ctl status'))
         self.assertIn(u'it waits for a client', self.run_command('dispynode.py --ctl why'))
         self.run_command('dispynode.py --ctl drain')
+        self.run_drained(node)
+
+    def run_drained(self, node):
+        """See that a node that was told to drain ends well; start another one, as the manual page does, and drain it."""
         self.assertIn(u'serves at', node.communicate()[0].decode('utf-8'))
         self.assertEqual(node.returncode, 0)
+        self.run_command('dispynode.py --detach')
+        self.run_command('dispynode.py --ctl drain')
+        wait_until(lambda: b'not running' in self.start('dispynode.py --ctl status').communicate()[0], 30, 'the node to end')
 
 
 if __name__ == '__main__':

@@ -46,6 +46,13 @@ class DocumentsTest(unittest.TestCase):
         for path in DOCUMENTS:
             self.assertEqual(self.call(self.python, '-m', 'docutils', '--report=warning', '--halt=severe', path, os.devnull), '', path)
 
+    @unittest.skipUnless(shutil.which('groff'), 'groff is not installed')
+    def test_the_manual_page_has_no_warning(self):
+        page = os.path.join(self.folder, 'dispynode.1')
+        with open(page, 'w') as target:
+            target.write(self.call(self.python, os.path.join(PROJECT, 'dispynode.py'), '--print', 'man'))
+        self.assertEqual(self.call('groff', '-man', '-Tutf8', '-ww', '-z', page), '')
+
     def test_the_index_renders_the_long_description(self):
         self.assertEqual(len(self.made), 2)
         told = self.call(self.python, '-m', 'twine', 'check', '--strict', *self.made)
