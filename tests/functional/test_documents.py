@@ -55,6 +55,7 @@ COMMANDS = {
     'python3 -m tests --only attack': 'tests/runner/plan.py',
     'python3 -m tests --only network': 'tests/runner/plan.py',
     'python3 -m tests.growth': 'tests/growth/__main__.py',
+    'python3 -m tests.startup': 'tests/startup.py',
     'python3 -m tests.soak': 'tests/soak/__main__.py',
     'python3 -m tests.fuzz': 'tests/fuzz/__main__.py',
     'python3 -m unittest discover -s tests -t .': 'tests/runner/child.py',
