@@ -79,9 +79,9 @@ ARGUMENTS = [
 WALRUS = 'def half(number):\n    if (result := number // 2) > 0:\n        return result\n    return 0\n'
 PRINT = 'def half(number):\n    print "half of", number\n    return number // 2\n'          # Python 3 does not know it
 BEYOND = [('class missing there', FileNotFoundError(2, 'x'))] if bytes is not str else []
-if sys.version_info >= (3, 8):
+if sys.version_info >= (3, 10):
     import statistics
-    BEYOND.append(('class of a newer Python', statistics.NormalDist(1, 2)))
+    BEYOND.append(('class of a newer Python', statistics.LinearRegression(1, 2)))
 
 
 def outcome(job, value):
