@@ -14,9 +14,10 @@ import sys
 
 import dispy
 
+from lifecycle import submit
+
 RELEASE = tuple(int(part) for part in dispy.__version__.split('.'))
 AS_TEXT = 'ok, with str as unicode'         # to a client on Python 2
-kept = []           # dispy numbers jobs by their place in memory: submit() returns None if it meets that of a late one
 
 
 class Point(object):
@@ -86,7 +87,6 @@ if sys.version_info >= (3, 10):
 
 def outcome(job, value):
     """Return 'ok' if the job returned `value`, else what its user sees."""
-    kept.append(job)
     if job is None or not job.finish.wait(30):
         return 'LOST'
     if job.status != dispy.DispyJob.Finished:
@@ -110,7 +110,7 @@ def newer_syntax(cluster_options):
     sys.path.insert(0, os.getcwd())
     import walrus
     cluster = dispy.JobCluster(walrus.half, **cluster_options)
-    told = outcome(cluster.submit(42), 21)
+    told = outcome(submit(cluster, 42), 21)
     cluster.close()
     return told
 
@@ -121,15 +121,15 @@ def main():
     told = collections.OrderedDict()
     cluster = dispy.JobCluster(echo, depends=[Point, typed], **options)
     for kind, value in ARGUMENTS:
-        told[kind] = outcome(cluster.submit(value), value)
-    told['keyword'] = outcome(cluster.submit(1, keyword=u'word'), u'word')
+        told[kind] = outcome(submit(cluster, value), value)
+    told['keyword'] = outcome(submit(cluster, 1, keyword=u'word'), u'word')
     for kind, value in BEYOND:
-        told[kind] = outcome(cluster.submit(value), value)
+        told[kind] = outcome(submit(cluster, value), value)
     cluster.close()
     cluster = dispy.JobCluster(made, depends=[Point, typed], **options)
     # the source of a function brings no `from __future__` of its module
     for kind in ('text', 'bytes', 'list', 'instance', 'joined') + ('quotient',) * (bytes is not str):
-        told['made: ' + kind] = outcome(cluster.submit(kind), made(kind))
+        told['made: ' + kind] = outcome(submit(cluster, kind), made(kind))
     cluster.close()
     told['syntax of its own'] = newer_syntax(options)
     print('RESULT ' + json.dumps({'release': dispy.__version__, 'told': list(told.items())}))
