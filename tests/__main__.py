@@ -136,7 +136,7 @@ def parse(arguments):
     parser.add_argument('--quick', action='store_true',
                         help='the oldest and the newest interpreters, fewer combinations')
     parser.add_argument('--full', action='store_true',
-                        help='all functional tests and clients on every interpreter, tree and one file: takes an hour')
+                        help='all functional tests and clients on every interpreter, tree and one file: some 40 minutes')
     parser.add_argument('--one-file', action='store_true',
                         help='the one file in place of the tree, for unit, functional, attack, interop and network')
     parser.add_argument('--strict', action='store_true',

@@ -86,7 +86,8 @@ def _call(computation, pickles, code):
         args = pickles.pop()
         args = load(args) if isinstance(args, bytes) else args.last_part(load)
     except Exception:                       # pickles may call anything
-        raise Failure(tracebacks.describe(sys.exc_info(), u'the arguments of the job cannot be loaded'))
+        raise Failure(tracebacks.describe(
+            sys.exc_info(), u'the arguments of the job cannot be loaded by the Python %s of this node' % sys.version.split()[0]))
     if computation.name not in namespace:
         raise Failure(u'the code of the computation defines no function "%s"' % to_text(computation.name))
     value = namespace[computation.name](*args, **kwargs)

@@ -103,7 +103,7 @@ class StateFolder(OperatorCase):
             scheduler.close()
             with self.node('-c', '1') as second:
                 second.wait_log('process %d, left by the node before this one, has been killed' % job, 30)
-                self.assertNotIn(job, node.processes())
+                self.wait(lambda: job not in node.processes(), 'the killed process to go')
 
     def test_clean(self):
         for _turn in range(2):

@@ -11,7 +11,8 @@ from tests.support.nodeprocess import NodeProcess
 # kinds that the node's Python may lack, and what the user is told then
 MAY_FAIL = {
     'class missing there': ('which the Python', 'does not have'),
-    'newer syntax': ('the code is for the ', 'this node runs Python'),
+    'class of a newer Python': ('LinearRegression', 'this node'),
+    'syntax of its own': ('the code is for the ', 'this node runs Python'),
 }
 GOOD = ('ok', 'ok, with str as unicode', None)
 

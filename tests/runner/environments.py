@@ -59,6 +59,9 @@ def _middle(release):
 TOOLS = Recipe('virtualenv', ('3.9', '3.8', '3.7', '3.6'), [['install', 'virtualenv==20.15.1']],
                check='import virtualenv')
 
+DOCUMENTS = Recipe('documents', ('3.13', '3.12', '3.11', '3.10'), [
+    ['install', 'docutils==0.21.2', 'setuptools', 'wheel', 'twine']], check='import docutils, twine, wheel')
+
 CLIENTS = (
     Recipe('4.8.7 on 2.7', ('2.7',), _legacy('4.8.7') + [
         [OPTIONAL, 'install', '--only-binary=:all:', 'psutil<7']], '4.8.7', TOOLS),
@@ -85,7 +88,7 @@ class Environments(object):
         """`interpreters`: {minor: Interpreter}."""
         self._interpreters = interpreters
         self._folder = folder or default_folder()
-        self._locks = dict((recipe.name, threading.Lock()) for recipe in CLIENTS + (TOOLS,))
+        self._locks = dict((recipe.name, threading.Lock()) for recipe in CLIENTS + (TOOLS, DOCUMENTS))
         self._done = {}
 
     def interpreter(self, recipe):

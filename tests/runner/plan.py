@@ -85,7 +85,7 @@ class Plan(object):
         if kind == 'functional' and interpreter.minor not in NAMED + (self.newest,) and not self._full:
             targets = ['tests.functional.' + name for name in BETWEEN]
         if kind == 'unit':
-            flags = [] if interpreter.minor == '2.7' else ['-bb', '-W', 'error']
+            flags = ['-bb', '-W', 'error']
             names = sorted(glob.glob(os.path.join(PROJECT, 'tests', 'test_*.py')))
             targets = ['tests/unit', 'tests/wire']
             targets += ['tests.' + os.path.basename(name)[:-3] for name in names]

@@ -7,18 +7,19 @@ import subprocess
 import sys
 
 from tests.runner import containers
-from tests.runner.environments import CLIENTS, PROJECT, TOOLS, CannotBuild
+from tests.runner.environments import CLIENTS, DOCUMENTS, PROJECT, TOOLS, CannotBuild
 from tests.runner.suites import Suite
 
 ONE_FILE = os.path.join(PROJECT, 'build', 'dispynode.py')
-# of the functional tests, those that see how the program was started, and its main job
+# of the functional tests, those that see how the program was started, and its main job; the newest Python runs all
 ONE_FILE_TESTS = ('test_check', 'test_release', 'test_jobs', 'test_programs', 'test_setup_cleanup', 'test_background',
                   'test_commands', 'test_data_files', 'test_signals')
 TABLE_KINDS = ('unit', 'functional', 'interop')
+ONE_FILE_BETWEEN = ('test_check',)         # by interpreters between those that every change must pass on
 ONE_FILE_KINDS = ('unit', 'functional', 'attack', 'interop', 'network')
-TIMEOUTS = {'functional': 600, 'package': 500, 'container': 300}
+TIMEOUTS = {'package': 500, 'container': 300}
 CLIENT = '4.15.2 on 3.11'
-ONE_FILE_CLIENTS = ('4.8.7 on 2.7, node 2.7', '4.8.7 on 3.6, node 3.6', '4.15.2 on 3.11, node 3.6', '4.15.2 on 3.11, node 3.13')
+ONE_FILE_CLIENTS = ('4.8.7 on 2.7, node 2.7', '4.8.7 on 3.6, node 3.6', '4.15.2 on 3.11, node 3.6', '4.15.2 on 3.11, node %s')
 OLD_PIP = {'3.6': 'pip==21.3.1'}            # the one that comes with it knows no pyproject and no wheels of today
 
 
@@ -33,20 +34,27 @@ def make_one_file():
 
 def add(plan, kinds, minors, wanted, environments):
     """Add suites to a plan. `minors`: the oldest and the newest; `wanted`: {minor: Interpreter}."""
+    for suite in [suite for suite in plan.suites if suite.kind in ('functional', 'unit')]:
+        if suite.kind == 'unit' and suite.minor not in minors:
+            continue
+        one_file = with_one_file(suite)
+        if suite.kind == 'functional' and suite.minor != plan.newest:
+            names = ONE_FILE_TESTS if suite.minor in minors else ONE_FILE_BETWEEN
+            one_file = one_file.changed(targets=['tests.functional.' + name for name in names])
+        plan.suites.append(one_file)
     for minor in minors:
-        if minor in wanted and 'functional' in kinds:
-            plan.suites.append(Suite(
-                'functional', 'Python %s, one file' % wanted[minor].version, wanted[minor].python,
-                ['tests.functional.' + name for name in ONE_FILE_TESTS],
-                TIMEOUTS['functional'], own_network=True, prepare=make_one_file, minor=minor, program='one file'))
         if minor in wanted and 'package' in kinds:
             plan.suites.append(_package(wanted[minor], environments))
-    for suite in [suite for suite in plan.suites if suite.title in ONE_FILE_CLIENTS]:
+    titles = [title.replace('%s', plan.newest or '') for title in ONE_FILE_CLIENTS]
+    for suite in [suite for suite in plan.suites if suite.title in titles]:
         plan.suites.append(with_one_file(suite))
     if 'package' in kinds and wanted:
         told = {'pythons': [wanted[minor].python for minor in wanted]}
         plan.suites.append(Suite('package', 'one file by each Python', sys.executable, ['tests.package.package_one_file'],
                                  TIMEOUTS['package'], prepare=lambda: {'DISPYNODE_TEST_PACKAGE': json.dumps(told)}))
+        plan.suites.append(Suite(
+            'package', 'documents and metadata', sys.executable, ['tests.package.package_documents'], TIMEOUTS['package'],
+            prepare=lambda: {'DISPYNODE_TEST_PACKAGE': json.dumps({'python': environments.python(DOCUMENTS)})}))
     if 'container' in kinds:
         for title, module in (('Dockerfile', 'container_image'), ('one file in a bare root', 'bare_root')):
             plan.suites.append(_container(title, module, environments))

@@ -11,7 +11,6 @@ import dispy
 
 from main_job import as_text, cluster_options
 
-kept = []           # dispy numbers jobs by their place in memory: submit() returns None if it meets that of a late one
 ENDED = (dispy.DispyJob.Finished, dispy.DispyJob.Terminated, dispy.DispyJob.Cancelled, dispy.DispyJob.Abandoned)
 
 
@@ -64,8 +63,18 @@ def job(what, *args):
         time.sleep(1000)
 
 
+def submit(cluster, *args, **kwargs):
+    """Submit a job; again if it was None: dispy numbers jobs by a place in memory, and may not have forgotten the last one there."""
+    job, tries = None, 50
+    while job is None and tries:
+        job = cluster.submit(*args, **kwargs)
+        tries -= 1
+        if job is None:
+            time.sleep(0.1)
+    return job
+
+
 def wait_for(job):
-    kept.append(job)
     deadline = time.time() + 60
     while job.status not in ENDED and time.time() < deadline:
         time.sleep(0.02)
@@ -76,7 +85,7 @@ def wait_for(job):
 
 def cancelled(cluster, family):
     """Cancel a running job that has a child and a grandchild; tell how it ended and which of them live on."""
-    job = cluster.submit('wait', family)
+    job = submit(cluster, 'wait', family)
     deadline = time.time() + 30
     while not (os.path.exists(family) and open(family).read().count(';') == 2) and time.time() < deadline:
         time.sleep(0.02)
@@ -103,15 +112,15 @@ def main(seconds):
     else:
         options.update(setup=functools.partial(setup, notes, seconds), cleanup=functools.partial(cleanup, notes, seconds))
     cluster = dispy.JobCluster(job, depends=[helper, os.path.abspath('for_all.txt')], **options)
-    told['made'] = wait_for(cluster.submit('made'))
-    told['for_all'] = wait_for(cluster.submit('read', 'for_all.txt'))
-    told['for_one'] = wait_for(cluster.submit('read', 'for_one.txt', dispy_job_depends=[os.path.abspath('for_one.txt')]))
-    told['send'] = wait_for(cluster.submit('send', 'sent.txt'))
+    told['made'] = wait_for(submit(cluster, 'made'))
+    told['for_all'] = wait_for(submit(cluster, 'read', 'for_all.txt'))
+    told['for_one'] = wait_for(submit(cluster, 'read', 'for_one.txt', dispy_job_depends=[os.path.abspath('for_one.txt')]))
+    told['send'] = wait_for(submit(cluster, 'send', 'sent.txt'))
     told['sent'] = open('sent.txt').read() if os.path.exists('sent.txt') else None
     for what in ('fail late', 'exit', 'kill'):
-        told[what] = wait_for(cluster.submit(what))
+        told[what] = wait_for(submit(cluster, what))
     told['cancelled'] = cancelled(cluster, family)
-    told['made again'] = wait_for(cluster.submit('made'))
+    told['made again'] = wait_for(submit(cluster, 'made'))
     cluster.close()
     deadline = time.time() + 20
     while 'cleanup' not in open(notes).read() and time.time() < deadline:

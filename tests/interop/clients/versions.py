@@ -14,9 +14,10 @@ import sys
 
 import dispy
 
+from lifecycle import submit
+
 RELEASE = tuple(int(part) for part in dispy.__version__.split('.'))
 AS_TEXT = 'ok, with str as unicode'         # to a client on Python 2
-kept = []           # dispy numbers jobs by their place in memory: submit() returns None if it meets that of a late one
 
 
 class Point(object):
@@ -44,7 +45,9 @@ def made(kind):
     if kind == 'bytes':
         return b'abc\xff'
     if kind == 'list':
-        return ['abc', b'abc', {'k': 'v'}, 1 / 2]
+        return ['abc', b'abc', {'k': 'v'}]
+    if kind == 'quotient':
+        return 1 / 2
     if kind == 'instance':
         return Point(1, 'made')
     return type('abc')().join(['%s' % number for number in range(3)])
@@ -75,16 +78,20 @@ ARGUMENTS = [
     ('dates', datetime.datetime(2024, 2, 29, 12, 30)), ('decimals', decimal.Decimal('1.50')),
     ('ordered dicts', collections.OrderedDict([(u'b', 1), (u'a', 2)])), ('exceptions', ValueError(u'text'))]
 WALRUS = 'def half(number):\n    if (result := number // 2) > 0:\n        return result\n    return 0\n'
+PRINT = 'def half(number):\n    print "half of", number\n    return number // 2\n'          # Python 3 does not know it
 BEYOND = [('class missing there', FileNotFoundError(2, 'x'))] if bytes is not str else []
+if sys.version_info >= (3, 10):
+    import statistics
+    BEYOND.append(('class of a newer Python', statistics.LinearRegression(1, 2)))
 
 
 def outcome(job, value):
     """Return 'ok' if the job returned `value`, else what its user sees."""
-    kept.append(job)
     if job is None or not job.finish.wait(30):
         return 'LOST'
     if job.status != dispy.DispyJob.Finished:
-        return 'failed: %s' % job.exception.strip().splitlines()[-1]
+        lines = job.exception.strip().splitlines()
+        return 'failed: %s' % ': '.join(lines[:1] * (not lines[0].startswith('Traceback')) * (len(lines) > 1) + lines[-1:])
     if isinstance(value, Exception):
         same = typed(value.args) == typed(job.result.args) and type(value) is type(job.result)
     else:
@@ -96,14 +103,14 @@ def outcome(job, value):
 
 def newer_syntax(cluster_options):
     """Return what becomes of a function whose source the node's Python may not know."""
-    if sys.version_info < (3, 8):
+    if (3,) < sys.version_info < (3, 8):
         return None
     with open('walrus.py', 'w') as target:
-        target.write(WALRUS)
+        target.write(PRINT if str is bytes else WALRUS)
     sys.path.insert(0, os.getcwd())
     import walrus
     cluster = dispy.JobCluster(walrus.half, **cluster_options)
-    told = outcome(cluster.submit(42), 21)
+    told = outcome(submit(cluster, 42), 21)
     cluster.close()
     return told
 
@@ -114,16 +121,17 @@ def main():
     told = collections.OrderedDict()
     cluster = dispy.JobCluster(echo, depends=[Point, typed], **options)
     for kind, value in ARGUMENTS:
-        told[kind] = outcome(cluster.submit(value), value)
-    told['keyword'] = outcome(cluster.submit(1, keyword=u'word'), u'word')
+        told[kind] = outcome(submit(cluster, value), value)
+    told['keyword'] = outcome(submit(cluster, 1, keyword=u'word'), u'word')
     for kind, value in BEYOND:
-        told[kind] = outcome(cluster.submit(value), value)
+        told[kind] = outcome(submit(cluster, value), value)
     cluster.close()
     cluster = dispy.JobCluster(made, depends=[Point, typed], **options)
-    for kind in ('text', 'bytes', 'list', 'instance', 'joined'):
-        told['made: ' + kind] = outcome(cluster.submit(kind), made(kind))
+    # the source of a function brings no `from __future__` of its module
+    for kind in ('text', 'bytes', 'list', 'instance', 'joined') + ('quotient',) * (bytes is not str):
+        told['made: ' + kind] = outcome(submit(cluster, kind), made(kind))
     cluster.close()
-    told['newer syntax'] = newer_syntax(options)
+    told['syntax of its own'] = newer_syntax(options)
     print('RESULT ' + json.dumps({'release': dispy.__version__, 'told': list(told.items())}))
     sys.stdout.flush()
     os._exit(0)
