@@ -10,14 +10,13 @@ import time
 from dispynode_lib.errors import PeerGone, ProtocolError
 from dispynode_lib.host.compat import monotonic, to_bytes, to_text
 from dispynode_lib.node.crew import Crew
-from dispynode_lib.node.jobframes import JobLog, last_words
+from dispynode_lib.node.jobframes import ENDED, JobLog, answer_rest, last_words
 from dispynode_lib.node.openframe import has_cleanup_function, open_frame
 from dispynode_lib.wire.control import number
 
 log = logging.getLogger('dispynode.computations')
 
 PROGRAM = 2                                 # a computation type
-ENDED = u'the supervisor of the computation ended'
 
 
 class Computation(object):
@@ -226,9 +225,8 @@ class Computation(object):
             log.error('computation %d: supervisor %d ended unexpectedly', self.id, link.pid)
             if self._crew.count_waiting():
                 self.need_supervisor()
-        for kind in (b'opened', b'setup', b'closed', b'pids'):
-            for callback in answers[kind]:
-                callback([b'error', to_bytes(ENDED)])
+        answer_rest(answers)
+
 
     def need_supervisor(self):
         """Start another supervisor, unless there is one, and set it up as the one before. The loop's thread."""
@@ -242,11 +240,10 @@ class Computation(object):
             self._parts.workers.run(self._take_link)
 
     def _take_link(self):
-        link, error = None, None
         try:
-            link = self._parts.nursery.take()
+            link, error = self._parts.nursery.take(), None
         except EnvironmentError as reason:
-            error = u'no supervisor can be started: %s' % reason
+            link, error = None, u'no supervisor can be started: %s' % reason
         self._parts.loop.call_soon(self._use_link, link, error)
 
     def _use_link(self, link, error):
@@ -382,6 +379,7 @@ class Computation(object):
         if link is not None:
             link.close()
             self._crew.on_link_closed(link)
+            answer_rest(self._answers)            # it may have been interrupted before it came to a setup
 
     def _closed(self, answer):
         self._drop_link(answer)

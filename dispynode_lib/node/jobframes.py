@@ -4,13 +4,14 @@ from __future__ import absolute_import, division, print_function
 import logging
 
 from dispynode_lib.errors import ProtocolError
-from dispynode_lib.host.compat import monotonic, to_text
+from dispynode_lib.host.compat import monotonic, to_bytes, to_text
 from dispynode_lib.node.allowance import Allowance
 from dispynode_lib.node.complaints import printable
 from dispynode_lib.wire.control import number
 
 log = logging.getLogger('dispynode.jobs')
 
+ENDED = u'the supervisor of the computation ended'
 FINISHED, TERMINATED = 11, 9                # job status numbers (docs/protocol.rst, "Status numbers")
 LATEST = 1e11                               # seconds since the epoch, long after everything
 LOG_SIZE = 8000                             # letters of one record of a job's that are logged
@@ -56,6 +57,13 @@ def last_words(job, status, result, stdout, stderr, exception, start, end):
     if job.stopping and status == TERMINATED:
         return TERMINATED, None, None, None, None, start, end
     return status, result, stdout, stderr, exception, start, end
+
+
+def answer_rest(answers):
+    """Tell those who wait for an answer of a supervisor, callbacks by kind, that it has ended."""
+    for kind in (b'opened', b'setup', b'closed', b'pids'):
+        for callback in answers.pop(kind, ()):
+            callback([b'error', to_bytes(ENDED)])
 
 
 class JobLog(object):

@@ -2,6 +2,7 @@
 from __future__ import absolute_import, division, print_function
 
 import io
+import sys
 
 from dispynode_lib.supervisor.lean import PYTHON2, to_bytes
 
@@ -139,3 +140,10 @@ class TextOutput(io.TextIOBase):
     def value(self):
         """Return all that was written, as bytes in UTF-8."""
         return self._kept.value()
+
+
+def forgive_letters():
+    """Let setup print any letter, whatever the locale of the node is."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, 'reconfigure'):
+            stream.reconfigure(errors='backslashreplace', line_buffering=True)

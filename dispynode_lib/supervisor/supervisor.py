@@ -9,7 +9,7 @@ from dispynode_lib.errors import DispynodeError, ProtocolError
 from dispynode_lib.supervisor.computation import Computation
 from dispynode_lib.supervisor.descriptors import (
     Channels, move_out_of_reach, read_some, socket_pair, write_pieces)
-from dispynode_lib.supervisor import adopting, job, tracebacks
+from dispynode_lib.supervisor import adopting, job, output, tracebacks
 from dispynode_lib.supervisor.lean import to_bytes
 from dispynode_lib.supervisor.limits import Limits, Watch
 from dispynode_lib.supervisor.processes import Processes
@@ -122,7 +122,10 @@ class Supervisor(object):
 
     def _on_setup(self, argument, which):
         self._settled = False
-        status, text = self._run_user_code(self._opened().run_setup, which, argument)
+        try:
+            status, text = self._run_user_code(self._opened().run_setup, which, argument)
+        except Stopped:
+            status, text = b'error', b'the computation ended before its setup had begun'
         self._send(b'setup', status, text)
 
     def _on_fork(self, count):
@@ -173,7 +176,12 @@ class Supervisor(object):
     # user code in this process
 
     def _run_user_code(self, function, *args):
-        """Call `function`, which runs what the user wrote, ready to be interrupted by SIGTERM."""
+        """Call `function`, which runs what the user wrote, ready to be interrupted by SIGTERM.
+
+        Raises Stopped if that has come before: nothing would interrupt it.
+        """
+        if self._signals.stop_asked:
+            raise Stopped('the node ends this computation')
         self._signals.enter_user_code(self._control_fd)
         try:
             return function(*args)
@@ -364,7 +372,7 @@ def run(control_fd, channels_fd):
     status = 0
     try:
         adopting.adopt()
-        _forgive_letters()
+        output.forgive_letters()
         Supervisor(control_fd, channels_fd).run()
     except DispynodeError as error:
         _complain('supervisor: %s' % error)
@@ -374,13 +382,6 @@ def run(control_fd, channels_fd):
         status = ERROR_STATUS
     finally:
         _leave(status)
-
-
-def _forgive_letters():
-    """Let setup print any letter, whatever the locale of the node is."""
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, 'reconfigure'):
-            stream.reconfigure(errors='backslashreplace', line_buffering=True)
 
 
 def _leave(status):

@@ -206,6 +206,15 @@ class SetupCleanup(NodeCase):
             self.assertNotEqual(waiting.recv(100)[4:], b'ACK')
         self.wait_files([])
 
+    def test_a_setup_is_answered_though_close_comes_before_it_has_begun(self):
+        code = 'import time\ndef setup(): time.sleep(1000)\ndef f(): return 1\n'
+        for _ in range(10):
+            computation = self.open(code, 'f', setup='setup', send_setup=False)
+            with computation.scheduler.connection('SETUP', MODERN.setup(computation.id, ()), timeout=TIMEOUT) as waiting:
+                computation.close()
+                self.assertNotEqual(waiting.recv(100)[4:], b'ACK')
+        self.wait_files([])
+
     def sleeping(self):
         """Return whether a supervisor has entered the folder of a computation."""
         for pid, command in self.node.processes().items():
