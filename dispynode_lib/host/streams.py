@@ -3,6 +3,8 @@ from __future__ import absolute_import, division, print_function
 
 import errno
 import select
+import socket
+import struct
 
 from dispynode_lib.errors import PeerGone, ProtocolError
 from dispynode_lib.host.compat import WOULD_BLOCK, monotonic
@@ -14,12 +16,23 @@ CHUNK = 1024000                             # bytes of a file between two offset
 class Stream(object):
     """A non-blocking socket (plain or TLS) read and written with a time limit that restarts with progress."""
 
-    __slots__ = ('sock', 'timeout')
+    __slots__ = ('sock', 'timeout', '_flags')
 
     def __init__(self, sock, timeout):
         """`timeout`: seconds without any progress after which PeerGone is raised."""
         self.sock = sock
         self.timeout = timeout
+        self._flags = 0
+
+    def wait_in_kernel(self):
+        """From now on have the system fill what is read: for much data, which comes in many small pieces."""
+        if type(self.sock) is not socket.socket or not self.timeout:
+            return                          # TLS
+        limit = struct.pack('ll', int(self.timeout), int(self.timeout % 1 * 1000000))
+        self.sock.setblocking(True)
+        for direction in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+            self.sock.setsockopt(socket.SOL_SOCKET, direction, limit)
+        self._flags = socket.MSG_WAITALL
 
     def send(self, data):
         """Send all of `data`. Raises PeerGone."""
@@ -54,10 +67,12 @@ class Stream(object):
         """Read into a memoryview what is there, at least a byte; return the number of bytes."""
         while True:
             try:
-                count = self.sock.recv_into(view)
+                count = self.sock.recv_into(view, 0, self._flags) if self._flags else self.sock.recv_into(view)
             except EnvironmentError as error:
                 if not would_block(error):
                     raise PeerGone('reading: %s' % error)
+                if self._flags and error.errno != errno.EINTR:
+                    raise PeerGone('no progress within the time limit')
                 wait_for(self.sock, _wanted(error, select.POLLIN), self.timeout)
                 continue
             if not count:

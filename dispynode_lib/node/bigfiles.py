@@ -93,6 +93,7 @@ def _receive_blob(stream, blob, path):
             return False
         _write_all(fd, blob.begun)
         buffer = _buffers.pop() if _buffers else memoryview(bytearray(BUFFER))
+        stream.wait_in_kernel()
         left, pace = blob.size - len(blob.begun), Pace(stream.timeout)
         while left:
             part = buffer[:min(left, BUFFER)]

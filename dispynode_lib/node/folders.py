@@ -248,6 +248,8 @@ class Folder(object):
     def _fill(self, partial, size, stream, value):
         fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, 'O_NOFOLLOW', 0), 0o600)
         try:
+            if size > CHUNK:
+                stream.wait_in_kernel()
             done, pace = 0, Pace(stream.timeout, SLOWEST_FILE)
             view = memoryview(bytearray(min(size, CHUNK)))
             while done < size:
