@@ -31,6 +31,9 @@ class FakeStream(object):
 
     timeout = 5.0
 
+    def wait_in_kernel(self):
+        pass
+
     def read_into(self, view, _pace=None, _before=0):
         if self.breaks_after is not None and self.at + len(view) > self.breaks_after:
             raise PeerGone('gone')
