@@ -17,6 +17,7 @@ from dispynode_lib.wire.control import number
 log = logging.getLogger('dispynode.computations')
 
 PROGRAM = 2                                 # a computation type
+PRESSES, PRESS_AGAIN = 10, 0.5              # signals to a setup that is to end before it is killed, seconds between two
 
 
 class Computation(object):
@@ -227,7 +228,6 @@ class Computation(object):
                 self.need_supervisor()
         answer_rest(answers)
 
-
     def need_supervisor(self):
         """Start another supervisor, unless there is one, and set it up as the one before. The loop's thread."""
         if self.link is None and not self._renewing:
@@ -323,8 +323,13 @@ class Computation(object):
         return first
 
     def _interrupt_setup(self):
-        if self._answers[b'setup'] and self.link is not None:
-            self.link.signal(signal.SIGTERM)
+        self._press(self.link, PRESSES)
+
+    def _press(self, link, left):
+        """Signal the supervisor until its setup has ended: the user's code may catch a signal, or be about to wait."""
+        if self._answers[b'setup'] and link is not None and link is self.link:
+            link.signal(signal.SIGTERM if left else signal.SIGKILL)
+            self._parts.loop.call_later(PRESS_AGAIN, self._press, link, left - 1)
 
     def kill(self, number=signal.SIGKILL):
         """End its processes without waiting for anything: the jobs by force, the supervisor by signal `number`."""

@@ -53,8 +53,6 @@ class Signals(object):
         """From now on SIGTERM, or the other side closing socket `fd`, interrupts what runs here."""
         self._watched = fd
         self._in_user_code = True
-        if self.stop_asked:
-            return
         signal.signal(signal.SIGIO, self._on_socket)
         fcntl.fcntl(fd, fcntl.F_SETOWN, os.getpid())
         fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) | os.O_ASYNC)

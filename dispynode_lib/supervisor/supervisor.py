@@ -180,10 +180,10 @@ class Supervisor(object):
 
         Raises Stopped if that has come before: nothing would interrupt it.
         """
-        if self._signals.stop_asked:
-            raise Stopped('the node ends this computation')
-        self._signals.enter_user_code(self._control_fd)
         try:
+            self._signals.enter_user_code(self._control_fd)
+            if self._signals.stop_asked:
+                raise Stopped('the node ends this computation')
             return function(*args)
         finally:
             self._signals.leave_user_code()

@@ -206,6 +206,24 @@ class SetupCleanup(NodeCase):
             self.assertNotEqual(waiting.recv(100)[4:], b'ACK')
         self.wait_files([])
 
+    def test_close_ends_a_setup_that_catches_what_is_to_interrupt_it(self):
+        code = '''
+import time
+def setup():
+    while True:
+        try:
+            time.sleep(1000)
+        except BaseException:
+            pass
+def f(): return 1
+'''
+        computation = self.open(code, 'f', setup='setup', send_setup=False)
+        with computation.scheduler.connection('SETUP', MODERN.setup(computation.id, ()), timeout=TIMEOUT) as waiting:
+            wait_until(self.sleeping, TIMEOUT)
+            computation.close()
+            self.assertNotEqual(waiting.recv(100)[4:], b'ACK')
+        self.wait_files([])
+
     def test_a_setup_is_answered_though_close_comes_before_it_has_begun(self):
         code = 'import time\ndef setup(): time.sleep(1000)\ndef f(): return 1\n'
         for _ in range(10):
