@@ -9,6 +9,7 @@ import sys
 from dispynode_lib import __version__, options
 from dispynode_lib.errors import OptionError, StartError
 from dispynode_lib.host import compat
+from dispynode_lib.log import Log
 
 INTERRUPTED_STATUS = 130                    # as shells tell of SIGINT
 ALREADY_RUNNING = 75                        # sysexits.h: EX_TEMPFAIL
@@ -183,9 +184,8 @@ class Reloading(object):
 
     def reload(self):
         """Do it; a wrong config file changes nothing and is told in the log."""
-        import logging
         from dispynode_lib.host import logs
-        log = logging.getLogger('dispynode.cli')
+        log = Log('dispynode.cli')
         self._handler.reopen()
         try:
             new = read_options(self._argv, self._node.options.config)

@@ -58,7 +58,7 @@ ROWS = (
     (0, 'host.program'),
     (0, 'host.bytecode'),
     (0, 'host.compat'),
-    (0, 'errors', 'codecache'),
+    (0, 'errors', 'codecache', 'log'),
     (0, 'packed'),              # imports nothing: it runs before there is anything to import
     (0, ''),                    # the package itself: the version
 )

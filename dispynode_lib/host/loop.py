@@ -4,12 +4,12 @@ from __future__ import absolute_import, division, print_function
 import collections
 import heapq
 import itertools
-import logging
 import os
 
 from dispynode_lib.host.compat import Poller, get_thread_id, monotonic, set_cloexec
+from dispynode_lib.log import Log
 
-log = logging.getLogger('dispynode.loop')
+log = Log('dispynode.loop')
 
 READ, WRITE = Poller.READ, Poller.WRITE
 

@@ -19,6 +19,9 @@ AT_START = tuple(PACKAGE + name for name in ('.cli', '.check', '.trial', '.optio
 SHARED = ('errors', 'packed', 'host', 'host.compat', 'host.net', 'host.resources', 'host.tls', 'wire', 'wire.control',
           'wire.fields', 'wire.framing', 'wire.messages', 'wire.objects', 'wire.opcodes', 'wire.peers', 'wire.pickles',
           'wire.reader', 'wire.records', 'wire.replies')
+FLAGS = ('debug', 'dont_write_bytecode', 'no_user_site', 'no_site', 'ignore_environment', 'verbose', 'bytes_warning', 'quiet',
+         'optimize', 'isolated', 'safe_path', 'dev_mode', 'inspect', 'interactive', 'division_new',
+         'division_warning', 'tabcheck', 'unicode')
 SUPERVISORS = frozenset([PACKAGE, PACKAGE + '.supervisor'] + [PACKAGE + '.' + name for name in SHARED])
 NURSERY = 'packed.importer.once = True\nfrom dispynode_lib.supervisor.nursery import main\nmain()\n'
 NODE = 'from dispynode_lib.cli import program\nprogram()\n'
@@ -62,6 +65,10 @@ class Image(object):
 
 
 def _flags():
+    """Return the options that Python itself was started with, for another one."""
+    if not sys.warnoptions and not getattr(sys, '_xoptions', None) and not any(
+            getattr(sys.flags, name, 0) for name in FLAGS):
+        return []                           # the usual case: subprocess would bring much else
     import subprocess
     return getattr(subprocess, '_args_from_interpreter_flags', list)()      # not in the first 2.7
 

@@ -2,19 +2,19 @@
 from __future__ import absolute_import, division, print_function
 
 import collections
-import logging
 import signal
 import threading
 import time
 
 from dispynode_lib.errors import PeerGone, ProtocolError
 from dispynode_lib.host.compat import monotonic, to_bytes, to_text
+from dispynode_lib.log import Log
 from dispynode_lib.node.crew import Crew
 from dispynode_lib.node.jobframes import ENDED, JobLog, answer_rest, last_words
 from dispynode_lib.node.openframe import has_cleanup_function, open_frame
 from dispynode_lib.wire.control import number
 
-log = logging.getLogger('dispynode.computations')
+log = Log('dispynode.computations')
 
 PROGRAM = 2                                 # a computation type
 PRESSES, PRESS_AGAIN = 10, 0.5              # signals to a setup that is to end before it is killed, seconds between two

@@ -6,18 +6,18 @@ system keeps what was written when the process is killed.
 from __future__ import absolute_import, division, print_function
 
 import collections
-import logging
 import os
 import threading
 import time
 
 from dispynode_lib.errors import ProtocolError
 from dispynode_lib.host.compat import to_bytes, to_text
+from dispynode_lib.log import Log
 from dispynode_lib.node.spool import Owner
 from dispynode_lib.wire import control, replies
 from dispynode_lib.wire.peers import Peer
 
-log = logging.getLogger('dispynode.journal')
+log = Log('dispynode.journal')
 
 SLOT = 1024                                 # bytes: two identifiers of 128 letters, two addresses of 255 and the rest
 SLOTS = 256                                 # made at a time

@@ -2,7 +2,6 @@
 from __future__ import absolute_import, division, print_function
 
 import errno
-import logging
 import select
 import struct
 import threading
@@ -11,9 +10,10 @@ from dispynode_lib.errors import PeerGone
 from dispynode_lib.host import program
 from dispynode_lib.host.compat import send_fd, spawn
 from dispynode_lib.host.streams import Stream, wait_for, would_block
+from dispynode_lib.log import Log
 from dispynode_lib.node.link import Link, socket_pair
 
-log = logging.getLogger('dispynode.nursery')
+log = Log('dispynode.nursery')
 
 PID = struct.Struct('>l')
 FORK_TIMEOUT = 20.0                         # seconds

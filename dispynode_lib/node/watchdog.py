@@ -1,13 +1,13 @@
 """The thread that does timed duties when they are due."""
 from __future__ import absolute_import, division, print_function
 
-import logging
 import os
 import select
 
 from dispynode_lib.host.compat import monotonic, set_cloexec, start_thread
+from dispynode_lib.log import Log
 
-log = logging.getLogger('dispynode.watchdog')
+log = Log('dispynode.watchdog')
 
 SHORTEST = 0.1                              # seconds between two times of one duty
 LONGEST = 3600.0                            # seconds that the thread sleeps at most
