@@ -5,7 +5,6 @@ system keeps what was written when the process is killed.
 """
 from __future__ import absolute_import, division, print_function
 
-import collections
 import os
 import threading
 import time
@@ -20,7 +19,7 @@ from dispynode_lib.wire.peers import Peer
 log = Log('dispynode.journal')
 
 SLOT = 1024                                 # bytes: two identifiers of 128 letters, two addresses of 255 and the rest
-SLOTS = 256                                 # made at a time
+SLOTS = 64                                  # made at a time
 LOST = u'the node was killed while the job ran, or before its reply was delivered; the node has started again since'
 
 
@@ -33,14 +32,14 @@ class Journal(object):
         self._token = token
         self._lock = threading.Lock()       # for making slots
         self._parts = []                    # mmaps of SLOTS slots each
-        self._free = collections.deque()    # (mmap, offset)
+        self._free = []                     # (mmap, offset), the last one is taken first: few pages are touched
         self._broken = False
 
     def add(self, job):
         """Note a job that is being accepted; job.slot says where."""
         computation = job.computation
         try:
-            memory, offset = job.slot = self._free.popleft()
+            memory, offset = job.slot = self._free.pop()
         except IndexError:
             if not self._grow():
                 return

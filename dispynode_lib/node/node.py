@@ -93,7 +93,7 @@ class Node(object):
         as_client = tls.as_client if tls is not None else None
         parts.loop = Loop()
         parts.workers = Workers(WORKERS)
-        parts.nursery = Nursery(parts.loop, parts.workers)
+        parts.nursery = Nursery(parts.loop, parts.workers, parts.state_folder)
         parts.folders = Folders(parts.root, options.max_file_size, options.force_cleanup)
         parts.big_folder = os.path.join(parts.state_folder, 'big')
         bigfiles.make_folder(parts.big_folder)

@@ -23,7 +23,9 @@ KEEP_AFTER = 0.3
 class Nursery(object):
     """Gives supervisors; starts its process when one is likely to be needed, again if it has died. Any thread."""
 
-    def __init__(self, loop, workers):
+    def __init__(self, loop, workers, folder=None):
+        """`folder`: where the code of supervisors may be put away (host/program.Store)."""
+        self._folder = folder
         self._loop = loop
         self._workers = workers
         self._lock = threading.Lock()       # held while a supervisor is made, by nobody who holds another lock
@@ -58,7 +60,7 @@ class Nursery(object):
 
     def keep(self, _now=None):
         """Take the code of supervisors into memory, before somebody replaces the files."""
-        program.supervisor_image()
+        program.supervisor_image(self._folder)
         self._kept = True
 
     def keep_wait(self, _now):
@@ -81,11 +83,13 @@ class Nursery(object):
             return
         sock, far = socket_pair()
         sock.setblocking(False)
-        image = program.supervisor_image()
+        image = program.supervisor_image(self._folder)
         try:
             self._process = spawn(image.command, far.fileno())
             far.close()                     # or its end would not be seen here
-            Stream(sock, FORK_TIMEOUT).send(image.data)
+            stream = Stream(sock, FORK_TIMEOUT)
+            for piece in image.pieces():
+                stream.send(piece)
             self._sock = sock
         except PeerGone as error:
             raise EnvironmentError(errno.EPIPE, 'it ended at once (%s)' % error)
