@@ -89,6 +89,7 @@ class Loop(object):
         """Have the loop's thread call `function(*args)` as soon as it can. Safe from any thread."""
         self._soon.append((function, args))
         if self._waiting and get_thread_id() != self._thread:
+            self._waiting = False           # one wake-up is enough for all who call until it is awake
             self._wake()
 
     def in_loop(self):
