@@ -127,18 +127,35 @@ def _first_line(path):
     return (_lines(path) + [''])[0]
 
 
-def _beginning(path):
-    """Return the first 4 KB of a file as bytes, b'' if there is none. A pulse asks for it: the quick way."""
-    try:
-        fd = os.open(path, os.O_RDONLY)
-    except EnvironmentError:
-        return b''
-    try:
-        return os.read(fd, 4096)
-    except EnvironmentError:
-        return b''
-    finally:
-        os.close(fd)
+class KernelFile(object):
+    """A file of /proc that is read for each pulse, so it stays open where that is possible. Any thread."""
+
+    SIZE = 4096                             # bytes from its beginning
+
+    def __init__(self, path):
+        self._path = path
+        self._fd = self._open() if hasattr(os, 'pread') else None
+
+    def _open(self):
+        try:
+            return os.open(self._path, os.O_RDONLY)
+        except EnvironmentError:
+            return None                     # another system
+
+    def read(self):
+        """Return its beginning as it is now, b'' if there is no such file."""
+        try:
+            if self._fd is not None:
+                return os.pread(self._fd, self.SIZE, 0)
+            fd = self._open()
+            if fd is None:
+                return b''
+            try:
+                return os.read(fd, self.SIZE)
+            finally:
+                os.close(fd)
+        except EnvironmentError:
+            return b''
 
 
 def _kilobytes(text, name):
@@ -162,7 +179,7 @@ class Meter(object):
     def __init__(self, folder, root=''):
         """`folder`: path on the disk that jobs use."""
         self._folder = folder
-        self._root = root
+        self._memory, self._stat = KernelFile(root + '/proc/meminfo'), KernelFile(root + '/proc/stat')
         self._times = (0, 0)                # (idle, all) at the last reading, in ticks
         self._cpu = 100.0
         self._psutil_read = False
@@ -180,7 +197,7 @@ class Meter(object):
 
     def _read_memory(self):
         """Return (bytes available, percent of swap free), None if this is not Linux."""
-        text = b'\n' + _beginning(self._root + '/proc/meminfo')
+        text = b'\n' + self._memory.read()
         free, available = _kilobytes(text, b'MemFree'), _kilobytes(text, b'MemAvailable')
         if free is None:
             return None
@@ -192,7 +209,7 @@ class Meter(object):
 
     def _read_cpu(self):
         """Return percent idle since the last reading."""
-        times = [int(number) for number in _beginning(self._root + '/proc/stat').partition(b'\n')[0].split()[1:9]]
+        times = [int(number) for number in self._stat.read().partition(b'\n')[0].split()[1:9]]
         if len(times) >= 4:
             idle, total = times[3] + sum(times[4:5]), sum(times)
             passed = total - self._times[1]
