@@ -115,6 +115,14 @@ def start_thread(name, function, *args):
     return thread
 
 
+def collect_from_now_on():
+    """Have garbage collected, but pass over what is there already, where this Python can."""
+    import gc
+    if hasattr(gc, 'freeze'):
+        gc.freeze()
+    gc.enable()
+
+
 CMSG_CLOEXEC = getattr(socket, 'MSG_CMSG_CLOEXEC', 0)
 
 if hasattr(socket.socket, 'sendmsg'):
