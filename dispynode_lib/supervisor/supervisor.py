@@ -63,13 +63,13 @@ class Supervisor(object):
 
     def _turn(self):
         """Wait for something to happen, and do what it asks for."""
-        for fd, _events in self._wait():
+        for fd, events in self._wait():
             if fd == self._control_fd:
                 self._read_control()
             elif fd == self._signals.read_end:
                 self._on_child_signal()
             else:
-                self._programs.read(fd)
+                self._programs.read(fd, events)
         self._timers.run_due()
         if self._signals.children_held and self._is_urgent():
             self._reap_held()
