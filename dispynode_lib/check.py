@@ -19,6 +19,8 @@ LITTLE_DISK = 100 << 20                     # bytes
 def main(options, say):
     """Check `options` and this host, tell what was found with say(text); return 0 or 78."""
     signal.signal(signal.SIGTERM, _interrupt)       # leave no node behind
+    with trial.Uninterrupted():
+        tempfile.gettempdir()               # it writes a file there the first time
     say(u'dispynode %s checks itself on this host\n' % __version__)
     report = Report(say)
     for name, check in HOST_CHECKS:

@@ -23,6 +23,7 @@ SILENT = (u'the job closed the descriptor by which it tells its result (all of i
           u'so it was stopped')
 LATER = 0.2                                 # seconds until job processes are tried again
 EVERY_ONE = b'0'                            # a number that no job process has
+SPARE = 2                                   # children forked at once, besides those that are missing
 REST = 2.0                                  # seconds without a job after which one child is enough
 HANDING_OVER = 0.01                         # seconds until the next look at a job that is being handed over
 
@@ -43,13 +44,12 @@ class Crew(object):
         self._parts = parts
         self._computation = computation
         self._program = program
-        self._lock = threading.Lock()       # for the two counts only
+        self._lock = threading.Lock()       # for the count only
         self._forking = 0                   # children that were asked for and have not come yet
-        self._replacing = 0                 # those by which the supervisor replaces, unasked, the ones that did their jobs
         self._idle = collections.deque()    # children that wait for a job
         self._waiting = collections.deque()  # (job, frame) without a child
         self._children = {}                 # number -> Child, of the present supervisor
-        self._resting = None                # Timer, while more than one child may wait for a job
+        self._resting = None                # Timer, while jobs come: more than one child may wait for one
 
     # -- giving jobs
 
@@ -128,23 +128,28 @@ class Crew(object):
         return self._parts.state.find_job(job.computation.id, job.uid, job.hash) is job
 
     def top_up(self):
-        """Have as many children forked ahead as jobs could come at once, and at least one.
+        """Have a child forked ahead, and while jobs come as many as could come at once.
 
-        A job that waits for one is not left to wait for a replacement: whom that replaces may take his time to end.
+        If there are fewer then, some more are asked for: to wake the supervisor, and the copying of what it writes to
+        after a fork, cost nearly the same for several children as for one.
         """
         if self._program or not self._computation.can_fork():
             return
-        free, waiting = self._parts.state.free_cpus(), len(self._waiting)
+        wanted = self._count_wanted()
         with self._lock:
-            coming = len(self._idle) + self._forking
-            missing = max(waiting - coming, max(1, free) + waiting - coming - self._replacing)
+            missing = wanted - len(self._idle) - self._forking
             if missing <= 0:
                 return
+            if self._resting is not None:
+                missing += SPARE
             self._forking += missing
         try:
             self._computation.send(b'fork', b'%d' % missing)
         except PeerGone as error:
             log.debug('computation %d: %s', self._computation.id, error)
+
+    def _count_wanted(self):
+        return len(self._waiting) + (1 if self._resting is None else max(1, self._parts.state.free_cpus()))
 
     def count_waiting(self):
         """Return how many jobs wait for a process."""
@@ -219,22 +224,16 @@ class Crew(object):
         """Take a new job process that waits for a job."""
         self._has_come()
         self._children[child.number] = child
-        if not self._computation.can_fork() or self._has_enough():
+        if not self._computation.can_fork():
             child.link.close_child(child)
             return
         self._idle.append(child)
         if self._waiting:
             self._give(*self._waiting.popleft())
 
-    def _has_enough(self):
-        return len(self._idle) > max(1, self._parts.state.free_cpus()) + len(self._waiting)
-
     def _has_come(self):
         with self._lock:
-            if self._forking:
-                self._forking -= 1
-            elif self._replacing:
-                self._replacing -= 1
+            self._forking = max(0, self._forking - 1)
 
     def on_child_frame(self, child, parts):
         """Take a frame from a job process."""
@@ -277,9 +276,7 @@ class Crew(object):
     def on_exited(self, child_number, status):
         """The supervisor reaped a job process; `status` as os.waitpid gives it. It does not tell this of those that did well."""
         child = self._children.pop(child_number, None)
-        if child is None:                   # it had told its result; yet it ended in an odd way, so it is not replaced
-            with self._lock:
-                self._replacing = max(0, self._replacing - 1)
+        if child is None:                   # it had told its result; yet it ended in an odd way
             return
         child.exit_status = status
         if child.sock is not None and not child.closed:
@@ -301,11 +298,8 @@ class Crew(object):
         if child.sock is not None:
             self._children.pop(child.number, None)
             child.link.close_child(child)   # nothing that comes later counts
-            if child.link is self._computation.link:
-                with self._lock:
-                    self._replacing += 1
-                if self._resting is None:
-                    self._resting = self._parts.loop.call_later(REST, self._rest)
+            if self._resting is None and child.link is self._computation.link:
+                self._resting = self._parts.loop.call_later(REST, self._rest)
         self._computation.finish(child.job, *done)
 
     def on_limit(self, child_number, sentence):
@@ -339,7 +333,7 @@ class Crew(object):
         """The supervisor is gone. Jobs that run go on: their channels do not need it."""
         children, self._children = self._children, {}
         with self._lock:
-            self._forking = self._replacing = 0
+            self._forking = 0
         for child in list(self._idle):
             if child.link is link:
                 self._idle.remove(child)

@@ -6,7 +6,7 @@ import os
 
 from dispynode_lib.errors import PeerGone
 from dispynode_lib.supervisor import pickling
-from dispynode_lib.supervisor.lean import PYTHON2, pickles, to_bytes, to_native
+from dispynode_lib.supervisor.lean import PYTHON2, pickles, to_bytes
 from dispynode_lib.wire.control import LENGTH, NOTHING
 
 READ_SIZE = 65536
@@ -79,7 +79,7 @@ class ArgumentsFile(object):
 
 def write_result(folder, pieces):
     """Write a pickled result to a new file for the node; return the file's name, None if it cannot be written."""
-    name = 'result-%d-%s' % (os.getpid(), ''.join('%02x' % byte for byte in bytearray(os.urandom(8))))
+    name = 'result-%d-%s' % (os.getpid(), ''.join(['%02x' % byte for byte in bytearray(os.urandom(8))]))
     path = os.path.join(folder, name)
     try:
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

@@ -13,6 +13,7 @@ import struct
 LOWEST = 64                     # where our descriptors go: out of the way of what user code opens
 USUAL = 1024                    # limit for open files on most hosts
 REACH = 64
+DUPLICATE = getattr(fcntl, 'F_DUPFD_CLOEXEC', fcntl.F_DUPFD)
 JOINED_LIMIT = 65536            # pieces up to this size together are joined into one write
 HAS_SENDMSG = hasattr(_socket.socket, 'sendmsg')
 if not HAS_SENDMSG:
@@ -22,10 +23,11 @@ if not HAS_SENDMSG:
 def move_away(fd, lowest=LOWEST):
     """Move descriptor `fd` to a high number, closed in programs; return the number."""
     try:
-        moved = fcntl.fcntl(fd, fcntl.F_DUPFD, lowest)
+        moved = fcntl.fcntl(fd, DUPLICATE, lowest)
     except EnvironmentError:                # this process may not have so many
-        moved = fcntl.fcntl(fd, fcntl.F_DUPFD, min(lowest, LOWEST // 4))
-    keep_private(moved)
+        moved = fcntl.fcntl(fd, DUPLICATE, min(lowest, LOWEST // 4))
+    if DUPLICATE == fcntl.F_DUPFD:
+        keep_private(moved)
     os.close(fd)
     return moved
 
@@ -35,10 +37,11 @@ def move_out_of_reach(fd):
 
     Whoever closes or takes over all descriptors up to the limit, as jobs may, does not meet it there.
     """
-    import resource
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    soft = os.sysconf('SC_OPEN_MAX')
     if not LOWEST < soft <= USUAL:          # a long table of descriptors would make forks dear
-        return move_away(fd, USUAL if soft > 2 * USUAL or soft == resource.RLIM_INFINITY else LOWEST)
+        return move_away(fd, USUAL if soft > 2 * USUAL or soft < 0 else LOWEST)
+    import resource                         # only here: each module of C makes each fork dearer
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     if hard != resource.RLIM_INFINITY and hard < soft + REACH:
         return move_away(fd, max(LOWEST, soft - REACH))
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft + REACH, hard))
@@ -104,10 +107,13 @@ def wake_pipe():
 
 def read_pipe():
     """Return (read end, write end) of a pipe for a program's output; programs do not inherit the ends."""
-    read_end, write_end = os.pipe()
-    read_end = move_away(read_end)
-    fcntl.fcntl(read_end, fcntl.F_SETFL, fcntl.fcntl(read_end, fcntl.F_GETFL) | os.O_NONBLOCK)
-    return read_end, move_away(write_end)
+    ends = os.pipe()
+    if HAS_SENDMSG:                         # Python 3
+        ends = [move_away(fd) if fd < 3 else fd for fd in ends]     # setup may have closed the standard ones
+    else:
+        ends = [move_away(fd) for fd in ends]
+    fcntl.fcntl(ends[0], fcntl.F_SETFL, os.O_NONBLOCK)
+    return ends
 
 
 def socket_pair():

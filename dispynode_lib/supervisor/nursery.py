@@ -8,7 +8,7 @@ from __future__ import absolute_import, division, print_function
 import os
 import struct
 
-from dispynode_lib.supervisor import adopting, rehearsal, supervisor
+from dispynode_lib.supervisor import adopting, immortal, rehearsal, supervisor
 from dispynode_lib.supervisor.descriptors import (
     Receiver, close_quietly, close_strangers, forget_memory, take_standard)
 from dispynode_lib.supervisor.lean import signal
@@ -27,6 +27,7 @@ def main():
     receiver = Receiver(control_fd)
     adopting.adopt()                        # for supervisors that a job kills; and it makes ready for theirs
     rehearsal.rehearse()
+    immortal.make_immortal()
     forget_memory()
     supervisors = set()
     while True:

@@ -27,6 +27,10 @@ class Processes(object):
         """Return [(number, pid)] of those that run."""
         return list(self.live.items())
 
+    def is_stopping(self):
+        """Return whether there are some that were told to end, and have not."""
+        return bool(self._stopped)
+
     def stop(self, number, quicker=1.0):
         """Begin to stop process `number`: control.STOP_STEPS, their times multiplied by `quicker`."""
         if number in self.live:

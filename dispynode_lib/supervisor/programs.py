@@ -18,7 +18,7 @@ from dispynode_lib.supervisor.spawning import spawn
 from dispynode_lib.wire import control
 
 FINISHED, TERMINATED = b'11', b'9'
-READ_SIZE = 262144
+READ_SIZE = 65536                           # what a pipe holds
 GRACE = 0.2                                 # seconds that output may still come after the program has exited
 BUSY_DELAY, BUSY_TRIES = 0.02, 100          # a file that somebody has still open for writing cannot be executed
 NOT_STARTED = 127 << 8                      # the wait status of a program that a shell cannot start
@@ -50,6 +50,7 @@ class Programs(object):
         self._processes = processes
         self._send = send
         self._over_limit = over_limit
+        self._environment = None
         self._live = {}                     # number -> Program
         self._readers = {}                  # read end -> Program
 
@@ -85,7 +86,9 @@ class Programs(object):
             computation.enter_folder()
             for _stream in (program.stdout, program.stderr):
                 ends.append(read_pipe())
-            pid = spawn(argv, _environment(computation), ends[0][1], ends[1][1])
+            if self._environment is None:
+                self._environment = _environment(computation)
+            pid = spawn(argv, self._environment, ends[0][1], ends[1][1])
         except EnvironmentError as error:
             for end in ends:
                 close_quietly(end[0])
@@ -107,12 +110,15 @@ class Programs(object):
         self._readers[fd] = program
         self._poll.register(fd, select.POLLIN)
 
-    def read(self, fd):
-        """Take what a program has written to the pipe `fd`."""
+    def read(self, fd, events):
+        """Take what a program has written to the pipe `fd`; `events` as poll gives them."""
         program = self._readers.get(fd)
         if program is None:
             return
-        self._read_once(program, fd)
+        if events & select.POLLIN:
+            self._read_once(program, fd)
+        else:
+            self._close(program, fd)
         self._report_if_over(program)
 
     def _read_once(self, program, fd):
@@ -229,9 +235,11 @@ def _system_bytes(text):
 
 
 def _environment(computation):
-    environment = dict(os.environ)
-    path = environment.get('PATH')
-    environment['PATH'] = computation.folder + os.pathsep + path if path else computation.folder
+    """Return what programs find in their environment; as bytes, which need not be encoded for each of them."""
+    encode = to_bytes if PYTHON2 else os.fsencode
+    environment = dict(os.environ if PYTHON2 else os.environb)
+    path, folder = environment.get(b'PATH'), encode(computation.folder)
+    environment[b'PATH'] = folder + encode(os.pathsep) + path if path else folder
     return environment
 
 

@@ -7,12 +7,11 @@ it changes. It takes three quarters off the time in which a computation opens, a
 from __future__ import absolute_import, division, print_function
 
 import os
-import resource                             # noqa: F401 (each supervisor would load it)
 import sys
 
 from dispynode_lib.supervisor import job
 from dispynode_lib.supervisor.computation import Computation
-from dispynode_lib.supervisor.descriptors import close_quietly, read_some, socket_pair
+from dispynode_lib.supervisor.descriptors import close_quietly, move_out_of_reach, read_some, socket_pair
 from dispynode_lib.wire import control
 
 CODE = b'def rehearsal(number):\n    return number\n'
@@ -25,6 +24,7 @@ def rehearse():
     """Do it, and leave no trace of it in this process."""
     main, path, argv, environment = sys.modules['__main__'], sys.path[:], sys.argv[:], dict(os.environ)
     near, far = socket_pair()
+    far = move_out_of_reach(far)
     try:
         computation = Computation(dict(dict.fromkeys(control.OPEN_KEYS, b''), **SETTINGS), None)
         computation.open()

@@ -13,6 +13,8 @@ from dispynode_lib.supervisor.lean import signal
 LEFT_ALONE = tuple(getattr(signal, name) for name in ('SIGPIPE', 'SIGXFSZ', 'SIGXFZ', 'SIGKILL', 'SIGSTOP', 'SIGINT',
                                                       'SIGCHLD', 'SIGTERM') if hasattr(signal, name))
 
+HAS_MASK = hasattr(signal, 'pthread_sigmask')
+
 # Takes two arguments and does nothing, for the byte in the pipe tells the poll loop; a function in Python would make
 # each fork a little dearer
 NO_HANDLER = operator.is_
@@ -31,6 +33,7 @@ class Signals(object):
         self._in_user_code = False
         self._watched = None
         self._to_reset = ()
+        self.children_held = False
 
     def install(self):
         """Set the handlers; again after user code, which may have set its own."""
@@ -41,8 +44,20 @@ class Signals(object):
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGCHLD, NO_HANDLER)
         signal.signal(signal.SIGTERM, self._on_term)
-        if hasattr(signal, 'pthread_sigmask'):
+        self.let_children_tell()
+
+    def hold_children(self):
+        """Have SIGCHLD wait until let_children_tell(); return whether that can be had."""
+        if HAS_MASK:
+            signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGCHLD,))
+            self.children_held = True
+        return self.children_held
+
+    def let_children_tell(self):
+        """Let all signals come."""
+        if HAS_MASK:
             signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        self.children_held = False
 
     def _on_term(self, _number, _frame):
         self.stop_asked = True
@@ -80,6 +95,8 @@ class Signals(object):
     def become_job(self):
         """In a new job process: give every signal the meaning it has when Python starts."""
         signal.set_wakeup_fd(-1)
+        if self.children_held:
+            self.let_children_tell()
         for number in self._to_reset:
             signal.signal(number, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -23,6 +23,7 @@ READ_SIZE = 262144
 QUIET = frozenset([job.TOLD_WELL << 8, job.TOLD_FAILURE << 8])      # wait statuses that are no news to the node
 DEBUG, WARNING, ERROR = 10, 30, 40
 RETRY_FORK = 0.5                            # seconds
+REAP_DELAY = 0.03                           # seconds that those wait which have told their results
 ORPHAN_QUICKER = 0.2                        # without a node nobody waits for what a job still says
 LINGER = 1.0                                # seconds that job processes may take to end by themselves
 LOGGER = b'dispynode.supervisor'
@@ -62,15 +63,16 @@ class Supervisor(object):
 
     def _turn(self):
         """Wait for something to happen, and do what it asks for."""
-        for fd, _events in self._wait():
+        for fd, events in self._wait():
             if fd == self._control_fd:
                 self._read_control()
             elif fd == self._signals.read_end:
-                self._signals.drain()
-                self._reap()
+                self._on_child_signal()
             else:
-                self._programs.read(fd)
+                self._programs.read(fd, events)
         self._timers.run_due()
+        if self._signals.children_held and self._is_urgent():
+            self._reap_held()
         if self._signals.stop_asked:
             self._on_node_gone()
         if self._ending is not None and not self._is_busy():
@@ -272,21 +274,33 @@ class Supervisor(object):
         finally:
             os._exit(status)
 
+    def _on_child_signal(self):
+        """Reap now if somebody waits for the news, else soon: one waking up for many."""
+        self._signals.drain()
+        if not self._is_urgent() and self._signals.hold_children():
+            self._timers.add(REAP_DELAY, self._reap_held)
+        else:
+            self._reap()
+
+    def _is_urgent(self):
+        return self._asked_for or self._ending is not None or self._programs is not None or self._processes.is_stopping()
+
+    def _reap_held(self):
+        if self._signals.children_held:
+            self._signals.let_children_tell()
+            self._signals.drain()
+            self._reap()
+
     def _reap(self):
-        """Tell the node of the processes that have ended; one that has done its job is replaced, without a word."""
-        done = 0
+        """Tell the node of the processes that have ended, except of those that have told their results."""
         for number, status, stopped in self._processes.reap():
             if status in QUIET:
-                done += 1
                 if status == job.TOLD_FAILURE << 8:
                     tracebacks.prepare()    # there will be more
                 if number not in self._asked_for:
                     continue
             if self._programs is None or not self._programs.on_exit(number, status, stopped):
                 self._send_exited(number, status)
-        if done and self._ending is None:
-            self._wanted += done
-            self._fork_wanted()
 
     def _send_exited(self, number, status):
         self._asked_for.discard(number)

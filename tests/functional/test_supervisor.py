@@ -74,7 +74,8 @@ def compute(a, b=1):
             child = children.pop(0)
             child.job(pickle.dumps((n,), 2))
             self.assertEqual(Done(child.take(b'done')).result, n * 2)
-            children.append(node.next_child())          # it has been replaced
+            node.control.send(b'fork', b'1')
+            children.append(node.next_child())
             self.assertEqual(os.WEXITSTATUS(node.exit_status(child)), job.TOLD_WELL)
             child.sock.close()
         for child in children:

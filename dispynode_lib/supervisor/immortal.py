@@ -1,0 +1,56 @@
+"""Objects that live as long as their process: Python 3.12 and later do not count references to those (PEP 683).
+
+A count that is not written leaves its page as it was when the process was forked. Without this each job would copy
+some 40 pages more, and its supervisor some 30, only because both use functions and modules that were there before.
+Nothing of a user's becomes immortal: his files are closed, and his memory is given back, when he lets go of them.
+"""
+from __future__ import absolute_import, division, print_function
+
+import gc
+import sys
+
+VERSIONS = ((3, 12), (3, 13), (3, 14))      # in which the first 32 bits of an object are its count, or IMMORTAL
+IMMORTAL = 0xFFFFFFFF
+LEAST = 0x80000000                          # from here on objects are immortal
+ADDRESSES = 1 << 46                         # of 4 bytes each: more than a process has
+SEVERAL = 5
+
+
+def make_immortal():
+    """Make immortal what is in this process now, where that can be done; return the number of objects."""
+    words = _words()
+    if words is None:
+        return 0                            # counts are written, and pages copied
+    function, code, frame = type(make_immortal), type(make_immortal.__code__), type(sys._getframe())
+    found = gc.get_objects()
+    found += [each.__code__ for each in found if type(each) is function]
+    count = 0
+    for each in found:
+        place = id(each) >> 2
+        if words[place] < LEAST and type(each) is not frame:
+            words[place] = IMMORTAL
+            count += 1
+            if type(each) is code:
+                found += each.co_consts
+    return count
+
+
+def _words():
+    """Return all memory as an array of 32 bits, None if this Python's objects do not begin with their counts."""
+    if sys.version_info[:2] not in VERSIONS or sys.implementation.name != 'cpython' or sys.byteorder != 'little' \
+            or sys.maxsize < 1 << 32 or set('dt') & set(sys.abiflags):
+        return None
+    try:
+        import _ctypes
+    except ImportError:
+        return None
+
+    class Word(_ctypes._SimpleCData):
+        _type_ = 'I'
+
+    words = (Word * ADDRESSES).from_address(0)
+    probe = object()
+    place = id(probe) >> 2
+    before = words[place]
+    held = [probe] * SEVERAL
+    return words if words[place] == before + len(held) else None
