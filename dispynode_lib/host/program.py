@@ -56,7 +56,7 @@ _supervisor = None
 
 
 class Store(object):
-    """Bytes put away in a file that has no name: memory is dear, and nobody can replace them. Any thread."""
+    """Bytes put away in a file that has no name, for memory is dear; nobody can change them unnoticed. Any thread."""
 
     def __init__(self, folder=None):
         """`folder`: where there may be a file; None, or where there can be none: in memory."""
@@ -82,21 +82,21 @@ class Store(object):
                     os.lseek(self._fd, self._end, os.SEEK_SET)
                     if os.write(self._fd, data) == len(data):
                         self._end += len(data)
-                        return self._end - len(data), len(data)
+                        return self._end - len(data), len(data), compat.sha1(data).digest()
             except EnvironmentError:
                 return data                 # the disk is full
         return data
 
     def get(self, handle):
-        """Return the bytes. Raises EnvironmentError if the disk has lost them."""
+        """Return the bytes. Raises EnvironmentError if they are not those any more."""
         if isinstance(handle, bytes):
             return handle
-        offset, size = handle
+        offset, size, digest = handle
         with self._lock:
             os.lseek(self._fd, offset, os.SEEK_SET)
             data = os.read(self._fd, size)
-        if len(data) != size:
-            raise EnvironmentError(errno.EIO, 'code that was put away cannot be read')
+        if compat.sha1(data).digest() != digest:        # a bad disk, or somebody with the same rights as the node
+            raise EnvironmentError(errno.EIO, 'the code that the node put away has been changed')
         return data
 
 

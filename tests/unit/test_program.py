@@ -28,6 +28,15 @@ class StoreTest(unittest.TestCase):
         self.assertEqual(self.kept(program.Store(self.folder)), [False] * 3)
         self.assertEqual(os.listdir(self.folder), [])
 
+    def test_what_somebody_changes_is_not_used(self):
+        store = program.Store(self.folder)
+        handles = [store.put(b'one'), store.put(b'two')]
+        path = '/proc/self/fd/%d' % store._fd if os.path.exists('/proc/self/fd') else '/dev/fd/%d' % store._fd
+        with open(path, 'r+b') as changed:
+            changed.write(b'ONE')
+        self.assertRaises(EnvironmentError, store.get, handles[0])
+        self.assertEqual(store.get(handles[1]), b'two')
+
     def test_memory_where_there_can_be_no_file(self):
         self.assertEqual(self.kept(program.Store()), [True] * 3)
         self.assertEqual(self.kept(program.Store(os.path.join(self.folder, 'missing'))), [True] * 3)
