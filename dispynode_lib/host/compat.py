@@ -218,10 +218,10 @@ class PollPoller(object):
 Poller = EpollPoller if hasattr(select, 'epoll') else PollPoller
 
 
-def spawn(argv, stdin):
-    """Start `argv` with descriptor `stdin` as its 0; return its Popen object.
+def spawn(argv, stdin, env=None):
+    """Start `argv` with descriptor `stdin` as its 0 and environment `env`, None for ours; return its Popen object.
 
     It inherits standard output and error and, on 2.7, whatever has no close-on-exec.
     """
     import subprocess
-    return subprocess.Popen(argv, stdin=stdin, close_fds=not PY2)
+    return subprocess.Popen(argv, stdin=stdin, close_fds=not PY2, env=env)
