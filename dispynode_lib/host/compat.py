@@ -241,14 +241,16 @@ class Process(object):
                 raise
 
 
-def spawn(argv, stdin):
-    """Start `argv`, whose first word is a path, with descriptor `stdin` as its 0; return its pid and wait() in an object.
+def spawn(argv, stdin, env=None):
+    """Start `argv`, whose first word is a path, with descriptor `stdin` as its 0 and environment `env`, None for ours.
 
+    Return an object with pid and wait().
     It inherits standard output and error and whatever else has no close-on-exec.
     """
     if hasattr(os, 'posix_spawn'):          # the module subprocess would bring 1 MB of others
         import signal
-        return Process(os.posix_spawn(argv[0], argv, os.environ, setsigdef=[signal.SIGPIPE, signal.SIGXFSZ],
-                                      file_actions=[(os.POSIX_SPAWN_DUP2, stdin, 0)]))
+        return Process(os.posix_spawn(argv[0], argv, os.environ if env is None else env,
+                                      file_actions=[(os.POSIX_SPAWN_DUP2, stdin, 0)],
+                                      setsigdef=[signal.SIGPIPE, signal.SIGXFSZ]))
     import subprocess
-    return subprocess.Popen(argv, stdin=stdin, close_fds=not PY2)
+    return subprocess.Popen(argv, stdin=stdin, close_fds=not PY2, env=env)

@@ -2,6 +2,7 @@
 from __future__ import absolute_import, division, print_function
 
 import errno
+import os
 import select
 import struct
 import threading
@@ -12,6 +13,7 @@ from dispynode_lib.host.compat import send_fd, spawn
 from dispynode_lib.host.streams import Stream, wait_for, would_block
 from dispynode_lib.log import Log
 from dispynode_lib.node.link import Link, socket_pair
+from dispynode_lib.wire.control import BIND_NOW
 
 log = Log('dispynode.nursery')
 
@@ -85,7 +87,7 @@ class Nursery(object):
         sock.setblocking(False)
         image = program.supervisor_image(self._folder)
         try:
-            self._process = spawn(image.command, far.fileno())
+            self._process = spawn(image.command, far.fileno(), dict([BIND_NOW], **os.environ))
             far.close()                     # or its end would not be seen here
             stream = Stream(sock, FORK_TIMEOUT)
             for piece in image.pieces():

@@ -12,6 +12,7 @@ from dispynode_lib.supervisor import adopting, immortal, rehearsal, supervisor
 from dispynode_lib.supervisor.descriptors import (
     Receiver, close_quietly, close_strangers, forget_memory, take_standard)
 from dispynode_lib.supervisor.lean import signal
+from dispynode_lib.wire import control
 
 PID = struct.Struct('>l')
 
@@ -22,6 +23,8 @@ def main():
         os.setpgrp()                        # an interrupt from the terminal is for the node
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)       # nobody asks for the status of a supervisor
+    if os.environ.get(control.BIND_NOW[0]) == control.BIND_NOW[1]:
+        del os.environ[control.BIND_NOW[0]]             # it is not the user's
     control_fd = take_standard()
     close_strangers((control_fd,))
     receiver = Receiver(control_fd)

@@ -11,6 +11,7 @@ MOST_LINES = 50
 MOST_TEXT = 1 << 20                         # a longer traceback loses its middle
 
 _hidden = set(['', '.'])
+_REHEARSAL = '<rehearsal>'
 _sources = {}                               # file name in the traceback -> its source text
 
 
@@ -25,9 +26,17 @@ def hide(folder):
 
 
 def prepare():
-    """Load what describe() needs: not before it is known that jobs fail, for it makes each fork dearer."""
-    if 'traceback' not in sys.modules:
-        _with_our_path(__import__, 'traceback')
+    """Load what describe() needs: not before it is known that jobs fail, for it makes each fork dearer.
+
+    A failure of no use is described once: what that imports differs from Python to Python, and takes up to 4 ms.
+    """
+    if _REHEARSAL in _sources:
+        return
+    add_source(_REHEARSAL, 'def fail():\n    return 1 // 0\nfail()\n')
+    try:
+        exec(compile(_sources[_REHEARSAL], _REHEARSAL, 'exec'), {})
+    except ZeroDivisionError:
+        describe(sys.exc_info())
 
 
 def _with_our_path(function, *args):

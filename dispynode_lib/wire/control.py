@@ -15,6 +15,10 @@ NOTHING = 0xFFFFFFFF
 # (seconds after the request, signal name): how a job is stopped; the one place for these times
 STOP_STEPS = ((0.0, 'SIGINT'), (3.0, 'SIGTERM'), (5.0, 'SIGKILL'))
 
+# In the environment of the nursery, (name, value): the dynamic linker looks up all functions there and then; each job
+# process would do it again for the ones that it is the first to call
+BIND_NOW = ('LD_BIND_NOW', 'dispynode')
+
 FIRST_PROGRAM = 1000000000      # job processes of program computations are numbered from here
 
 OPEN_KEYS = (

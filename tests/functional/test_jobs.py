@@ -45,7 +45,7 @@ def modules():
             callable(traceback.format_exc), multiprocessing.cpu_count() > 0]
 
 def environment():
-    return dict((key, os.environ.get(key)) for key in ('dispy_node_name', 'dispy_node_ip_addr', 'dispy_job_path'))
+    return dict(os.environ)
 
 def thing(value):
     return Thing(value)
@@ -126,6 +126,12 @@ class Jobs(NodeCase):
         found = self.finished(computation.run('environment'))
         self.assertEqual(found['dispy_job_path'], self.finished(computation.run('where'))['cwd'])
         self.assertEqual(found['dispy_node_ip_addr'], '127.0.0.1')
+
+    def test_nothing_but_a_mark_of_the_nodes_own_is_left_in_the_environment(self):
+        computation = self.open(PLACE, 'place')
+        found = set(self.finished(computation.run('environment'))) - set(os.environ)
+        self.assertEqual(sorted(name for name in found if not name.startswith('DISPYNODE_TEST')),
+                         ['_DISPYNODE_OF', 'dispy_job_path', 'dispy_node_ip_addr', 'dispy_node_name'])
 
     def test_objects_of_user_classes_travel_as_main(self):
         computation = self.open(PLACE, 'place')
