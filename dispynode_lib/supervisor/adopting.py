@@ -4,7 +4,7 @@ from __future__ import absolute_import, division, print_function
 import os
 
 from dispynode_lib.supervisor import stopping
-from dispynode_lib.supervisor.lean import call_prctl, signal
+from dispynode_lib.supervisor.lean import call_system, signal
 
 SET_CHILD_SUBREAPER = 36                    # of prctl, Linux 3.4
 ROUNDS = 50                                 # of looking and killing: what forks without end is faster than one look
@@ -12,7 +12,7 @@ ROUNDS = 50                                 # of looking and killing: what forks
 
 def adopt():
     """Become the parent of descendants whose parents end, where the system can do that."""
-    call_prctl(SET_CHILD_SUBREAPER, 1)
+    call_system('prctl', SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def end_descendants(but=()):

@@ -176,13 +176,6 @@ class Receiver(object):
             close_quietly(self._fd)
 
 
-def forget_memory():
-    """Have the garbage collector pass over all that is there: looking at it would copy it in each process forked."""
-    import gc
-    if hasattr(gc, 'freeze'):
-        gc.freeze()
-
-
 def read_some(fd, size):
     """Return up to `size` bytes, b'' at the end; an end by force counts as one."""
     while True:

@@ -14,7 +14,7 @@ else:
     import _pickle as pickles
     import _signal as signal
 
-__all__ = ['PYTHON2', 'call_prctl', 'pickles', 'signal', 'to_bytes', 'to_native', 'to_text']
+__all__ = ['PYTHON2', 'call_system', 'pickles', 'signal', 'to_bytes', 'to_native', 'to_text']
 
 
 def to_native(part):
@@ -46,14 +46,13 @@ def import_ctypes():
     return ctypes
 
 
-def call_prctl(option, value):
-    """Call the system's prctl, if it has one; return whether so.
+def call_system(name, *arguments):
+    """Call function `name` of the C library with whole numbers; return its result, None if that cannot be done.
 
     By the C half of ctypes: the rest of it would make every fork dearer.
     """
     try:
         import _ctypes
-        function = _ctypes.dlsym(_ctypes.dlopen(None, 0), 'prctl')
+        return _ctypes.call_function(_ctypes.dlsym(_ctypes.dlopen(None, 0), name), arguments)
     except (ImportError, EnvironmentError, AttributeError, TypeError):
-        return False                        # not Linux, or a Python without ctypes
-    return _ctypes.call_function(function, (option, value, 0, 0, 0)) == 0
+        return None                         # another system, or a Python without ctypes

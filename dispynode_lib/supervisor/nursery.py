@@ -10,7 +10,7 @@ import struct
 
 from dispynode_lib.supervisor import adopting, immortal, rehearsal, supervisor
 from dispynode_lib.supervisor.descriptors import (
-    Receiver, close_quietly, close_strangers, forget_memory, take_standard)
+    Receiver, close_quietly, close_strangers, take_standard)
 from dispynode_lib.supervisor.lean import signal
 from dispynode_lib.wire import control
 
@@ -30,8 +30,7 @@ def main():
     receiver = Receiver(control_fd)
     adopting.adopt()                        # for supervisors that a job kills; and it makes ready for theirs
     rehearsal.rehearse()
-    immortal.make_immortal()
-    forget_memory()
+    immortal.prepare_memory()
     supervisors = set()
     while True:
         fds = receiver.receive_fd(), receiver.receive_fd()
