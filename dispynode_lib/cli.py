@@ -1,6 +1,7 @@
 """The command line: options, log, signals and exit status of the node."""
 from __future__ import absolute_import, division, print_function
 
+import gc
 import os
 import select
 import signal
@@ -9,6 +10,7 @@ import sys
 from dispynode_lib import __version__, options
 from dispynode_lib.errors import OptionError, StartError
 from dispynode_lib.host import compat
+from dispynode_lib.log import Log
 
 INTERRUPTED_STATUS = 130                    # as shells tell of SIGINT
 ALREADY_RUNNING = 75                        # sysexits.h: EX_TEMPFAIL
@@ -153,18 +155,28 @@ def _version_text():
 def _serve(chosen, argv, background):
     """Run a node until it ends; return its exit status. Raises StartError."""
     _open_standard_descriptors()
+    gc.disable()                            # what is made until the node serves, stays
+    try:
+        node, signals, target = _started(chosen)
+    finally:
+        compat.collect_from_now_on()
+    if background is not None:
+        background.report(0)
+    follow(node, signals, _console(chosen, node), Reloading(argv, target, node))
+    return node.exit_status
+
+
+def _started(chosen):
+    """Return (the Node, which serves, the Signals, where the log goes). Raises StartError."""
     from dispynode_lib.host import logs
-    handler = logs.set_up(chosen)
+    target = logs.set_up(chosen)
     from dispynode_lib.node.node import Node
     signals = Signals()
     signals.install()
     node = Node(chosen)
     node.on_end = signals.wake
     node.start()
-    if background is not None:
-        background.report(0)
-    follow(node, signals, _console(chosen, node), Reloading(argv, handler, node))
-    return node.exit_status
+    return node, signals, target
 
 
 def _console(chosen, node):
@@ -178,15 +190,14 @@ def _console(chosen, node):
 class Reloading(object):
     """What SIGHUP asks for: the log file opened anew, the config file read again."""
 
-    def __init__(self, argv, handler, node):
-        self._argv, self._handler, self._node = argv, handler, node
+    def __init__(self, argv, target, node):
+        self._argv, self._target, self._node = argv, target, node
 
     def reload(self):
         """Do it; a wrong config file changes nothing and is told in the log."""
-        import logging
         from dispynode_lib.host import logs
-        log = logging.getLogger('dispynode.cli')
-        self._handler.reopen()
+        log = Log('dispynode.cli')
+        self._target.reopen()
         try:
             new = read_options(self._argv, self._node.options.config)
             new.finish()

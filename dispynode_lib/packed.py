@@ -15,14 +15,15 @@ importer = None                             # the Importer of this process, once
 class Importer(object):
     """Stands first on sys.meta_path; modules are found by their full names.
 
-    modules   {name: (file name, source text or None, marshalled code or None)}
+    modules   {name: (file name, source text or None, marshalled code or its place in `store` or None)}
     files     {name: text} of the files for operators; None if they lie in a folder
     cache     see codecache.py; None for none
+    store     has get(place) -> bytes; None for none
     once      nothing is imported twice, and no other process started: give memory back
     """
 
     def __init__(self, modules, files=None):
-        self.modules, self.files, self.cache, self.once = modules, files, None, False
+        self.modules, self.files, self.cache, self.once, self.store = modules, files, None, False, None
 
     def find_spec(self, name, _path=None, _target=None):
         """Return the spec of a module, None for one that is not ours: Python 3."""
@@ -78,6 +79,8 @@ class Importer(object):
     def get_marshalled(self, name):
         """Return the code of a module as marshal writes it: given, kept from an earlier start, or compiled."""
         path, source, code = self.modules[name]
+        if isinstance(code, tuple):
+            return self.store.get(code)
         if code is None and self.cache is not None:
             code = self.cache.get(name, source)
         if code is None:

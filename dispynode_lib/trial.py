@@ -66,7 +66,8 @@ class Trial(object):
             '--daemon', '-i', str(LOOPBACK), '-p', str(self.port), '--secret', str(self.secret), '--name', 'check',
             '--dest_path_prefix', os.path.join(compat.to_native(self.folder), 'files')]
         with open(os.path.join(self.folder, 'log'), 'wb') as log, tempfile.TemporaryFile() as code, Uninterrupted():
-            code.write(image.data)
+            for piece in image.pieces():
+                code.write(piece)
             code.seek(0)
             self.process = subprocess.Popen(command, stdin=code, stdout=log, stderr=log, close_fds=True)
         deadline = compat.monotonic() + START_SECONDS

@@ -42,10 +42,11 @@ OWN_CODE = ('host.bytecode', 'host.program')        # what they marshal is this 
 
 # import nothing of these at module level: every node, supervisor and job would pay for them
 HEAVY = ('argparse', 'asyncio', 'concurrent', 'email', 'hashlib', 'http', 'inspect', 'json',
-         'multiprocessing', 'optparse', 'pickle', 'platform', 'psutil', 'random', 'ssl', 'subprocess',
-         'tempfile', 'unittest', 'urllib', 'uuid')
+         'logging', 'multiprocessing', 'optparse', 'pickle', 'platform', 'psutil', 'random', 're', 'ssl', 'subprocess',
+         'tempfile', 'traceback', 'unittest', 'urllib', 'uuid')
 HEAVY_PLACES = {
     'check': HEAVY, 'trial': HEAVY,     # --check is no node
+    'config': ('re',),                  # only with --config or DISPYNODE_...
     'host.compat': ('hashlib',),        # only where neither _sha1 nor _sha is to be had
     'supervisor.newer_pickles': ('pickle',),    # imported itself only when it is needed
     'supervisor.python3_pickles': ('pickle',),

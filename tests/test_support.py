@@ -1,13 +1,13 @@
 """The tools of the tests are themselves tested, where a fault in them would hide a fault elsewhere."""
 from __future__ import absolute_import, division, print_function
 
-import logging
 import os
 import pickle
 import threading
 import time
 import unittest
 
+from dispynode_lib.log import Log
 from tests.support import lockguard, pickled
 from tests.support.waiting import wait_until
 
@@ -55,7 +55,7 @@ class LockGuardTest(unittest.TestCase):
     def test_what_blocks_under_the_lock_is_found(self):
         for function, args in (
                 (time.sleep, (0,)), (open, (os.devnull,)), (os.listdir, ('.',)),
-                (logging.getLogger('dispynode').debug, ('x',)), (wait_until, (int, 0)),
+                (Log('dispynode').info, ('x',)), (wait_until, (int, 0)),
                 (threading.Lock().acquire, ())):
             del self.guard.violations[:]
             try:

@@ -2,15 +2,15 @@
 from __future__ import absolute_import, division, print_function
 
 import errno
-import logging
 import os
 import socket
 
 from dispynode_lib.host.compat import PY2, monotonic, set_cloexec
 from dispynode_lib.host.loop import READ, WRITE
 from dispynode_lib.host.streams import wants_write, would_block
+from dispynode_lib.log import Log
 
-log = logging.getLogger('dispynode.calls')
+log = Log('dispynode.calls')
 
 NOT_CONNECTED = (errno.EAGAIN, errno.ENOTCONN, errno.EINPROGRESS)
 REPLY_LIMIT = 4096                          # bytes of an answer; the longest known is `PULSE`

@@ -2,15 +2,15 @@
 from __future__ import absolute_import, division, print_function
 
 import errno
-import logging
 import socket
 import struct
 
 from dispynode_lib.errors import StartError
 from dispynode_lib.host import compat, net
+from dispynode_lib.log import Log
 from dispynode_lib.wire import releases
 
-log = logging.getLogger('dispynode.datagrams')
+log = Log('dispynode.datagrams')
 
 LIMIT = 65536                               # bytes of a datagram
 ANYWHERE = (u'0.0.0.0', u'::')

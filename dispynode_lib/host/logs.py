@@ -1,52 +1,62 @@
 """Where the log goes and how its lines look."""
 from __future__ import absolute_import, division, print_function
 
-import logging
 import os
 import sys
+import threading
 import time
 
 from dispynode_lib.errors import StartError
-from dispynode_lib.host.compat import set_cloexec, to_bytes, to_native, to_text
+from dispynode_lib.host.compat import PY2, set_cloexec, to_bytes, to_native, to_text
+from dispynode_lib.log import DEBUG, INFO, output
 
 CANNOT_CREATE = 73                          # sysexits.h
 KEPT_SIZE = 1 << 20                         # bytes of the log of a node in the background that are carried over
 
 
 def set_up(options):
-    """Send the log where `options` (log_file, log_format, debug) say; return the handler. Raises StartError."""
-    logging.raiseExceptions = options.debug     # a terminal that went away must not disturb a node
-    logging.logProcesses = logging.logMultiprocessing = False
-    handler = FileHandler(to_native(options.log_file)) if options.log_file else StandardError()
-    handler.setFormatter(JsonFormatter() if options.log_format == u'json' else logging.Formatter(
-        '%(asctime)s %(levelname)s %(name)s: %(message)s'))
-    root = logging.getLogger()
-    root.addHandler(handler)
+    """Send the log where `options` (log_file, log_format, debug) say; return the target. Raises StartError."""
+    target = LogFile(to_native(options.log_file)) if options.log_file else StandardError()
+    line = json_line if options.log_format == u'json' else plain_line
+    output.handler = lambda record: target.write(line(record))
     set_debug(options.debug)
-    return handler
+    return target
 
 
 def set_debug(debug):
     """Log each message, or not."""
-    logging.getLogger().setLevel(logging.DEBUG if debug else logging.INFO)
+    output.level = DEBUG if debug else INFO
 
 
-class StandardError(logging.StreamHandler):
+class StandardError(object):
     """Writes to standard error."""
 
     def __init__(self):
-        logging.StreamHandler.__init__(self, sys.stderr)
+        self._stream = sys.stderr
+        self._lock = threading.Lock()
+
+    def write(self, line):
+        """Write one line (text); a terminal that went away must not disturb a node."""
+        stream = self._stream
+        encoding = getattr(stream, 'encoding', None) or 'utf-8'
+        data = (line + u'\n').encode(encoding, 'backslashreplace')
+        try:
+            with self._lock:
+                stream.write(data if PY2 else data.decode(encoding))
+                stream.flush()
+        except (EnvironmentError, AttributeError, ValueError):
+            return                          # closed, or there is none
 
     def reopen(self):
         """Nothing to do: who gave us standard error sees to it."""
 
 
-class FileHandler(logging.Handler):
+class LogFile(object):
     """Appends to a file; goes on in a new one when somebody has moved or removed it."""
 
     def __init__(self, path):
         """Raise StartError if the file cannot be written."""
-        logging.Handler.__init__(self)
+        self._lock = threading.Lock()
         self._path = os.path.abspath(path)
         self._fd = self._file = None
         try:
@@ -64,11 +74,8 @@ class FileHandler(logging.Handler):
 
     def reopen(self):
         """Open the file anew if there is another one, or none, under its name."""
-        self.acquire()
-        try:
+        with self._lock:
             self._follow()
-        finally:
-            self.release()
 
     def _follow(self):
         try:
@@ -82,37 +89,44 @@ class FileHandler(logging.Handler):
         except EnvironmentError:
             return                          # go on in the old file: better than to lose lines
 
-    def emit(self, record):
-        """Write one record."""
+    def write(self, line):
+        """Write one line (text)."""
         try:
-            self._follow()
-            os.write(self._fd, to_bytes(to_text(self.format(record))) + b'\n')
+            with self._lock:
+                self._follow()
+                os.write(self._fd, to_bytes(line) + b'\n')
         except EnvironmentError:
-            self.handleError(record)
+            return                          # the disk is full: a node goes on
 
 
-class JsonFormatter(logging.Formatter):
-    """One JSON object a line: time, level, logger, message, and computation and job if the message names them."""
+def plain_line(record):
+    """Return the text for a Record: local time, level, logger and message; a traceback in further lines."""
+    text = u'%s,%03d %s %s: %s' % (
+        time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(record.created)), record.created % 1 * 1000,
+        record.level_name(), record.logger, to_text(record.message))
+    return text + u'\n' + _traceback(record) if record.exc_info else text
 
-    def __init__(self):
-        logging.Formatter.__init__(self)
-        import re
-        self._names = [(name, re.compile(r'\b%s (\d+)\b' % name)) for name in ('computation', 'job')]
 
-    def format(self, record):
-        """Return the line."""
-        from dispynode_lib.host import plainjson
-        message = to_text(record.getMessage())
-        fields = [('time', time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(record.created))
-                   + '.%03dZ' % record.msecs), ('level', record.levelname), ('logger', record.name)]
-        for name, pattern in self._names:
-            found = pattern.search(message)
-            if found:
-                fields.append((name, int(found.group(1))))
-        fields.append(('message', message))
-        if record.exc_info:
-            fields.append(('traceback', to_text(self.formatException(record.exc_info))))
-        return u'{%s}' % u', '.join(u'%s: %s' % (plainjson.dumps(name), plainjson.dumps(value)) for name, value in fields)
+def json_line(record):
+    """Return one JSON object: time, level, logger, message, and computation and job if the message names them."""
+    import re
+    from dispynode_lib.host import plainjson
+    message = to_text(record.message)
+    fields = [('time', time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(record.created))
+               + '.%03dZ' % (record.created % 1 * 1000)), ('level', record.level_name()), ('logger', record.logger)]
+    for name in ('computation', 'job'):
+        found = re.search(r'\b%s (\d+)\b' % name, message)
+        if found:
+            fields.append((name, int(found.group(1))))
+    fields.append(('message', message))
+    if record.exc_info:
+        fields.append(('traceback', _traceback(record)))
+    return u'{%s}' % u', '.join(u'%s: %s' % (plainjson.dumps(name), plainjson.dumps(value)) for name, value in fields)
+
+
+def _traceback(record):
+    import traceback
+    return u''.join(to_text(line) for line in traceback.format_exception(*record.exc_info)).rstrip(u'\n')
 
 
 def keep_small(path):

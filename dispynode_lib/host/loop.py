@@ -4,12 +4,12 @@ from __future__ import absolute_import, division, print_function
 import collections
 import heapq
 import itertools
-import logging
 import os
 
 from dispynode_lib.host.compat import Poller, get_thread_id, monotonic, set_cloexec
+from dispynode_lib.log import Log
 
-log = logging.getLogger('dispynode.loop')
+log = Log('dispynode.loop')
 
 READ, WRITE = Poller.READ, Poller.WRITE
 
@@ -89,6 +89,7 @@ class Loop(object):
         """Have the loop's thread call `function(*args)` as soon as it can. Safe from any thread."""
         self._soon.append((function, args))
         if self._waiting and get_thread_id() != self._thread:
+            self._waiting = False           # one wake-up is enough for all who call until it is awake
             self._wake()
 
     def in_loop(self):

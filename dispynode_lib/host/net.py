@@ -55,7 +55,7 @@ def resolve(name):
     if is_address(name):
         return [canonical(name)]
     try:
-        found = socket.getaddrinfo(compat.to_native(name), None, 0, socket.SOCK_STREAM)
+        found = socket.getaddrinfo(_for_resolver(name), None, 0, socket.SOCK_STREAM)
     except UnicodeError as error:           # a label of no or too many letters
         raise socket.gaierror(socket.EAI_NONAME, str(error))
     addresses = []
@@ -67,6 +67,12 @@ def resolve(name):
     if not addresses:
         raise socket.gaierror(socket.EAI_NONAME, 'no IP address')
     return sorted(addresses, key=family_of)
+
+
+def _for_resolver(name):
+    """Return a host name as getaddrinfo takes it, in bytes if it is ASCII: for text Python imports its tables of international names."""
+    name = compat.to_text(name)
+    return compat.to_native(name) if any(letter > u'\x7f' for letter in name) else name.encode('ascii')
 
 
 def node_addresses(given):
@@ -203,7 +209,7 @@ def interface_index(address):
 def sockaddr(address, port):
     """Return what bind() and connect() take for an IP address (text, perhaps with a scope) and a port."""
     flags = socket.AI_NUMERICHOST
-    return socket.getaddrinfo(str(address), port, family_of(address), socket.SOCK_STREAM, 0, flags)[0][4]
+    return socket.getaddrinfo(_for_resolver(address), port, family_of(address), socket.SOCK_STREAM, 0, flags)[0][4]
 
 
 def open_listener(address, port, option='-p'):

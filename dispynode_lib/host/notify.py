@@ -1,13 +1,13 @@
 """Tells a service manager such as systemd that the node is ready, lives, or stops (sd_notify)."""
 from __future__ import absolute_import, division, print_function
 
-import logging
 import os
 import socket
 
 from dispynode_lib.host.compat import set_cloexec, to_bytes
+from dispynode_lib.log import Log
 
-log = logging.getLogger('dispynode.notify')
+log = Log('dispynode.notify')
 
 
 def from_environment():

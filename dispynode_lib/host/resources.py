@@ -127,6 +127,43 @@ def _first_line(path):
     return (_lines(path) + [''])[0]
 
 
+class KernelFile(object):
+    """A file of /proc that is read for each pulse, so it stays open where that is possible. Any thread."""
+
+    SIZE = 4096                             # bytes from its beginning
+
+    def __init__(self, path):
+        self._path = path
+        self._fd = self._open() if hasattr(os, 'pread') else None
+
+    def _open(self):
+        try:
+            return os.open(self._path, os.O_RDONLY)
+        except EnvironmentError:
+            return None                     # another system
+
+    def read(self):
+        """Return its beginning as it is now, b'' if there is no such file."""
+        try:
+            if self._fd is not None:
+                return os.pread(self._fd, self.SIZE, 0)
+            fd = self._open()
+            if fd is None:
+                return b''
+            try:
+                return os.read(fd, self.SIZE)
+            finally:
+                os.close(fd)
+        except EnvironmentError:
+            return b''
+
+
+def _kilobytes(text, name):
+    """Return the number of a line `name: number kB` in the text (bytes) of /proc/meminfo, None if there is none."""
+    words = text.partition(b'\n' + name + b':')[2].split(None, 1)
+    return int(words[0]) if words and words[0].isdigit() else None
+
+
 class AvailInfo(object):
     """What is free on this host: cpu, swap in percent; memory, disk in bytes."""
 
@@ -142,7 +179,7 @@ class Meter(object):
     def __init__(self, folder, root=''):
         """`folder`: path on the disk that jobs use."""
         self._folder = folder
-        self._root = root
+        self._memory, self._stat = KernelFile(root + '/proc/meminfo'), KernelFile(root + '/proc/stat')
         self._times = (0, 0)                # (idle, all) at the last reading, in ticks
         self._cpu = 100.0
         self._psutil_read = False
@@ -160,21 +197,19 @@ class Meter(object):
 
     def _read_memory(self):
         """Return (bytes available, percent of swap free), None if this is not Linux."""
-        table = {}
-        for line in _lines(self._root + '/proc/meminfo'):
-            words = line.split()
-            if len(words) > 1 and words[1].isdigit():
-                table[words[0].rstrip(':')] = int(words[1])
-        if 'MemFree' not in table:
+        text = b'\n' + self._memory.read()
+        free, available = _kilobytes(text, b'MemFree'), _kilobytes(text, b'MemAvailable')
+        if free is None:
             return None
-        guess = table['MemFree'] + table.get('Buffers', 0) + table.get('Cached', 0)     # before Linux 3.14
-        total = table.get('SwapTotal', 0)
-        swap = 100.0 * table.get('SwapFree', 0) / total if total else 100.0
-        return table.get('MemAvailable', guess) * 1024, round(swap, 1)
+        if available is None:               # before Linux 3.14
+            available = free + (_kilobytes(text, b'Buffers') or 0) + (_kilobytes(text, b'Cached') or 0)
+        total = _kilobytes(text, b'SwapTotal')
+        swap = 100.0 * (_kilobytes(text, b'SwapFree') or 0) / total if total else 100.0
+        return available * 1024, round(swap, 1)
 
     def _read_cpu(self):
         """Return percent idle since the last reading."""
-        times = [int(number) for number in _first_line(self._root + '/proc/stat').split()[1:9]]
+        times = [int(number) for number in self._stat.read().partition(b'\n')[0].split()[1:9]]
         if len(times) >= 4:
             idle, total = times[3] + sum(times[4:5]), sum(times)
             passed = total - self._times[1]

@@ -2,13 +2,13 @@
 from __future__ import absolute_import, division, print_function
 
 import collections
-import logging
 import threading
 import time
 
 from dispynode_lib.host.compat import monotonic, start_thread
+from dispynode_lib.log import Log
 
-log = logging.getLogger('dispynode.workers')
+log = Log('dispynode.workers')
 
 IDLE_SECONDS = 10.0
 

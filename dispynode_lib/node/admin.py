@@ -4,17 +4,17 @@ Source: docs/protocol.rst, "Administration".
 """
 from __future__ import absolute_import, division, print_function
 
-import logging
 
 from dispynode_lib import option_table
 from dispynode_lib.errors import OptionError, ProtocolError
 from dispynode_lib.host import net, resources
 from dispynode_lib.host.compat import to_bytes, to_text
+from dispynode_lib.log import Log
 from dispynode_lib.node.service import CONTROLS
 from dispynode_lib.wire import framing, messages, replies
 from dispynode_lib.wire.peers import Peer
 
-log = logging.getLogger('dispynode.admin')
+log = Log('dispynode.admin')
 
 REFUSED = -1
 RIGHT, ORDINARY, WRONG = 'right', 'ordinary', 'wrong'       # tokens

@@ -4,15 +4,15 @@ Source: docs/protocol.rst, "Flows", "Pings and service times".
 """
 from __future__ import absolute_import, division, print_function
 
-import logging
 import threading
 
 from dispynode_lib.host import net
 from dispynode_lib.host.compat import monotonic
+from dispynode_lib.log import Log
 from dispynode_lib.node.notices import unique
 from dispynode_lib.wire import releases
 
-log = logging.getLogger('dispynode.announcer')
+log = Log('dispynode.announcer')
 
 # seconds after the node became free at which it announces itself: a datagram may be lost, a client may
 # still be busy with the answer of before

@@ -6,17 +6,16 @@ big result to a file, which the node sends from there and, if the client is away
 from __future__ import absolute_import, division, print_function
 
 import errno
-import logging
 import os
-import re
 import stat
 
 from dispynode_lib.errors import PeerGone, ProtocolError
 from dispynode_lib.host.bodies import Pace, read_rest
 from dispynode_lib.host.compat import random_hex, to_native
+from dispynode_lib.log import Log
 from dispynode_lib.wire import blobs, framing
 
-log = logging.getLogger('dispynode.bigfiles')
+log = Log('dispynode.bigfiles')
 
 BIG_JOB = 256 * 1024                        # bytes of a JOB from which on its arguments go to a file
 PREFIX = 16384                              # bytes read before looking for them
@@ -24,7 +23,6 @@ BUFFER = 1 << 20
 SPARE = 64 << 20                            # bytes of disk that stay free
 CHUNK = 1 << 20                             # bytes sent at once
 JOB_KINDS = ('_DispyJob_', '_XferFile', 'stat')
-RESULT_NAME = re.compile(r'result-[0-9]+-[0-9a-f]+\Z')
 
 _buffers = []                               # to be used again: fresh memory costs more than the copying
 
@@ -169,13 +167,20 @@ class Result(object):
         os.close(self._fd)
 
 
+def _is_result(name):
+    """Tell whether a name is one that job processes give: result-NUMBER-HEXDIGITS."""
+    words = name.split('-')
+    return len(words) == 3 and words[0] == 'result' and all(words[1:]) and not (
+        words[1].strip('0123456789') or words[2].strip('0123456789abcdef'))
+
+
 def take_result(folder, name):
     """Return the Result that a job process wrote to file `name` (a part of its frame); the file loses its name.
 
     Raises ProtocolError for a name that is none of ours, EnvironmentError.
     """
     name = to_native(name)
-    if not RESULT_NAME.match(name):
+    if not _is_result(name):
         raise ProtocolError('a result in the file %r' % name)
     path = os.path.join(folder, name)
     fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)

@@ -1,17 +1,17 @@
 """The operator's commands: the same at the terminal and through the control socket."""
 from __future__ import absolute_import, division, print_function
 
-import logging
 import threading
 
 from dispynode_lib import option_table
 from dispynode_lib.errors import OptionError
 from dispynode_lib.host import resources
+from dispynode_lib.log import Log
 from dispynode_lib.node import state as states
 from dispynode_lib.node import status
 from dispynode_lib.node.duties import one_for_each_scheduler
 
-log = logging.getLogger('dispynode.commands')
+log = Log('dispynode.commands')
 
 USAGE = 64
 MENU = u"""

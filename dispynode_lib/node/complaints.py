@@ -2,13 +2,13 @@
 from __future__ import absolute_import, division, print_function
 
 import collections
-import logging
 import threading
 
 from dispynode_lib.host.compat import monotonic, to_text
+from dispynode_lib.log import Log
 from dispynode_lib.node.allowance import Allowance
 
-log = logging.getLogger('dispynode.peers')
+log = Log('dispynode.peers')
 
 INTERVAL = 60.0                             # seconds between two lines about the same peer and cause
 REMEMBERED = 1000                           # (peer, cause) pairs

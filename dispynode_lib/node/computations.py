@@ -2,19 +2,19 @@
 from __future__ import absolute_import, division, print_function
 
 import collections
-import logging
 import signal
 import threading
 import time
 
 from dispynode_lib.errors import PeerGone, ProtocolError
 from dispynode_lib.host.compat import monotonic, to_bytes, to_text
+from dispynode_lib.log import Log
 from dispynode_lib.node.crew import Crew
-from dispynode_lib.node.jobframes import ENDED, JobLog, answer_rest, last_words
+from dispynode_lib.node.jobframes import ENDED, JobLog, answer_rest, last_words, text_of
 from dispynode_lib.node.openframe import has_cleanup_function, open_frame
 from dispynode_lib.wire.control import number
 
-log = logging.getLogger('dispynode.computations')
+log = Log('dispynode.computations')
 
 PROGRAM = 2                                 # a computation type
 PRESSES, PRESS_AGAIN = 10, 0.5              # signals to a setup that is to end before it is killed, seconds between two
@@ -66,7 +66,7 @@ class Computation(object):
     def start(self, link, done):
         """Attach a supervisor and send it the computation; `done(error text or None)` when it is compiled."""
         self.link, self._told_setup = link, False
-        self._answers[b'opened'].append(lambda answer: done(_text_of(answer[-1])))
+        self._answers[b'opened'].append(lambda answer: done(text_of(answer[-1])))
         link.attach(self)
         try:
             link.send(*open_frame(self, self._parts, self._argument))
@@ -101,7 +101,7 @@ class Computation(object):
 
     def _setup_error(self, answer):
         if answer[0] == b'error':
-            return _text_of(answer[1] if len(answer) > 1 else None) or u'"setup" failed'
+            return text_of(answer[1] if len(answer) > 1 else None) or u'"setup" failed'
         self._crew.on_supervisor()
         return None
 
@@ -121,7 +121,7 @@ class Computation(object):
 
     def _set_up_unasked(self, answer):
         if answer[0] == b'error':
-            self._crew.fail_waiting(_text_of(answer[1]))
+            self._crew.fail_waiting(text_of(answer[1]))
 
     def heard(self):
         """Note a sign of life of the scheduler."""
@@ -397,7 +397,3 @@ class Computation(object):
             self._parts.computations.ended(self)
             if self._ended_callback is not None:
                 self._parts.loop.call_soon(self._ended_callback)
-
-
-def _text_of(part):
-    return to_text(part) if part is not None else None

@@ -2,12 +2,12 @@
 from __future__ import absolute_import, division, print_function
 
 import errno
-import logging
 
 from dispynode_lib.host import unixsocket
 from dispynode_lib.host.compat import WOULD_BLOCK, set_cloexec, to_text
+from dispynode_lib.log import Log
 
-log = logging.getLogger('dispynode.commands')
+log = Log('dispynode.commands')
 
 LIMIT = 4096                                # bytes of a command
 TIMEOUT = 5.0                               # seconds for a command to come

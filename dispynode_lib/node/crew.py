@@ -3,11 +3,11 @@ from __future__ import absolute_import, division, print_function
 
 import collections
 import itertools
-import logging
 import threading
 
 from dispynode_lib.errors import PeerGone, ProtocolError
 from dispynode_lib.host.compat import monotonic, to_bytes
+from dispynode_lib.log import Log
 from dispynode_lib.node import bigfiles
 from dispynode_lib.node.exits import describe_exit
 from dispynode_lib.node.jobframes import read_done
@@ -15,7 +15,7 @@ from dispynode_lib.node.link import Child
 from dispynode_lib.wire import control
 from dispynode_lib.wire.control import pack
 
-log = logging.getLogger('dispynode.computations')
+log = Log('dispynode.computations')
 
 TERMINATED = 9                              # a job status number (docs/protocol.rst, "Status numbers")
 EXIT_NEWS_TIMEOUT = 5.0                     # seconds between a job's end of file and its exit status

@@ -2,14 +2,14 @@
 from __future__ import absolute_import, division, print_function
 
 import collections
-import logging
 
 from dispynode_lib.host.calls import Call
 from dispynode_lib.host.compat import monotonic
+from dispynode_lib.log import Log
 from dispynode_lib.wire import replies
 from dispynode_lib.wire.framing import LENGTH
 
-log = logging.getLogger('dispynode.delivery')
+log = Log('dispynode.delivery')
 
 FIRST_RETRY, LONGEST_RETRY = 5.0, 600.0     # seconds until kept replies are tried again; doubled at each attempt
 JOINED = 65536                              # bytes of a reply that are sent at once

@@ -1,13 +1,13 @@
 """The table of timed duties: what the node does without being asked, and when."""
 from __future__ import absolute_import, division, print_function
 
-import logging
 
+from dispynode_lib.log import Log
 from dispynode_lib.node import orphans
 from dispynode_lib.node.watchdog import Duty
 from dispynode_lib.wire import releases
 
-log = logging.getLogger('dispynode.duties')
+log = Log('dispynode.duties')
 
 DEFAULT_PULSE = 600.0                       # seconds (docs/protocol.rst, "Pulses")
 SHORTEST_PULSE = 0.5

@@ -1,10 +1,8 @@
 """The folder of a computation: which paths are allowed, what was sent into it, what is removed from it."""
 from __future__ import absolute_import, division, print_function
 
-import contextlib
 import errno
 import itertools
-import logging
 import os
 import stat
 import threading
@@ -12,9 +10,10 @@ import threading
 from dispynode_lib.errors import Refused
 from dispynode_lib.host.bodies import SLOWEST_FILE, Pace
 from dispynode_lib.host.compat import monotonic, random_hex, to_native
+from dispynode_lib.log import Log
 from dispynode_lib.node.removal import remove_tree
 
-log = logging.getLogger('dispynode.folders')
+log = Log('dispynode.folders')
 
 CHUNK = 1024000                             # bytes asked for at once (docs/protocol.rst, "FILEXFER")
 SAME_TIME = 1.0                             # seconds that modification times of the same file may differ
@@ -140,6 +139,24 @@ class Folders(object):
 _numbers = itertools.count()                # of files that are being received
 
 
+class Claim(object):
+    """While it is entered no other thread deals with `path`; `claimed` is the set of such paths, `changed` its Condition."""
+
+    def __init__(self, changed, claimed, path):
+        self._changed, self._claimed, self._path = changed, claimed, path
+
+    def __enter__(self):
+        with self._changed:
+            while self._path in self._claimed:
+                self._changed.wait(CLAIM_WAIT)
+            self._claimed.add(self._path)
+
+    def __exit__(self, *_error):
+        with self._changed:
+            self._claimed.discard(self._path)
+            self._changed.notify_all()
+
+
 class Folder(object):
     """One computation's folder and the files that came for it; used by worker threads, has its own lock."""
 
@@ -169,19 +186,9 @@ class Folder(object):
         finally:
             self._folders.discard(self)
 
-    @contextlib.contextmanager
     def _claim(self, path):
-        """Be the only thread that deals with `path`."""
-        with self._changed:
-            while path in self._claimed:
-                self._changed.wait(CLAIM_WAIT)
-            self._claimed.add(path)
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._claimed.discard(path)
-                self._changed.notify_all()
+        """Be the only thread that deals with `path`: a context manager."""
+        return Claim(self._changed, self._claimed, path)
 
     def _count(self, path, change, otherwise=0):
         """Change the number of uses of `path`, taking `otherwise` if it was not counted; return the new one."""

@@ -1,14 +1,14 @@
 """Who is let in, as which user the node runs, and what its operator had better know."""
 from __future__ import absolute_import, division, print_function
 
-import logging
 import os
 
 from dispynode_lib.errors import StartError
 from dispynode_lib.host import net
 from dispynode_lib.host.compat import to_native, to_text
+from dispynode_lib.log import Log
 
-log = logging.getLogger('dispynode.guard')
+log = Log('dispynode.guard')
 
 NOT_ALLOWED, NO_USER = 77, 67               # sysexits.h: EX_NOPERM, EX_NOUSER
 

@@ -1,13 +1,13 @@
 """Health for machines and a page for people: plain HTTP on the node's own port."""
 from __future__ import absolute_import, division, print_function
 
-import logging
 
 from dispynode_lib.host import plainjson
 from dispynode_lib.host.compat import to_bytes, to_text
 from dispynode_lib.host.networks import Network
+from dispynode_lib.log import Log
 
-log = logging.getLogger('dispynode.http')
+log = Log('dispynode.http')
 
 TEXT, JSON, HTML = 'text/plain; charset=utf-8', 'application/json', 'text/html; charset=utf-8'
 METRICS = 'text/plain; version=0.0.4; charset=utf-8'

@@ -1,15 +1,15 @@
 """What job processes and supervisors say: checked, for any job may write to its own channel, and setup to its supervisor's."""
 from __future__ import absolute_import, division, print_function
 
-import logging
 
 from dispynode_lib.errors import ProtocolError
 from dispynode_lib.host.compat import monotonic, to_bytes, to_text
+from dispynode_lib.log import Log
 from dispynode_lib.node.allowance import Allowance
 from dispynode_lib.node.complaints import printable
 from dispynode_lib.wire.control import number
 
-log = logging.getLogger('dispynode.jobs')
+log = Log('dispynode.jobs')
 
 ENDED = u'the supervisor of the computation ended'
 FINISHED, TERMINATED = 11, 9                # job status numbers (docs/protocol.rst, "Status numbers")
@@ -46,6 +46,11 @@ def _seconds(part):
     if not 0 <= value <= LATEST:            # a NaN neither
         raise ProtocolError('a done frame with an impossible time')
     return value
+
+
+def text_of(part):
+    """Return a part of a frame as text, None as None."""
+    return to_text(part) if part is not None else None
 
 
 def last_words(job, status, result, stdout, stderr, exception, start, end):
@@ -86,8 +91,7 @@ class JobLog(object):
         if self._left_out:
             log.warning('%s: %d log records were left out', where, self._left_out)
             self._left_out = 0
-        logger = logging.getLogger(str(name) if name in LOGGERS else 'dispynode.job')
-        logger.log(level, '%s: %s', where, indented(parts[3] or b''))
+        Log(str(name) if name in LOGGERS else 'dispynode.job').log(level, '%s: %s', where, indented(parts[3] or b''))
 
 
 def indented(text):

@@ -5,22 +5,21 @@ system keeps what was written when the process is killed.
 """
 from __future__ import absolute_import, division, print_function
 
-import collections
-import logging
 import os
 import threading
 import time
 
 from dispynode_lib.errors import ProtocolError
 from dispynode_lib.host.compat import to_bytes, to_text
+from dispynode_lib.log import Log
 from dispynode_lib.node.spool import Owner
 from dispynode_lib.wire import control, replies
 from dispynode_lib.wire.peers import Peer
 
-log = logging.getLogger('dispynode.journal')
+log = Log('dispynode.journal')
 
 SLOT = 1024                                 # bytes: two identifiers of 128 letters, two addresses of 255 and the rest
-SLOTS = 256                                 # made at a time
+SLOTS = 64                                  # made at a time
 LOST = u'the node was killed while the job ran, or before its reply was delivered; the node has started again since'
 
 
@@ -33,14 +32,14 @@ class Journal(object):
         self._token = token
         self._lock = threading.Lock()       # for making slots
         self._parts = []                    # mmaps of SLOTS slots each
-        self._free = collections.deque()    # (mmap, offset)
+        self._free = []                     # (mmap, offset), the last one is taken first: few pages are touched
         self._broken = False
 
     def add(self, job):
         """Note a job that is being accepted; job.slot says where."""
         computation = job.computation
         try:
-            memory, offset = job.slot = self._free.popleft()
+            memory, offset = job.slot = self._free.pop()
         except IndexError:
             if not self._grow():
                 return

@@ -1,14 +1,14 @@
 """The releases of clients heard before, kept on disk: those that this node announces itself to."""
 from __future__ import absolute_import, division, print_function
 
-import logging
 import os
 import threading
 
 from dispynode_lib.host.compat import to_text
+from dispynode_lib.log import Log
 from dispynode_lib.wire import releases
 
-log = logging.getLogger('dispynode.known')
+log = Log('dispynode.known')
 
 LIMIT = 12                                  # kept, the latest first
 

@@ -2,7 +2,6 @@
 from __future__ import absolute_import, division, print_function
 
 import errno
-import logging
 import os
 import select
 import socket
@@ -12,9 +11,10 @@ from dispynode_lib.errors import PeerGone, ProtocolError
 from dispynode_lib.host.compat import (
     PY2, WOULD_BLOCK, monotonic, recv_fd, set_cloexec, socket_of)
 from dispynode_lib.host.streams import send_all
+from dispynode_lib.log import Log
 from dispynode_lib.wire import control
 
-log = logging.getLogger('dispynode.link')
+log = Log('dispynode.link')
 
 READ_SIZE = 65536
 NO_DESCRIPTOR = (errno.EPROTO, errno.EMFILE, errno.ENFILE)

@@ -1,7 +1,6 @@
 """Builds the node's parts, starts them, drains and stops them."""
 from __future__ import absolute_import, division, print_function
 
-import logging
 import os
 import signal
 import threading
@@ -14,6 +13,7 @@ from dispynode_lib.host.compat import monotonic, start_thread
 from dispynode_lib.host.loop import Loop
 from dispynode_lib.host.resources import Meter
 from dispynode_lib.host.workers import Workers
+from dispynode_lib.log import Log
 from dispynode_lib.node import duties, guard, held
 from dispynode_lib.node import state as states
 from dispynode_lib.node.admin import Administration
@@ -36,7 +36,7 @@ from dispynode_lib.node.spool import Spool
 from dispynode_lib.node.watchdog import Watchdog
 from dispynode_lib.wire import framing
 
-log = logging.getLogger('dispynode.node')
+log = Log('dispynode.node')
 
 BREATH = 0.1                                # seconds: its client may come back at once
 REQUEST_WORKERS, WORKERS = 48, 16           # threads at most: for requests, for what the node does itself
@@ -93,7 +93,7 @@ class Node(object):
         as_client = tls.as_client if tls is not None else None
         parts.loop = Loop()
         parts.workers = Workers(WORKERS)
-        parts.nursery = Nursery(parts.loop, parts.workers)
+        parts.nursery = Nursery(parts.loop, parts.workers, parts.state_folder)
         parts.folders = Folders(parts.root, options.max_file_size, options.force_cleanup)
         parts.big_folder = os.path.join(parts.state_folder, 'big')
         bigfiles.make_folder(parts.big_folder)

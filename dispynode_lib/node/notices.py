@@ -2,7 +2,6 @@
 from __future__ import absolute_import, division, print_function
 
 import collections
-import logging
 import os
 import socket
 import threading
@@ -10,11 +9,12 @@ import threading
 from dispynode_lib.host import datagrams, net
 from dispynode_lib.host.calls import Call
 from dispynode_lib.host.compat import monotonic, to_text
+from dispynode_lib.log import Log
 from dispynode_lib.node.allowance import Allowance
 from dispynode_lib.wire import framing, releases, replies
 from dispynode_lib.wire.peers import Peer
 
-log = logging.getLogger('dispynode.notices')
+log = Log('dispynode.notices')
 
 ADDRESSES = 8                               # of one PING that are answered
 PEERS = 1000                                # clients remembered

@@ -2,7 +2,6 @@
 from __future__ import absolute_import, division, print_function
 
 import errno
-import logging
 import os
 import select
 import struct
@@ -12,10 +11,11 @@ from dispynode_lib.errors import PeerGone
 from dispynode_lib.host import program
 from dispynode_lib.host.compat import send_fd, spawn
 from dispynode_lib.host.streams import Stream, wait_for, would_block
+from dispynode_lib.log import Log
 from dispynode_lib.node.link import Link, socket_pair
 from dispynode_lib.wire.control import BIND_NOW
 
-log = logging.getLogger('dispynode.nursery')
+log = Log('dispynode.nursery')
 
 PID = struct.Struct('>l')
 FORK_TIMEOUT = 20.0                         # seconds
@@ -25,7 +25,9 @@ KEEP_AFTER = 0.3
 class Nursery(object):
     """Gives supervisors; starts its process when one is likely to be needed, again if it has died. Any thread."""
 
-    def __init__(self, loop, workers):
+    def __init__(self, loop, workers, folder=None):
+        """`folder`: where the code of supervisors may be put away (host/program.Store)."""
+        self._folder = folder
         self._loop = loop
         self._workers = workers
         self._lock = threading.Lock()       # held while a supervisor is made, by nobody who holds another lock
@@ -60,7 +62,7 @@ class Nursery(object):
 
     def keep(self, _now=None):
         """Take the code of supervisors into memory, before somebody replaces the files."""
-        program.supervisor_image()
+        program.supervisor_image(self._folder)
         self._kept = True
 
     def keep_wait(self, _now):
@@ -83,11 +85,13 @@ class Nursery(object):
             return
         sock, far = socket_pair()
         sock.setblocking(False)
-        image = program.supervisor_image()
+        image = program.supervisor_image(self._folder)
         try:
             self._process = spawn(image.command, far.fileno(), dict([BIND_NOW], **os.environ))
             far.close()                     # or its end would not be seen here
-            Stream(sock, FORK_TIMEOUT).send(image.data)
+            stream = Stream(sock, FORK_TIMEOUT)
+            for piece in image.pieces():
+                stream.send(piece)
             self._sock = sock
         except PeerGone as error:
             raise EnvironmentError(errno.EPIPE, 'it ended at once (%s)' % error)

@@ -1,18 +1,18 @@
 """What the node does for its operator: state folder, commands, health pages, ends by the clock, service manager."""
 from __future__ import absolute_import, division, print_function
 
-import logging
 import os
 import time
 
 from dispynode_lib.host.compat import monotonic, start_thread
+from dispynode_lib.log import Log
 from dispynode_lib.node import state as states
 from dispynode_lib.node.control_socket import ControlSocket
 from dispynode_lib.node.history import SAMPLE_INTERVAL, History
 from dispynode_lib.node.statefolder import SOCKET, StateFolder
 from dispynode_lib.node.watchdog import Duty
 
-log = logging.getLogger('dispynode.operation')
+log = Log('dispynode.operation')
 
 LAST_JOBS = 300.0                           # seconds at most before the end of a lifetime without new jobs
 FIRST_SAMPLE = 5.0                          # seconds after the start

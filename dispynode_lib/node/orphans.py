@@ -2,10 +2,11 @@
 from __future__ import absolute_import, division, print_function
 
 import errno
-import logging
 import os
 
-log = logging.getLogger('dispynode.orphans')
+from dispynode_lib.log import Log
+
+log = Log('dispynode.orphans')
 
 INTERVAL = 5.0                              # seconds
 

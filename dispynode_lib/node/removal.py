@@ -2,13 +2,13 @@
 from __future__ import absolute_import, division, print_function
 
 import errno
-import logging
 import os
 import stat
 
 from dispynode_lib.host.compat import random_hex
+from dispynode_lib.log import Log
 
-log = logging.getLogger('dispynode.removal')
+log = Log('dispynode.removal')
 
 MOVED = '.removed-%s-%d'                    # folders inside are moved to the top before their turn: no path gets long
 

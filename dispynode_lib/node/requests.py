@@ -1,12 +1,12 @@
 """The request table: one handler for each opcode a peer may send."""
 from __future__ import absolute_import, division, print_function
 
-import logging
 import time
 
 from dispynode_lib.errors import Busy, PeerGone, ProtocolError, Refused
 from dispynode_lib.host import net
 from dispynode_lib.host.compat import compare_digest, monotonic, to_bytes, to_text
+from dispynode_lib.log import Log
 from dispynode_lib.node import spool
 from dispynode_lib.node.callers import callers_of, may_speak
 from dispynode_lib.node.complaints import printable
@@ -14,7 +14,7 @@ from dispynode_lib.node.computations import Computation
 from dispynode_lib.wire import messages, replies
 from dispynode_lib.wire.peers import Peer
 
-log = logging.getLogger('dispynode.requests')
+log = Log('dispynode.requests')
 
 ACK = b'ACK'
 BUSY, NOT_AVAILABLE, OPEN_ALREADY = 'Node busy', 'Node not available', 'is already open'      # texts of node.state

@@ -2,7 +2,6 @@
 from __future__ import absolute_import, division, print_function
 
 import errno
-import logging
 import select
 import socket
 
@@ -14,12 +13,13 @@ from dispynode_lib.host.bodies import read_rest
 from dispynode_lib.host.loop import READ, WRITE
 from dispynode_lib.host.streams import Stream, wants_write, would_block
 from dispynode_lib.host.workers import Workers
+from dispynode_lib.log import Log
 from dispynode_lib.node import bigfiles
 from dispynode_lib.node.held import Held, descriptor_limit, limit_for
 from dispynode_lib.wire import framing
 from dispynode_lib.wire.framing import LENGTH, PRE_AUTH_LIMIT, TOKEN_SIZE
 
-log = logging.getLogger('dispynode.server')
+log = Log('dispynode.server')
 
 HEAD = TOKEN_SIZE + 4
 JOB = b'JOB:'

@@ -1,17 +1,17 @@
 """Service hours: the node takes jobs between certain times of day only."""
 from __future__ import absolute_import, division, print_function
 
-import logging
 import time
 
 from dispynode_lib.errors import OptionError
 from dispynode_lib.host import hours
 from dispynode_lib.host.compat import monotonic, start_thread
 from dispynode_lib.host.hours import CLOSED, CLOSING, OPEN
+from dispynode_lib.log import Log
 from dispynode_lib.node.duties import one_for_each_scheduler
 from dispynode_lib.node.state import SERVING
 
-log = logging.getLogger('dispynode.service')
+log = Log('dispynode.service')
 
 LONGEST = 60.0                              # seconds between looks: the host's clock may be set, or the host sleep
 GRACE = 5.0                                 # seconds for jobs that were under way when service stopped

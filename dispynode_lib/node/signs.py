@@ -1,12 +1,12 @@
 """The signs that this node announced in earlier runs, kept in a file: a ping that has one of them is no client's."""
 from __future__ import absolute_import, division, print_function
 
-import logging
 import os
 
 from dispynode_lib.host.compat import to_text
+from dispynode_lib.log import Log
 
-log = logging.getLogger('dispynode.signs')
+log = Log('dispynode.signs')
 
 KEPT = 200
 SIZE = 40

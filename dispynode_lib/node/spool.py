@@ -2,15 +2,15 @@
 from __future__ import absolute_import, division, print_function
 
 import errno
-import logging
 import os
 import threading
 
 from dispynode_lib.errors import ProtocolError
 from dispynode_lib.host.compat import compare_digest, monotonic, to_bytes, to_text
+from dispynode_lib.log import Log
 from dispynode_lib.wire import control
 
-log = logging.getLogger('dispynode.spool')
+log = Log('dispynode.spool')
 
 PREFIX = b'JOB_REPLY:'
 KEY, COMPUTATION = 'key', 'computation'     # names of files that hold no reply

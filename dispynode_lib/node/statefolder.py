@@ -2,7 +2,6 @@
 from __future__ import absolute_import, division, print_function
 
 import errno
-import logging
 import os
 import socket
 import stat
@@ -12,9 +11,10 @@ from dispynode_lib import option_table
 from dispynode_lib.errors import StartError
 from dispynode_lib.host import lockfile, processes
 from dispynode_lib.host.compat import monotonic, text_type, to_native, to_text
+from dispynode_lib.log import Log
 from dispynode_lib.node.folders import make_folder
 
-log = logging.getLogger('dispynode.state')
+log = Log('dispynode.state')
 
 CANNOT_CREATE, ALREADY_RUNNING, NOT_ALLOWED = 73, 75, 77        # sysexits.h
 MARK = '_DISPYNODE_OF'                      # environment of all that a node starts: the node's identity

@@ -1,13 +1,13 @@
 """The thread that does timed duties when they are due."""
 from __future__ import absolute_import, division, print_function
 
-import logging
 import os
 import select
 
 from dispynode_lib.host.compat import monotonic, set_cloexec, start_thread
+from dispynode_lib.log import Log
 
-log = logging.getLogger('dispynode.watchdog')
+log = Log('dispynode.watchdog')
 
 SHORTEST = 0.1                              # seconds between two times of one duty
 LONGEST = 3600.0                            # seconds that the thread sleeps at most
@@ -33,7 +33,7 @@ class Watchdog(object):
         """`clock`: function -> seconds; only differences count, so that setting the host's clock changes nothing."""
         self._duties = duties
         self._clock = clock
-        self._wake, self._woken = None, None        # a pipe, once it runs
+        self._wake, self._woken, self._poll = None, None, None      # a pipe, and what waits for it, once it runs
         self._stopping = False
 
     def start(self):
@@ -43,6 +43,8 @@ class Watchdog(object):
             set_cloexec(fd)
         import fcntl
         fcntl.fcntl(self._wake, fcntl.F_SETFL, os.O_NONBLOCK)
+        self._poll = select.poll()
+        self._poll.register(self._woken, select.POLLIN)
         return start_thread('watchdog', self._run)
 
     def stop(self):
@@ -91,10 +93,8 @@ class Watchdog(object):
 
     def _sleep(self, seconds):
         """Wait until somebody wakes this thread. By poll: waits of threads go by the host's clock before Python 3.11."""
-        poll = select.poll()
-        poll.register(self._woken, select.POLLIN)
         try:
-            if poll.poll(seconds * 1000.0 + 0.5):
+            if self._poll.poll(seconds * 1000.0 + 0.5):
                 os.read(self._woken, 4096)
         except (EnvironmentError, select.error):        # a signal (2.7)
             return

@@ -9,13 +9,10 @@ from __future__ import absolute_import, division, print_function
 import gc
 import sys
 
-from dispynode_lib.supervisor.lean import call_system
+from dispynode_lib.supervisor.lean import call_system, import_words
 
-VERSIONS = ((3, 12), (3, 13), (3, 14))      # in which the first 32 bits of an object are its count, or IMMORTAL
 IMMORTAL = 0xFFFFFFFF
 LEAST = 0x80000000                          # from here on objects are immortal
-ADDRESSES = 1 << 46                         # of 4 bytes each: more than a process has
-SEVERAL = 5
 
 
 def prepare_memory():
@@ -28,7 +25,7 @@ def prepare_memory():
 
 def make_immortal():
     """Make immortal what is in this process now, where that can be done; return the number of objects."""
-    words = _words()
+    words = import_words()
     if words is None:
         return 0                            # counts are written, and pages copied
     function, code, frame = type(make_immortal), type(make_immortal.__code__), type(sys._getframe())
@@ -43,24 +40,3 @@ def make_immortal():
             if type(each) is code:
                 found += each.co_consts
     return count
-
-
-def _words():
-    """Return all memory as an array of 32 bits, None if this Python's objects do not begin with their counts."""
-    if sys.version_info[:2] not in VERSIONS or sys.implementation.name != 'cpython' or sys.byteorder != 'little' \
-            or sys.maxsize < 1 << 32 or set('dt') & set(sys.abiflags):
-        return None
-    try:
-        import _ctypes
-    except ImportError:
-        return None
-
-    class Word(_ctypes._SimpleCData):
-        _type_ = 'I'
-
-    words = (Word * ADDRESSES).from_address(0)
-    probe = object()
-    place = id(probe) >> 2
-    before = words[place]
-    held = [probe] * SEVERAL
-    return words if words[place] == before + len(held) else None

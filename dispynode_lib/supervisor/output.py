@@ -1,7 +1,8 @@
-"""What a job or program writes: kept in bounded memory, first and last part."""
+"""What a job or program writes: kept in bounded memory, first and last part; the last words of a process."""
 from __future__ import absolute_import, division, print_function
 
 import io
+import os
 import sys
 
 from dispynode_lib.supervisor.lean import PYTHON2, to_bytes
@@ -147,3 +148,24 @@ def forgive_letters():
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, 'reconfigure'):
             stream.reconfigure(errors='backslashreplace', line_buffering=True)
+
+
+def complain(text):
+    """Write to the node's log by way of standard error; there may be none."""
+    try:
+        os.write(2, b'dispynode ' + to_bytes(text).rstrip() + b'\n')
+    except EnvironmentError:
+        return
+
+
+def leave(status):
+    """Exit without the usual taking down of objects: it can take long, and threads of the user's may not end."""
+    try:
+        import atexit
+        atexit._run_exitfuncs()             # what setup registered
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except BaseException:                   # the user's functions may raise anything
+        status = status or 1
+    finally:
+        os._exit(status)

@@ -270,7 +270,7 @@ class Supervisor(object):
         except KeyboardInterrupt:           # it was stopped before its job had come
             status = 130
         except Exception:                   # the top of this process
-            _complain('job process: %s' % tracebacks.describe(sys.exc_info()))
+            output.complain('job process: %s' % tracebacks.describe(sys.exc_info()))
         finally:
             os._exit(status)
 
@@ -373,14 +373,6 @@ def _encode(text):
     return None if text is None else to_bytes(text)
 
 
-def _complain(text):
-    """Write to the node's log by way of standard error; there may be none."""
-    try:
-        os.write(2, b'dispynode ' + _encode(text).rstrip() + b'\n')
-    except EnvironmentError:
-        return
-
-
 def run(control_fd, channels_fd):
     """Be a supervisor that talks to the node through these two sockets. Does not return."""
     status = 0
@@ -389,23 +381,10 @@ def run(control_fd, channels_fd):
         output.forgive_letters()
         Supervisor(control_fd, channels_fd).run()
     except DispynodeError as error:
-        _complain('supervisor: %s' % error)
+        output.complain('supervisor: %s' % error)
         status = ERROR_STATUS
     except Exception:                       # the top of this process
-        _complain('supervisor: %s' % tracebacks.describe(sys.exc_info()))
+        output.complain('supervisor: %s' % tracebacks.describe(sys.exc_info()))
         status = ERROR_STATUS
     finally:
-        _leave(status)
-
-
-def _leave(status):
-    """Exit without the usual taking down of objects: it can take long, and threads of the user's may not end."""
-    try:
-        import atexit
-        atexit._run_exitfuncs()             # what setup registered
-        sys.stdout.flush()
-        sys.stderr.flush()
-    except BaseException:                   # the user's functions may raise anything
-        status = status or 1
-    finally:
-        os._exit(status)
+        output.leave(status)

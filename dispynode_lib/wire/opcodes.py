@@ -6,7 +6,6 @@ opcode itself and the items it takes off the stack cost. Source: docs/protocol.r
 """
 from __future__ import absolute_import, division, print_function
 
-import binascii
 import struct
 from _codecs import escape_decode, raw_unicode_escape_decode
 
@@ -93,7 +92,7 @@ if PY2:
     def _little_endian(raw):
         """Return the signed integer in little-endian bytes."""
         raw = bytes(raw)[::-1]
-        value = int(binascii.hexlify(raw), 16)
+        value = int(raw.encode('hex'), 16)
         return value - (1 << 8 * len(raw)) if raw[0] >= '\x80' else value
 else:
     def _little_endian(raw):

@@ -2,13 +2,13 @@
 from __future__ import absolute_import, division, print_function
 
 import errno
-import logging
 import os
 import shutil
 import tempfile
 
 from dispynode_lib import config
 from dispynode_lib.errors import ConfigError, OptionError, PeerGone, ProtocolError
+from dispynode_lib.log import CRITICAL, output
 from dispynode_lib.node import control_socket, jobframes, journal, known, signs, statefolder
 from dispynode_lib.node.commands import Commands
 from dispynode_lib.node.http import Pages
@@ -241,5 +241,4 @@ def one_input(data):
 
 def quiet():
     """Let nobody hear what the readers log."""
-    logging.getLogger('dispynode').setLevel(logging.CRITICAL + 1)
-    logging.getLogger('dispynode_logger').setLevel(logging.CRITICAL + 1)
+    output.level = CRITICAL + 1

@@ -10,6 +10,7 @@ import unittest
 from dispynode_lib import __version__, cli
 from dispynode_lib.errors import StartError
 from dispynode_lib.host import compat
+from dispynode_lib.log import output
 
 
 class Stream(object):
@@ -233,18 +234,14 @@ class Serving(WithSignals, WithStreams):
     def setUp(self):
         WithStreams.setUp(self)
         WithSignals.setUp(self)
-        import logging
-        root = logging.getLogger()
-        self._log = root.level, root.handlers[:], logging.raiseExceptions
+        self._log = output.level, output.handler
         self._module = sys.modules.get('dispynode_lib.node.node')
         fake = types.ModuleType('dispynode_lib.node.node')
         fake.Node = FakeNode
         sys.modules['dispynode_lib.node.node'] = fake
 
     def tearDown(self):
-        import logging
-        root = logging.getLogger()
-        root.level, root.handlers[:], logging.raiseExceptions = self._log
+        output.level, output.handler = self._log
         FakeNode.error, FakeNode.exit_status = None, 0
         del sys.modules['dispynode_lib.node.node']
         if self._module is not None:

@@ -1,11 +1,11 @@
 """The targets of the fuzzer: its seeds and the cases it has found, recorded messages changed in every place, odd frames of jobs."""
 from __future__ import absolute_import, division, print_function
 
-import logging
 import os
 import unittest
 
 from dispynode_lib.host.compat import monotonic
+from dispynode_lib.log import output
 from dispynode_lib.wire import control
 from tests.fuzz import seeds
 from tests.fuzz.targets import READERS, TARGETS, control_frames, one_input, quiet, read_message, split_frame
@@ -14,9 +14,7 @@ from tests.fuzz.targets import READERS, TARGETS, control_frames, one_input, quie
 class FuzzTargetsTest(unittest.TestCase):
 
     def setUp(self):
-        for name in ('dispynode', 'dispynode_logger'):
-            logger = logging.getLogger(name)
-            self.addCleanup(logger.setLevel, logger.level)
+        self.addCleanup(setattr, output, 'level', output.level)
         quiet()
 
     def test_seeds_and_found_cases(self):

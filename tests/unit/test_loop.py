@@ -1,7 +1,6 @@
 """The loop and the workers, in one process."""
 from __future__ import absolute_import, division, print_function
 
-import logging
 import os
 import threading
 import unittest
@@ -9,6 +8,7 @@ import unittest
 from dispynode_lib.host.compat import monotonic
 from dispynode_lib.host.loop import WRITE, Loop
 from dispynode_lib.host.workers import Workers
+from dispynode_lib.log import output
 
 DEADLINE = 20.0
 
@@ -107,18 +107,13 @@ class LoopTest(unittest.TestCase):
         os.close(write_end)
 
     def test_a_failing_callback_is_logged_and_the_loop_goes_on(self):
-        records = []
-        handler = logging.Handler()
-        handler.emit = records.append
-        logger = logging.getLogger('dispynode.loop')
-        logger.addHandler(handler)
-        logger.propagate = False
+        records, handler = [], output.handler
+        output.handler = records.append
         try:
             self.loop.call_soon(lambda: 1 // 0)
             self.assertEqual(self.in_loop(lambda: 5), 5)
         finally:
-            logger.removeHandler(handler)
-            logger.propagate = True
+            output.handler = handler
         self.assertEqual(len(records), 1)
         self.assertIs(records[0].exc_info[0], ZeroDivisionError)
 

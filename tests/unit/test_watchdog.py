@@ -3,6 +3,7 @@ from __future__ import absolute_import, division, print_function
 
 import unittest
 
+from dispynode_lib.log import output
 from dispynode_lib.node.watchdog import SHORTEST, Duty, Watchdog
 
 
@@ -66,10 +67,11 @@ class WatchdogTest(unittest.TestCase):
             raise ValueError('a test')
         watchdog = Watchdog([Duty('bad', fail, lambda now: 10), good.duty()])
         watchdog.run_due(0.0)
-        import logging
-        logging.disable(logging.CRITICAL)
+        records, handler = [], output.handler
+        output.handler = records.append
         try:
             watchdog.run_due(10.0)
         finally:
-            logging.disable(logging.NOTSET)
+            output.handler = handler
+        self.assertEqual([record.message for record in records], ['bad failed'])
         self.assertEqual(good.times, [10])

@@ -1,0 +1,116 @@
+"""What lines of the log look like, and what becomes of records that cannot be written."""
+from __future__ import absolute_import, division, print_function
+
+import io
+import json
+import sys
+import unittest
+
+from dispynode_lib.host import logs
+from dispynode_lib.log import DEBUG, ERROR, INFO, WARNING, Log, Record, output
+
+MOMENT = 1700000000.25
+
+
+def record(level, message, exc_info=None):
+    """Return a Record of a known time."""
+    made = Record(level, 'dispynode.test', message, exc_info)
+    made.created = MOMENT
+    return made
+
+
+def failure():
+    """Return the exc_info of a division."""
+    try:
+        return 1 // 0
+    except ZeroDivisionError:
+        return sys.exc_info()
+
+
+class LogTest(unittest.TestCase):
+
+    def setUp(self):
+        self.records = []
+        before = output.level, output.handler
+        self.addCleanup(lambda: setattr(output, 'level', before[0]) or setattr(output, 'handler', before[1]))
+        output.level, output.handler = INFO, self.records.append
+        self.log = Log('dispynode.test')
+
+    def told(self):
+        return [(one.level, one.message) for one in self.records]
+
+    def test_level_decides_what_is_told(self):
+        for level, expected in ((DEBUG, 4), (INFO, 3), (WARNING, 2), (ERROR, 1), (ERROR + 1, 0)):
+            del self.records[:]
+            output.level = level
+            self.log.debug('a %d', 1)
+            self.log.info('b')
+            self.log.warning('c %s', u'\xe9')
+            self.log.error('d')
+            self.assertEqual(len(self.records), expected, level)
+        output.level = ERROR + 1
+        self.log.exception('hidden')
+        self.assertEqual(self.records, [])
+
+    def test_arguments(self):
+        self.log.info('%s of %d', 'one', 2)
+        self.log.info('100 %')
+        self.log.log(25, 'x')
+        self.assertEqual(self.told(), [(INFO, 'one of 2'), (INFO, '100 %'), (25, 'x')])
+        self.assertEqual([one.level_name() for one in self.records], ['INFO', 'INFO', 'Level 25'])
+
+    def test_a_wrong_argument_harms_nobody(self):
+        self.log.info('%d processors', 'two')
+        self.assertIn('two', self.records[0].message)
+        self.log.info('%s %s', 'one')
+        self.assertIn('one', self.records[1].message)
+
+    def test_an_exception_has_its_traceback(self):
+        try:
+            failing = [][1]
+        except IndexError:
+            self.log.exception('a duty')
+        else:
+            self.fail(failing)
+        line = logs.plain_line(self.records[0])
+        self.assertIn(u' ERROR dispynode.test: a duty\nTraceback (most recent call last):\n', line)
+        self.assertIn(u'IndexError', line.splitlines()[-1])
+
+
+class LinesTest(unittest.TestCase):
+
+    def test_plain(self):
+        line = logs.plain_line(record(INFO, u'caf\xe9'))
+        self.assertTrue(line.endswith(u',250 INFO dispynode.test: caf\xe9'), line)
+        self.assertEqual(len(line.split(u',')[0]), len('2023-11-14 22:13:20'))
+
+    def test_json(self):
+        line = logs.json_line(record(WARNING, u'job 7 of computation 3: "x"\n', failure()))
+        self.assertEqual(len(line.splitlines()), 1)
+        found = json.loads(line)
+        self.assertIn('ZeroDivisionError', found.pop('traceback'))
+        self.assertEqual(found, {
+            'time': '2023-11-14T22:13:20.250Z', 'level': 'WARNING', 'logger': 'dispynode.test', 'computation': 3,
+            'job': 7, 'message': u'job 7 of computation 3: "x"\n'})
+
+
+class StandardErrorTest(unittest.TestCase):
+
+    def written(self, stream):
+        before, sys.stderr = sys.stderr, stream
+        try:
+            logs.StandardError().write(u'caf\xe9 \u20ac')
+        finally:
+            sys.stderr = before
+
+    def test_what_the_encoding_lacks_is_escaped(self):
+        raw = io.BytesIO()
+        stream = io.TextIOWrapper(raw, encoding='latin-1') if str is not bytes else raw
+        self.written(stream)
+        self.assertIn(raw.getvalue(), (b'caf\xe9 \\u20ac\n', u'caf\xe9 \u20ac\n'.encode('utf-8')))
+
+    def test_no_stream_or_a_closed_one(self):
+        self.written(None)
+        closed = io.BytesIO()
+        closed.close()
+        self.written(closed)
