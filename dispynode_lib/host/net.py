@@ -203,7 +203,15 @@ def interface_index(address):
 def sockaddr(address, port):
     """Return what bind() and connect() take for an IP address (text, perhaps with a scope) and a port."""
     flags = socket.AI_NUMERICHOST
-    return socket.getaddrinfo(str(address), port, family_of(address), socket.SOCK_STREAM, 0, flags)[0][4]
+    return socket.getaddrinfo(_plain(address), port, family_of(address), socket.SOCK_STREAM, 0, flags)[0][4]
+
+
+def _plain(name):
+    """Return a name or address as bytes if it is ASCII: for text Python loads the tables of international names."""
+    try:
+        return str(name).encode('ascii')
+    except UnicodeError:
+        return str(name)
 
 
 def open_listener(address, port, option='-p'):
@@ -282,7 +290,7 @@ def connect(address, port, timeout, tls=None):
     tls       None, or a function socket -> TLS socket as client
     Raises EnvironmentError.
     """
-    sock = socket.create_connection((str(address), port), timeout)
+    sock = socket.create_connection((_plain(address), port), timeout)
     try:
         if compat.PY2:
             compat.set_cloexec(sock.fileno())
