@@ -40,7 +40,7 @@ ROWS = (
      'host.datagrams', 'node.history'),
     (1, 'node.jobframes', 'node.callers', 'node.guard'),
     (1, 'node.complaints'),
-    (1, 'node.allowance'),
+    (1, 'node.allowance', 'node.incoming'),
     (1, 'host.net', 'host.loop', 'host.workers', 'host.streams', 'host.tls', 'host.logs', 'host.detach',
      'host.notify'),
     (1, 'node.held', 'node.removal', 'node.signs', 'host.bodies'),

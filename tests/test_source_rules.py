@@ -25,7 +25,8 @@ CATCH_ALL = {
     'supervisor.computation': ('open', 'execute', 'run_setup', 'remember_cleanup', '_bad_status', 'run_cleanup', 'settle'),
     'supervisor.job': ('serve', '_call', '_end_helpers', '_shown'),
     'supervisor.jobapi': ('emit',),
-    'supervisor.supervisor': ('run', '_become_job', '_leave'),
+    'supervisor.output': ('leave',),
+    'supervisor.supervisor': ('run', '_become_job'),
     'supervisor.tracebacks': ('describe',),
 }
 

@@ -288,7 +288,7 @@ def connect(address, port, timeout, tls=None):
     tls       None, or a function socket -> TLS socket as client
     Raises EnvironmentError.
     """
-    sock = socket.create_connection((str(address), port), timeout)
+    sock = socket.create_connection((_for_resolver(address), port), timeout)
     try:
         if compat.PY2:
             compat.set_cloexec(sock.fileno())

@@ -8,18 +8,18 @@ import stat
 import threading
 
 from dispynode_lib.errors import Refused
-from dispynode_lib.host.bodies import SLOWEST_FILE, Pace
 from dispynode_lib.host.compat import monotonic, random_hex, to_native
 from dispynode_lib.log import Log
+from dispynode_lib.node.incoming import Anchor, fill, make_folder
 from dispynode_lib.node.removal import remove_tree
 
 log = Log('dispynode.folders')
 
-CHUNK = 1024000                             # bytes asked for at once (docs/protocol.rst, "FILEXFER")
 SAME_TIME = 1.0                             # seconds that modification times of the same file may differ
 LEAVING_WAIT = 8.0                          # seconds; the answer to COMPUTE has to begin within 10
 CLAIM_WAIT = 1.0                            # seconds until another look, should a wake-up be lost
 UNIQUE_TRIES = 100
+HELD_OPEN = 64                              # folders, to know them again
 NAME_BYTES = 255                            # longest file name of the usual file systems
 
 
@@ -45,20 +45,6 @@ def is_below(path, folder):
     return path == folder or path.startswith(folder.rstrip('/') + '/')
 
 
-def make_folder(path, mode=0o700):
-    """Make `path` with its parents; an existing folder is fine. Raises EnvironmentError."""
-    if os.path.isdir(path):
-        return
-    parent = os.path.dirname(path)
-    if parent and parent != path:
-        make_folder(parent, 0o711 if mode != 0o700 else 0o700)
-    try:
-        os.mkdir(path, mode)
-    except EnvironmentError as error:
-        if error.errno != errno.EEXIST or not os.path.isdir(path):
-            raise
-
-
 class Folders(object):
     """The folders of all computations: keeps the end of one from spoiling the beginning of another."""
 
@@ -67,6 +53,7 @@ class Folders(object):
         self.root = root
         self.max_file_size = max_file_size
         self.force_cleanup = force_cleanup
+        self.places = threading.BoundedSemaphore(HELD_OPEN)
         self._changed = threading.Condition(threading.Lock())
         self._open = []                     # Folders, until what they leave behind has been removed
 
@@ -164,6 +151,7 @@ class Folder(object):
         """`folders`: the Folders that made it; `path`: absolute, without symbolic links."""
         self._folders = folders
         self.path = path
+        self._anchor = Anchor(path, folders.places)
         self.leaving = self.removing = False    # belong to Folders
         self._changed = threading.Condition(threading.Lock())
         self._uses = {}                     # path -> count (docs/protocol.rst, "Files and their removal")
@@ -184,6 +172,7 @@ class Folder(object):
             if cleanup or self._folders.force_cleanup:
                 self.remove()
         finally:
+            self._anchor.lift()
             self._folders.discard(self)
 
     def _claim(self, path):
@@ -206,7 +195,7 @@ class Folder(object):
         parts = clean_parts(file_record.dest_path or u'', separator, 'dest_path of a file')
         parts.append(clean_name(file_record.name.split(separator)[-1], 'file name'))
         path = os.path.join(self.path, *parts)
-        if not self._is_in_place() or len(parts) > 1 and not is_below(os.path.dirname(path), self.path):
+        if not self._anchor.holds(self._is_in_place) or len(parts) > 1 and not is_below(os.path.dirname(path), self.path):
             raise Refused('%r leads outside the folder of its computation' % file_record.dest_path)
         return path
 
@@ -228,13 +217,9 @@ class Folder(object):
         if same:
             stream.send_frame(value(size))
             return
-        folder = os.path.dirname(path)
-        make_folder(folder)
-        partial = os.path.join(folder, '.%d-%d.part' % (os.getpid(), next(_numbers)))
+        partial = os.path.join(os.path.dirname(path), '.%d-%d.part' % (os.getpid(), next(_numbers)))
         try:
-            self._fill(partial, size, stream, value)
-            os.chmod(partial, file_record.mode & 0o777)
-            os.utime(partial, (file_record.atime, file_record.mtime))
+            fill(partial, file_record, stream, value)
             with self._claim(path):
                 self._put(partial, path)
                 self._count(path, 1)
@@ -251,22 +236,6 @@ class Folder(object):
             if error.errno == errno.EISDIR:
                 raise Refused('%s is a folder here' % path)
             raise
-
-    def _fill(self, partial, size, stream, value):
-        fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, 'O_NOFOLLOW', 0), 0o600)
-        try:
-            if size > CHUNK:
-                stream.wait_in_kernel()
-            done, pace = 0, Pace(stream.timeout, SLOWEST_FILE)
-            view = memoryview(bytearray(min(size, CHUNK)))
-            while done < size:
-                stream.send_frame(value(done))
-                part = view[:min(size - done, CHUNK)]
-                stream.read_into(part, pace, done)
-                _write_all(fd, part)
-                done += len(part)
-        finally:
-            os.close(fd)
 
     def _is_same(self, path, file_record):
         try:
@@ -363,11 +332,6 @@ def _unique_folder(base, name, computation_id):
             if error.errno not in (errno.EEXIST, errno.ENOENT):     # ENOENT: the end of another removed `base`
                 raise Refused('Could not create destination path: %s' % error)
     raise Refused('Could not create destination path: no new folder can be made in %s' % base)
-
-
-def _write_all(fd, data):
-    while len(data):
-        data = data[os.write(fd, data):]
 
 
 def _remove_quietly(path):

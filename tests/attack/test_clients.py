@@ -149,6 +149,7 @@ class PathsTest(unittest.TestCase):
                     target.write('mine')
                 computation = scheduler.open(code, 'job')
                 there = neighbour if what == 'own' else os.path.dirname(neighbour)
+                self.assertEqual(send(scheduler, file_record(computation, 'good')), 1)       # the node knows the folder
                 self.assertIn('10.0.0.5', computation.run(what, there).value)
                 for dest_path in ('', 'inner', 'work', 'new/one'):
                     self.assertIn(send(scheduler, file_record(computation, 'evil', dest_path)), (None, -1))

@@ -1,6 +1,7 @@
 """The folder of a computation: what is refused, what is counted, what is removed."""
 from __future__ import absolute_import, division, print_function
 
+import errno
 import os
 import shutil
 import tempfile
@@ -8,7 +9,7 @@ import threading
 import unittest
 
 from dispynode_lib.errors import PeerGone, Refused
-from dispynode_lib.node.folders import Folders, clean_parts, is_below
+from dispynode_lib.node.folders import HELD_OPEN, Folders, clean_parts, is_below
 
 
 class FakeFile(object):
@@ -34,11 +35,12 @@ class FakeStream(object):
     def wait_in_kernel(self):
         pass
 
-    def read_into(self, view, _pace=None, _before=0):
+    def read_some_into(self, view):
         if self.breaks_after is not None and self.at + len(view) > self.breaks_after:
             raise PeerGone('gone')
         view[:] = self.content[self.at:self.at + len(view)]
         self.at += len(view)
+        return len(view)
 
 
 class FolderTest(unittest.TestCase):
@@ -127,6 +129,73 @@ class FolderTest(unittest.TestCase):
         with self.assertRaises(PeerGone):
             self.receive(folder, FakeFile(content=b'x' * 2000000), breaks_after=1024000)
         self.assertEqual(self.leftovers(), [])
+
+    def test_a_file_for_which_there_is_no_room_is_read_as_far_as_asked_and_leaves_nothing(self):
+        written, write = [], os.write
+
+        def write_until_full(fd, data):
+            if sum(written) > 1200000:
+                raise OSError(errno.ENOSPC, 'full')
+            written.append(write(fd, data))
+            return written[-1]
+
+        folder, record = self.folder(), FakeFile(content=b'x' * 4000000)
+        stream = FakeStream(record.content)
+        os.write = write_until_full
+        try:
+            with self.assertRaises(EnvironmentError):
+                folder.receive(record, stream, lambda number: number)
+        finally:
+            os.write = write
+        self.assertEqual(stream.told, [0, 1024000])
+        self.assertEqual(stream.at, 2048000)            # all that its sender may have sent by now
+        self.assertEqual(self.leftovers(), [])
+
+    def test_a_file_that_cannot_be_made_is_read_as_far_as_asked(self):
+        folder, record = self.folder(), FakeFile(content=b'x' * 4000000, dest_path=u'in')
+        with open(os.path.join(folder.path, 'in'), 'w'):
+            pass
+        stream = FakeStream(record.content)
+        with self.assertRaises(EnvironmentError):
+            folder.receive(record, stream, lambda number: number)
+        self.assertEqual((stream.told, stream.at), ([0], 1024000))
+
+    def test_a_folder_replaced_by_a_link_after_a_file_came_is_noticed(self):
+        for above in (False, True):
+            folder, elsewhere = self.folder(u'a%d/b' % above), tempfile.mkdtemp()
+            self.addCleanup(shutil.rmtree, elsewhere, True)
+            os.mkdir(os.path.join(elsewhere, os.path.basename(folder.path)))
+            self.receive(folder, FakeFile())
+            place = os.path.dirname(folder.path) if above else folder.path
+            os.rename(place, place + '.moved')
+            os.symlink(elsewhere, place)
+            for name in (u'one', u'two'):
+                with self.assertRaises(Refused):
+                    self.receive(folder, FakeFile(name=name))
+            folder.close(True)
+            self.assertEqual([names for _where, _folders, names in os.walk(elsewhere) if names], [])
+
+    def test_a_folder_that_a_job_removed_and_made_again_is_used(self):
+        folder = self.folder()
+        for number in range(3):
+            self.receive(folder, FakeFile(name=u'%d' % number))
+            shutil.rmtree(folder.path)
+            if number:
+                os.mkdir(folder.path)
+        self.receive(folder, FakeFile())
+        self.assertEqual([os.path.basename(path) for path in self.leftovers()], ['data.txt'])
+
+    def test_closed_folders_keep_no_descriptor_and_many_hold_few(self):
+        before = len(os.listdir('/proc/self/fd'))
+        folders = [self.folder() for _number in range(HELD_OPEN + 10)]
+        for turn in range(2):
+            for folder in folders:
+                self.receive(folder, FakeFile(name=u'%d' % turn))
+        self.assertEqual(len(os.listdir('/proc/self/fd')), before + HELD_OPEN)
+        for folder in folders:
+            folder.close(True)
+        folders[0].release([FakeFile()])
+        self.assertEqual(len(os.listdir('/proc/self/fd')), before)
 
     def test_a_file_of_one_job_goes_with_it(self):
         folder, record = self.folder(), FakeFile()

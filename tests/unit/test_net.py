@@ -3,6 +3,7 @@ from __future__ import absolute_import, division, print_function
 
 import os
 import socket
+import subprocess
 import sys
 import unittest
 
@@ -98,6 +99,14 @@ class Choice(unittest.TestCase):
 
 
 class Sockets(unittest.TestCase):
+
+    def test_connecting_loads_no_tables_of_international_names(self):
+        listener = net.open_listener(u'127.0.0.1', 0)
+        self.addCleanup(listener.close)
+        code = ('import sys\nfrom dispynode_lib.host import net\nfor address in (u"127.0.0.1", b"127.0.0.1".decode(), "127.0.0.1"):\n'
+                '    net.connect(address, %d, 5.0).close()\n    net.sockaddr(address, 1)\n'
+                'print([name for name in sys.modules if name in ("encodings.idna", "unicodedata")])' % listener.getsockname()[1])
+        self.assertEqual(subprocess.check_output([sys.executable, '-c', code]).strip(), b'[]')
 
     def setUp(self):
         self.opened = []
