@@ -53,6 +53,7 @@ class Call(object):
             if PY2:
                 set_cloexec(sock.fileno())
             sock.setblocking(False)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)     # a node may want the port that it gets
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             code = sock.connect_ex((str(host), port))
         except (EnvironmentError, ValueError, OverflowError) as error:

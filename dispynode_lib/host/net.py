@@ -5,14 +5,16 @@ import errno
 import os
 import socket
 import struct
+import time
 
 from dispynode_lib.errors import StartError
-from dispynode_lib.host import compat, resources
+from dispynode_lib.host import compat, holders, resources
 
 # sysexits.h
 UNAVAILABLE, NO_PERMISSION, CONFIGURATION = 69, 77, 78
 
 BACKLOG = 128
+TIME_WAIT, LOOK_AGAIN = 65, 0.25           # seconds: a little more than Linux keeps ports of closed connections
 EVERYBODY = u'255.255.255.255'
 SOMEWHERE = (u'192.0.2.1', u'2001:db8::1')                       # documentation networks
 SIOCGIFFLAGS, SIOCGIFADDR, SIOCGIFBRDADDR, IFF_UP = 0x8913, 0x8915, 0x8919, 1   # Linux
@@ -159,7 +161,7 @@ def _linux_interfaces():
     found = []
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     try:
-        for line in _proc_lines('/proc/net/dev')[1:]:
+        for line in holders.proc_lines('/proc/net/dev')[1:]:
             name = line.partition(':')[0].strip()
             request = struct.pack('256s', name.encode('ascii')[:15])
             try:
@@ -197,7 +199,7 @@ def broadcast_addresses(address):
 def interface_index(address):
     """Return the number of the interface that has an IPv6 address (canonical); 0, the system's choice, if none has."""
     wanted = ''.join('%02x' % byte for byte in bytearray(socket.inet_pton(socket.AF_INET6, str(address))))
-    for line in _proc_lines('/proc/net/if_inet6', 0):
+    for line in holders.proc_lines('/proc/net/if_inet6', 0):
         fields = line.split()
         if fields and fields[0] == wanted:
             return int(fields[1], 16)
@@ -230,6 +232,26 @@ def open_listener(address, port, option='-p'):
         sock.close()
         raise _bind_error(error, u'TCP', address, port, option)
     return sock
+
+
+def open_listener_soon(address, port, is_wanted, tell):
+    """Like open_listener(), but wait while no program listens there and only connections have the port.
+
+    By default it is one of those that the system gives to connections, and they may keep it until TIME_WAIT is over.
+    is_wanted   function without arguments: whether to wait any longer
+    tell        function, called once with a sentence if this waits
+    """
+    give_up, told = compat.monotonic() + TIME_WAIT, False
+    while True:
+        try:
+            return open_listener(address, port)
+        except StartError as error:
+            if not holders.only_connections(port) or compat.monotonic() > give_up or not is_wanted():
+                raise
+            if not told:
+                tell(u'%s (waiting up to %d s: it is but a connection that has the port)' % (error, TIME_WAIT))
+                told = True
+        time.sleep(LOOK_AGAIN)
 
 
 def udp_socket(port, family=socket.AF_INET, option='-p'):
@@ -307,7 +329,7 @@ def _bind_error(error, protocol, address, port, option):
     code = error.errno
     if code == errno.EADDRINUSE:
         return StartError(u'%s is in use by %s; end that, or choose another port with %s'
-                          % (what, port_holder(protocol, port) or u'another program', option), UNAVAILABLE)
+                          % (what, holders.port_holder(protocol, port) or u'another program', option), UNAVAILABLE)
     if code in (errno.EACCES, errno.EPERM):
         why = u'only root may use ports below 1024' if port < 1024 else u'the system does not allow it'
         return StartError(u'%s: %s; choose another port with %s' % (what, why, option), NO_PERMISSION)
@@ -316,61 +338,3 @@ def _bind_error(error, protocol, address, port, option):
         return StartError(u'%s: no interface of this host has that address; give one with -i%s'
                           % (what, u', such as ' + known if known else u''), CONFIGURATION)
     return StartError(u'%s: %s' % (what, os.strerror(code) if code else error), UNAVAILABLE)
-
-
-def port_holder(protocol, port):
-    """Return text that names the process which has a port of this host, None if it cannot be told.
-
-    protocol   'TCP' or 'UDP'
-    """
-    listening, others = set(), set()
-    for version in ('', '6'):
-        for line in _proc_lines('/proc/net/%s%s' % (protocol.lower(), version)):
-            fields = line.split()
-            if len(fields) > 9 and fields[1].endswith(':%04X' % port):
-                (listening if fields[3] == '0A' else others).add('socket:[%s]' % fields[9])
-    inodes = listening or others            # a connection that happens to have the port takes it, too
-    for pid in sorted(_process_ids()):
-        if inodes & _open_sockets(pid):
-            return u'process %d (%s)' % (pid, _program_of(pid))
-    return None
-
-
-def _proc_lines(path, headings=1):
-    try:
-        with open(path) as source:
-            return source.readlines()[headings:]
-    except EnvironmentError:
-        return []
-
-
-def _process_ids():
-    try:
-        return [int(name) for name in os.listdir('/proc') if name.isdigit()]
-    except EnvironmentError:
-        return []
-
-
-def _open_sockets(pid):
-    """Return the names of the descriptors of a process, an empty set for one of another user."""
-    folder = '/proc/%d/fd' % pid
-    names = set()
-    try:
-        for number in os.listdir(folder):
-            names.add(os.readlink(folder + '/' + number))
-    except EnvironmentError:
-        return names
-    return names
-
-
-def _program_of(pid):
-    """Return the program that a process runs, without its arguments: they may hold secrets."""
-    try:
-        with open('/proc/%d/cmdline' % pid, 'rb') as source:
-            words = compat.to_text(source.read()).split(u'\0')
-    except EnvironmentError:
-        return u'ended just now'
-    names = [word.rpartition(u'/')[2] for word in words[:1]]
-    if names and names[0].startswith(u'python'):
-        names += [word.rpartition(u'/')[2] for word in words[1:] if word.endswith(u'.py')][:1]
-    return u' '.join(names)

@@ -54,6 +54,7 @@ class Node(object):
         self.options = options
         self.exit_status = 0
         self.on_end = None
+        self.is_wanted = lambda: True       # asked while start() waits for a port
         self._ended = threading.Event()
         self._stop_lock = threading.Lock()
         self._stop_began = False
@@ -156,12 +157,11 @@ class Node(object):
         self._parts.settings.port = self.ports[0]
         return socks, socks_udp
 
-    @staticmethod
-    def _open_port(port, chosen):
+    def _open_port(self, port, chosen):
         socks, socks_udp = [], []
         try:
             for address, _why in chosen:
-                socks.append(net.open_listener(address, port))
+                socks.append(net.open_listener_soon(address, port, self.is_wanted, log.warning))
                 port = socks[0].getsockname()[1]
             for family in set(net.family_of(address) for address, _why in chosen):
                 socks_udp += datagrams.open_sockets(

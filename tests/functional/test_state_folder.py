@@ -4,7 +4,9 @@ from __future__ import absolute_import, division, print_function
 import json
 import os
 import signal
+import socket
 import stat
+import struct
 import unittest
 
 from tests.support import processes
@@ -162,7 +164,6 @@ class StateFolder(OperatorCase):
         self.assertEqual((ended.status, ended.err.count('\n')), (73, 1), ended)
 
     def test_taken_port_leaves_nothing(self):
-        import socket
         sock = socket.socket()
         self.addCleanup(sock.close)
         sock.bind(('127.0.0.1', self.port))
@@ -171,6 +172,36 @@ class StateFolder(OperatorCase):
         self.assertEqual((ended.status, ended.err.count('\n')), (69, 1), ended)
         self.assertIn('process %d' % os.getpid(), ended.err)
         self.assertEqual(os.listdir(self.files), [])
+
+    def hold_port(self):
+        """Have a connection, without SO_REUSEADDR, that has this test's port; return what ends it."""
+        listener, sock = socket.socket(), socket.socket()
+        listener.bind(('127.0.0.1', 0))
+        listener.listen(1)
+        sock.bind(('127.0.0.1', self.port))
+        sock.connect(listener.getsockname())
+        far = listener.accept()[0]
+        listener.close()
+        for each in (sock, far):
+            each.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))   # no TIME_WAIT
+            self.addCleanup(each.close)
+        return lambda: (sock.close(), far.close())
+
+    def test_node_does_not_start_because_a_connection_happens_to_have_its_port(self):
+        let_go = self.hold_port()
+        with self.node(wait=False) as node:
+            node.wait_log('it is but a connection that has the port')
+            let_go()
+            node.wait_serving()
+            self.serve_a_client(node)
+
+    def test_a_node_that_waits_for_its_port_can_be_stopped(self):
+        self.hold_port()
+        with self.node(wait=False) as node:
+            node.wait_log('it is but a connection that has the port')
+            node.signal(signal.SIGTERM)
+            self.assertEqual(node.wait_exit(), 69)
+        self.assertEqual(self.in_state_folder(), [])
 
     def test_folder_with_a_very_long_name(self):
         self.files = os.path.join(self.folder, 'x' * 100, 'y' * 100)

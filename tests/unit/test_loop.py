@@ -5,6 +5,8 @@ import os
 import threading
 import unittest
 
+from dispynode_lib.host import net
+from dispynode_lib.host.calls import Call
 from dispynode_lib.host.compat import monotonic
 from dispynode_lib.host.loop import WRITE, Loop
 from dispynode_lib.host.workers import Workers
@@ -116,6 +118,17 @@ class LoopTest(unittest.TestCase):
             output.handler = handler
         self.assertEqual(len(records), 1)
         self.assertIs(records[0].exc_info[0], ZeroDivisionError)
+
+    def test_a_reply_of_this_node_has_the_port_of_the_next_node(self):
+        client = net.open_listener(u'127.0.0.1', 0)
+        self.addCleanup(client.close)
+        call = Call(self.loop, client.getsockname(), [b'reply'], True, DEADLINE, lambda reply, error: None)
+        self.in_loop(call.start)
+        connection, (address, port) = client.accept()
+        try:
+            net.open_listener(address, port).close()
+        finally:
+            connection.close()
 
     def wait_for(self, check):
         deadline = monotonic() + DEADLINE

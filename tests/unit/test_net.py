@@ -8,7 +8,7 @@ import sys
 import unittest
 
 from dispynode_lib.errors import StartError
-from dispynode_lib.host import compat, net
+from dispynode_lib.host import compat, holders, net
 
 
 class Addresses(unittest.TestCase):
@@ -225,7 +225,7 @@ class Sockets(unittest.TestCase):
 
     def test_arguments_of_the_holder_are_not_shown(self):
         if compat.LINUX:
-            shown = net._program_of(os.getpid())
+            shown = holders.program_of(os.getpid())
             self.assertTrue(shown)
             for argument in sys.argv[1:]:
                 if not argument.endswith('.py'):

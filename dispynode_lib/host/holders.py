@@ -1,0 +1,79 @@
+"""Which process, or what else, has a port of this host."""
+from __future__ import absolute_import, division, print_function
+
+import os
+
+from dispynode_lib.host import compat
+
+LISTENING = '0A'                            # a state of a TCP socket, as the kernel numbers them
+
+
+def port_holder(protocol, port):
+    """Return text that names the process which has a port of this host, None if it cannot be told.
+
+    protocol   'TCP' or 'UDP'
+    """
+    listening, others = _sockets(protocol, port)
+    inodes = listening or others            # a connection that happens to have the port takes it, too
+    for pid in sorted(_process_ids()):
+        if inodes & _open_sockets(pid):
+            return u'process %d (%s)' % (pid, program_of(pid))
+    return None
+
+
+def only_connections(port):
+    """Return whether connections, perhaps ending ones, have a TCP port at which no program listens."""
+    listening, others = _sockets('TCP', port)
+    return bool(others) and not listening
+
+
+def _sockets(protocol, port):
+    """Return the names of the sockets that have a port: (those that listen, the others), sets of str."""
+    listening, others = set(), set()
+    for version in ('', '6'):
+        for line in proc_lines('/proc/net/%s%s' % (protocol.lower(), version)):
+            fields = line.split()
+            if len(fields) > 9 and fields[1].endswith(':%04X' % port):
+                (listening if fields[3] == LISTENING else others).add('socket:[%s]' % fields[9])
+    return listening, others
+
+
+def proc_lines(path, headings=1):
+    """Return the lines of a file of the kernel without its headings; none if there is no such file."""
+    try:
+        with open(path) as source:
+            return source.readlines()[headings:]
+    except EnvironmentError:
+        return []
+
+
+def _process_ids():
+    try:
+        return [int(name) for name in os.listdir('/proc') if name.isdigit()]
+    except EnvironmentError:
+        return []
+
+
+def _open_sockets(pid):
+    """Return the names of the descriptors of a process, an empty set for one of another user."""
+    folder = '/proc/%d/fd' % pid
+    names = set()
+    try:
+        for number in os.listdir(folder):
+            names.add(os.readlink(folder + '/' + number))
+    except EnvironmentError:
+        return names
+    return names
+
+
+def program_of(pid):
+    """Return the program that a process runs, without its arguments: they may hold secrets."""
+    try:
+        with open('/proc/%d/cmdline' % pid, 'rb') as source:
+            words = compat.to_text(source.read()).split(u'\0')
+    except EnvironmentError:
+        return u'ended just now'
+    names = [word.rpartition(u'/')[2] for word in words[:1]]
+    if names and names[0].startswith(u'python'):
+        names += [word.rpartition(u'/')[2] for word in words[1:] if word.endswith(u'.py')][:1]
+    return u' '.join(names)
