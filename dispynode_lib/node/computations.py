@@ -55,7 +55,7 @@ class Computation(object):
         self._set_up = None                                     # parts of the setup frame once sent
         self._answers = collections.defaultdict(collections.deque)      # b'opened', b'setup' ... -> callbacks
         self._when_opened = None                                # function, while another supervisor is being started
-        self._renewing = self._ending = False
+        self._renewing = self._ending = self._terminated = False
         self._cleaned = False                                   # cleanup has run, and setup not since
         self._ended_callback = None
         for name in ('on_child', 'on_child_frame', 'on_child_closed', 'on_lost_child', 'dismiss_idle'):
@@ -68,10 +68,7 @@ class Computation(object):
         self.link, self._told_setup = link, False
         self._answers[b'opened'].append(lambda answer: done(text_of(answer[-1])))
         link.attach(self)
-        try:
-            link.send(*open_frame(self, self._parts, self._argument))
-        except PeerGone as error:
-            log.error('computation %d: %s', self.id, error)     # the loop sees it, too, and answers
+        self.tell(*open_frame(self, self._parts, self._argument))       # if it fails the loop sees it, too, and answers
 
     def set_up(self, argument, done):
         """Run setup; `done(error text or None)` at its end. Return False, having done nothing, if it has run before.
@@ -93,6 +90,8 @@ class Computation(object):
         return b'setup', argument, b'setup'
 
     def _send_setup(self, callback):
+        if self._terminated:
+            return callback([b'error', to_bytes(ENDED)])        # close has overtaken it
         self._cleaned, self._told_setup = False, True
         self._answers[b'setup'].append(callback)
         if not self.tell(*self._set_up) and self.link is None:
@@ -278,7 +277,7 @@ class Computation(object):
     def _renew(self):
         if not self._ending and not self._renewing:
             self._renewing = True
-            self._interrupt_setup()
+            self._press(self.link, PRESSES)
             self._renew_if_drained()
 
     def _renew_if_drained(self):
@@ -318,12 +317,14 @@ class Computation(object):
         if terminate:
             for job in jobs:
                 self.stop_job(job)
-            self._parts.loop.call_soon(self._interrupt_setup)
-        self._parts.loop.call_soon(self._end_if_drained)
+        self._parts.loop.call_soon(self._close, terminate)
         return first
 
-    def _interrupt_setup(self):
-        self._press(self.link, PRESSES)
+    def _close(self, terminate):
+        if terminate:
+            self._terminated = True
+            self._press(self.link, PRESSES)
+        self._end_if_drained()
 
     def _press(self, link, left):
         """Signal the supervisor until its setup has ended: the user's code may catch a signal, or be about to wait."""

@@ -125,6 +125,8 @@ class Supervisor(object):
     def _on_setup(self, argument, which):
         self._settled = False
         try:
+            if self._ending is not None:
+                raise Stopped('the frame was on its way when close was sent')
             status, text = self._run_user_code(self._opened().run_setup, which, argument)
         except Stopped:
             status, text = b'error', b'the computation ended before its setup had begun'

@@ -6,6 +6,7 @@ import pickle
 import signal
 import unittest
 
+from dispynode_lib.wire import control
 from tests.functional.test_supervisor import SupervisorCase, is_gone, wait_until
 
 SETUP = u'''
@@ -75,6 +76,13 @@ def compute():
 ''', compute=LEGACY_PYTHON2, python2=b'1', protocol=b'2')
         self.assertEqual(node.setup(None, b'compute'), (b'0', None))
         self.assertIn(node.run().result, ((1, 'str'), (2, 'str')))      # Python 2 keeps its two bytes
+
+    def test_a_setup_that_comes_in_one_piece_with_the_close_before_it_runs_for_ever(self):
+        node = self.opened(u'import time\ndef setup(): time.sleep(1000)\ndef cleanup(): open("cleanup", "w").close()\n')
+        node.control.sock.sendall(control.pack(b'close', b'cleanup', b'1') + control.pack(b'setup', None, b'setup'))
+        self.assertEqual(node.control.take(b'setup')[0], b'error')
+        self.assertEqual(node.control.take(b'closed'), [None])
+        self.assertEqual(node.wait(), 0)
 
     def test_the_numbers_that_mean_success_depend_on_the_client(self):
         code = u'def setup(value): return value'
