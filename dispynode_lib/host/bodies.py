@@ -47,3 +47,14 @@ def _memory(size):
         return bytearray()
     import mmap
     return mmap.mmap(-1, size)              # the system gives a page when it is first written to
+
+
+def aligned_buffer(size):
+    """Return a memoryview of `size` zero bytes, from the beginning of a page on where Python has that.
+
+    The kernel may take thrice as long to copy to an address that is a few bytes off.
+    """
+    if PY2:
+        return memoryview(bytearray(size))
+    import mmap
+    return memoryview(mmap.mmap(-1, size))

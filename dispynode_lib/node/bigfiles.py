@@ -10,7 +10,7 @@ import os
 import stat
 
 from dispynode_lib.errors import PeerGone, ProtocolError
-from dispynode_lib.host.bodies import Pace, read_rest
+from dispynode_lib.host.bodies import Pace, aligned_buffer, read_rest
 from dispynode_lib.host.compat import random_hex, to_native
 from dispynode_lib.log import Log
 from dispynode_lib.wire import blobs, framing
@@ -90,7 +90,7 @@ def _receive_blob(stream, blob, path):
         if not _has_room(fd, blob.size):
             return False
         _write_all(fd, blob.begun)
-        buffer = _buffers.pop() if _buffers else memoryview(bytearray(BUFFER))
+        buffer = _buffers.pop() if _buffers else aligned_buffer(BUFFER)
         stream.wait_in_kernel()
         left, pace = blob.size - len(blob.begun), Pace(stream.timeout)
         while left:

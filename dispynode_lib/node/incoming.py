@@ -7,7 +7,7 @@ import stat
 import threading
 
 from dispynode_lib.errors import PeerGone
-from dispynode_lib.host.bodies import SLOWEST_FILE, Pace
+from dispynode_lib.host.bodies import SLOWEST_FILE, Pace, aligned_buffer
 from dispynode_lib.host.compat import set_cloexec
 from dispynode_lib.log import Log
 
@@ -106,7 +106,7 @@ def fill(partial, file_record, stream, value):
     if size:
         stream.send_frame(value(0))
     done, asked, pace = 0, min(size, CHUNK), Pace(stream.timeout, SLOWEST_FILE)
-    view, fd = memoryview(bytearray(min(size, PIECE))), None
+    view, fd = aligned_buffer(PIECE) if size > CHUNK else memoryview(bytearray(min(size, PIECE))), None
     try:
         fd = _new_file(partial)
         while done < size:
