@@ -17,9 +17,9 @@ from dispynode_lib.host import bytecode, compat
 PACKAGE = 'dispynode_lib'
 AT_START = tuple(PACKAGE + name for name in ('.cli', '.check', '.trial', '.option', '.codecache', '.ctl', '.datafiles'))
 # besides those in supervisor/, what supervisors and jobs import
-SHARED = ('errors', 'packed', 'host', 'host.compat', 'host.net', 'host.resources', 'host.tls', 'wire', 'wire.control',
-          'wire.fields', 'wire.framing', 'wire.messages', 'wire.objects', 'wire.opcodes', 'wire.peers', 'wire.pickles',
-          'wire.reader', 'wire.records', 'wire.replies')
+SHARED = ('errors', 'packed', 'host', 'host.compat', 'host.holders', 'host.net', 'host.resources', 'host.tls', 'wire',
+          'wire.control', 'wire.fields', 'wire.framing', 'wire.messages', 'wire.objects', 'wire.opcodes', 'wire.peers',
+          'wire.pickles', 'wire.reader', 'wire.records', 'wire.replies')
 FLAGS = ('debug', 'dont_write_bytecode', 'no_user_site', 'no_site', 'ignore_environment', 'verbose', 'bytes_warning', 'quiet',
          'optimize', 'isolated', 'safe_path', 'dev_mode', 'inspect', 'interactive', 'division_new',
          'division_warning', 'tabcheck', 'unicode')
