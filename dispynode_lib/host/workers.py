@@ -13,64 +13,113 @@ log = Log('dispynode.workers')
 IDLE_SECONDS = 10.0
 
 
-class Workers(object):
-    """Runs functions in threads: in an idle one, in a new one up to `limit`, else one after another."""
+class Worker(object):
+    """What an idle thread waits for: `ready` is released when it is given a task, (function, arguments) or None: to end."""
 
-    def __init__(self, limit):
-        """`limit`: threads at most."""
+    __slots__ = ('ready', 'task', 'idle_since')
+
+    def __init__(self):
+        self.ready = threading.Lock()
+        self.ready.acquire()
+        self.task = self.idle_since = None
+
+    def give(self, task):
+        """Have it do the task, or end."""
+        self.task = task
+        self.ready.release()
+
+
+class Workers(object):
+    """Runs functions in threads: in an idle one, in a new one up to `limit`, else one after another.
+
+    Idle threads wait without a timeout, for Python 2 looks 20 times a second whether one has passed. The one that became
+    idle last goes on first, so that the others are idle for long, and end.
+    """
+
+    def __init__(self, limit, loop=None):
+        """`limit`: threads at most; `loop`: the Loop whose timers end idle threads, else they stay."""
         self._limit = limit
-        self._condition = threading.Condition(threading.Lock())
+        self._loop = loop
+        self._look_planned = loop is None
+        self._lock = threading.Lock()
         self._queue = collections.deque()
         self._threads = 0
-        self._idle = 0
+        self._idle = collections.deque()    # Workers, the last one became idle last
 
     def run(self, function, *args):
         """Have a thread call `function(*args)`; returns at once."""
-        with self._condition:
-            self._queue.append((function, args))
-            if self._idle >= len(self._queue):
-                self._condition.notify()
-                return
-            if self._threads >= self._limit:
-                return
-            self._threads += 1
+        task = function, args
+        with self._lock:
+            worker = self._idle.pop() if self._idle else None
+            if worker is None:
+                if self._threads >= self._limit:
+                    self._queue.append(task)
+                    return
+                self._threads += 1
+        if worker is not None:
+            worker.give(task)
+            return
         try:
-            start_thread('worker', self._work)
+            start_thread('worker', self._work, task)
         except Exception:                   # no more threads to be had: the others will do it
-            with self._condition:
-                self._threads -= 1
-                alone = self._threads == 0
-                if alone:
-                    self._queue.remove((function, args))
-            if alone:
+            self._carry_on(task)
+
+    def _carry_on(self, task):
+        """Leave the task to the threads that there are; raise what is being handled if there is none."""
+        with self._lock:
+            self._threads -= 1
+            if not self._threads:
                 raise
-            log.warning('cannot start another thread; %d carry on', self._threads)
+            worker = self._idle.pop() if self._idle else None
+            if worker is None:
+                self._queue.append(task)
+        if worker is not None:
+            worker.give(task)
+        log.warning('cannot start another thread; %d carry on', self._threads)
 
     def finish(self, timeout):
         """Wait up to `timeout` seconds until nothing is queued or being done; return whether so."""
         deadline = monotonic() + timeout
         while monotonic() < deadline:
-            with self._condition:
-                if not self._queue and self._idle == self._threads:
+            with self._lock:
+                if not self._queue and len(self._idle) == self._threads:
                     return True
             time.sleep(0.005)
         return False
 
-    def _work(self):
-        while True:
-            with self._condition:
-                if not self._queue:
-                    self._idle += 1
-                    self._condition.wait(None if self._threads == 1 else IDLE_SECONDS)
-                    self._idle -= 1
-                if not self._queue:
-                    if self._threads == 1:
-                        continue            # one stays: threads may not always be had
-                    self._threads -= 1
-                    return
-                function, args = self._queue.popleft()
+    def _work(self, task):
+        worker = Worker()
+        while task is not None:
             try:
-                function(*args)
+                task[0](*task[1])
             except Exception:
-                log.exception('a worker failed in %r', function)
-            function = args = None
+                log.exception('a worker failed in %r', task[0])
+            task = None
+            with self._lock:
+                if self._queue:
+                    task = self._queue.popleft()
+                    continue
+                worker.idle_since = monotonic()
+                self._idle.append(worker)
+                planning = not self._look_planned and len(self._idle) > 1
+                self._look_planned = self._look_planned or planning
+            if planning:
+                self._loop.call_soon(self._plan_look)
+            worker.ready.acquire()
+            task, worker.task = worker.task, None
+
+    def _plan_look(self):
+        self._loop.call_later(IDLE_SECONDS, self._look)
+
+    def _look(self):
+        """Let the threads end that have been idle for long, but one: threads may not always be had. The loop's thread."""
+        ended, long_ago = [], monotonic() - IDLE_SECONDS
+        with self._lock:
+            while len(self._idle) > 1 and self._idle[0].idle_since <= long_ago:
+                ended.append(self._idle.popleft())
+            self._threads -= len(ended)
+            self._look_planned = len(self._idle) > 1
+        for worker in ended:
+            worker.give(None)
+        if self._look_planned:
+            self._plan_look()

@@ -93,7 +93,7 @@ class Node(object):
         socks, socks_udp = self._open_ports(chosen)
         as_client = tls.as_client if tls is not None else None
         parts.loop = Loop()
-        parts.workers = Workers(WORKERS)
+        parts.workers = Workers(WORKERS, parts.loop)
         parts.nursery = Nursery(parts.loop, parts.workers, parts.state_folder)
         parts.folders = Folders(parts.root, options.max_file_size, options.force_cleanup)
         parts.big_folder = os.path.join(parts.state_folder, 'big')
@@ -113,7 +113,7 @@ class Node(object):
         self._requests = Requests(parts)
         settings.remember_signs(os.path.join(parts.state_folder, 'signs'))
         start_thread('loop', parts.loop.run)
-        reception = Reception(parts.loop, Workers(REQUEST_WORKERS), self._is_token, options.msg_timeout,
+        reception = Reception(parts.loop, Workers(REQUEST_WORKERS, parts.loop), self._is_token, options.msg_timeout,
                               self._requests.handle, self._requests.job_at_once, parts.complaints,
                               self.operation.serve_http, parts.big_folder, tls)
         reception.is_allowed = guard.filter_of(options.allow)

@@ -183,7 +183,7 @@ class Reception(object):
         self._workers = workers
         self._is_token = is_token
         self._timeout = timeout
-        self._readers = Workers(READERS)    # for requests still to come: slow ones keep nobody else waiting
+        self._readers = Workers(READERS, loop)    # for requests still to come: slow ones keep nobody else waiting
         self._handle = handle
         self._handle_at_once = handle_at_once
         self._complaints = complaints

@@ -90,7 +90,7 @@ def main():
     words = shlex.split(chosen.node or '')
     if words and len(words) != 2:
         sys.exit('--node %s: give two words, a Python and the path of dispynode.py' % chosen.node)
-    python, program = words or (None, None)
+    python, program = (words[0], os.path.abspath(words[1])) if words else (None, None)     # nodes run in folders of their own
     if chosen.real:
         return 0 if real(chosen, python, program) else 1
     plan = dimensions.Plan(chosen.jobs, chosen.idle, chosen.most, python, program)

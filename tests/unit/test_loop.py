@@ -6,6 +6,7 @@ import threading
 import unittest
 
 from dispynode_lib.host import net
+from dispynode_lib.host import workers as host_workers
 from dispynode_lib.host.calls import Call
 from dispynode_lib.host.compat import monotonic
 from dispynode_lib.host.loop import WRITE, Loop
@@ -130,6 +131,23 @@ class LoopTest(unittest.TestCase):
         finally:
             connection.close()
 
+    def test_idle_threads_end_but_one(self):
+        old, host_workers.IDLE_SECONDS = host_workers.IDLE_SECONDS, 0.05
+        self.addCleanup(setattr, host_workers, 'IDLE_SECONDS', old)
+        workers, gate, threads = Workers(5, self.loop), threading.Event(), []
+
+        def work():
+            threads.append(threading.current_thread())
+            gate.wait(DEADLINE)
+        for _ in range(2):                  # they come again
+            del threads[:]
+            gate.clear()
+            for _ in range(5):
+                workers.run(work)
+            self.wait_for(lambda: len(threads) == 5)
+            gate.set()
+            self.wait_for(lambda: len([each for each in threads if each.is_alive()]) == 1)
+
     def wait_for(self, check):
         deadline = monotonic() + DEADLINE
         while not check():
@@ -155,6 +173,17 @@ class WorkersTest(unittest.TestCase):
         gate.set()
         self.assertTrue(workers.finish(DEADLINE))
         self.assertEqual(sorted(done), list(range(6)))
+
+    def test_the_thread_that_became_idle_last_goes_on_first(self):
+        workers, gate, idents = Workers(3), threading.Event(), []
+        for _ in range(3):
+            workers.run(gate.wait, DEADLINE)
+        gate.set()
+        self.assertTrue(workers.finish(DEADLINE))
+        for _ in range(6):
+            workers.run(lambda: idents.append(threading.current_thread()))
+            self.assertTrue(workers.finish(DEADLINE))
+        self.assertEqual((len(idents), len(set(idents))), (6, 1))
 
 
 if __name__ == '__main__':
