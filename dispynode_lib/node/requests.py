@@ -171,7 +171,8 @@ class Requests(object):
                 computation.close(terminate=True)
                 request.reply(to_bytes(error))
         except PeerGone as gone:
-            log.info('answering COMPUTE %d: %s', computation.id, gone)
+            log.info('answering COMPUTE %d: %s; it is closed again', computation.id, gone)
+            computation.close(terminate=True)                   # nobody knows of it
         finally:
             request.close()
 

@@ -130,6 +130,15 @@ class ClientTest(unittest.TestCase):
                 self.assertEqual([path for path in all_files(node.folder) if path.endswith('.part')], [])
                 self.assertNotIn('Traceback', node.log())
 
+    def test_a_client_that_dies_before_it_has_the_answer_to_compute_keeps_the_node_for_itself(self):
+        with NodeProcess('-c', 1, '--msg_timeout', 1) as node:
+            with FakeScheduler(node, NATIVE) as scheduler:
+                wait_until(lambda: self.pinged(scheduler), WAIT)
+                self.die(scheduler, 'COMPUTE')
+            with FakeScheduler(node, NATIVE) as last:
+                wait_until(lambda: self.pinged(last), WAIT)
+                assert_serves(self, last.open(attacker.CODE, 'job'))
+
     @staticmethod
     def die(scheduler, step):
         """Go as far as `step` of a computation and break the connection there; return the record of COMPUTE."""
