@@ -130,7 +130,7 @@ class ClientTest(unittest.TestCase):
                 self.assertEqual([path for path in all_files(node.folder) if path.endswith('.part')], [])
                 self.assertNotIn('Traceback', node.log())
 
-    def test_a_client_that_dies_before_it_has_the_answer_to_compute_keeps_the_node_for_itself(self):
+    def test_a_client_that_dies_before_compute_is_answered_keeps_the_node(self):
         with NodeProcess('-c', 1, '--msg_timeout', 1) as node:
             with FakeScheduler(node, NATIVE) as scheduler:
                 wait_until(lambda: self.pinged(scheduler), WAIT)
