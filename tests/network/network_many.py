@@ -75,6 +75,7 @@ class ManyTest(unittest.TestCase):
         client = self.shared_client(CLIENT, jobs=6, seconds=8)
         cut = self.nodes[0]
         wait_until(lambda: 'on %s (busy: 2 / 2)' % NODES[0] in scheduler.output(), WAIT, scheduler.output)
+        cut.wait_accepted(2)
         cut.host.cut('near')
         end = clock() + CUT_SECONDS
         wait_until(lambda: 'cannot be delivered' in cut.log(), WAIT, cut.log, interval=0.2)

@@ -55,6 +55,9 @@ def add(plan, kinds, minors, wanted, environments):
         plan.suites.append(Suite(
             'package', 'documents and metadata', sys.executable, ['tests.package.package_documents'], TIMEOUTS['package'],
             prepare=lambda: {'DISPYNODE_TEST_PACKAGE': json.dumps({'python': environments.python(DOCUMENTS)})}))
+        plan.suites.append(Suite(
+            'package', 'measurements', sys.executable, ['tests.package.package_measurements'], TIMEOUTS['package'],
+            prepare=lambda: {'DISPYNODE_TEST_PACKAGE': json.dumps({'client': environments.python(_client_recipe())})}))
     if 'container' in kinds:
         for title, module in (('Dockerfile', 'container_image'), ('one file in a bare root', 'bare_root')):
             plan.suites.append(_container(title, module, environments))
@@ -87,9 +90,13 @@ def _package(interpreter, environments):
                  TIMEOUTS['package'], prepare=prepare)
 
 
+def _client_recipe():
+    return [one for one in CLIENTS if one.name == CLIENT][0]
+
+
 def _container(title, module, environments):
     def prepare():
-        recipe = [one for one in CLIENTS if one.name == CLIENT][0]
+        recipe = _client_recipe()
         clients = [{'name': recipe.name, 'release': recipe.release, 'python': environments.python(recipe)}]
         return dict(make_one_file(), DISPYNODE_TEST_STORE=containers.make_base(), DISPYNODE_TEST_INTEROP=json.dumps(
             {'clients': clients, 'node': sys.executable}))

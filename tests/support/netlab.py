@@ -92,6 +92,12 @@ class HostNode(NodeProcess):
         if self.status is not None:
             raise AssertionError('the node ended at once; its log:\n' + self.log_tail())
 
+    def wait_accepted(self, number, timeout=20):
+        """Wait until `number` jobs run, and whoever sent them has read the answers."""
+        status = [self.python, self.program, '--dest_path_prefix', self.folder, '--ctl', 'status', '--json']
+        wait_until(lambda: json.loads(self.host.run(*status))['busy'] == number and not self.host.run('ss', '-Htn'),
+                   timeout, lambda: '%d jobs; the log:\n%s' % (number, self.log_tail()), interval=0.05)
+
 
 class Program(object):
     """A program on a host; its output goes to a file."""
