@@ -20,6 +20,7 @@ from dispynode_lib.wire import control
 FINISHED, TERMINATED = b'11', b'9'
 READ_SIZE = 65536                           # what a pipe holds
 GRACE = 0.2                                 # seconds that output may still come after the program has exited
+QUICK = 0.005                               # seconds that a program may take before its output is waited for
 BUSY_DELAY, BUSY_TRIES = 0.02, 100          # a file that somebody has still open for writing cannot be executed
 NOT_STARTED = 127 << 8                      # the wait status of a program that a shell cannot start
 JAVA = '/usr/bin/java'
@@ -37,6 +38,7 @@ class Program(object):
         self.status = None                  # wait status, once it has exited
         self.stopped = False                # by request
         self.pipes = {}                     # read end -> Kept, while the program may write
+        self.watched = False                # whether the poll waits for them
         self.stdout, self.stderr = Kept(), Kept()
 
 
@@ -53,6 +55,9 @@ class Programs(object):
         self._environment = None
         self._live = {}                     # number -> Program
         self._readers = {}                  # read end -> Program
+        # Programs whose pipes are not watched yet: if they end soon, their end is the only news
+        self._young, self._older = [], []
+        self._watch_planned = False
 
     def busy(self):
         """Return whether a program runs or has not been reported."""
@@ -99,16 +104,31 @@ class Programs(object):
                 _shown(argv), error.strerror or error))
         else:
             self._processes.live[program.number] = pid
-            self._watch(program, program.stdout, ends[0][0])
-            self._watch(program, program.stderr, ends[1][0])
+            program.pipes = {ends[0][0]: program.stdout, ends[1][0]: program.stderr}
+            self._young.append(program)
+            self._plan_watch()
         finally:
             for end in ends:
                 close_quietly(end[1])
 
-    def _watch(self, program, kept, fd):
-        program.pipes[fd] = kept
-        self._readers[fd] = program
-        self._poll.register(fd, select.POLLIN)
+    def _plan_watch(self):
+        if not self._watch_planned and (self._young or self._older):
+            self._watch_planned = True
+            self._timers.add(QUICK, self._watch_older)
+
+    def _watch_older(self):
+        for program in self._older:
+            self._watch(program)
+        self._young, self._older = [], [program for program in self._young if program.number in self._live]
+        self._watch_planned = False
+        self._plan_watch()
+
+    def _watch(self, program):
+        if not program.watched:
+            program.watched = True
+            for fd in program.pipes:
+                self._readers[fd] = program
+                self._poll.register(fd, select.POLLIN)
 
     def read(self, fd, events):
         """Take what a program has written to the pipe `fd`; `events` as poll gives them."""
@@ -148,8 +168,10 @@ class Programs(object):
             self._processes.kill(program.number)
 
     def _close(self, program, fd):
-        del program.pipes[fd], self._readers[fd]
-        self._poll.unregister(fd)
+        del program.pipes[fd]
+        if program.watched:
+            del self._readers[fd]
+            self._poll.unregister(fd)
         close_quietly(fd)
 
     def on_exit(self, number, status, stopped):
@@ -161,6 +183,7 @@ class Programs(object):
         self._read_rest(program)
         self._report_if_over(program)
         if program.pipes:                   # something it started may hold them for ever
+            self._watch(program)
             self._timers.add(GRACE, self._give_up_output, program)
         return True
 

@@ -19,7 +19,7 @@ from dispynode_lib.wire import control
 
 ERROR_STATUS = 70                           # sysexits.h: EX_SOFTWARE
 FRAME_LIMIT = 0xFFFFFFFF
-READ_SIZE = 262144
+READ_SIZE = 65536                           # not so much that the C library maps memory for it
 QUIET = frozenset([job.TOLD_WELL << 8, job.TOLD_FAILURE << 8])      # wait statuses that are no news to the node
 DEBUG, WARNING, ERROR = 10, 30, 40
 RETRY_FORK = 0.5                            # seconds
