@@ -5,11 +5,19 @@ Source: docs/protocol.rst, "TLS".
 """
 from __future__ import absolute_import, division, print_function
 
+import fcntl
+import socket
 import ssl
+import struct
+import time
 
 from dispynode_lib.errors import StartError
+from dispynode_lib.host import compat
 
 CONFIGURATION = 78                          # sysexits.h: EX_CONFIG
+RECORD, OVERHEAD = 16384, 64                # bytes of data in a record at most, and a little more than comes with them
+SIOCOUTQ = 0x5411                           # Linux: what the peer's host has not acknowledged yet
+SHORTEST, LONGEST = 0.00005, 0.01           # seconds between two looks at it
 
 
 class Tls(object):
@@ -37,6 +45,31 @@ class Tls(object):
     def as_client(self, sock):
         """Return `sock` (connected) as a client's end; the peer must show a certificate of the shared file."""
         return self._client.wrap_socket(sock, do_handshake_on_connect=False)
+
+
+def send_whole_records(sock, data):
+    """Send all of `data` (bytes) one record after another, each in a segment of its own: no reader sees a part of one.
+
+    That takes a round trip for each record; elsewhere than on Linux they go out as ever. Raises EnvironmentError.
+    """
+    view, begin = memoryview(data), 0
+    while begin < len(data):
+        segment = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG) if compat.LINUX else len(data)
+        end = begin + min(RECORD, max(OVERHEAD, segment - OVERHEAD))
+        sock.sendall(view[begin:end])
+        begin = end
+        _wait_acknowledged(sock)
+
+
+def _wait_acknowledged(sock):
+    """Wait until the peer's host has all that was sent, or for the socket's timeout: the next call will tell."""
+    if not compat.LINUX:
+        return
+    wait, left = SHORTEST, sock.gettimeout() or 0.0
+    while left > 0.0 and struct.unpack('i', fcntl.ioctl(sock.fileno(), SIOCOUTQ, struct.pack('i', 0)))[0]:
+        time.sleep(wait)
+        left -= wait
+        wait = min(2 * wait, LONGEST)
 
 
 def _context(server):

@@ -2,6 +2,7 @@
 from __future__ import absolute_import, division, print_function
 
 from dispynode_lib.host.compat import integer_types, to_bytes
+from dispynode_lib.wire import releases
 
 
 def open_frame(computation, parts, argument):
@@ -34,6 +35,7 @@ def _settings(computation, request, parts, argument):
         ('client_ip_addr', client[0]), ('client_port', client[1]),
         ('msg_timeout', '%g' % options.msg_timeout), ('max_file_size', options.max_file_size or 0),
         ('certfile', options.certfile or ''), ('keyfile', options.keyfile or ''),
+        ('whole_records', int(releases.wants_whole_records(peer.version))),
         ('limits', _limits(options, parts.descriptors)), ('client_shutdown', int(bool(options.client_shutdown))))
 
 

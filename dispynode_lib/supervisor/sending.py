@@ -100,7 +100,7 @@ def _give_file(sock, api, computation, path):
                                         to_text(os.sep))
         sock.sendall(framing.frame(message))
         sock.sendall(framing.frame(_reply_of(api, computation, replies.job_reply_object, None)))
-        _send_content(sock, stream, status.st_size)
+        _send_content(sock, stream, status.st_size, computation.whole_records == '1')
 
 
 def _folder_below(path):
@@ -110,7 +110,7 @@ def _folder_below(path):
     return os.curdir if outside else folder
 
 
-def _send_content(sock, stream, size):
+def _send_content(sock, stream, size, whole_records):
     """Hold the dialogue of section "The file dialogue" as its sender, in constant memory."""
     sent = 0
     while True:
@@ -120,16 +120,21 @@ def _send_content(sock, stream, size):
         if offset != sent:
             raise PeerGone('it asks for offset %r after %d bytes' % (offset, sent))
         count = min(CHUNK, size - sent)
-        _send_part(sock, stream, sent, count)
+        _send_part(sock, stream, sent, count, whole_records)
         sent += count
 
 
-def _send_part(sock, stream, offset, count):
+def _send_part(sock, stream, offset, count, whole_records):
     """Send `count` bytes of a file from `offset`; without a way through this process where the system can do that."""
-    if not hasattr(os, 'sendfile') or hasattr(sock, 'do_handshake'):
+    secured = hasattr(sock, 'do_handshake')
+    if not hasattr(os, 'sendfile') or secured:
         stream.seek(offset)
         data = stream.read(count)
-        sock.sendall(data)
+        if secured and whole_records:
+            from dispynode_lib.host.tls import send_whole_records
+            send_whole_records(sock, data)
+        else:
+            sock.sendall(data)
         given = len(data)
     else:
         given = _send_directly(sock, stream.fileno(), offset, count)

@@ -21,6 +21,7 @@ COMMON = ((51347, u'4.8.7'), (61590, u'4.14.0'), (9700, u'4.15.2'))
 
 PULSE_BY_TCP_FROM = (4, 7, 1)
 TERMINATED_BY_DATAGRAM_FROM = (4, 11)
+PARTS_OF_RECORDS_FROM = (4, 12)             # 4.8.7 fails, 4.12.4 does not
 LONGEST = 32                                # letters of a release
 
 
@@ -84,3 +85,8 @@ def pulses_by_datagram(release):
 def hears_terminated(release):
     """Return whether clients of `release` (text) take a TERMINATED by datagram."""
     return (release_tuple(release) or ()) >= TERMINATED_BY_DATAGRAM_FROM
+
+
+def wants_whole_records(release):
+    """Return whether clients of `release` (text or None) give up a file over TLS when they find a part of a record."""
+    return (release_tuple(release) or ()) < PARTS_OF_RECORDS_FROM
