@@ -11,7 +11,7 @@ import ssl
 import struct
 import time
 
-from dispynode_lib.errors import StartError
+from dispynode_lib.errors import PeerGone, StartError
 from dispynode_lib.host import compat
 
 CONFIGURATION = 78                          # sysexits.h: EX_CONFIG
@@ -50,11 +50,15 @@ class Tls(object):
 def send_whole_records(sock, data):
     """Send all of `data` (bytes) one record after another, each in a segment of its own: no reader sees a part of one.
 
-    That takes a round trip for each record; elsewhere than on Linux they go out as ever. Raises EnvironmentError.
+    That takes a round trip for each record; elsewhere than on Linux they go out as ever. Raises EnvironmentError, and
+    PeerGone if the peer's host acknowledges nothing within the socket's timeout.
     """
+    if not compat.LINUX:
+        sock.sendall(data)
+        return
     view, begin = memoryview(data), 0
     while begin < len(data):
-        segment = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG) if compat.LINUX else len(data)
+        segment = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG)
         end = begin + min(RECORD, max(OVERHEAD, segment - OVERHEAD))
         sock.sendall(view[begin:end])
         begin = end
@@ -62,13 +66,12 @@ def send_whole_records(sock, data):
 
 
 def _wait_acknowledged(sock):
-    """Wait until the peer's host has all that was sent, or for the socket's timeout: the next call will tell."""
-    if not compat.LINUX:
-        return
-    wait, left = SHORTEST, sock.gettimeout() or 0.0
-    while left > 0.0 and struct.unpack('i', fcntl.ioctl(sock.fileno(), SIOCOUTQ, struct.pack('i', 0)))[0]:
+    patience, waited, wait = sock.gettimeout(), 0.0, SHORTEST
+    while struct.unpack('i', fcntl.ioctl(sock.fileno(), SIOCOUTQ, struct.pack('i', 0)))[0]:
+        if patience is not None and waited >= patience:
+            raise PeerGone('it took nothing for %g s' % patience)
         time.sleep(wait)
-        left -= wait
+        waited += wait
         wait = min(2 * wait, LONGEST)
 
 

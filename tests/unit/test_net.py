@@ -7,8 +7,8 @@ import subprocess
 import sys
 import unittest
 
-from dispynode_lib.errors import StartError
-from dispynode_lib.host import compat, holders, net
+from dispynode_lib.errors import PeerGone, StartError
+from dispynode_lib.host import compat, holders, net, tls
 
 
 class Addresses(unittest.TestCase):
@@ -140,6 +140,15 @@ class Sockets(unittest.TestCase):
         port = listener.getsockname()[1]
         client = self.keep(net.connect(u'127.0.0.1', port, 5, lambda sock: wrapped.append(sock) or sock))
         self.assertEqual(wrapped, [client])
+
+    def test_a_peer_that_takes_no_record_is_given_up_after_one_timeout(self):
+        listener = self.keep(net.open_listener(u'127.0.0.1', 0))
+        client = self.keep(net.connect(u'127.0.0.1', listener.getsockname()[1], 0.5))
+        self.keep(listener.accept()[0])         # it reads nothing
+        begun = compat.monotonic()
+        with self.assertRaises((PeerGone, socket.timeout)):
+            tls.send_whole_records(client, b'x' * 50000000)
+        self.assertLess(compat.monotonic() - begun, 5)
 
     def test_port_is_free_again_at_once_after_connections(self):
         listener = self.keep(net.open_listener(u'127.0.0.1', 0))
