@@ -62,7 +62,8 @@ class LogFile(object):
         try:
             self._open()
         except EnvironmentError as error:
-            raise StartError(u'--log_file %s: %s' % (to_text(path), error.strerror or error), CANNOT_CREATE)
+            raise StartError(u'--log_file %s: it cannot be written: %s; make room or give access there, or choose another file'
+                             % (to_text(path), error.strerror or error), CANNOT_CREATE)
 
     def _open(self):
         fd = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o640)

@@ -187,10 +187,15 @@ class Delivery(object):
         try:
             kept = self._spool.keep(letter.computation, letter.uid, letter.hash, letter.payload)
         finally:
-            self._loop.call_soon(self._kept if kept or len(self._letters) > HELD else self._hold, letter)
+            self._loop.call_soon(self._kept if kept else self._hold, letter)
 
     def _hold(self, letter):
-        """Try again with a reply that could neither be delivered nor kept."""
+        """Try again with a reply that could neither be delivered nor kept; there is room for HELD of them."""
+        if len(self._letters) > HELD:
+            log.error('the reply to job %d of computation %d is lost: %d others are held in memory already',
+                      letter.uid, letter.computation.id, HELD)
+            self._kept(letter)
+            return
         log.warning('the reply to job %d of computation %d is held in memory', letter.uid, letter.computation.id)
         self._loop.call_later(FIRST_RETRY, self._send, letter)
 

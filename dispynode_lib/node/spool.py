@@ -100,8 +100,8 @@ class Spool(object):
             self._write(os.path.join(folder, COMPUTATION), _describe(owner))
             self._write(path, payload)
         except EnvironmentError as error:
-            log.error('the reply to job %d of computation %d is lost: it can neither be delivered nor '
-                      'written to %s: %s', uid, computation.id, path, error)
+            log.error('the reply to job %d of computation %d cannot be delivered, nor be written to %s: %s; make room '
+                      'or give access there', uid, computation.id, path, error)
             return False
         finally:
             self._note_writing(key, -1)

@@ -109,8 +109,9 @@ class StateFolder(object):
                              % (self._port, to_text(self.root), held.pid or u'(unknown)'), ALREADY_RUNNING)
         except EnvironmentError as error:
             self.close(clean=False)
-            raise StartError(u'the pid file %s cannot be written: %s' % (
-                to_text(lock.path), error.strerror or error), CANNOT_CREATE)
+            option = u'--dest_path_prefix' if lock is self._locks[0] else u'--pid_file'
+            raise StartError(u'the pid file %s cannot be written: %s; make room or give access there, or choose another place '
+                             u'with %s' % (to_text(lock.path), error.strerror or error, option), CANNOT_CREATE)
 
     def _read_before(self):
         try:
@@ -136,7 +137,8 @@ class StateFolder(object):
                 target.write(plainjson.dumps(value).encode('ascii') + b'\n')
             os.rename(path + '.part', path)
         except EnvironmentError as error:
-            raise StartError(u'%s cannot be written: %s' % (to_text(path), error.strerror or error), CANNOT_CREATE)
+            raise StartError(u'%s cannot be written: %s; make room or give access there, or choose another place with '
+                             u'--dest_path_prefix' % (to_text(path), error.strerror or error), CANNOT_CREATE)
 
     def close(self, clean=True):
         """Leave nothing behind but undelivered results; `clean` False: nor what a dead node left."""

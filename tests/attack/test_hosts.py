@@ -22,11 +22,29 @@ from tests.support.waiting import clock, wait_until
 @unittest.skipUnless(os.geteuid() == 0 and os.path.exists('/proc/self/ns/mnt'), 'mounting a small disk takes root')
 class DiskFullTest(unittest.TestCase):
 
-    def test_a_full_disk_loses_no_reply(self):
+    def disk(self):
+        """Return a folder on a disk of 2 MB of its own."""
         folder = tempfile.mkdtemp(prefix='dispynode-disk-')
         self.addCleanup(shutil.rmtree, folder, True)
         subprocess.check_call(['mount', '-t', 'tmpfs', '-o', 'size=2m', 'tmpfs', folder])
         self.addCleanup(subprocess.call, ['umount', '-l', folder])
+        return folder
+
+    def test_a_start_on_a_full_disk_is_refused_in_one_line(self):
+        folder = self.disk()
+        with open(os.path.join(folder, 'fill'), 'wb', 0) as target, self.assertRaises(EnvironmentError):
+            while True:
+                target.write(b'x' * 4096)
+        node = NodeProcess(folder=folder, wait=False)
+        node.start()
+        self.addCleanup(node.assert_no_processes)
+        self.assertEqual(node.wait_exit(), 73)
+        self.assertEqual(len(node.log().splitlines()), 1, node.log())
+        self.assertIn('pid cannot be written: No space left on device; make room', node.log())
+        self.assertIn('with --dest_path_prefix', node.log())
+
+    def test_a_full_disk_loses_no_reply(self):
+        folder = self.disk()
         with NodeProcess('-c', 1, '--msg_timeout', 1, folder=folder) as node, FakeScheduler(node, NATIVE) as scheduler:
             code = ('import os\ndef job(what):\n    if what == "fill":\n        out = os.open("fill", os.O_WRONLY | os.O_CREAT)\n'
                     '        try:\n            while os.write(out, b"x" * 1000): pass\n        except OSError: return "full"\n'
@@ -37,8 +55,7 @@ class DiskFullTest(unittest.TestCase):
             scheduler.answers['JOB_REPLY'] = CLOSE
             job = computation.submit('b')
             node.wait_log('held in memory', WAIT)
-            self.assertEqual(scheduler.send_file(os.path.abspath(__file__).replace('.pyc', '.py'), '', computation.id), -1) \
-                if os.path.getsize(os.path.abspath(__file__).replace('.pyc', '.py')) > 4096 else None
+            self.assertEqual(scheduler.send_file(os.path.abspath(__file__).replace('.pyc', '.py'), '', computation.id), -1)
             scheduler.answers['JOB_REPLY'] = b'ACK'
             self.assertEqual(job.wait(WAIT).value, 'b' * 1000)
             self.assertEqual(computation.run('clear').value, 'clear' * 1000)

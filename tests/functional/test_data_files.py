@@ -104,7 +104,8 @@ class InitScript(OperatorCase):
         with open(os.path.join(self.folder, 'defaults'), 'a') as target:
             target.write('DAEMON_ARGS="$DAEMON_ARGS --pid_file /none/pid"\n')
         ended = self.check('start', 73, 'could not be started')
-        self.assertIn('/none/pid cannot be written', ended.err)
+        self.assertIn('/none/pid cannot be written: No such file or directory; make room or give access there, or choose '
+                      'another place with --pid_file', ended.err)
 
 
 class SlurmScript(OperatorCase):
