@@ -35,13 +35,11 @@ class DiskFullTest(unittest.TestCase):
         with open(os.path.join(folder, 'fill'), 'wb', 0) as target, self.assertRaises(EnvironmentError):
             while True:
                 target.write(b'x' * 4096)
-        node = NodeProcess(folder=folder, wait=False)
-        node.start()
-        self.addCleanup(node.assert_no_processes)
-        self.assertEqual(node.wait_exit(), 73)
-        self.assertEqual(len(node.log().splitlines()), 1, node.log())
-        self.assertIn('pid cannot be written: No space left on device; make room', node.log())
-        self.assertIn('with --dest_path_prefix', node.log())
+        with NodeProcess(folder=folder, wait=False) as node:
+            self.assertEqual(node.wait_exit(), 73)
+            self.assertEqual(len(node.log().splitlines()), 1, node.log())
+            self.assertIn('pid cannot be written: No space left on device; make room', node.log())
+            self.assertIn('with --dest_path_prefix', node.log())
 
     def test_a_full_disk_loses_no_reply(self):
         folder = self.disk()
