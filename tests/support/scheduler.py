@@ -165,10 +165,10 @@ class FakeScheduler(object):
             answer = self.answers.get(message.opcode)
             if callable(answer):
                 answer = answer(message)
-            keep = answer is SILENT
+            keep = answer == SILENT
             if keep:
                 self._held.append(connection)
-            elif answer is not None and answer is not CLOSE:
+            elif answer is not None and answer != CLOSE:
                 connection.sendall(frame(answer))
             if message.opcode == 'JOB_REPLY':
                 self._note_reply(message)
