@@ -21,6 +21,7 @@ EVERYBODY_STEPS = 2                         # so many of these times it is broad
 NAMED_INTERVAL = 60.0                       # seconds between later attempts to reach --scheduler_node
 WAITING_LIMIT = 200                         # clients remembered that were turned away
 ADDRESSES = 4                               # tried of one of them
+EARLY = 0.05                                # seconds that an announcement may come too soon
 FORGET = 1.0                                # seconds after which a refused client is told to forget this node
 
 
@@ -45,6 +46,7 @@ class Announcer(object):
         self._began = None                  # when the node became free, None before it started
         self._step = 0                      # of STEPS, the next one
         self._last = None                   # when it was announced last
+        self._beat = None                   # from when --ping_interval counts: the start, then each time it is over
         self._waiting = {}                  # sign or (address, port) of those turned away -> Candidate, oldest first
         self._order = []
         self._last_scheduler = None         # Candidate
@@ -55,12 +57,15 @@ class Announcer(object):
     def begin(self, delay=0.0):
         """The node can be had from now on: announce it in `delay` seconds, unless it is taken then, and again some times."""
         with self._lock:
-            self._began, self._step, self._named_found = self._clock() + delay, 0, False
+            self._began = self._beat = self._clock() + delay
+            self._step, self._named_found = 0, False
 
     def served(self, scheduler, version):
-        """A scheduler, (address, port), has had the node."""
+        """A scheduler, (address, port), has opened a computation: its port and release are kept for later runs."""
         with self._lock:
             self._last_scheduler = Candidate([scheduler[0]], scheduler[1], version)
+        if version is not None:
+            self._parts.workers.run(self._known.add, scheduler[1], version)
 
     def turned_away(self, ping, source):
         """A client pinged in vain: it will not ask again, so it is pinged when the node is free."""
@@ -97,7 +102,6 @@ class Announcer(object):
             for key in (ping.sign, (source, ping.port)):
                 if self._waiting.pop(key, None) is not None:
                     self._order.remove(key)
-        self._parts.workers.run(self._known.add, ping.port, ping.version)
 
     # -- the duty
 
@@ -111,13 +115,14 @@ class Announcer(object):
     def _wait_locked(self, now):
         if self._began is None:
             return None
+        options, times = self._parts.options, []
         if self._step < len(STEPS):
-            return self._began + STEPS[self._step] - now
-        options = self._parts.options
-        interval = options.ping_interval
-        if not interval and options.scheduler_node and not self._named_found:
-            interval = NAMED_INTERVAL
-        return self._last + interval - now if interval else None
+            times.append(self._began + STEPS[self._step])
+        elif options.scheduler_node and not options.ping_interval and not self._named_found:
+            times.append(self._last + NAMED_INTERVAL)
+        if options.ping_interval:
+            times.append(self._beat + options.ping_interval)
+        return min(times) - now if times else None
 
     def announce(self, now):
         """Ping everybody, or only those who are known to wait."""
@@ -125,17 +130,26 @@ class Announcer(object):
             return
         with self._lock:
             wait = self._wait_locked(now)
-            if wait is None or wait > 0.05:
+            if wait is None or wait > EARLY:
                 return
-            everybody = self._step < EVERYBODY_STEPS or (
-                self._step >= len(STEPS) and self._parts.options.ping_interval > 0)
+            everybody = self._is_for_everybody(now)
             first = 1 << self._step         # those who wait longest come first
             waiting = [self._waiting[key] for key in self._order[:first]]
             if self._last_scheduler is not None:
                 waiting.append(self._last_scheduler)
             named = [] if self._named_found else list(self._parts.options.scheduler_node)
-            self._step, self._last = min(self._step + 1, len(STEPS)), now
+            if self._step < len(STEPS) and now + EARLY >= self._began + STEPS[self._step]:
+                self._step += 1
+            self._last = now
         self._parts.workers.run(self._send, everybody, waiting, named)
+
+    def _is_for_everybody(self, now):
+        """Return whether to broadcast: at the first steps, and whenever --ping_interval is over."""
+        interval = self._parts.options.ping_interval
+        if interval and now + EARLY >= self._beat + interval:
+            self._beat = now
+            return True
+        return self._step < EVERYBODY_STEPS
 
     # -- sending, in a worker
 

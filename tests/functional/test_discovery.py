@@ -39,14 +39,18 @@ class DiscoveryTest(unittest.TestCase):
                                           match=lambda value: value['version'] == dialect.release).value
                 self.assertEqual((ping['ip_addr'], ping['port']), (node.ip_addr, node.port))
 
-    def test_a_release_once_heard_is_announced_after_a_restart(self):
+    def test_a_release_once_served_is_announced_after_a_restart(self):
         port = free_port()
         with NodeProcess(port=port) as node:
-            with FakeScheduler(node) as scheduler:
+            with FakeScheduler(node) as scheduler, FakeScheduler(node) as stranger:
                 scheduler.ping(version='4.13.0', timeout=WAIT)
+                stranger.ping(version='4.11.0', timeout=WAIT)
+                scheduler.open(CODE, 'job').close()
+                node.wait_log('the node is free', WAIT)
                 node.stop()
                 node.start()
                 node.wait_log('4.13.0 at port %d' % scheduler.port, WAIT)
+                self.assertNotIn('4.11.0 at port', node.log())      # it only pinged
 
     def test_announced_external_address(self):
         with NodeProcess('--ext_ip_addr', '192.0.2.7') as node, FakeScheduler(node) as scheduler:

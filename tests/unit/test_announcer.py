@@ -50,8 +50,31 @@ class AnnouncerTest(unittest.TestCase):
 
     def test_ping_interval_goes_on(self):
         self.make(ping_interval=100.0).begin()
-        self.assertEqual(self.run_until(400), list(STEPS) + [160, 260, 360])
-        self.assertEqual(len(self.parts.notices.named('announce_to_all')), 5)
+        self.assertEqual(self.run_until(400), list(STEPS) + [100, 200, 300, 400])
+        self.assertEqual(len(self.parts.notices.named('announce_to_all')), 2 + 4)
+
+    def test_a_ping_interval_of_10_is_silent_until_70_s_after_the_start(self):
+        self.make(ping_interval=10.0).begin()
+        sent = []
+        self.parts.notices.announce_to_all = lambda *_args: sent.append(self.parts.now - 1000.0)
+        self.run_until(75)
+        self.assertEqual(sent, [0, 2, 10, 20, 30, 40, 50, 60, 70])
+
+    def test_an_interval_read_again_counts_from_the_last_time(self):
+        self.make(ping_interval=1000.0).begin()
+        self.run_until(100)
+        self.parts.options.ping_interval = 150.0
+        self.parts.now = 1100.0
+        self.assertEqual(self.announcer.wait(self.parts.now), 50.0)
+
+    def test_strangers_choose_whom_the_node_calls(self):
+        self.make()
+        self.announcer.answered(Ping(), CLIENT[0])
+        self.assertEqual(self.known.named('add'), [])           # one who only pinged
+        self.announcer.served(CLIENT, u'4.8.7')
+        self.assertEqual(self.known.named('add'), [(CLIENT[1], u'4.8.7')])
+        self.announcer.served(CLIENT, None)                     # a client whose release is not known
+        self.assertEqual(len(self.known.named('add')), 1)
 
     def test_a_named_scheduler_is_tried_until_it_pings(self):
         self.make(scheduler_node=[u'10.0.0.9']).begin()
@@ -96,7 +119,6 @@ class AnnouncerTest(unittest.TestCase):
         self.announcer.begin()
         self.announcer.announce(self.parts.now)
         self.assertEqual(self.parts.notices.named('announce_to'), [])
-        self.assertEqual(self.known.named('add'), [(CLIENT[1], u'4.8.7')])
 
     def test_a_client_whose_compute_was_refused_is_told_to_forget_the_node(self):
         self.make().compute_refused(CLIENT, Recorder())
