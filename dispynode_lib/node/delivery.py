@@ -103,6 +103,7 @@ class Delivery(object):
         self._timer = None
         self._retry = FIRST_RETRY
         self.on_settled = None              # function(slot of node.journal): the client has the reply, or the disk
+        self.on_unreached = None            # function(address, text, *args): a kept reply has not been taken
 
     def pending(self):
         """Return how many replies are neither delivered nor kept yet."""
@@ -303,8 +304,8 @@ class Delivery(object):
         if error is None:
             self._workers.run(self._remove_sent, round_, letter)
             return
-        log.info('the kept reply to job %d of computation %d cannot be delivered yet: %s',
-                 letter.uid, letter.computation.id, error)
+        self.on_unreached(letter.computation.result_address[0], 'the kept reply to job %d of computation %d cannot '
+                          'be delivered yet: %s', letter.uid, letter.computation.id, error)
         self._end_round(round_)
 
     def _remove_sent(self, round_, letter):

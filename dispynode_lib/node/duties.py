@@ -60,8 +60,8 @@ class Pulses(object):
             heard(self._parts.state, computation.scheduler)
             self._parts.delivery.heard(computation.scheduler)
             return
-        log.info('pulse: %s', error)
         parts = self._parts
+        parts.notices.unreached(computation.scheduler[0], 'pulse: %s', error)
         if releases.pulses_by_datagram(computation.peer.version):
             parts.notices.pulse_by_datagram(computation, min(parts.state.used_cpus(), parts.state.cpus()))
 

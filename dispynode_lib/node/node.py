@@ -106,6 +106,7 @@ class Node(object):
         parts.delivery.on_settled = parts.journal.remove
         parts.notices = Notices(parts.loop, parts.state, settings, options.msg_timeout, as_client,
                                 multicast=options.ipv4_udp_multicast)
+        parts.delivery.on_unreached = parts.notices.unreached
         parts.service = Service(parts, options)
         parts.announcer = Announcer(parts, KnownReleases(os.path.join(parts.state_folder, 'releases')))
         parts.watchdog = Watchdog(duties.table(parts) + self.operation.duties())

@@ -9,7 +9,7 @@ import threading
 from dispynode_lib.host import datagrams, net
 from dispynode_lib.host.calls import Call
 from dispynode_lib.host.compat import monotonic, to_text
-from dispynode_lib.log import Log
+from dispynode_lib.log import DEBUG, INFO, Log
 from dispynode_lib.node.allowance import Allowance
 from dispynode_lib.wire import framing, releases, replies
 from dispynode_lib.wire.peers import Peer
@@ -20,6 +20,7 @@ ADDRESSES = 8                               # of one PING that are answered
 PEERS = 1000                                # clients remembered
 # answers to strangers at once, and a second: to one address, and to all. Each is a connection to where they say
 TO_ONE, TO_ALL = (50, 5.0), (500, 100.0)
+UNREACHED = 1, 1 / 60.0                     # lines about a client that cannot be reached: at once, and a second
 
 
 class Notices(object):
@@ -36,6 +37,7 @@ class Notices(object):
         self._lock = threading.Lock()
         self._peers = collections.OrderedDict()     # (address, port) -> (Peer, heard from there, addresses)
         self._answers, self._all_answers = Allowance(*TO_ONE), Allowance(*TO_ALL)
+        self._unreached_lines = Allowance(*UNREACHED)
 
     def remember(self, address, port, peer, direct=True, addresses=()):
         """Keep what a PING told about the client at (address, port); `direct`: it came from that address.
@@ -188,7 +190,8 @@ class Notices(object):
         """Tell a scheduler that this node is gone for it."""
         settings = self._settings
         payload = replies.terminated(computation.peer, computation.node_ip_addr, settings.port, settings.sign)
-        self._call(computation.scheduler, payload, False, done or self._sent)
+        address = computation.scheduler
+        self._call(address, payload, False, done or (lambda reply, error: self._sent(address, error)))
 
     def terminated_at(self, address, peer, own):
         """Tell the peer at (address, port) that this node, known to it by `own`, is gone for it."""
@@ -201,17 +204,20 @@ class Notices(object):
         self._send(computation.scheduler, replies.node_closed(
             computation.peer, computation.node_ip_addr, settings.token, computation.id, computation.auth))
 
+    def unreached(self, address, text, *args):
+        """Log that the client at `address` (text) was not reached: one line a minute about each address."""
+        log.log(INFO if self._unreached_lines.take(address, monotonic()) else DEBUG, text, *args)
+
     def _send(self, address, payload):
-        self._call(address, payload, False, self._sent)
+        self._call(address, payload, False, lambda reply, error: self._sent(address, error))
 
     def _call(self, address, payload, await_reply, done):
         call = Call(self._loop, address, [framing.frame(payload)], await_reply, self._timeout, done, self._tls)
         self._loop.call_soon(call.start)
 
-    @staticmethod
-    def _sent(_reply, error):
+    def _sent(self, address, error):
         if error is not None:
-            log.info('%s', error)
+            self.unreached(address[0], '%s', error)
 
 
 def unique(items):

@@ -138,6 +138,16 @@ class PulseTest(unittest.TestCase):
             pulse = scheduler.wait_for('PULSE', 3, timeout=WAIT).value
             self.assertEqual((pulse['ip_addr'], pulse['port'], pulse['cpus']), (node.ip_addr, node.port, 0))
 
+    def test_a_dead_client_fills_the_log_with_three_lines_each_10_s(self):
+        with NodeProcess('-d') as node, FakeScheduler(node) as scheduler:
+            computation = scheduler.open(CODE, 'job', pulse_interval=0.5)
+            computation.submit(0.5)
+            scheduler.stop_listening()
+            for text in ('pulse: ', 'cannot be delivered yet'):
+                wait_until(lambda: node.log().count(text) >= 3, WAIT, text)
+            lines = [line for line in node.log().splitlines() if 'pulse: ' in line or 'delivered yet' in line]
+            self.assertEqual(len([line for line in lines if ' INFO ' in line]), 1, lines)
+
     def test_an_old_client_gets_its_pulses_by_datagram(self):
         with NodeProcess() as node, FakeScheduler(node, DIALECTS[0]) as scheduler:
             scheduler.answers['PULSE'] = 'close the connection without an answer'
