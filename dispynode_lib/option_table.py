@@ -50,6 +50,13 @@ def address(text):
     return word(text[1:-1] if text[:1] == u'[' and text[-1:] == u']' else text)
 
 
+def addresses(text):
+    """One or more of them with blanks between, as `hostname -I` prints them; a list."""
+    if not text.split():
+        raise ValueError(u'give a name or address')
+    return [address(part) for part in text.split()]
+
+
 def path(text):
     """A file or folder, in the form that os functions take in this locale."""
     if not text or u'\0' in text:
@@ -224,7 +231,7 @@ class Row(object):
     kind    function from the text given to the value, or `switch`
     unit    word for the value in the help
     shown   default in words, where `default` alone says too little
-    repeat  whether it may be given more than once; the attribute is a list then
+    repeat  whether it may be given more than once; the attribute is a list then, to which a kind may add a list
     saved   whether it belongs in a config file
     hidden  whether the value is a secret: never shown in messages
     works   False: known and checked, but the node does not do it yet
@@ -258,8 +265,8 @@ ROWS = (
         saved=False, bare=True),
     Row(GENERAL, 'debug', '-d --debug', switch, '', 'log each message', default=False),
 
-    Row(NETWORK, 'ip_addr', '-i --ip_addr --host', address, 'ADDR',
-        'name or address of this host for its peers; may be given more than once',
+    Row(NETWORK, 'ip_addr', '-i --ip_addr --host', addresses, 'ADDR',
+        'name or address of this host for its peers, or several with blanks between; may be given more than once',
         default=(), shown='the address of the route to the network', repeat=True),
     Row(NETWORK, 'ext_ip_addr', '--ext_ip_addr --ext_host', address, 'ADDR',
         'announce ADDR to peers: for a node behind NAT; may be given more than once',

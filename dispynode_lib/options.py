@@ -196,7 +196,7 @@ def set_value(options, row, flag, text):
         shown = u'' if row.hidden else u" '%s'" % text if not text.strip() or u' ' in text else u' ' + text
         raise OptionError(u'%s%s: %s' % (flag, shown, error))
     if row.repeat:
-        getattr(options, row.name).append(value)
+        getattr(options, row.name).extend(value if isinstance(value, list) else [value])
     else:
         setattr(options, row.name, value)
     options.given[row.name] = (flag, text)

@@ -55,6 +55,7 @@ class Reading(EveryRowWorks):
 
     def test_old_and_new_names(self):
         self.assertEqual(parse('--host', 'a', '--ip_addr=b', '-i', 'c').ip_addr, ['a', 'b', 'c'])
+        self.assertEqual(parse('-i', '10.0.0.1 fd00::1 ', '-i', '[::1]').ip_addr, ['10.0.0.1', 'fd00::1', '::1'])
         self.assertEqual(parse('--ext_host', 'a').ext_ip_addr, ['a'])
         self.assertEqual(parse('--scheduler-host', 'a', '--scheduler_node', 'b').scheduler_node, ['a', 'b'])
 
@@ -155,7 +156,7 @@ class Refusing(EveryRowWorks):
                 ('--service_start', ('24:00', '12', '12:60', '1:2', ':30', '-1:00', '12:000')),
                 ('--serve', ('0', '-2', 'x')),
                 ('--name', ('', 'a b', ' a')),
-                ('--ip_addr', ('', 'a b')),
+                ('--ip_addr', ('', '  ')),
                 ('--dest_path_prefix', ('', 'a\0b')),
                 ('--log_format', ('xml',))):
             for value in values:
