@@ -8,9 +8,6 @@ from __future__ import absolute_import, division, print_function
 import sys
 
 PYTHON2 = str is bytes
-COUNTS_FIRST = ((3, 12), (3, 13), (3, 14))  # the first 32 bits of an object are its count of references
-ADDRESSES = 1 << 46                         # of 4 bytes each: more than a process has
-SEVERAL = 5
 
 if PYTHON2:
     import cPickle as pickles
@@ -19,7 +16,7 @@ else:
     import _pickle as pickles
     import _signal as signal
 
-__all__ = ['PYTHON2', 'call_system', 'import_words', 'pickles', 'signal', 'to_bytes', 'to_native', 'to_text']
+__all__ = ['PYTHON2', 'call_system', 'pickles', 'signal', 'to_bytes', 'to_native', 'to_text']
 
 
 def to_native(part):
@@ -61,24 +58,3 @@ def call_system(name, *arguments):
         return _ctypes.call_function(_ctypes.dlsym(_ctypes.dlopen(None, 0), name), arguments)
     except (ImportError, EnvironmentError, AttributeError, TypeError):
         return None                         # another system, or a Python without ctypes
-
-
-def import_words():
-    """Return all memory as an array of 32 bits, None if this Python's objects do not begin with their counts."""
-    if sys.version_info[:2] not in COUNTS_FIRST or sys.implementation.name != 'cpython' or sys.byteorder != 'little' \
-            or sys.maxsize < 1 << 32 or set('dt') & set(sys.abiflags):
-        return None
-    try:
-        import _ctypes
-    except ImportError:
-        return None
-
-    class Word(_ctypes._SimpleCData):
-        _type_ = 'I'
-
-    words = (Word * ADDRESSES).from_address(0)
-    probe = object()
-    place = id(probe) >> 2
-    before = words[place]
-    held = [probe] * SEVERAL
-    return words if words[place] == before + len(held) else None

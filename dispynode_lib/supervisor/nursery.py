@@ -5,13 +5,14 @@ also why a node goes on with the code it was started with when its files are rep
 """
 from __future__ import absolute_import, division, print_function
 
+import gc
 import os
 import struct
 
-from dispynode_lib.supervisor import adopting, immortal, rehearsal, supervisor
+from dispynode_lib.supervisor import adopting, rehearsal, supervisor
 from dispynode_lib.supervisor.descriptors import (
     Receiver, close_quietly, close_strangers, take_standard)
-from dispynode_lib.supervisor.lean import signal
+from dispynode_lib.supervisor.lean import call_system, signal
 from dispynode_lib.wire import control
 
 PID = struct.Struct('>l')
@@ -30,7 +31,7 @@ def main():
     receiver = Receiver(control_fd)
     adopting.adopt()                        # for supervisors that a job kills; and it makes ready for theirs
     rehearsal.rehearse()
-    immortal.prepare_memory()
+    prepare_memory()
     supervisors = set()
     while True:
         fds = receiver.receive_fd(), receiver.receive_fd()
@@ -38,6 +39,13 @@ def main():
             adopting.end_descendants(supervisors)   # left by supervisors that jobs have killed
             os._exit(0)                     # the node has gone; each supervisor sees that by itself
         supervisors.add(_fork(receiver, control_fd, fds))
+
+
+def prepare_memory():
+    """Make the memory of this process cheap to fork: nothing is held in vain, and the collector leaves alone what is here."""
+    if hasattr(gc, 'freeze'):
+        gc.freeze()                         # its looking at objects would copy their pages
+    call_system('malloc_trim', 0)
 
 
 def _fork(receiver, control_fd, fds):

@@ -72,6 +72,24 @@ def provisional_then_fail():
     raise ValueError('after it')
 '''
 
+LET_GO = """
+import json, os, sys, weakref
+
+class Thing(object):
+    pass
+
+def let_go():
+    things = [os, sys, os.path.join, json, json.dumps, type(sys), Thing, let_go]
+    references = [weakref.ref(thing) for thing in things if type(thing).__weakrefoffset__]
+    del things
+    for reference in references * 3:
+        thing = reference()
+        many = [thing] * 100
+        a = thing; b = thing; c = thing; d = thing
+        del thing, many, a, b, c, d
+    return [reference() is None for reference in references]
+"""
+
 
 class Jobs(NodeCase):
 
@@ -206,6 +224,11 @@ class Jobs(NodeCase):
     def second_listener(self):
         from tests.support.scheduler import FakeScheduler
         return FakeScheduler(self.node)
+
+    def test_what_was_there_before_the_fork_outlives_jobs_that_let_go_of_it(self):
+        computation = self.open(LET_GO, 'let_go')
+        for job in [computation.submit() for _ in range(60)]:
+            self.assertEqual(set(self.finished(job.wait(TIMEOUT))), set([False]))
 
     def test_replies_speak_the_dialect_of_the_client(self):
         for dialect in DIALECTS:
