@@ -59,7 +59,7 @@ setup(
         'Operating System :: POSIX :: Linux',
         'Programming Language :: Python :: 2.7',
         'Programming Language :: Python :: 3',
-    ] + ['Programming Language :: Python :: 3.%d' % minor for minor in range(6, 15)] + [
+    ] + ['Programming Language :: Python :: 3.%d' % minor for minor in range(6, 16)] + [
         'Programming Language :: Python :: Implementation :: CPython',
         'Topic :: System :: Clustering',
         'Topic :: System :: Distributed Computing',

@@ -9,13 +9,12 @@ import sys
 
 from tests.runner import releases
 from tests.runner.environments import CLIENTS, CannotBuild
-from tests.runner.interpreters import OLDEST_NEWEST, SUPPORTED, sort_key
+from tests.runner.interpreters import NEWEST, OLDEST, OLDEST_3, OTHERS, SUPPORTED, sort_key
 from tests.runner.suites import Suite
 
 PROJECT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 KINDS = ('unit', 'functional', 'attack', 'interop', 'network', 'package', 'container')
 TIMEOUTS = {'unit': 120, 'functional': 600, 'attack': 600, 'interop': 180, 'network': 300}
-NAMED = ('2.7', '3.6')          # besides the newest: what every change must pass on
 ONE_NODE = ('4.8.7 on 3.6', '4.12.4 on 3.8', '4.15.2 on 3.11')      # one node serves them in turn
 TLS = ('4.8.7 on 3.6', '4.15.2 on 3.10', '4.15.2 on 3.11')            # those of 3.12 and later cannot
 NETWORK = ('4.15.2 on 3.11', '4.8.7 on 3.6', '4.12.4 on 3.8', '4.8.7 on 2.7')       # in networks of several hosts
@@ -52,11 +51,13 @@ class Plan(object):
         self._all, self._environments, self._full = interpreters, environments, full
         self._wanted = dict((minor, found) for minor, found in interpreters.items()
                             if minors is None or minor in minors)
-        self.newest = max(interpreters, key=sort_key) if interpreters else None
+        own = [minor for minor in interpreters if not OTHERS.match(minor)]
+        self.newest = max(own, key=sort_key) if own else None
+        self.named = (OLDEST, OLDEST_3, self.newest)            # they run everything, or nearly so
         self._note_missing(minors)
         if quick:
             self._wanted = dict(item for item in self._wanted.items()
-                                if item[0] in NAMED + (self.newest,) or minors)
+                                if item[0] in self.named or minors)
         if 'interop' in kinds:
             self._add_interop(quick)
         if 'network' in kinds:
@@ -64,25 +65,23 @@ class Plan(object):
         for kind in ('functional', 'attack', 'unit'):
             if kind in kinds:
                 for minor in sorted(self._wanted, key=sort_key, reverse=True):
-                    if kind == 'attack' and minor not in NAMED + (self.newest,):
+                    if kind == 'attack' and minor not in self.named:
                         continue                                # what differs between the others shows in functional tests
                     self._add_plain(kind, self._wanted[minor])
-        releases.add(self, kinds, NAMED + (self.newest,), self._wanted, environments)
+        releases.add(self, kinds, self.named, self._wanted, environments)
         self.suites.sort(key=lambda suite: KINDS.index(suite.kind))
 
     def _note_missing(self, minors):
         for minor in minors or SUPPORTED:
             if minor not in self._all:
-                required = minor in NAMED or bool(minors)
+                required = minor in (OLDEST, OLDEST_3, NEWEST) or bool(minors)
                 self.not_run.append(NotRun('Python ' + minor, 'not found here', required))
-        if not minors and (not self.newest or sort_key(self.newest) < sort_key(OLDEST_NEWEST)):
-            self.not_run.append(NotRun('Python %s or newer' % OLDEST_NEWEST, 'not found here'))
 
     def _add_plain(self, kind, interpreter):
         targets, flags = ['tests/' + kind], []
         if kind == 'attack' and interpreter.minor != self.newest:
             targets = ['tests.attack.' + name for name in OLD_ATTACKED]
-        if kind == 'functional' and interpreter.minor not in NAMED + (self.newest,) and not self._full:
+        if kind == 'functional' and interpreter.minor not in self.named and not self._full:
             targets = ['tests.functional.' + name for name in BETWEEN]
         if kind == 'unit':
             flags = ['-bb', '-W', 'error']
@@ -98,6 +97,8 @@ class Plan(object):
         for recipe in CLIENTS:
             for minor in self._node_minors(recipe, quick):
                 self._add_clients('interop_main_job', [recipe], minor)
+        for minor in [minor for minor in self._wanted if OTHERS.match(minor) and not self._full]:
+            self._add_clients('interop_main_job', [recipes[MANY_JOBS[0]]], minor)
         for minor in self._node_minors(recipes[ONE_NODE[0]], quick):
             self._add_clients('interop_releases', [recipes[name] for name in ONE_NODE], minor)
         for minor in self._node_minors(recipes[ONE_NODE[0]], quick):
@@ -108,7 +109,7 @@ class Plan(object):
                 self._add_clients(module, [recipes[PYTHON2]], minor)
         for minor in self._node_minors(recipes[ONE_NODE[0]], quick):
             self._add_clients('interop_tls', [recipes[name] for name in TLS], minor)
-        for minor in self._wanted if self._full else ('2.7', self.newest) if quick else ('2.7', '3.6', '3.11', self.newest):
+        for minor in self._wanted if self._full else (OLDEST, self.newest) if quick else self.named + ('3.11',):
             if minor in self._wanted:
                 self._add_clients('interop_versions', [recipes[name] for name in VERSIONS], minor)
         if self.newest in self._wanted:
@@ -125,11 +126,11 @@ class Plan(object):
     def _node_minors(self, recipe, quick):
         """Return the minor versions of nodes for a client: a Python 2 client has a Python 2 node."""
         if recipe.python == ('2.7',):
-            minors = ['2.7']
+            minors = [OLDEST]
         else:
-            minors = [self.newest] if quick else ['3.6', self.newest]
+            minors = [self.newest] if quick else [OLDEST_3, self.newest]
             if self._full:
-                minors = [minor for minor in self._wanted if minor != '2.7']
+                minors = [minor for minor in self._wanted if minor != OLDEST]
         return [minor for minor in minors if minor in self._wanted]
 
     def _add_clients(self, module, recipes, minor, kind='interop'):

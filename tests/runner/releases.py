@@ -8,6 +8,7 @@ import sys
 
 from tests.runner import containers
 from tests.runner.environments import CLIENTS, DOCUMENTS, PROJECT, TOOLS, CannotBuild
+from tests.runner.interpreters import OLDEST
 from tests.runner.suites import Suite
 
 ONE_FILE = os.path.join(PROJECT, 'build', 'dispynode.py')
@@ -82,7 +83,7 @@ def whole(suites, only_one_file):
 def _package(interpreter, environments):
     def prepare():
         maker = [interpreter.python, '-m', 'venv']
-        if interpreter.minor == '2.7':
+        if interpreter.minor == OLDEST:
             maker = [environments.python(TOOLS), '-m', 'virtualenv', '-q', '-p', interpreter.python]
         return {'DISPYNODE_TEST_PACKAGE': json.dumps({'maker': maker, 'pip': OLD_PIP.get(interpreter.minor)})}
 

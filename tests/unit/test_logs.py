@@ -111,6 +111,6 @@ class StandardErrorTest(unittest.TestCase):
 
     def test_no_stream_or_a_closed_one(self):
         self.written(None)
-        closed = io.BytesIO()
+        closed = io.TextIOWrapper(io.BytesIO()) if str is not bytes else io.BytesIO()      # one of bytes takes no text
         closed.close()
         self.written(closed)
