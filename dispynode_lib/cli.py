@@ -174,7 +174,7 @@ def _started(chosen):
     signals = Signals()
     signals.install()
     node = Node(chosen)
-    node.on_end, node.is_wanted = signals.wake, signals.is_silent
+    node.on_end = signals.wake
     node.start()
     return node, signals, target
 
@@ -286,10 +286,6 @@ class Signals(object):
     def _want(self, wanted):
         self.wanted = wanted
         self.wake()
-
-    def is_silent(self):
-        """Return whether nothing has asked for the end of the node."""
-        return self.wanted == RUN
 
     def wake(self):
         """Make wait() return. Safe from handlers and from any thread."""

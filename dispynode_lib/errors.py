@@ -46,3 +46,7 @@ class StartError(DispynodeError):
     def __init__(self, text, status):
         super(StartError, self).__init__(text)
         self.status = status
+
+
+class PortTaken(StartError):
+    """A program or a connection has a port of this host."""

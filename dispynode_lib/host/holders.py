@@ -5,7 +5,7 @@ import os
 
 from dispynode_lib.host import compat
 
-LISTENING = '0A'                            # a state of a TCP socket, as the kernel numbers them
+LISTENING = {'TCP': '0A', 'UDP': '07'}      # states of sockets that take what anybody sends, as the kernel numbers them
 
 
 def port_holder(protocol, port):
@@ -21,9 +21,9 @@ def port_holder(protocol, port):
     return None
 
 
-def only_connections(port):
-    """Return whether connections, perhaps ending ones, have a TCP port at which no program listens."""
-    listening, others = _sockets('TCP', port)
+def only_connections(protocol, port):
+    """Return whether connections, perhaps ending ones, have a port at which no program listens."""
+    listening, others = _sockets(protocol, port)
     return bool(others) and not listening
 
 
@@ -34,7 +34,7 @@ def _sockets(protocol, port):
         for line in proc_lines('/proc/net/%s%s' % (protocol.lower(), version)):
             fields = line.split()
             if len(fields) > 9 and fields[1].endswith(':%04X' % port):
-                (listening if fields[3] == LISTENING else others).add('socket:[%s]' % fields[9])
+                (listening if fields[3] == LISTENING[protocol] else others).add('socket:[%s]' % fields[9])
     return listening, others
 
 

@@ -5,16 +5,14 @@ import errno
 import os
 import socket
 import struct
-import time
 
-from dispynode_lib.errors import StartError
+from dispynode_lib.errors import PortTaken, StartError
 from dispynode_lib.host import compat, holders, resources
 
 # sysexits.h
 UNAVAILABLE, NO_PERMISSION, CONFIGURATION = 69, 77, 78
 
 BACKLOG = 128
-TIME_WAIT, LOOK_AGAIN = 65, 0.25           # seconds: a little more than Linux keeps ports of closed connections
 EVERYBODY = u'255.255.255.255'
 SOMEWHERE = (u'192.0.2.1', u'2001:db8::1')                       # documentation networks
 SIOCGIFFLAGS, SIOCGIFADDR, SIOCGIFBRDADDR, IFF_UP = 0x8913, 0x8915, 0x8919, 1   # Linux
@@ -234,26 +232,6 @@ def open_listener(address, port, option='-p'):
     return sock
 
 
-def open_listener_soon(address, port, is_wanted, tell):
-    """Like open_listener(), but wait while no program listens there and only connections have the port.
-
-    By default it is one of those that the system gives to connections, and they may keep it until TIME_WAIT is over.
-    is_wanted   function without arguments: whether to wait any longer
-    tell        function, called once with a sentence if this waits
-    """
-    give_up, told = compat.monotonic() + TIME_WAIT, False
-    while True:
-        try:
-            return open_listener(address, port)
-        except StartError as error:
-            if not holders.only_connections(port) or compat.monotonic() > give_up or not is_wanted():
-                raise
-            if not told:
-                tell(u'%s (waiting up to %d s: it is but a connection that has the port)' % (error, TIME_WAIT))
-                told = True
-        time.sleep(LOOK_AGAIN)
-
-
 def udp_socket(port, family=socket.AF_INET, option='-p'):
     """Return a UDP socket bound to all addresses at `port` that may send broadcasts. Raises StartError."""
     address = u'::' if family == socket.AF_INET6 else u'0.0.0.0'
@@ -328,8 +306,8 @@ def _bind_error(error, protocol, address, port, option):
     what = u'%s port %d on %s' % (protocol, port, address)
     code = error.errno
     if code == errno.EADDRINUSE:
-        return StartError(u'%s is in use by %s; end that, or choose another port with %s'
-                          % (what, holders.port_holder(protocol, port) or u'another program', option), UNAVAILABLE)
+        return PortTaken(u'%s is in use by %s; end that, or choose another port with %s'
+                         % (what, holders.port_holder(protocol, port) or u'another program', option), UNAVAILABLE)
     if code in (errno.EACCES, errno.EPERM):
         why = u'only root may use ports below 1024' if port < 1024 else u'the system does not allow it'
         return StartError(u'%s: %s; choose another port with %s' % (what, why, option), NO_PERMISSION)

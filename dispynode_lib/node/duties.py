@@ -26,6 +26,7 @@ def table(parts):
         Duty('looking for schedulers', announcer.announce, announcer.wait),
         Duty('dismissing idle job processes', idle.dismiss, idle.wait),
         Duty('keeping the code', parts.nursery.keep, parts.nursery.keep_wait),
+        Duty('taking missing ports', parts.node.take_missing_ports, parts.ports.wait),
         Duty('reaping orphans', lambda _now: orphans.reap(parts.nursery.pids()), orphans.wait),
     ]
 

@@ -6,9 +6,8 @@ import signal
 import threading
 import time
 
-from dispynode_lib import option_table
 from dispynode_lib.errors import StartError
-from dispynode_lib.host import datagrams, net
+from dispynode_lib.host import net
 from dispynode_lib.host.compat import monotonic, start_thread
 from dispynode_lib.host.loop import Loop
 from dispynode_lib.host.resources import Meter
@@ -28,6 +27,7 @@ from dispynode_lib.node.known import KnownReleases
 from dispynode_lib.node.nursery import Nursery
 from dispynode_lib.node.notices import Notices
 from dispynode_lib.node.operation import Operation, drain_jobs
+from dispynode_lib.node.ports import Ports
 from dispynode_lib.node.requests import Requests
 from dispynode_lib.node.server import DatagramListener, Listener, Reception
 from dispynode_lib.node.service import Service
@@ -54,7 +54,6 @@ class Node(object):
         self.options = options
         self.exit_status = 0
         self.on_end = None
-        self.is_wanted = lambda: True       # asked while start() waits for a port
         self._ended = threading.Event()
         self._stop_lock = threading.Lock()
         self._stop_began = False
@@ -88,9 +87,11 @@ class Node(object):
         parts, options = self._parts, self.options
         settings = parts.settings
         settings.meter = Meter(parts.root)
-        chosen = net.node_addresses(options.ip_addr)
-        settings.addresses = [address for address, _why in chosen]
-        socks, socks_udp = self._open_ports(chosen)
+        self._chosen = net.node_addresses(options.ip_addr)
+        settings.addresses = [address for address, _why in self._chosen]
+        parts.ports = Ports(options.node_port, settings.addresses)
+        socks, socks_udp = parts.ports.open()
+        settings.port = parts.ports.main()
         as_client = tls.as_client if tls is not None else None
         parts.loop = Loop()
         parts.workers = Workers(WORKERS, parts.loop)
@@ -117,61 +118,56 @@ class Node(object):
         reception = Reception(parts.loop, Workers(REQUEST_WORKERS, parts.loop), self._is_token, options.msg_timeout,
                               self._requests.handle, self._requests.job_at_once, parts.complaints,
                               self.operation.serve_http, parts.big_folder, tls)
+        self._reception = reception
         reception.is_allowed = guard.filter_of(options.allow)
-        parts.state.set_phase(states.SERVING)
+        self._listen(socks)
         parts.service.look(monotonic())
-        for sock in socks:
-            listener = Listener(sock, reception, parts.loop)
-            self._listeners.append(listener)
-            listener.start()
         self._datagrams = DatagramListener(socks_udp, parts.discovery.on_datagram, parts.complaints)
         self._datagrams.is_allowed = reception.is_allowed
         self._datagrams.start()
-        parts.announcer.begin()
+        if socks:
+            parts.announcer.begin()
         self.operation.begin()
         parts.watchdog.start()
         parts.delivery.retry_all()
-        for address, why in chosen:
-            log.info('%s serves at %s (%s), TCP and UDP ports %s, with %d processors', settings.name, address, why,
-                     ', '.join(str(port) for port in self.ports), parts.state.cpus())
+        if socks:
+            self._tell_ports()
         for line in parts.announcer.describe():
             log.info('%s', line)
         for line in guard.warnings(options, settings.addresses, settings.port):
             log.warning('%s', line)
 
-    def _open_ports(self, chosen):
-        """Return (TCP sockets, UDP sockets): the chosen or default port, and unless chosen the other well-known ones."""
-        chosen_port = self.options.node_port
-        ports = [chosen_port] if chosen_port is not None else list(option_table.NODE_PORTS)
-        socks, socks_udp, self.ports = [], [], []
-        for index, port in enumerate(ports):
-            try:
-                opened, port = self._open_port(port, chosen)
-            except StartError as error:
-                if index == 0:
-                    raise
-                log.warning('%s; clients of releases that use this port will not find the node', error)
-                continue
-            socks += opened[0]
-            socks_udp += opened[1]
-            self.ports.append(port)
-        self._parts.settings.port = self.ports[0]
-        return socks, socks_udp
+    def _listen(self, socks):
+        """Take connections at TCP sockets; with the first ones the node serves."""
+        parts = self._parts
+        if socks and parts.state.phase() == states.STARTING:
+            parts.state.set_phase(states.SERVING)
+        for sock in socks:
+            listener = Listener(sock, self._reception, parts.loop)
+            self._listeners.append(listener)
+            listener.start()
 
-    def _open_port(self, port, chosen):
-        socks, socks_udp = [], []
+    def _tell_ports(self):
+        parts = self._parts
+        for address, why in self._chosen:
+            log.info('%s serves at %s (%s), TCP and UDP ports %s, with %d processors', parts.name, address, why,
+                     ', '.join(str(port) for port in parts.ports.numbers), parts.state.cpus())
+
+    def take_missing_ports(self, _now):
+        """Serve at the ports that connections had when the node was started, if they are free; a duty."""
+        parts = self._parts
         try:
-            for address, _why in chosen:
-                socks.append(net.open_listener_soon(address, port, self.is_wanted, log.warning))
-                port = socks[0].getsockname()[1]
-            for family in set(net.family_of(address) for address, _why in chosen):
-                socks_udp += datagrams.open_sockets(
-                    port, [address for address, _why in chosen if net.family_of(address) == family])
-        except StartError:
-            for sock in socks + socks_udp:
-                sock.close()
-            raise
-        return (socks, socks_udp), port
+            socks, socks_udp = parts.ports.take_missing()
+        except StartError as error:
+            log.error('%s', error)
+            self.exit_status = error.status
+            self.stop()
+            return
+        if socks + socks_udp:
+            self._datagrams.add(socks_udp)
+            self._listen(socks)
+            self._tell_ports()
+            parts.announcer.begin()
 
     def _is_token(self, token):
         return framing.same_token(token, self._parts.settings.token)
@@ -230,6 +226,7 @@ class Node(object):
         lines = [u'it waits for a client: none has opened a computation' if refusal is None else refusal[1],
                  parts.service.describe()]
         lines += [u'it ' + line for line in parts.announcer.describe()[:1]] + parts.announcer.describe()[1:]
+        lines += parts.ports.describe()
         return lines + (parts.complaints.sentences() or [u'no client has been turned away'])
 
     # -- ending

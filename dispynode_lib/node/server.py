@@ -339,19 +339,27 @@ class DatagramListener(object):
         self._stopping = False
         self._wake, self._woken = socket.socketpair()
 
+    def add(self, socks):
+        """Take the datagrams of further sockets, too; any thread."""
+        self._socks = self._socks + socks
+        self._wake.send(b'x')
+
     def start(self):
         """Start the thread."""
         return start_thread('udp', self._run)
 
     def _run(self):
-        poll = select.poll()
-        by_fd = dict((sock.fileno(), sock) for sock in self._socks)
-        for fd in list(by_fd) + [self._woken.fileno()]:
-            poll.register(fd, select.POLLIN)
+        poll, by_fd = select.poll(), {}
+        poll.register(self._woken.fileno(), select.POLLIN)
         while not self._stopping:
+            for sock in self._socks[len(by_fd):]:
+                by_fd[sock.fileno()] = sock
+                poll.register(sock.fileno(), select.POLLIN)
             for fd, _events in self._wait(poll):
                 if fd in by_fd:
                     self._receive(by_fd[fd])
+                else:
+                    self._woken.recv(64)
 
     @staticmethod
     def _wait(poll):

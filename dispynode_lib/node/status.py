@@ -22,7 +22,7 @@ def gather(parts, now=None):
         'version': __version__, 'python': PYTHON_VERSION, 'pid': os.getpid(), 'name': settings.name,
         'phase': state.phase(), 'ready': state.closed() is None, 'began': history.began, 'uptime': now - history.began,
         'now': now, 'addresses': list(settings.addresses), 'external': list(settings.external),
-        'ports': list(parts.node.ports), 'folder': to_text(parts.root), 'state_folder': to_text(parts.state_folder),
+        'ports': list(parts.ports.numbers), 'folder': to_text(parts.root), 'state_folder': to_text(parts.state_folder),
         'cpus': state.cpus(), 'busy': counts['busy'], 'free': state.free_cpus(),
         'scheduler': None if scheduler is None else {'address': scheduler[0], 'port': scheduler[1]},
         'computations': [_computation(parts, computation, now, pids) for computation in state.computations()],

@@ -10,7 +10,7 @@ import struct
 import unittest
 
 from tests.support import processes
-from tests.support.nodeprocess import free_port
+from tests.support.nodeprocess import DEFAULT_PORTS, free_port, in_own_network
 from tests.support.operatorcase import MARKED, WAIT, OperatorCase, read
 
 ADD = 'def add(a, b):\n    return a + b\n'
@@ -173,12 +173,12 @@ class StateFolder(OperatorCase):
         self.assertIn('process %d' % os.getpid(), ended.err)
         self.assertEqual(os.listdir(self.files), [])
 
-    def hold_port(self):
-        """Have a connection, without SO_REUSEADDR, that has this test's port; return what ends it."""
+    def hold_port(self, port=None):
+        """Have a connection, without SO_REUSEADDR, that has a port, by default this test's; return what ends it."""
         listener, sock = socket.socket(), socket.socket()
         listener.bind(('127.0.0.1', 0))
         listener.listen(1)
-        sock.bind(('127.0.0.1', self.port))
+        sock.bind(('127.0.0.1', port or self.port))
         sock.connect(listener.getsockname())
         far = listener.accept()[0]
         listener.close()
@@ -191,17 +191,67 @@ class StateFolder(OperatorCase):
         let_go = self.hold_port()
         with self.node(wait=False) as node:
             node.wait_log('it is but a connection that has the port')
+            self.wait(lambda: self.ctl('why').status == 0)
+            self.assertIn('TCP port %d on 127.0.0.1 is missing: a connection has it' % self.port, self.told('why'))
             let_go()
             node.wait_serving()
             self.serve_a_client(node)
+            self.assertNotIn('is missing', self.told('why'))
+
+    def test_detach_waits_for_a_port_that_a_connection_has(self):
+        let_go = self.hold_port()
+        self.addCleanup(self.ctl, 'quit')
+        self.assertEqual(self.run_node('--detach').status, 0)
+        self.assertEqual(self.run_node('--ensure').status, 0)
+        self.assertEqual(self.status()['phase'], 'STARTING')
+        let_go()
+        self.wait(lambda: self.status()['phase'] == 'SERVING')
+
+    @unittest.skipUnless(in_own_network(), 'the well-known ports are not free on every host')
+    def test_one_port_of_a_connection_keeps_the_node_from_serving_at_the_others(self):
+        for protocol in ('TCP', 'UDP'):
+            let_go = self.hold_port(DEFAULT_PORTS[0]) if protocol == 'TCP' else self.hold_udp_port(DEFAULT_PORTS[0])
+            with self.node(port='default', wait=False) as node:
+                node.wait_log('serves at 127.0.0.1')
+                self.assertIn('%s port %d' % (protocol, DEFAULT_PORTS[0]), node.log())
+                for port in DEFAULT_PORTS[1:]:
+                    self.assertTrue(node.takes_connections(port))
+                let_go()
+                node.wait_log('is free now: the node has taken it')
+                self.assertTrue(node.takes_connections(DEFAULT_PORTS[0]))
+                self.serve_a_client(node)
+
+    def hold_udp_port(self, port):
+        """Have a connected UDP socket, as resolvers use them, with a port; return what ends it."""
+        sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        sock.bind(('127.0.0.1', port))
+        sock.connect(('127.0.0.1', 9))
+        self.addCleanup(sock.close)
+        return sock.close
+
+    def test_a_program_takes_the_port_that_the_node_waits_for(self):
+        let_go = self.hold_port()
+        listener = socket.socket()
+        self.addCleanup(listener.close)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        with self.node(wait=False) as node:
+            node.wait_log('it is but a connection that has the port')
+            let_go()
+            try:
+                listener.bind(('127.0.0.1', self.port))
+                listener.listen(1)
+            except EnvironmentError:
+                return                      # the node was quicker
+            self.assertEqual(node.wait_exit(), 69)
+        self.assertEqual(self.in_state_folder(), ['signs'])
 
     def test_a_node_that_waits_for_its_port_can_be_stopped(self):
         self.hold_port()
         with self.node(wait=False) as node:
             node.wait_log('it is but a connection that has the port')
             node.signal(signal.SIGTERM)
-            self.assertEqual(node.wait_exit(), 69)
-        self.assertEqual(self.in_state_folder(), [])
+            self.assertEqual(node.wait_exit(), 0)
+        self.assertEqual(self.in_state_folder(), ['signs'])
 
     def test_folder_with_a_very_long_name(self):
         self.files = os.path.join(self.folder, 'x' * 100, 'y' * 100)
