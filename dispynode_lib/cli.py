@@ -77,17 +77,19 @@ def _main(argv):
     return _start(chosen, argv)
 
 
-def read_options(argv, config_path=None):
+def read_options(argv, config_path=None, environment=None):
     """Return the Options of command line, environment and config file; finish() is still to do.
 
     config_path   where the file of --config lies, for a process that has changed its folder
+    environment   dict in place of that of this process, from which secrets have been removed
     Raises OptionError.
     """
     chosen = options.parse(argv)
     chosen.config = config_path or chosen.config
-    if chosen.config is not None or any(name.startswith('DISPYNODE_') for name in os.environ):
+    environment = os.environ if environment is None else environment
+    if chosen.config is not None or any(name.startswith('DISPYNODE_') for name in environment):
         from dispynode_lib import config
-        config.apply(chosen, os.environ)
+        config.apply(chosen, environment)
     return chosen
 
 
@@ -198,12 +200,20 @@ class Reloading(object):
         from dispynode_lib.host import logs
         log = Log('dispynode.cli')
         self._target.reopen()
+        old = self._node.options
         try:
-            new = read_options(self._argv, self._node.options.config)
-            new.finish()
+            new = read_options(self._argv, old.config, dict(old.environment))
+            if old.folder is not None:
+                new.make_paths_absolute(old.folder)
+            new.finish(with_secret=False)
         except OptionError as error:
             log.error('SIGHUP: the options stay as they are: %s', error)
             return
+        try:
+            new.read_secret()
+        except OptionError as error:
+            log.warning('SIGHUP: the secret stays as it is: %s', error)
+            new.secret = old.secret
         logs.set_debug(new.debug)
         self._node.operation.change(new)
         log.info('SIGHUP: the log is open, the options have been read')

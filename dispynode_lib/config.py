@@ -46,6 +46,7 @@ def apply(options, environment):
 
     Secrets are removed from `environment`, so that jobs do not inherit them. Raises OptionError, ConfigError.
     """
+    options.environment = dict((name, environment[name]) for name in environment if name.startswith(PREFIX))
     _fill(options, _environment_entries(environment))
     if options.config is not None:
         _fill(options, _file_entries(options.config))

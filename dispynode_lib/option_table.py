@@ -236,14 +236,15 @@ class Row(object):
     hidden  whether the value is a secret: never shown in messages
     works   False: known and checked, but the node does not do it yet
     bare    whether the value may be missing
+    live    whether SIGHUP changes it while the node runs
     """
 
     def __init__(self, group, name, flags, kind, unit, help, default=None, shown=None, repeat=False,
-                 saved=True, hidden=False, works=True, bare=False):
+                 saved=True, hidden=False, works=True, bare=False, live=False):
         self.group, self.name, self.flags, self.kind = group, name, flags.split(), kind
         self.unit, self.help, self.default, self.shown = unit, help, default, shown
         self.repeat, self.saved, self.hidden = repeat, saved, hidden
-        self.works, self.bare = works, bare
+        self.works, self.bare, self.live = works, bare, live
 
 
 GENERAL, NETWORK, SECURITY = 'General', 'Network', 'Security'
@@ -263,7 +264,7 @@ ROWS = (
     Row(GENERAL, 'print_file', '--print', word, 'NAME',
         'print a file for an init system, the manual page or the completion of options; without NAME list them',
         saved=False, bare=True),
-    Row(GENERAL, 'debug', '-d --debug', switch, '', 'log each message', default=False),
+    Row(GENERAL, 'debug', '-d --debug', switch, '', 'log each message', default=False, live=True),
 
     Row(NETWORK, 'ip_addr', '-i --ip_addr --host', addresses, 'ADDR',
         'name or address of this host for its peers, or several with blanks between; may be given more than once',
@@ -283,12 +284,12 @@ ROWS = (
     Row(NETWORK, 'ipv4_udp_multicast', '--ipv4_udp_multicast', switch, '',
         'discover by IPv4 multicast, not by broadcast', default=False),
     Row(NETWORK, 'ping_interval', '--ping_interval', ping_seconds, 'SECONDS',
-        'look for schedulers so often while idle, at least 10; 0: only at start', default=0.0),
+        'look for schedulers so often while idle, at least 10; 0: only at start', default=0.0, live=True),
     Row(NETWORK, 'client_release', '--client_release', releases.candidate, 'RELEASE[@PORT]',
         'release of clients to announce this node to, besides the common ones and those heard; may be given more '
         'than once', default=(), repeat=True),
     Row(NETWORK, 'msg_timeout', '--msg_timeout', timeout, 'SECONDS',
-        'longest wait for a peer in one step of a dialogue', default=5.0),
+        'longest wait for a peer in one step of a dialogue', default=5.0, live=True),
 
     Row(NETWORK, 'reply_hold', '--reply_hold', milliseconds, 'MILLISECONDS',
         'send no reply sooner after its job was accepted: clients lose those that come at once', default=5.0),
@@ -310,7 +311,7 @@ ROWS = (
         shown='who starts the node'),
 
     Row(JOBS, 'cpus', '-c --cpus', processors, 'N',
-        'processors to use; a negative number leaves so many free', shown='all that this process may use'),
+        'processors to use; a negative number leaves so many free', shown='all that this process may use', live=True),
     Row(JOBS, 'job_time', '--job_time', limit_seconds, 'SECONDS',
         'stop jobs that run longer; 0: no limit', default=0.0),
     Row(JOBS, 'job_memory', '--job_memory', size, 'BYTES',
@@ -333,12 +334,13 @@ ROWS = (
     Row(JOBS, 'unsafe_setup', '--unsafe_setup', switch, '', 'accepted from old start scripts; changes nothing',
         default=False),
 
-    Row(SERVICE, 'service_start', '--service_start', clock, 'HH:MM', 'take jobs from this time of day'),
-    Row(SERVICE, 'service_stop', '--service_stop', clock, 'HH:MM', 'take no new computations from this time'),
-    Row(SERVICE, 'service_end', '--service_end', clock, 'HH:MM', 'end running jobs at this time'),
+    Row(SERVICE, 'service_start', '--service_start', clock, 'HH:MM', 'take jobs from this time of day', live=True),
+    Row(SERVICE, 'service_stop', '--service_stop', clock, 'HH:MM', 'take no new computations from this time',
+        live=True),
+    Row(SERVICE, 'service_end', '--service_end', clock, 'HH:MM', 'end running jobs at this time', live=True),
     Row(SERVICE, 'serve', '--serve', clients, 'N', 'quit after N clients; -1: no limit', default=-1),
     Row(SERVICE, 'zombie_interval', '--zombie_interval', zombie_minutes, 'MINUTES',
-        'give up a scheduler that is silent for so long; 0: never', default=3600.0, shown='60'),
+        'give up a scheduler that is silent for so long; 0: never', default=3600.0, shown='60', live=True),
     Row(SERVICE, 'client_shutdown', '--client_shutdown', switch, '',
         'clients may end this node with dispynode_shutdown()', default=False),
 
@@ -361,9 +363,10 @@ ROWS = (
         shown='standard error; with --detach a file in the state folder'),
     Row(OPERATION, 'log_format', '--log_format', log_format, 'text|json', 'form of log lines', default=u'text'),
     Row(OPERATION, 'drain_timeout', '--drain_timeout', seconds, 'SECONDS',
-        'longest wait for running computations after SIGINT, for running jobs after SIGUSR1', shown='no limit'),
+        'longest wait for running computations after SIGINT, for running jobs after SIGUSR1', shown='no limit',
+        live=True),
     Row(OPERATION, 'stop_timeout', '--stop_timeout', timeout, 'SECONDS',
-        'longest wait for running jobs after SIGTERM', default=5.0),
+        'longest wait for running jobs after SIGTERM', default=5.0, live=True),
     Row(OPERATION, 'lifetime', '--lifetime', seconds, 'SECONDS',
         'have ended after so long: take no new jobs in the last tenth of it (at most 300 s, or --drain_timeout)',
         shown='no limit'),

@@ -34,23 +34,26 @@ class Options(object):
     """
 
     def __init__(self):
+        self.folder = None                  # that relative paths mean, once make_paths_absolute() was called
+        self.environment = {}               # what was read of it, secrets too
         self.given = {}
         self.texts = {}
         self.usable_cpus = self.cpus_reason = None
         for row in ROWS:
             setattr(self, row.name, list(row.default) if row.repeat else row.default)
 
-    def finish(self, usable_cpus=None, host_cpus=None):
+    def finish(self, usable_cpus=None, host_cpus=None, with_secret=True):
         """Check what options say together and against this host; set what follows.
 
         usable_cpus   (number, reason) as resources.usable_cpus() tells, which is the default
         host_cpus     int, by default what resources.host_cpus() tells
+        with_secret   whether to read the file of --secret_file
         Raises OptionError.
         """
         self._join_ports()
         self._check_pairs()
-        if self.secret_file:
-            self.secret = _read_secret(self.secret_file)
+        if with_secret:
+            self.read_secret()
         from dispynode_lib.host import resources
         self.usable_cpus, self.cpus_reason = usable_cpus or resources.usable_cpus()
         total = max(host_cpus or resources.host_cpus(), self.usable_cpus)
@@ -58,12 +61,33 @@ class Options(object):
         if self.cpus is None:
             raise OptionError(self._cpus_text(total))
 
-    def make_paths_absolute(self):
-        """Let files and folders stay the same when this process changes its folder."""
+    def read_secret(self):
+        """Take the secret from the file of --secret_file, if one was given. Raises ConfigError."""
+        if self.secret_file:
+            self.secret = _read_secret(self.secret_file)
+
+    def make_paths_absolute(self, folder=None):
+        """Let files and folders stay the same when this process changes its folder.
+
+        folder   that relative ones mean, by default the one of this process
+        """
+        self.folder = folder or os.getcwd()
         for row in ROWS:
             value = getattr(self, row.name)
             if row.kind is path and value:
-                setattr(self, row.name, os.path.abspath(value))
+                setattr(self, row.name, os.path.normpath(os.path.join(self.folder, value)))
+
+    def need_restart(self, new):
+        """Return the flags (list of text) of what `new`, read again, says otherwise and a running node cannot change."""
+        return [[flag for flag in row.flags if flag.startswith('--')][0] for row in ROWS
+                if row.saved and not row.live and self._value_given(row) != new._value_given(row)]
+
+    def _value_given(self, row):
+        if row.name == 'secret':
+            return self.secret              # perhaps that of a file
+        if row.repeat:
+            return self.texts.get(row.name)
+        return getattr(self, row.name) if row.name in self.given else row.default
 
     def _cpus_text(self, total):
         flag, value = self.given['cpus']

@@ -82,18 +82,17 @@ class Delivery(object):
     Methods named _* run in the loop's thread, the others in any.
     """
 
-    def __init__(self, loop, workers, spool, timeout, zombie_interval=0, tls=None):
+    def __init__(self, loop, workers, spool, options, tls=None):
         """Deliver by `loop`, read and write files by `workers`.
 
-        timeout          seconds for each step of a connection
-        spool            keeps what could not be delivered
-        zombie_interval  seconds of silence after which a client has to ask for its replies; 0: never
+        spool     keeps what could not be delivered
+        options   each may change: msg_timeout, seconds for each step of a connection; zombie_interval, seconds of
+                  silence after which a client has to ask for its replies, 0: never
         """
         self._loop = loop
         self._workers = workers
         self._spool = spool
-        self._timeout = timeout
-        self._zombie_interval = zombie_interval
+        self._options = options
         self._tls = tls
         self._outboxes = {}                 # (address, port) -> _Outbox
         self._letters = set()               # replies handed in and neither delivered nor kept
@@ -151,7 +150,8 @@ class Delivery(object):
         self._call(letter, lambda reply, error: self._sent(letter, address, reply, error))
 
     def _call(self, letter, done):
-        Call(self._loop, letter.computation.result_address, letter.frame(), True, self._timeout, done, self._tls).start()
+        Call(self._loop, letter.computation.result_address, letter.frame(), True, self._options.msg_timeout, done,
+             self._tls).start()
 
     def _sent(self, letter, address, reply, error):
         outbox = self._outboxes[address]
@@ -223,9 +223,9 @@ class Delivery(object):
         self._loop.call_soon(self._retry_all)
 
     def _retry_all(self):
-        now = monotonic()
+        now, patience = monotonic(), self._options.zombie_interval
         for owner in self._spool.owners():
-            if not self._zombie_interval or now - owner.last_heard < self._zombie_interval:
+            if not patience or now - owner.last_heard < patience:
                 self._begin_round(owner.key)
         self._set_timer()
 

@@ -100,13 +100,11 @@ class Node(object):
         parts.big_folder = os.path.join(parts.state_folder, 'big')
         bigfiles.make_folder(parts.big_folder)
         parts.spool = Spool(os.path.join(parts.state_folder, 'undelivered'), settings.token)
-        parts.delivery = Delivery(parts.loop, parts.workers, parts.spool, options.msg_timeout, options.zombie_interval,
-                                  as_client)
+        parts.delivery = Delivery(parts.loop, parts.workers, parts.spool, options, as_client)
         parts.journal = Journal(os.path.join(parts.state_folder, 'journal'), settings.token)
         settle(os.path.join(parts.state_folder, 'journal'), parts.spool)
         parts.delivery.on_settled = parts.journal.remove
-        parts.notices = Notices(parts.loop, parts.state, settings, options.msg_timeout, as_client,
-                                multicast=options.ipv4_udp_multicast)
+        parts.notices = Notices(parts.loop, parts.state, settings, options, as_client)
         parts.delivery.on_unreached = parts.notices.unreached
         parts.service = Service(parts, options)
         parts.announcer = Announcer(parts, KnownReleases(os.path.join(parts.state_folder, 'releases')))
@@ -115,7 +113,7 @@ class Node(object):
         self._requests = Requests(parts)
         settings.remember_signs(os.path.join(parts.state_folder, 'signs'))
         start_thread('loop', parts.loop.run)
-        reception = Reception(parts.loop, Workers(REQUEST_WORKERS, parts.loop), self._is_token, options.msg_timeout,
+        reception = Reception(parts.loop, Workers(REQUEST_WORKERS, parts.loop), self._is_token, options,
                               self._requests.handle, self._requests.job_at_once, parts.complaints,
                               self.operation.serve_http, parts.big_folder, tls)
         self._reception = reception

@@ -26,14 +26,13 @@ UNREACHED = 1, 1 / 60.0                     # lines about a client that cannot b
 class Notices(object):
     """Sends messages to schedulers; each on a connection of its own, none holds up another."""
 
-    def __init__(self, loop, state, settings, timeout, tls=None, multicast=False):
-        """`settings`: node.settings.Settings; `multicast`: look for IPv4 peers by multicast, not by broadcast."""
+    def __init__(self, loop, state, settings, options, tls=None):
+        """`settings`: node.settings.Settings; `options`: msg_timeout, which may change, and ipv4_udp_multicast."""
         self._loop = loop
         self._state = state
         self._settings = settings
-        self._timeout = timeout
+        self._options = options
         self._tls = tls
-        self._multicast = multicast
         self._lock = threading.Lock()
         self._peers = collections.OrderedDict()     # (address, port) -> (Peer, heard from there, addresses)
         self._answers, self._all_answers = Allowance(*TO_ONE), Allowance(*TO_ALL)
@@ -110,7 +109,7 @@ class Notices(object):
 
     def targets(self, own, release):
         """Return the addresses at which clients of `release` hear what `own` (text) sends to all."""
-        if net.family_of(own) == socket.AF_INET6 or self._multicast:
+        if net.family_of(own) == socket.AF_INET6 or self._options.ipv4_udp_multicast:
             return [releases.multicast_group(release, net.family_of(own) == socket.AF_INET6)]
         return net.broadcast_addresses(own)
 
@@ -212,7 +211,8 @@ class Notices(object):
         self._call(address, payload, False, lambda reply, error: self._sent(address, error))
 
     def _call(self, address, payload, await_reply, done):
-        call = Call(self._loop, address, [framing.frame(payload)], await_reply, self._timeout, done, self._tls)
+        call = Call(self._loop, address, [framing.frame(payload)], await_reply, self._options.msg_timeout, done,
+                    self._tls)
         self._loop.call_soon(call.start)
 
     def _sent(self, address, error):

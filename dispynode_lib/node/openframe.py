@@ -33,7 +33,7 @@ def _settings(computation, request, parts, argument):
         ('node_name', parts.name), ('node_ip_addr', computation.node_ip_addr),
         ('scheduler_ip_addr', computation.result_address[0]), ('job_result_port', computation.result_address[1]),
         ('client_ip_addr', client[0]), ('client_port', client[1]),
-        ('msg_timeout', '%g' % options.msg_timeout), ('max_file_size', options.max_file_size or 0),
+        ('max_file_size', options.max_file_size or 0),
         ('certfile', options.certfile or ''), ('keyfile', options.keyfile or ''),
         ('whole_records', int(releases.wants_whole_records(peer.version))),
         ('limits', _limits(options, parts.descriptors)), ('client_shutdown', int(bool(options.client_shutdown))))

@@ -27,6 +27,7 @@ class Operation(object):
         self.folder = StateFolder(parts.options)
         parts.history = History()
         self._commands = self._socket = self._pages = self._notifier = None
+        self._began = monotonic()
         self._end = None                    # monotonic times: of the end by --lifetime, and of the last new job
         self._last_job = None
         self._sampled = None
@@ -62,7 +63,7 @@ class Operation(object):
     def _plan_end(self, lifetime):
         options = self._parts.options
         window = options.drain_timeout or min(LAST_JOBS, lifetime / 10.0)
-        self._end = monotonic() + max(0.0, lifetime - options.stop_timeout)
+        self._end = self._began + max(0.0, lifetime - options.stop_timeout)
         self._last_job = self._end - window
 
     def failed(self):
@@ -193,10 +194,13 @@ class Operation(object):
     def change(self, new):
         """Take over from the options read again what differs and can change while the node runs."""
         parts, options = self._parts, self._parts.options
+        restart = options.need_restart(new)
         for name in ('ping_interval', 'zombie_interval', 'drain_timeout', 'stop_timeout', 'msg_timeout'):
             if getattr(options, name) != getattr(new, name):
                 setattr(options, name, getattr(new, name))
                 log.info('%s is %s now', name, getattr(new, name))
+        if self._last_job is not None:
+            self._plan_end(options.lifetime)
         if options.cpus != new.cpus:
             options.cpus = new.cpus
             parts.node.set_cpus(new.cpus)
@@ -209,6 +213,9 @@ class Operation(object):
             parts.service.replace(*hours)
             log.info('%s', parts.service.describe())
         parts.watchdog.reschedule()
+        if restart:
+            log.warning('SIGHUP: what is given now for %s needs a restart; until then the old values count',
+                        ', '.join(restart))
 
 
 def drain_jobs(node, parts):

@@ -176,13 +176,14 @@ class Listener(socketserver.ThreadingTCPServer):
 class Reception(object):
     """Holds connections, without a thread, until their first frame is there; then a worker handles it."""
 
-    def __init__(self, loop, workers, is_token, timeout, handle, handle_at_once, complaints, serve_http, big_folder, tls=None):
+    def __init__(self, loop, workers, is_token, options, handle, handle_at_once, complaints, serve_http, big_folder, tls=None):
         """`handle(request)` returns True if it keeps the connection; `handle_at_once(job request)` False if
-        it would have to wait; `complaints.note(address, cause, text)`; `serve_http(connection)` answers a GET."""
+        it would have to wait; `complaints.note(address, cause, text)`; `serve_http(connection)` answers a GET;
+        `options.msg_timeout` may change."""
         self._loop = loop
         self._workers = workers
         self._is_token = is_token
-        self._timeout = timeout
+        self._options = options
         self._readers = Workers(READERS, loop)    # for requests still to come: slow ones keep nobody else waiting
         self._handle = handle
         self._handle_at_once = handle_at_once
@@ -210,7 +211,7 @@ class Reception(object):
             log.debug('a connection from %s: %s', address[0], error)
             close_quietly(sock)
             return
-        connection = Connection(sock, address, monotonic() + self._timeout)
+        connection = Connection(sock, address, monotonic() + self._options.msg_timeout)
         if self._advance(connection) is None:
             self._hold(connection)
 
@@ -246,7 +247,7 @@ class Reception(object):
         data = connection.data
         if not data.startswith(JOB, HEAD) or len(data) != HEAD + connection.size or not connection.authorised:
             return False
-        request = Request('JOB', data[HEAD + len(JOB):], Stream(connection.sock, self._timeout),
+        request = Request('JOB', data[HEAD + len(JOB):], Stream(connection.sock, self._options.msg_timeout),
                           connection.address, True, None)
         try:
             if not self._handle_at_once(request):
@@ -296,7 +297,7 @@ class Reception(object):
     def _expire(self, connection):
         self._release(connection)
         self._complain(connection, 'too slow', 'no request within %g s (%d bytes came)'
-                       % (self._timeout, len(connection.data)))
+                       % (self._options.msg_timeout, len(connection.data)))
         close_quietly(connection.sock)
 
     def _serve(self, connection):
@@ -311,7 +312,7 @@ class Reception(object):
                 close_quietly(connection.sock)
 
     def _read_request(self, connection):
-        stream = Stream(connection.sock, self._timeout)
+        stream = Stream(connection.sock, self._options.msg_timeout)
         data, size = connection.data, connection.size
         if size > bigfiles.BIG_JOB and data.startswith(JOB, HEAD):
             argument, big = bigfiles.receive_job(stream, data[HEAD:], size, self._big_folder)

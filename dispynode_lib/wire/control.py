@@ -29,7 +29,7 @@ OPEN_KEYS = (
     'node_name', 'node_ip_addr',                    # as announced
     'scheduler_ip_addr', 'job_result_port',         # where replies go
     'client_ip_addr', 'client_port',                # client_reply_addr, or b'' and b'0'
-    'msg_timeout', 'certfile', 'keyfile',
+    'certfile', 'keyfile',
     'whole_records',                                # b'1': TLS records of a file go out one by one
     'max_file_size',                                # bytes that a file may have, b'0' for no limit
     'limits',                                       # words of supervisor/limits: nice=5 memory=1000000, or b''

@@ -2,6 +2,7 @@
 from __future__ import absolute_import, division, print_function
 
 import os
+import signal
 import socket
 import unittest
 
@@ -44,6 +45,25 @@ class Background(OperatorCase):
         self.assertEqual(self.run_command(command).status, 0)
         self.assertIn('serves at', read(os.path.join(self.folder, 'my.log')))
         self.assertEqual(int(read(os.path.join(self.folder, 'my.pid'))), self.status()['pid'])
+
+    def test_hangup_does_not_find_a_relative_secret_file_after_detach(self):
+        secret = os.path.join(self.folder, 'secret')
+        log = os.path.join(self.folder, 'my.log')
+        for name, text in (('secret', 'one\n'), ('node.cfg', '[dispynode]\nsecret_file = secret\n')):
+            with open(os.path.join(self.folder, name), 'w') as target:
+                target.write(text)
+        self.assertEqual(self.run_node('--detach', '--config', 'node.cfg', '--log_file', 'my.log').status, 0)
+        pid = self.status()['pid']
+        os.kill(pid, signal.SIGHUP)
+        self.wait(lambda: read(log).count('the options have been read') == 1)
+        self.assertNotIn('restart', read(log))
+        with open(secret, 'w') as target:
+            target.write('two\n')
+        os.kill(pid, signal.SIGHUP)
+        self.wait(lambda: '--secret needs a restart' in read(log))
+        os.unlink(secret)
+        os.kill(pid, signal.SIGHUP)
+        self.wait(lambda: 'the secret stays as it is' in read(log) and read(log).count('have been read') == 3)
 
     def test_ensure_starts_once_and_says_nothing(self):
         ended = self.run_node('--ensure')

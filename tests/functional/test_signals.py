@@ -3,6 +3,7 @@ from __future__ import absolute_import, division, print_function
 
 import os
 import signal
+import socket
 import unittest
 
 from tests.support.computation import Refused
@@ -134,6 +135,37 @@ class Signals(OperatorCase):
             node.signal(signal.SIGHUP)
             node.wait_log('the options stay as they are')
             self.assertEqual(self.status()['cpus'], 2)
+
+    def test_hangup_says_msg_timeout_is_10_now_and_uses_it_nowhere(self):
+        path = os.path.join(self.folder, 'node.cfg')
+        self.write(path, 'msg_timeout = 100', 'secret = one')
+        with self.node('--config', path) as node:
+            self.write(path, 'msg_timeout = 0.3', 'secret = one')
+            node.signal(signal.SIGHUP)
+            node.wait_log('msg_timeout is 0.3 now')
+            silent = socket.create_connection(('127.0.0.1', node.port))
+            node.wait_log('no request within 0.3 s')
+            silent.close()
+            self.assertNotIn('restart', node.log())
+
+    def test_hangup_says_nothing_of_options_that_cannot_change(self):
+        path = os.path.join(self.folder, 'node.cfg')
+        self.write(path, 'name = one', 'job_time = 5', 'allow = 127.0.0.0/8')
+        with self.node('--config', path, env={'DISPYNODE_SECRET': 'mine'}) as node:
+            node.signal(signal.SIGHUP)
+            node.wait_log('the options have been read')
+            self.assertNotIn('restart', node.log())             # the secret of the environment counts still
+            self.write(path, 'name = two', 'allow = 127.0.0.0/8, 10.0.0.0/8', 'http_allow = 10.0.0.0/8', 'job_memory = 1g',
+                       'ping_interval = 20')
+            node.signal(signal.SIGHUP)
+            node.wait_log('--allow, --job_time, --job_memory, --name, --http_allow needs a restart')
+            node.wait_log('ping_interval is 20.0 now')
+            self.assertEqual(node.log().count('restart'), 1)
+
+    @staticmethod
+    def write(path, *lines):
+        with open(path, 'w') as target:
+            target.write('\n'.join(('[dispynode]',) + lines) + '\n')
 
     def test_hangup_under_nohup_is_nothing(self):
         old = signal.signal(signal.SIGHUP, signal.SIG_IGN)

@@ -30,7 +30,7 @@ DEFAULTS = {
     'setup': b'', 'cleanup': b'',
     'compute': b'', 'python2': b'%d' % (sys.version_info[0] == 2), 'protocol': b'4' if sys.version_info[0] > 2 else b'2', 'setup_accepts': b'0 1 2',
     'node_name': b'here', 'node_ip_addr': b'127.0.0.1', 'scheduler_ip_addr': b'127.0.0.1', 'job_result_port': b'9',
-    'client_ip_addr': b'', 'client_port': b'0', 'msg_timeout': b'5.0',
+    'client_ip_addr': b'', 'client_port': b'0',
     'max_file_size': b'0', 'certfile': b'', 'keyfile': b'', 'whole_records': b'0',
     'client_shutdown': b'0', 'limits': b'',
 }
