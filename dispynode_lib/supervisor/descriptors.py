@@ -97,21 +97,35 @@ def close_quietly(fd):
 
 def wake_pipe():
     """Return (read end, write end) of a pipe that never blocks: a signal writes, the poll loop reads."""
-    ends = os.pipe()
-    moved = []
+    ends = private_pipe()
     for fd in ends:
         fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) | os.O_NONBLOCK)
-        moved.append(move_away(fd))
-    return tuple(moved)
+    return ends
+
+
+def private_pipe():
+    """Return (read end, write end) of a pipe, out of the way of user code; programs do not inherit the ends."""
+    ends = list(os.pipe())
+    try:
+        for place in (0, 1):
+            ends[place] = move_away(ends[place])
+    except EnvironmentError:                # too many are open: it will be tried again
+        _close_all(ends)
+        raise
+    return tuple(ends)
+
+
+def _close_all(fds):
+    for fd in fds:
+        os.close(fd)
 
 
 def read_pipe():
     """Return (read end, write end) of a pipe for a program's output; programs do not inherit the ends."""
-    ends = os.pipe()
-    if HAS_SENDMSG:                         # Python 3
-        ends = [move_away(fd) if fd < 3 else fd for fd in ends]     # setup may have closed the standard ones
-    else:
-        ends = [move_away(fd) for fd in ends]
+    ends = os.pipe() if HAS_SENDMSG else private_pipe()     # Python 2 would let programs inherit them
+    if min(ends) < 3:                       # setup has closed the standard ones
+        _close_all(ends)
+        ends = private_pipe()
     fcntl.fcntl(ends[0], fcntl.F_SETFL, os.O_NONBLOCK)
     return ends
 
@@ -121,9 +135,14 @@ def socket_pair():
     one, other = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM)
     if HAS_SENDMSG:
         return one.detach(), other.detach()
-    fds = os.dup(one.fileno()), os.dup(other.fileno())
-    for fd in fds:
-        keep_private(fd)
+    fds = []
+    try:
+        for sock in (one, other):
+            fds.append(os.dup(sock.fileno()))
+            keep_private(fds[-1])
+    except EnvironmentError:
+        _close_all(fds)
+        raise
     return fds
 
 

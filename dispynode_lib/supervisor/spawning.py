@@ -5,7 +5,7 @@ import errno
 import os
 import signal
 
-from dispynode_lib.supervisor.descriptors import close_quietly, keep_private, move_away, read_some
+from dispynode_lib.supervisor.descriptors import close_quietly, keep_private, private_pipe, read_some
 
 # What this process ignores and what Python ignores; a program expects the system's own settings
 DEFAULT_SIGNALS = tuple(getattr(signal, name)
@@ -44,8 +44,7 @@ def _start(argv, environment, stdout, stderr):
 
 def _fork_and_exec(argv, environment, stdout, stderr):
     """The same by hand; the program's side tells through a pipe why it could not start."""
-    read_end, write_end = os.pipe()
-    read_end, write_end = move_away(read_end), move_away(write_end)
+    read_end, write_end = private_pipe()
     try:
         pid = os.fork()
         if not pid:

@@ -246,17 +246,17 @@ class Supervisor(object):
 
     def _fork_one(self):
         near, far = socket_pair()
-        far = move_out_of_reach(far)
-        pid = os.fork()
-        if not pid:
-            self._become_job(near, far)
-        self._forked += 1
-        self._processes.live[self._forked] = pid
-        os.close(far)
         try:
+            far = move_out_of_reach(far)
+            pid = os.fork()
+            if not pid:
+                self._become_job(near, far)
+            self._forked += 1
+            self._processes.live[self._forked] = pid
             self._channels.send_fd(near)
-        finally:
+        finally:                            # whatever fails will be tried again: nothing may be left of it
             os.close(near)
+            os.close(far)
 
     def _become_job(self, near, far):
         """Be the job process that was just forked; does not return."""

@@ -32,6 +32,20 @@ def is_gone(pid):
         return True
 
 
+FAILURES = """
+import errno, os
+from dispynode_lib.supervisor import descriptors, supervisor
+supervisor.RETRY_FORK = 0.0
+real, failures = %(what)s, [1] * 200
+def fail_first(*arguments):
+    if failures:
+        failures.pop()
+        raise OSError(errno.EAGAIN, 'not now')
+    return real(*arguments)
+%(what)s = fail_first
+"""
+
+
 class SupervisorCase(unittest.TestCase):
 
     def node(self, code='', open_=True, set_up=True, **fields):
@@ -437,6 +451,14 @@ os.fork = fork
 ''')
         self.assertEqual(node.run().result, 1)
         self.assertIn(b'no more processes', node.control.take(b'log')[2])
+
+    def test_two_hundred_failed_forks_leave_no_descriptor_open(self):
+        for what in ('os.fork', 'supervisor.move_out_of_reach', 'descriptors.Channels.send_fd'):
+            node = self.node(u'def compute(): return 1', prelude=FAILURES % {'what': what})
+            folder = '/proc/%d/fd' % node.process.pid
+            before = len(os.listdir(folder))
+            self.assertEqual(node.run().result, 1, what)
+            self.assertEqual(len(os.listdir(folder)), before, what)
 
     def test_a_frame_that_makes_no_sense_ends_the_supervisor(self):
         node = self.node(open_=False)
