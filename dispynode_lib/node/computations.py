@@ -168,9 +168,18 @@ class Computation(object):
 
     def ask_pids(self, done):
         """Ask the supervisor which processes run; `done({number of a job process: pid})` in the loop's thread."""
-        self._answers[b'pids'].append(lambda answer: done(
+        self._parts.loop.call_soon(self._ask_pids, lambda answer: done(
             {} if answer[:1] == [b'error'] else dict(zip(map(number, answer[::2]), map(number, answer[1::2])))))
-        self.tell(b'pids')
+
+    def _ask_pids(self, callback):
+        """Ask, unless an answer is under way already: it is for all that wait for it."""
+        self._answers[b'pids'].append(callback)
+        if len(self._answers[b'pids']) == 1 and not self.tell(b'pids'):
+            self._answer_pids([b'error'])
+
+    def _answer_pids(self, answer):
+        for callback in self._answers.pop(b'pids', ()):
+            callback(answer)
 
     def finish(self, job, status, result=None, stdout='', stderr='', exception=None, start=None, end=None):
         """Send the one final reply of a job and free its processor. The loop's thread."""
@@ -199,7 +208,9 @@ class Computation(object):
         """Take one frame of the supervisor."""
         kind = parts[0] if parts else b''
         try:
-            if kind in (b'opened', b'setup', b'closed', b'pids'):
+            if kind == b'pids':
+                self._answer_pids(parts[1:])
+            elif kind in (b'opened', b'setup', b'closed'):
                 if self._answers[kind]:
                     self._answers[kind].popleft()(parts[1:])
             elif kind == b'exited':

@@ -30,7 +30,7 @@ class Child(object):
                  'splitter')
 
     def __init__(self, number, sock=None, link=None):
-        self.number = number                # counted alike on both sides
+        self.number = number                # the supervisor's for it
         self.sock = sock                    # None for a program: it speaks through the control socket
         self.link = link
         self.job = None
@@ -58,7 +58,7 @@ class Link(object):
         """`sock`, `channels`: the node's ends of the two sockets; `pid` of the supervisor."""
         self._loop = loop
         self.handler = None
-        self._children_made = 0
+        self._passed = None                 # (descriptor,) whose number has not come yet; (None,) if it was lost
         self._write_lock = threading.Lock()
         self._splitter = control.Splitter(CONTROL_LIMIT)
         self._sock, self._channels = sock, channels
@@ -94,6 +94,7 @@ class Link(object):
         for sock in (self._sock, self._channels):
             self._loop.unwatch(sock.fileno())
             sock.close()
+        self._take_passed(keep=False)
 
     def signal(self, number):
         """Send a signal to the supervisor, unless its socket says that it has ended."""
@@ -127,27 +128,47 @@ class Link(object):
             self.handler.on_link_closed()
 
     def _on_channels(self, _events):
+        """Take a job process; return whether there may be another one, for which the loop will call again."""
         try:
-            fd = recv_fd(self._channels)
+            if self._passed is None:
+                self._passed = (self._receive_fd(),)
+            number = self._channels.recv(control.CHILD_NUMBER.size)
         except EnvironmentError as error:
-            if error.errno in NO_DESCRIPTOR:                    # its channel is closed by that, so it ends
-                self._children_made += 1
-                log.error('a job process is lost: %s', error)
-                self.handler.on_lost_child()
-                return True
             if error.errno not in WOULD_BLOCK:
                 self._loop.unwatch(self._channels.fileno())
             return False
-        if fd is None:
+        if len(number) < control.CHILD_NUMBER.size:             # the end
             self._loop.unwatch(self._channels.fileno())
+            self._take_passed(keep=False)
             return False
-        self._add_child(fd)
-        return True                         # there may be another one; the loop will call again
+        fd, number = self._take_passed(), control.CHILD_NUMBER.unpack(number)[0]
+        if fd is None:                      # its channel is closed by that, so it ends
+            log.error('job process %d of supervisor %d is lost: this node may open no more descriptors', number, self.pid)
+            self.handler.on_lost_child()
+        else:
+            self._add_child(fd, number)
+        return True
 
-    def _add_child(self, fd):
-        self._children_made += 1
+    def _receive_fd(self):
+        """Return a passed descriptor, None if it was lost on its way or at the end of file."""
+        try:
+            return recv_fd(self._channels)
+        except EnvironmentError as error:
+            if error.errno not in NO_DESCRIPTOR:
+                raise
+            return None
+
+    def _take_passed(self, keep=True):
+        """Return the descriptor whose number had not come, None if there is none; closed unless it is to be kept."""
+        passed, self._passed = self._passed, None
+        fd = passed[0] if passed else None
+        if fd is not None and not keep:
+            os.close(fd)
+        return fd
+
+    def _add_child(self, fd, number):
         sock = socket_of(fd)
-        child = Child(self._children_made, sock, self)
+        child = Child(number, sock, self)
         child.splitter = control.Splitter(FRAME_LIMIT)
         self._loop.watch(sock.fileno(), lambda events: self._on_child(child))
         self.handler.on_child(child)

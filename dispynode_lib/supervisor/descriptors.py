@@ -10,6 +10,8 @@ import fcntl
 import os
 import struct
 
+from dispynode_lib.wire.control import CHILD_NUMBER
+
 LOWEST = 64                     # where our descriptors go: out of the way of what user code opens
 USUAL = 1024                    # limit for open files on most hosts
 REACH = 64
@@ -154,12 +156,14 @@ class Channels(object):
         if HAS_SENDMSG:
             self._sock = _socket.socket(fileno=fd)
 
-    def send_fd(self, fd):
-        """Pass descriptor `fd` on, with one byte. Raises EnvironmentError."""
+    def send_fd(self, fd, number):
+        """Pass descriptor `fd` on, with one byte, and the number of its job process. Raises EnvironmentError."""
         if HAS_SENDMSG:
-            self._sock.sendmsg([b'F'], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, struct.pack('i', fd))])
+            rights = _socket.SOL_SOCKET, _socket.SCM_RIGHTS, struct.pack('i', fd)
+            self._sock.sendmsg([b'F' + CHILD_NUMBER.pack(number)], [rights])
             return
         _multiprocessing.sendfd(self.fd, fd)
+        _write(self.fd, CHILD_NUMBER.pack(number))
 
 
 class Receiver(object):

@@ -11,6 +11,23 @@ from tests.support.waiting import wait_until
 
 PY2 = sys.version_info[0] == 2
 
+NOT_PASSED = '''
+import os, sys
+
+def setup():
+    channels = sys.modules['dispynode_lib.supervisor.descriptors'].Channels
+    real, failures = channels.send_fd, [1, 1]
+    def fail_first(*arguments):
+        if failures:
+            raise OSError(failures.pop(), 'cannot be passed')
+        return real(*arguments)
+    channels.send_fd = fail_first
+    return 0
+
+def end(status):
+    os._exit(status)
+'''
+
 CODE = '''
 import os, signal, sys, threading, time
 
@@ -87,6 +104,14 @@ def kill_supervisor():
 def value(it):
     return it
 '''
+
+
+class NotPassed(NodeCase):
+
+    def test_a_job_after_one_whose_channel_could_not_be_passed_on_tells_how_it_ended(self):
+        computation = self.open(NOT_PASSED, 'end', setup='setup')
+        for status in (3, 4):
+            self.assertIn('ended its process with exit status %d' % status, self.failed(computation.run(status)))
 
 
 class Endings(NodeCase):

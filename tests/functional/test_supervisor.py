@@ -460,6 +460,12 @@ os.fork = fork
             self.assertEqual(node.run().result, 1, what)
             self.assertEqual(len(os.listdir(folder)), before, what)
 
+    def test_a_job_process_that_cannot_be_passed_on_shifts_no_numbers(self):
+        node = self.node(u'import os\ndef compute(): os._exit(3)', prelude=FAILURES % {'what': 'descriptors.Channels.send_fd'})
+        child = node.start()
+        child.wait_closed()
+        self.assertEqual(os.WEXITSTATUS(node.exit_status(child)), 3)
+
     def test_a_frame_that_makes_no_sense_ends_the_supervisor(self):
         node = self.node(open_=False)
         node.control.send(b'nonsense')

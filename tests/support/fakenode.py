@@ -118,7 +118,6 @@ class FakeNode(object):
         far.close()
         channels_far.close()
         self.control = Stream(near)
-        self._numbers = 0
         self._children = []
 
     def open(self):
@@ -151,8 +150,7 @@ class FakeNode(object):
         os.close(fd)
         child = Stream(sock)
         self._children.append(child)
-        self._numbers += 1
-        child.number = self._numbers
+        child.number, = control.CHILD_NUMBER.unpack(self.channels.recv(control.CHILD_NUMBER.size))
         return child
 
     def start(self, *args, **kwargs):

@@ -1,0 +1,110 @@
+"""The node's end of a supervisor: passed descriptors and their numbers, questions and their answers."""
+from __future__ import absolute_import, division, print_function
+
+import os
+import unittest
+
+from dispynode_lib.host.compat import send_fd
+from dispynode_lib.log import CRITICAL, output
+from dispynode_lib.node.computations import Computation
+from dispynode_lib.node.link import Link, socket_pair
+from dispynode_lib.wire import control
+from tests.support.fakeparts import FakeParts, Recorder
+
+
+class LinkTest(unittest.TestCase):
+
+    def setUp(self):
+        near, self.control = socket_pair()
+        channels, self.channels = socket_pair()
+        self.link = Link(Recorder(), near, channels, os.getpid())
+        self.link.handler = Recorder()
+        for closing in (self.link.close, self.control.close, self.channels.close):
+            self.addCleanup(closing)
+        output.level, level = CRITICAL + 1, output.level
+        self.addCleanup(setattr, output, 'level', level)
+
+    def pass_child(self, number):
+        """Pass a channel as a supervisor does; return its other end."""
+        near, far = socket_pair()
+        send_fd(self.channels, near.fileno())
+        near.close()
+        self.addCleanup(far.close)
+        self.channels.sendall(control.CHILD_NUMBER.pack(number))
+        return far
+
+    def take_all(self):
+        """Let the link read; return the numbers of the children that it tells of."""
+        while self.link._on_channels(None):
+            continue
+        children = [args[0] for args in self.link.handler.named('on_child')]
+        for child in children:
+            self.link.close_child(child)
+        return [child.number for child in children]
+
+    def test_each_job_process_has_the_number_that_came_with_its_descriptor(self):
+        self.pass_child(7)
+        self.pass_child(3)
+        self.assertEqual(self.take_all(), [7, 3])
+
+    def test_a_number_that_comes_later_than_its_descriptor_is_waited_for(self):
+        near, far = socket_pair()
+        send_fd(self.channels, near.fileno())
+        self.assertEqual(self.take_all(), [])
+        self.channels.sendall(control.CHILD_NUMBER.pack(9))
+        self.assertEqual(self.take_all(), [9])
+        near.close()
+        far.close()
+
+    def test_a_descriptor_that_is_lost_on_its_way_shifts_no_numbers(self):
+        self.channels.sendall(b'F' + control.CHILD_NUMBER.pack(1))      # as it comes at the limit for open files
+        self.pass_child(2)
+        self.assertEqual(self.take_all(), [2])
+        self.assertEqual(len(self.link.handler.named('on_lost_child')), 1)
+
+    def test_the_end_of_a_supervisor_closes_a_descriptor_without_a_number(self):
+        before = len(os.listdir('/proc/self/fd'))
+        near, far = socket_pair()
+        send_fd(self.channels, near.fileno())
+        near.close()
+        self.take_all()
+        self.channels.close()
+        self.take_all()
+        far.close()
+        self.assertEqual(len(os.listdir('/proc/self/fd')), before - 1)
+
+
+class Request(object):
+    """What of a COMPUTE request a Computation looks at when it is made."""
+
+    id, auth, name, type, job_result_port, pulse_interval = 1, u'aa', u'compute', 1, 9, None
+
+
+class AskPidsTest(unittest.TestCase):
+
+    def setUp(self):
+        self.computation = Computation(FakeParts(), Request, b'', None, (u'127.0.0.1', 9), u'127.0.0.1')
+        self.answers = []
+
+    def ask(self, who):
+        self.computation.ask_pids(lambda pids: self.answers.append((who, pids)))
+
+    def test_who_asks_while_there_is_no_supervisor_does_not_get_the_answer_of_the_next(self):
+        self.ask('first')
+        self.assertEqual(self.answers, [('first', {})])
+        self.computation.link = Recorder()
+        self.ask('second')
+        self.computation.on_frame([b'pids', b'5', b'1234'])
+        self.assertEqual(self.answers[1:], [('second', {5: 1234})])
+
+    def test_those_who_ask_a_busy_supervisor_share_one_question(self):
+        self.computation.link = link = Recorder()
+        for who in ('first', 'second', 'third'):
+            self.ask(who)
+        self.assertEqual(link.named('send'), [(b'pids',)])
+        self.computation.on_frame([b'pids', b'5', b'1234'])
+        self.assertEqual(self.answers, [(who, {5: 1234}) for who in ('first', 'second', 'third')])
+
+
+if __name__ == '__main__':
+    unittest.main()
