@@ -9,7 +9,7 @@ import sys
 
 from dispynode_lib import __version__, options
 from dispynode_lib.errors import OptionError, StartError
-from dispynode_lib.host import compat
+from dispynode_lib.host import compat, inherited
 from dispynode_lib.log import Log
 
 INTERRUPTED_STATUS = 130                    # as shells tell of SIGINT
@@ -29,6 +29,7 @@ def program():
     It ends at once: threads of the node may still wait somewhere, and Python taking itself apart around
     them takes 20 ms and can fail.
     """
+    inherited.put_right()
     status = main()
     for stream in (sys.stdout, sys.stderr):
         try:
@@ -156,7 +157,6 @@ def _version_text():
 
 def _serve(chosen, argv, background):
     """Run a node until it ends; return its exit status. Raises StartError."""
-    _open_standard_descriptors()
     gc.disable()                            # what is made until the node serves, stays
     try:
         node, signals, target = _started(chosen)
@@ -217,15 +217,6 @@ class Reloading(object):
         logs.set_debug(new.debug)
         self._node.operation.change(new)
         log.info('SIGHUP: the log is open, the options have been read')
-
-
-def _open_standard_descriptors():
-    """Give descriptors 0 to 2 to /dev/null if they are closed, so that no socket gets them."""
-    for fd in range(3):
-        try:
-            os.fstat(fd)
-        except EnvironmentError:
-            os.open(os.devnull, os.O_RDWR)      # takes the lowest free number, which is `fd`
 
 
 def _meaningless():

@@ -107,6 +107,20 @@ def set_cloexec(fd):
     fcntl.fcntl(fd, fcntl.F_SETFD, fcntl.fcntl(fd, fcntl.F_GETFD) | fcntl.FD_CLOEXEC)
 
 
+def unblock_signals():
+    """Let all signals reach this process; before it has threads."""
+    import signal
+    if hasattr(signal, 'pthread_sigmask'):
+        signal.pthread_sigmask(signal.SIG_SETMASK, [])
+        return
+    try:
+        import _ctypes
+        function = _ctypes.dlsym(_ctypes.dlopen(None, 0), 'sigprocmask')
+        _ctypes.call_function(function, (2, bytes(bytearray(128)), None))       # SIG_SETMASK, no signal
+    except (ImportError, EnvironmentError, AttributeError, TypeError):
+        return                              # 2.7 without ctypes
+
+
 def start_thread(name, function, *args):
     """Start a daemon thread called `dispynode-NAME`; return it."""
     thread = threading.Thread(target=function, args=args, name='dispynode-' + name)

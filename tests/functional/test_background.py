@@ -4,10 +4,23 @@ from __future__ import absolute_import, division, print_function
 import os
 import signal
 import socket
+import sys
 import unittest
 
 from tests.support.operatorcase import WAIT, OperatorCase, read
 from tests.support.waiting import wait_until
+
+IGNORE = 'signal.signal(signal.SIGCHLD, signal.SIG_IGN)'
+BLOCK = 'ctypes.CDLL(None).sigprocmask(0, b"\\xff" * 128, None)'
+
+
+def starter(statement):
+    """Return the begin of a command line: a program that does a statement of Python and then is the rest."""
+    return [sys.executable, '-c', 'import ctypes, os, signal, sys; %s; os.execv(sys.argv[1], sys.argv[1:])' % statement]
+
+
+class Detached(object):
+    """Where a node is that is no child of the test: ip_addr, port."""
 
 
 class Background(OperatorCase):
@@ -129,11 +142,39 @@ class Background(OperatorCase):
             self.assertEqual(sock.recv(1), b'')
             node.wait_log('no request within 0.3 s (1 bytes came)')
 
-    def test_closed_standard_streams(self):
-        command = self.command('--daemon', '--log_file', os.path.join(self.folder, 'log'))
-        shell = ['/bin/sh', '-c', '"$@" <&- >&- 2>&- &', 'sh'] + command
-        self.assertEqual(self.run_command(shell).status, 0)
+    def test_no_job_runs_in_a_node_started_with_closed_streams(self):
+        for closed in ('<&- >&- 2>&-', '<&-', '>&-', '2>&-'):
+            with self.started_by('/bin/sh', '-c', 'exec "$@" ' + closed, 'sh'):
+                self.serve_a_client()
+
+    def test_detach_dies_where_sigchld_is_ignored(self):
+        command = starter(IGNORE) + self.command('--detach')
+        ended = self.run_command(command)
+        self.assertEqual((ended.status, ended.err), (0, ''))
+        self.assertEqual(self.status()['phase'], 'SERVING')
+        self.told('quit')
+        with self.started_by(*starter(IGNORE)):
+            self.serve_a_client()
+
+    def test_a_node_started_with_signals_blocked_cannot_be_ended(self):
+        with self.started_by(*starter(BLOCK)) as node:
+            self.serve_a_client()
+            self.assertEqual(node.stop(), 0)
+
+    def started_by(self, *before):
+        """Return a running node (NodeProcess) whose command line has `before` in front; its log is a file."""
+        node = self.node('--log_file', os.path.join(self.folder, 'log'), wait=False)
+        command = node.command
+        node.command = lambda: list(before) + command()
+        return node
+
+    def serve_a_client(self):
+        """Wait until this test's node serves, and let it do a job."""
         self.wait(lambda: self.ctl('status').status == 0)
+        there = Detached()
+        there.ip_addr, there.port = '127.0.0.1', self.port
+        with self.scheduler(there) as scheduler:
+            self.assertEqual(scheduler.open('def add(a, b):\n    return a + b\n', 'add').run(2, 3).value, 5)
 
     def test_no_terminal_no_reading(self):
         read_end, write_end = os.pipe()
