@@ -15,6 +15,7 @@ from dispynode_lib.log import Log
 INTERRUPTED_STATUS = 130                    # as shells tell of SIGINT
 ALREADY_RUNNING = 75                        # sysexits.h: EX_TEMPFAIL
 LAST_WAIT = 2.0                             # seconds that a node told to stop at once may still take
+LAST_LINES = 1.0                            # seconds that the end waits for what the node still has to say
 
 ENDING = ('SIGQUIT', 'SIGXCPU', 'SIGPWR')   # as SIGTERM
 MEANINGLESS = ('SIGALRM', 'SIGVTALRM', 'SIGPROF', 'SIGIO', 'SIGSTKFLT')
@@ -110,7 +111,7 @@ def _start(chosen, argv):
         if chosen.ensure and status == ALREADY_RUNNING:
             status = 0                      # somebody else was quicker
         else:
-            _complain(error, status)
+            _say_last(u'dispynode: %s\n' % error)
         if background is not None:
             background.report(status)
         return status
@@ -149,6 +150,14 @@ def _complain(error, status):
     return status
 
 
+def _say_last(text):
+    """Write to standard error, but do not wait for it for ever: signals do not end this process any more."""
+    from dispynode_lib.host import logs
+    last = logs.StandardError(logs.bare_line)
+    last.say(text)
+    last.finish(LAST_LINES)
+
+
 def _version_text():
     from dispynode_lib.host import program
     return 'dispynode %s (build %s, %s, Python %s)\n' % (
@@ -157,49 +166,57 @@ def _version_text():
 
 def _serve(chosen, argv, background):
     """Run a node until it ends; return its exit status. Raises StartError."""
+    from dispynode_lib.host import logs
     gc.disable()                            # what is made until the node serves, stays
+    target = logs.set_up(chosen)
     try:
-        node, signals, target = _started(chosen)
+        return _run(chosen, argv, background, target)
+    finally:
+        target.finish(LAST_LINES)
+
+
+def _run(chosen, argv, background, target):
+    try:
+        node, signals = _started(chosen)
     finally:
         compat.collect_from_now_on()
     if background is not None:
         background.report(0)
-    follow(node, signals, _console(chosen, node), Reloading(argv, target, node))
+    follow(node, signals, _console(chosen, node, target), Reloading(argv, node))
     return node.exit_status
 
 
 def _started(chosen):
-    """Return (the Node, which serves, the Signals, where the log goes). Raises StartError."""
-    from dispynode_lib.host import logs
-    target = logs.set_up(chosen)
+    """Return (the Node, which serves, the Signals). Raises StartError."""
     from dispynode_lib.node.node import Node
     signals = Signals()
     signals.install()
     node = Node(chosen)
     node.on_end = signals.wake
     node.start()
-    return node, signals, target
+    return node, signals
 
 
-def _console(chosen, node):
-    """Return the Console, None where there is no terminal to read commands from."""
+def _console(chosen, node, target):
+    """Return the Console, None where there is no terminal to read commands from; it waits for no terminal either."""
     if chosen.daemon or not sys.stdin or not os.isatty(0):
         return None
     from dispynode_lib.console import Console
-    return Console(node, say)
+    from dispynode_lib.host import logs
+    screen = target if target.goes_to(sys.stdout) else logs.StandardError(logs.bare_line, sys.stdout)
+    return Console(node, screen.say)
 
 
 class Reloading(object):
-    """What SIGHUP asks for: the log file opened anew, the config file read again."""
+    """What SIGHUP asks for: the config file read again. The log itself sees that its file was moved."""
 
-    def __init__(self, argv, target, node):
-        self._argv, self._target, self._node = argv, target, node
+    def __init__(self, argv, node):
+        self._argv, self._node = argv, node
 
     def reload(self):
         """Do it; a wrong config file changes nothing and is told in the log."""
         from dispynode_lib.host import logs
         log = Log('dispynode.cli')
-        self._target.reopen()
         old = self._node.options
         try:
             new = read_options(self._argv, old.config, dict(old.environment))

@@ -255,16 +255,17 @@ class Process(object):
                 raise
 
 
-def spawn(argv, stdin, env=None):
+def spawn(argv, stdin, env=None, output=2):
     """Start `argv`, whose first word is a path, with descriptor `stdin` as its 0 and environment `env`, None for ours.
 
     Return an object with pid and wait().
-    It inherits standard output and error and whatever else has no close-on-exec.
+    `output` becomes its 1 and 2; whatever else has no close-on-exec is inherited.
     """
     if hasattr(os, 'posix_spawn'):          # the module subprocess would bring 1 MB of others
         import signal
         return Process(os.posix_spawn(argv[0], argv, os.environ if env is None else env,
-                                      file_actions=[(os.POSIX_SPAWN_DUP2, stdin, 0)],
+                                      file_actions=[(os.POSIX_SPAWN_DUP2, stdin, 0), (os.POSIX_SPAWN_DUP2, output, 1),
+                                                    (os.POSIX_SPAWN_DUP2, output, 2)],
                                       setsigdef=[signal.SIGPIPE, signal.SIGXFSZ]))
     import subprocess
-    return subprocess.Popen(argv, stdin=stdin, close_fds=not PY2, env=env)
+    return subprocess.Popen(argv, stdin=stdin, stdout=output, stderr=output, close_fds=not PY2, env=env)

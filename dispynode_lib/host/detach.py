@@ -5,6 +5,7 @@ import os
 import sys
 
 from dispynode_lib.host.compat import set_cloexec, to_native
+from dispynode_lib.host.logs import open_log
 
 FAILED = 70                                 # sysexits.h
 
@@ -67,7 +68,7 @@ def _wait(read_end, child):
 def _leave_streams(log_path):
     """Keep standard error for the one line that a failing start writes; give the rest away."""
     null = os.open(os.devnull, os.O_RDWR)
-    log = os.open(to_native(log_path), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o640)
+    log = open_log(to_native(log_path))
     sys.stderr.flush()
     kept = os.dup(2)
     set_cloexec(kept)

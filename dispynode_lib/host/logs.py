@@ -2,13 +2,14 @@
 from __future__ import absolute_import, division, print_function
 
 import os
+import stat
 import sys
-import threading
 import time
 
 from dispynode_lib.errors import StartError
-from dispynode_lib.host.compat import PY2, set_cloexec, to_bytes, to_native, to_text
-from dispynode_lib.log import DEBUG, INFO, output
+from dispynode_lib.host.compat import set_cloexec, to_bytes, to_native, to_text
+from dispynode_lib.host.writer import Writer, to_stream, write_all
+from dispynode_lib.log import DEBUG, INFO, WARNING, Record, output
 
 CANNOT_CREATE = 73                          # sysexits.h
 KEPT_SIZE = 1 << 20                         # bytes of the log of a node in the background that are carried over
@@ -16,8 +17,8 @@ KEPT_SIZE = 1 << 20                         # bytes of the log of a node in the 
 
 def set_up(options):
     """Send the log where `options` (log_file, log_format, debug) say; return the target. Raises StartError."""
-    target = LogFile(to_native(options.log_file)) if options.log_file else StandardError()
     line = json_line if options.log_format == u'json' else plain_line
+    target = LogFile(to_native(options.log_file), line) if options.log_file else StandardError(line)
     output.handler = lambda record: target.write(line(record))
     set_debug(options.debug)
     return target
@@ -29,34 +30,40 @@ def set_debug(debug):
 
 
 class StandardError(object):
-    """Writes to standard error."""
+    """Writes to standard error, or another stream, without waiting for it."""
 
-    def __init__(self):
-        self._stream = sys.stderr
-        self._lock = threading.Lock()
+    def __init__(self, line, stream=None):
+        """`line(Record)`: the text of a line about one."""
+        self._stream = sys.stderr if stream is None else stream
+        self._encoding = getattr(self._stream, 'encoding', None) or 'utf-8'
+        self._writer = Writer(to_stream(self._stream), lambda count: self._encoded(line(_left_out(count)) + u'\n'))
+        self.finish = self._writer.finish
 
     def write(self, line):
-        """Write one line (text); a terminal that went away must not disturb a node."""
-        stream = self._stream
-        encoding = getattr(stream, 'encoding', None) or 'utf-8'
-        data = (line + u'\n').encode(encoding, 'backslashreplace')
-        try:
-            with self._lock:
-                stream.write(data if PY2 else data.decode(encoding))
-                stream.flush()
-        except (EnvironmentError, AttributeError, ValueError):
-            return                          # closed, or there is none
+        """Write one line (text)."""
+        self.say(line + u'\n')
 
-    def reopen(self):
-        """Nothing to do: who gave us standard error sees to it."""
+    def say(self, text):
+        """Write text."""
+        self._writer.put(self._encoded(text))
+
+    def _encoded(self, text):
+        return text.encode(self._encoding, 'backslashreplace')
+
+    def goes_to(self, stream):
+        """Return whether what is written there is seen at the same place."""
+        try:
+            found, ours = os.fstat(stream.fileno()), os.fstat(self._stream.fileno())
+        except (EnvironmentError, AttributeError, ValueError):
+            return False
+        return (found.st_dev, found.st_ino) == (ours.st_dev, ours.st_ino)
 
 
 class LogFile(object):
-    """Appends to a file; goes on in a new one when somebody has moved or removed it."""
+    """Appends to a file without waiting for it; goes on in a new one when somebody has moved or removed it."""
 
-    def __init__(self, path):
-        """Raise StartError if the file cannot be written."""
-        self._lock = threading.Lock()
+    def __init__(self, path, line):
+        """`line` as in StandardError. Raise StartError if the file cannot be written."""
         self._path = os.path.abspath(path)
         self._fd = self._file = None
         try:
@@ -64,40 +71,58 @@ class LogFile(object):
         except EnvironmentError as error:
             raise StartError(u'--log_file %s: it cannot be written: %s; make room or give access there, or choose another file'
                              % (to_text(path), error.strerror or error), CANNOT_CREATE)
+        self._writer = Writer(self._append, lambda count: to_bytes(line(_left_out(count))) + b'\n')
+        self.finish = self._writer.finish
 
     def _open(self):
-        fd = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o640)
-        set_cloexec(fd)
+        fd = open_log(self._path)
         found = os.fstat(fd)
         old, self._fd, self._file = self._fd, fd, (found.st_dev, found.st_ino)
         if old is not None:
             os.close(old)
 
-    def reopen(self):
-        """Open the file anew if there is another one, or none, under its name."""
-        with self._lock:
-            self._follow()
+    def _append(self, data):
+        """Write to the file that has the name now, or to the one that had it: better than to lose lines."""
+        try:
+            if self._is_moved():
+                self._open()
+        except EnvironmentError:
+            pass
+        return write_all(self._fd, data)
 
-    def _follow(self):
+    def _is_moved(self):
         try:
             found = os.stat(self._path)
-            if (found.st_dev, found.st_ino) == self._file:
-                return
         except EnvironmentError:
-            found = None                    # moved away
-        try:
-            self._open()
-        except EnvironmentError:
-            return                          # go on in the old file: better than to lose lines
+            return True
+        return (found.st_dev, found.st_ino) != self._file
 
     def write(self, line):
         """Write one line (text)."""
-        try:
-            with self._lock:
-                self._follow()
-                os.write(self._fd, to_bytes(line) + b'\n')
-        except EnvironmentError:
-            return                          # the disk is full: a node goes on
+        self._writer.put(to_bytes(line) + b'\n')
+
+    @staticmethod
+    def goes_to(_stream):
+        """Return False: nobody sees it at once."""
+        return False
+
+
+def open_log(path):
+    """Return a descriptor that appends to the file `path` and is closed on exec. Raises EnvironmentError.
+
+    A FIFO is opened for reading as well: else this would wait until somebody reads it.
+    """
+    try:
+        access = os.O_RDWR if stat.S_ISFIFO(os.stat(path).st_mode) else os.O_WRONLY
+    except EnvironmentError:
+        access = os.O_WRONLY                # it is made
+    fd = os.open(path, access | os.O_APPEND | os.O_CREAT, 0o640)
+    set_cloexec(fd)
+    return fd
+
+
+def _left_out(count):
+    return Record(WARNING, 'dispynode.log', u'lines of the log that could not be written and are left out: %d' % count)
 
 
 def plain_line(record):
@@ -106,6 +131,11 @@ def plain_line(record):
         time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(record.created)), record.created % 1 * 1000,
         record.level_name(), record.logger, to_text(record.message))
     return text + u'\n' + _traceback(record) if record.exc_info else text
+
+
+def bare_line(record):
+    """Return the message of a Record."""
+    return to_text(record.message)
 
 
 def json_line(record):

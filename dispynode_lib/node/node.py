@@ -22,6 +22,7 @@ from dispynode_lib.node.complaints import Complaints, printable
 from dispynode_lib.node.delivery import Delivery
 from dispynode_lib.node.discovery import Discovery
 from dispynode_lib.node.folders import Folders
+from dispynode_lib.node.joboutput import JobOutput
 from dispynode_lib.node.journal import Journal, settle
 from dispynode_lib.node.known import KnownReleases
 from dispynode_lib.node.nursery import Nursery
@@ -38,6 +39,7 @@ from dispynode_lib.wire import framing
 
 log = Log('dispynode.node')
 
+LAST_OUTPUT = 0.2                           # seconds that the end waits for what jobs wrote to standard error
 BREATH = 0.1                                # seconds: its client may come back at once
 REQUEST_WORKERS, WORKERS = 48, 16           # threads at most: for requests, for what the node does itself
 
@@ -95,7 +97,8 @@ class Node(object):
         as_client = tls.as_client if tls is not None else None
         parts.loop = Loop()
         parts.workers = Workers(WORKERS, parts.loop)
-        parts.nursery = Nursery(parts.loop, parts.workers, parts.state_folder)
+        parts.job_output = JobOutput(parts.loop)
+        parts.nursery = Nursery(parts.loop, parts.workers, parts.state_folder, parts.job_output.fd)
         parts.folders = Folders(parts.root, options.max_file_size, options.force_cleanup)
         parts.big_folder = os.path.join(parts.state_folder, 'big')
         bigfiles.make_folder(parts.big_folder)
@@ -303,6 +306,7 @@ class Node(object):
         parts.journal.close()
         parts.nursery.close()
         parts.workers.finish(max(0.2, deadline - monotonic()))
+        parts.job_output.finish(LAST_OUTPUT)
         parts.loop.stop()
         self._datagrams.close()
         bigfiles.remove_folder(parts.big_folder)

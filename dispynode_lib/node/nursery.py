@@ -25,8 +25,9 @@ KEEP_AFTER = 0.3
 class Nursery(object):
     """Gives supervisors; starts its process when one is likely to be needed, again if it has died. Any thread."""
 
-    def __init__(self, loop, workers, folder=None):
-        """`folder`: where the code of supervisors may be put away (host/program.Store)."""
+    def __init__(self, loop, workers, folder=None, output=2):
+        """`folder`: where the code of supervisors may be put away (host/program.Store); `output`: their descriptors 1 and 2."""
+        self._output = output
         self._folder = folder
         self._loop = loop
         self._workers = workers
@@ -87,7 +88,7 @@ class Nursery(object):
         sock.setblocking(False)
         image = program.supervisor_image(self._folder)
         try:
-            self._process = spawn(image.command, far.fileno(), dict([BIND_NOW], **os.environ))
+            self._process = spawn(image.command, far.fileno(), dict([BIND_NOW], **os.environ), self._output)
             far.close()                     # or its end would not be seen here
             stream = Stream(sock, FORK_TIMEOUT)
             for piece in image.pieces():

@@ -3,10 +3,14 @@ from __future__ import absolute_import, division, print_function
 
 import io
 import json
+import os
+import shutil
 import sys
+import tempfile
 import unittest
 
-from dispynode_lib.host import logs
+from dispynode_lib.host import logs, writer
+from dispynode_lib.host.loop import set_blocking
 from dispynode_lib.log import DEBUG, ERROR, INFO, WARNING, Log, Record, output
 
 MOMENT = 1700000000.25
@@ -99,7 +103,9 @@ class StandardErrorTest(unittest.TestCase):
     def written(self, stream):
         before, sys.stderr = sys.stderr, stream
         try:
-            logs.StandardError().write(u'caf\xe9 \u20ac')
+            target = logs.StandardError(logs.bare_line)
+            target.write(u'caf\xe9 \u20ac')
+            self.assertTrue(target.finish(10))
         finally:
             sys.stderr = before
 
@@ -114,3 +120,73 @@ class StandardErrorTest(unittest.TestCase):
         closed = io.TextIOWrapper(io.BytesIO()) if str is not bytes else io.BytesIO()      # one of bytes takes no text
         closed.close()
         self.written(closed)
+
+
+class NobodyReadsTest(unittest.TestCase):
+    """What is written to is full: a pipe that nobody reads, or not yet."""
+
+    def pipe(self):
+        """Return (read end, stream of the write end)."""
+        read_end, write_end = os.pipe()
+        stream = os.fdopen(write_end, 'w')
+        self.addCleanup(stream.close)
+        self.addCleanup(os.close, read_end)
+        return read_end, stream
+
+    @staticmethod
+    def read_until(fd, text):
+        """Return the lines (texts) that come from a pipe, up to one that holds `text`."""
+        lines, rest = [], b''
+        while not lines or text not in lines[-1]:
+            whole, _newline, rest = (rest + os.read(fd, 65536)).rpartition(b'\n')
+            lines += whole.decode('ascii').split('\n') if whole else []
+        return lines
+
+    def test_a_full_pipe_holds_up_nobody_and_what_is_left_out_is_counted(self):
+        read_end, stream = self.pipe()
+        target = logs.StandardError(logs.bare_line, stream)
+        count = 3 * writer.ROOM // 100
+        for number in range(count):
+            target.write(u'%099d' % number)             # 3 MB: more than there is room for
+        self.assertFalse(target.finish(0.1))
+        lines = self.read_until(read_end, 'left out')
+        self.assertEqual([int(line) for line in lines[:-1]], list(range(len(lines) - 1)))
+        self.assertIn('that could not be written and are left out: %d' % (count - len(lines) + 1), lines[-1])
+        target.write(u'after it')
+        self.assertEqual(self.read_until(read_end, 'after'), ['after it'])
+
+    def test_a_pipe_that_does_not_block_loses_nothing(self):
+        read_end, stream = self.pipe()
+        set_blocking(stream.fileno(), False)            # as some programs leave it to whom they start
+        target = logs.StandardError(logs.bare_line, stream)
+        for number in range(5000):
+            target.write(u'%099d' % number)
+        target.write(u'the end')
+        self.assertEqual(len(self.read_until(read_end, 'the end')), 5001)
+
+    def test_a_log_file_that_is_a_fifo_waits_for_no_reader(self):
+        folder = tempfile.mkdtemp(prefix='dispynode-test-')
+        self.addCleanup(shutil.rmtree, folder)
+        path = os.path.join(folder, 'fifo')
+        os.mkfifo(path)
+        target = logs.LogFile(path, logs.bare_line)
+        target.write(u'first')
+        self.assertTrue(target.finish(10))
+        reader = os.open(path, os.O_RDONLY)
+        self.addCleanup(os.close, reader)
+        self.assertEqual(self.read_until(reader, 'first'), ['first'])
+
+    def test_lines_that_a_full_disk_does_not_take_are_counted(self):
+        taken, works = [], [False]
+
+        def write(data):
+            taken.extend([data] if works[0] else [])
+            return works[0]
+        full = writer.Writer(write, lambda count: b'%d' % count)
+        for word in (b'one', b'two'):
+            full.put(word)
+            self.assertTrue(full.finish(10))
+        works[0] = True
+        full.put(b'three')
+        self.assertTrue(full.finish(10))
+        self.assertEqual(taken, [b'three', b'2'])
