@@ -286,8 +286,8 @@ ROWS = (
     Row(NETWORK, 'ping_interval', '--ping_interval', ping_seconds, 'SECONDS',
         'look for schedulers so often while idle, at least 10; 0: only at start', default=0.0, live=True),
     Row(NETWORK, 'client_release', '--client_release', releases.candidate, 'RELEASE[@PORT]',
-        'release of clients to announce this node to, besides the common ones and those heard; may be given more '
-        'than once', default=(), repeat=True),
+        'release of clients to announce this node to, besides all published ones (4.6.0 to 4.15.2) and those heard; '
+        'may be given more than once', default=(), repeat=True),
     Row(NETWORK, 'msg_timeout', '--msg_timeout', timeout, 'SECONDS',
         'longest wait for a peer in one step of a dialogue', default=5.0, live=True),
 

@@ -29,7 +29,7 @@ ROWS = (
     (3, 'supervisor.computation'),
     (2, 'node.delivery', 'node.notices', 'node.link', 'node.exits', 'node.orphans', 'node.statefolder', 'supervisor.jobapi',
      'node.ports'),
-    (2, 'supervisor.limits', 'supervisor.adopting'),
+    (2, 'supervisor.limits', 'supervisor.adopting', 'node.knocks', 'node.rounds'),
     (2, 'supervisor.bigframes'),
     (2, 'supervisor.sending', 'supervisor.processes', 'supervisor.spawning'),
     (2, 'supervisor.signals', 'supervisor.pickling', 'supervisor.stopping', 'supervisor.output',

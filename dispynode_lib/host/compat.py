@@ -101,6 +101,12 @@ def random_hex(count):
     return u''.join(u'%02x' % byte for byte in bytearray(os.urandom(count)))
 
 
+def fraction():
+    """Return a random number from 0 to 1."""
+    high, low = bytearray(os.urandom(2))
+    return (high << 8 | low) / 65535.0
+
+
 def set_cloexec(fd):
     """Keep descriptor `fd` from being inherited by programs; newer Pythons do it by themselves."""
     import fcntl

@@ -7,9 +7,11 @@ from __future__ import absolute_import, division, print_function
 import threading
 
 from dispynode_lib.host import net
-from dispynode_lib.host.compat import monotonic
+from dispynode_lib.host.compat import fraction, monotonic
 from dispynode_lib.log import Log
+from dispynode_lib.node.knocks import Knocks
 from dispynode_lib.node.notices import unique
+from dispynode_lib.node.rounds import Rounds
 from dispynode_lib.wire import releases
 
 log = Log('dispynode.announcer')
@@ -17,7 +19,8 @@ log = Log('dispynode.announcer')
 # seconds after the node became free at which it announces itself: a datagram may be lost, a client may
 # still be busy with the answer of before
 STEPS = (0.0, 2.0, 6.0, 14.0, 30.0, 60.0)
-EVERYBODY_STEPS = 2                         # so many of these times it is broadcast
+EVERYBODY_STEPS = 2                         # so many of these times it is broadcast to clients of the likeliest releases
+WHOLE_STEPS = 0, 3                          # then to those of all
 NAMED_INTERVAL = 60.0                       # seconds between later attempts to reach --scheduler_node
 WAITING_LIMIT = 200                         # clients remembered that were turned away
 ADDRESSES = 4                               # tried of one of them
@@ -37,8 +40,8 @@ class Candidate(object):
 class Announcer(object):
     """Decides whom to ping when; notices sends it. Any thread."""
 
-    def __init__(self, parts, known, clock=monotonic):
-        """`known`: node.known.KnownReleases; `clock`: as the watchdog's."""
+    def __init__(self, parts, known, clock=monotonic, random=fraction):
+        """`known`: node.known.KnownReleases; `clock`: as the watchdog's; `random`: function -> number from 0 to 1."""
         self._parts = parts
         self._known = known
         self._clock = clock
@@ -50,7 +53,10 @@ class Announcer(object):
         self._waiting = {}                  # sign or (address, port) of those turned away -> Candidate, oldest first
         self._order = []
         self._last_scheduler = None         # Candidate
-        self._named_found = False           # a scheduler of --scheduler_node has pinged since the node became free
+        self._named = {}                    # name of --scheduler_node -> its addresses
+        self._found = set()                 # those that have pinged since the node became free
+        self._rounds = Rounds(random)
+        self._knocks = Knocks(parts, self._is_wanted)
 
     # -- what others tell
 
@@ -58,7 +64,13 @@ class Announcer(object):
         """The node can be had from now on: announce it in `delay` seconds, unless it is taken then, and again some times."""
         with self._lock:
             self._began = self._beat = self._clock() + delay
-            self._step, self._named_found = 0, False
+            self._step, self._found = 0, set()
+
+    def begin_anew(self):
+        """The network is another one: nobody there has been told of this node."""
+        with self._lock:
+            self._rounds.forget()
+        self.begin()
 
     def served(self, scheduler, version):
         """A scheduler, (address, port), has opened a computation: its port and release are kept for later runs."""
@@ -98,7 +110,8 @@ class Announcer(object):
     def answered(self, ping, source):
         """A client was sent a PONG: it knows the node now."""
         with self._lock:
-            self._named_found = True
+            told = set([source] + list(ping.ip_addrs))
+            self._found.update(name for name, addresses in self._named.items() if told.intersection(addresses))
             for key in (ping.sign, (source, ping.port)):
                 if self._waiting.pop(key, None) is not None:
                     self._order.remove(key)
@@ -110,7 +123,12 @@ class Announcer(object):
         if self._parts.state.refusal() is not None:
             return None
         with self._lock:
-            return self._wait_locked(now)
+            waits = [self._wait_locked(now), self._wait_bunch(now)]
+        return min([wait for wait in waits if wait is not None] or [None])
+
+    def _wait_bunch(self, now):
+        due = self._rounds.due() if self._began is not None else None
+        return None if due is None else due - now
 
     def _wait_locked(self, now):
         if self._began is None:
@@ -118,46 +136,67 @@ class Announcer(object):
         options, times = self._parts.options, []
         if self._step < len(STEPS):
             times.append(self._began + STEPS[self._step])
-        elif options.scheduler_node and not options.ping_interval and not self._named_found:
+        elif not options.ping_interval and self._missing():
             times.append(self._last + NAMED_INTERVAL)
         if options.ping_interval:
             times.append(self._beat + options.ping_interval)
         return min(times) - now if times else None
 
+    def _missing(self):
+        """Return the names of --scheduler_node that have not pinged."""
+        return [name for name in self._parts.options.scheduler_node if name not in self._found]
+
+    def _is_wanted(self, name):
+        with self._lock:
+            return name not in self._found
+
     def announce(self, now):
         """Ping everybody, or only those who are known to wait."""
         if self._parts.state.refusal() is not None:
             return
+        others = self._others()
         with self._lock:
-            wait = self._wait_locked(now)
-            if wait is None or wait > EARLY:
-                return
-            everybody = self._is_for_everybody(now)
-            first = 1 << self._step         # those who wait longest come first
-            waiting = [self._waiting[key] for key in self._order[:first]]
-            if self._last_scheduler is not None:
-                waiting.append(self._last_scheduler)
-            named = [] if self._named_found else list(self._parts.options.scheduler_node)
-            if self._step < len(STEPS) and now + EARLY >= self._began + STEPS[self._step]:
-                self._step += 1
-            self._last = now
-        self._parts.workers.run(self._send, everybody, waiting, named)
+            bunch, step = self._due_bunch(now), self._due_step(now, others)
+        if bunch:
+            self._parts.workers.run(self._broadcast, bunch)
+        if step is not None:
+            self._parts.workers.run(self._send, *step)
+
+    def _due_bunch(self, now):
+        wait = self._wait_bunch(now)
+        return self._rounds.take(now) if wait is not None and wait <= EARLY else None
+
+    def _due_step(self, now, others):
+        """Return the arguments of _send if it is time, else None."""
+        wait = self._wait_locked(now)
+        if wait is None or wait > EARLY:
+            return None
+        everybody, again = self._is_for_everybody(now)
+        if self._step in WHOLE_STEPS or again:
+            self._rounds.begin(now, others, again)
+        first = 1 << self._step             # those who wait longest come first
+        waiting = [self._waiting[key] for key in self._order[:first]]
+        if self._last_scheduler is not None:
+            waiting.append(self._last_scheduler)
+        if self._step < len(STEPS) and now + EARLY >= self._began + STEPS[self._step]:
+            self._step += 1
+        self._last = now
+        return everybody, waiting, self._missing()
 
     def _is_for_everybody(self, now):
-        """Return whether to broadcast: at the first steps, and whenever --ping_interval is over."""
+        """Return whether to broadcast: at the first steps, and whenever --ping_interval is over; and whether it is."""
         interval = self._parts.options.ping_interval
         if interval and now + EARLY >= self._beat + interval:
             self._beat = now
-            return True
-        return self._step < EVERYBODY_STEPS
+            return True, True
+        return self._step < EVERYBODY_STEPS, False
 
     # -- sending, in a worker
 
     def _send(self, everybody, waiting, named):
         wanted = self._candidates()
         if everybody:
-            for own in self._parts.settings.addresses:
-                self._parts.notices.announce_to_all(own, wanted)
+            self._broadcast(wanted)
         for candidate in waiting:
             self._ping(candidate.addresses, candidate.port, candidate.version, wanted)
         for name in named:
@@ -166,12 +205,31 @@ class Announcer(object):
             except EnvironmentError as error:
                 self._parts.complaints.note(name, '--scheduler_node not found', error.strerror or error)
                 continue
-            for port in sorted(set(port for port, _release in wanted)):
-                self._ping(addresses, port, None, wanted)
+            with self._lock:
+                self._named[name] = addresses
+            self._knock(name, addresses, wanted)
+
+    def _broadcast(self, pairs):
+        for own in self._parts.settings.addresses:
+            self._parts.notices.announce_to_all(own, pairs)
+
+    def _knock(self, name, addresses, wanted):
+        """Ping the scheduler `name` in its release if that is known, else in one after the other."""
+        others = self._others()
+        for port in sorted(set(port for port, _release in wanted)):
+            heard = [address for address in addresses if self._parts.notices.peer_at(address, port).version]
+            self._ping(heard, port, None, wanted)
+            for address in addresses:
+                own = self._own_address(address)
+                if own is not None and address not in heard:
+                    self._knocks.begin(name, own, (address, port), releases_at(port, wanted), releases_at(port, others))
 
     def _candidates(self):
         options = self._parts.options
         return releases.candidates(self._known.all(), options.client_release, options.scheduler_port)
+
+    def _others(self):
+        return releases.others(self._candidates(), self._parts.options.scheduler_port)
 
     def _ping(self, addresses, port, version, wanted):
         """Ping a client whose port is known, in its release, or in each that may listen there."""
@@ -180,7 +238,7 @@ class Announcer(object):
             if own is None:
                 continue
             heard = version or self._parts.notices.peer_at(address, port).version
-            versions = [heard] if heard else [release for listens, release in wanted if listens == port]
+            versions = [heard] if heard else releases_at(port, wanted)
             for release in versions:
                 self._parts.notices.announce_to(own, address, port, release)
 
@@ -195,7 +253,7 @@ class Announcer(object):
     def describe(self):
         """Return lines (text) that tell whom this node looks for."""
         wanted = self._candidates()
-        lines = [u'announces itself to clients of release %s' % u', '.join(
+        lines = [u'announces itself to clients of all releases, first of %s' % u', '.join(
             u'%s at port %d' % (release, port) for port, release in wanted)]
         options = self._parts.options
         for own in self._parts.settings.addresses:
@@ -205,3 +263,8 @@ class Announcer(object):
         if options.scheduler_node:
             lines.append(u'and to the scheduler at ' + u', '.join(options.scheduler_node))
         return lines
+
+
+def releases_at(port, pairs):
+    """Return those releases of [(port, release)] whose clients listen at `port`."""
+    return [release for listens, release in pairs if listens == port]

@@ -1,11 +1,9 @@
 """Clients and relays that look for nodes: who is answered, and why others are not."""
 from __future__ import absolute_import, division, print_function
 
-import os
-
 from dispynode_lib.errors import ProtocolError
 from dispynode_lib.host import net
-from dispynode_lib.host.compat import to_text
+from dispynode_lib.host.compat import fraction, to_text
 from dispynode_lib.node import duties
 from dispynode_lib.wire import messages
 
@@ -81,8 +79,3 @@ class Discovery(object):
             parts.notices.answer_ping(ping, source, own_address)
             parts.announcer.answered(ping, source)
             parts.nursery.prepare()
-
-
-def fraction():
-    """Return a random number from 0 to 1."""
-    return bytearray(os.urandom(1))[0] / 255.0

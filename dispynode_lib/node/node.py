@@ -8,7 +8,7 @@ import time
 
 from dispynode_lib.errors import StartError
 from dispynode_lib.host import net
-from dispynode_lib.host.compat import monotonic, start_thread
+from dispynode_lib.host.compat import fraction, monotonic, start_thread
 from dispynode_lib.host.loop import Loop
 from dispynode_lib.host.resources import Meter
 from dispynode_lib.host.workers import Workers
@@ -41,6 +41,7 @@ log = Log('dispynode.node')
 
 LAST_OUTPUT = 0.2                           # seconds that the end waits for what jobs wrote to standard error
 BREATH = 0.1                                # seconds: its client may come back at once
+SPREAD = 0.2                                # seconds over which nodes that become free together announce themselves
 REQUEST_WORKERS, WORKERS = 48, 16           # threads at most: for requests, for what the node does itself
 
 
@@ -204,7 +205,7 @@ class Node(object):
     def freed(self):
         """The node has no scheduler any more."""
         log.info('the node is free')
-        self._parts.announcer.begin(BREATH)
+        self._parts.announcer.begin(BREATH + SPREAD * fraction())
         self._parts.watchdog.reschedule()
 
     # -- what operators ask for

@@ -59,6 +59,11 @@ class Notices(object):
             known = self._peers.get((address, port))
         return known[0] if known is not None else Peer()
 
+    def forget(self, address, port):
+        """Nobody listens at (address, port): who comes there later may be another client."""
+        with self._lock:
+            self._peers.pop((address, port), None)
+
     def addresses_at(self, address, port):
         """Return the addresses (list of text) that the client at (address, port) said it has."""
         with self._lock:
@@ -118,14 +123,17 @@ class Notices(object):
         messages = [(target, port, self._ping(own, release, None)) for port, release in candidates
                     for target in self.targets(own, release)]
         for target, error in sorted(datagrams.send_from(own, messages).items()):
-            log.info('announcing this node from %s to %s: %s', own, target, error)
+            self.unreached(target, 'announcing this node from %s to %s: %s', own, target, error)
 
     def announce_to(self, own, address, port, release):
         """Send a PING to one client that may listen at (address, port), on a connection and by datagram."""
-        payload = self._ping(own, release, address)
-        log.debug('ping to %s port %d, release %s', address, port, release)
-        datagrams.send_from(own, [(address, port, payload)])
-        self._call((address, port), payload, False, self._tried)
+        datagrams.send_from(own, [(address, port, self._ping(own, release, address))])
+        self.knock(own, (address, port), release, self._tried)
+
+    def knock(self, own, target, release, done):
+        """Send a PING to one client that may listen at `target`, (address, port), on a connection; `done` as of a Call."""
+        log.debug('ping to %s port %d, release %s', target[0], target[1], release)
+        self._call(target, self._ping(own, release, target[0]), False, done)
 
     def _ping(self, own, release, address):
         settings = self._settings

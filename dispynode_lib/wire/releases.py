@@ -16,8 +16,10 @@ _GENERATIONS = (
     ((), 51347, u'239.255.51.34', u'ff02::1'),
 )
 
-# (port, release) of the clients that are looked for besides those heard of
+# (port, release) of the clients that are looked for first, besides those heard of
 COMMON = ((51347, u'4.8.7'), (61590, u'4.14.0'), (9700, u'4.15.2'))
+# all that have been published since 4.6.0: from .0 to these
+_LAST = ((4, 15, 2), (4, 14, 0), (4, 13, 0), (4, 12, 4), (4, 11, 1), (4, 10, 6), (4, 9, 1), (4, 8, 9), (4, 7, 7), (4, 6, 18))
 
 PULSE_BY_TCP_FROM = (4, 7, 1)
 TERMINATED_BY_DATAGRAM_FROM = (4, 11)
@@ -60,8 +62,21 @@ def candidate(text):
     return int(port) if at else None, release
 
 
+def published():
+    """Return all releases (text), likeliest first: the last ones of each series, then the newest."""
+    found = [(series, number, last) for series, number, last in _LAST]
+    found += [(series, number, patch) for series, number, last in _LAST for patch in range(last - 1, -1, -1)]
+    return [u'%d.%d.%d' % release for release in found]
+
+
+def others(first, port=None):
+    """Return the list of (port, release) of all that have been published but those in `first`; `port`: see candidates."""
+    pairs = [(port or port_of(release), release) for release in published()]
+    return [pair for pair in pairs if pair not in first]
+
+
 def candidates(heard, given, port=None):
-    """Return the list of (port, release) to announce a node to.
+    """Return the list of (port, release) to announce a node to before all others.
 
     heard    [(port, release)] of clients that have pinged
     given    [(port or None, release)] that the operator names

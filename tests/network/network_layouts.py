@@ -50,9 +50,6 @@ class LayoutTest(unittest.TestCase):
 
     def one_order(self, layout, order, host, options=(), limit=WAIT, **settings):
         """Start node and client in an order; the client's job must run on the node. Return the client's result."""
-        options = list(options)
-        if self.client.release == '4.12.4':
-            options += ['--client_release', '4.12.4']       # not among the releases that nodes look for by themselves
         settings.setdefault('ip_addr', CLIENT)
         node = HostNode(host, '-c', 2, *options, python=self.node_python)
         program = None

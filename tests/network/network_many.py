@@ -1,7 +1,6 @@
 """More than one of each: a dispyscheduler with three nodes, a link that is cut, clients that compete."""
 from __future__ import absolute_import, division, print_function
 
-import os
 import unittest
 
 from tests.interop.realclient import configuration
@@ -38,7 +37,6 @@ class ManyTest(unittest.TestCase):
 
     def node(self, address, *options):
         """Start a node on a host of its own."""
-        options = list(options) + (['--client_release', '4.12.4'] if self.client.release == '4.12.4' else [])
         node = HostNode(self.host(address), '-c', 2, *options, python=self.node_python)
         node.__enter__()
         self.nodes.append(node)
@@ -46,12 +44,7 @@ class ManyTest(unittest.TestCase):
 
     def scheduler(self, *options):
         """Start a dispyscheduler on a host of its own; wait until it listens."""
-        program = os.path.join(os.path.dirname(self.client.python), 'dispyscheduler.py')
-        words = [self.client.python, program, '-d', '--daemon', '-i', SCHEDULER]
-        scheduler = self.lab.start(self.host(SCHEDULER), *(words + list(options)))
-        wait_until(lambda: 'cheduler at' in scheduler.output() or 'erver' in scheduler.output()
-                   or scheduler.process.poll() is not None, WAIT, scheduler.output)
-        return scheduler
+        return self.lab.scheduler(self.host(SCHEDULER), self.client.python, SCHEDULER, *options)
 
     def shared_client(self, address, **settings):
         return self.lab.client(self.host(address), self.client.python, shared=SCHEDULER, ip_addr=address,

@@ -54,9 +54,9 @@ def _modern(release):
             [OPTIONAL, 'install', '--only-binary=:all:', 'psutil']]
 
 
-def _middle(release):
+def _middle(release, pycos='4.12.2'):
     return [['install', 'setuptools<60', 'wheel<0.46'],
-            ['install', '--no-build-isolation', 'pycos==4.12.2', 'dispy==' + release],
+            ['install', '--no-build-isolation', 'pycos==' + pycos, 'dispy==' + release],
             [OPTIONAL, 'install', '--only-binary=:all:', 'psutil']]
 
 
@@ -83,8 +83,8 @@ FINDERS = (
     Recipe('4.7.7 on 2.7', ('2.7',), _legacy('4.7.7'), '4.7.7', TOOLS),
     Recipe('4.8.9 on 3.6', ('3.6',), _old_pip('4.8.9', '4.8.15'), '4.8.9'),
     Recipe('4.9.1 on 3.6', ('3.6',), _old_pip('4.9.1', '4.8.15'), '4.9.1'),
-    Recipe('4.10.6 on 3.8', ('3.8',), _middle('4.10.6'), '4.10.6'),
-    Recipe('4.11.1 on 3.8', ('3.8',), _middle('4.11.1'), '4.11.1'),
+    Recipe('4.10.6 on 3.8', ('3.8',), _middle('4.10.6', '4.8.15'), '4.10.6'),
+    Recipe('4.11.1 on 3.8', ('3.8',), _middle('4.11.1', '4.8.15'), '4.11.1'),
     Recipe('4.13.0 on 3.8', ('3.8',), _middle('4.13.0'), '4.13.0'),
     Recipe('4.15.0 on 3.10', ('3.10',), _modern('4.15.0'), '4.15.0'),
 )

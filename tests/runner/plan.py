@@ -8,7 +8,7 @@ import shutil
 import sys
 
 from tests.runner import releases
-from tests.runner.environments import CLIENTS, CannotBuild
+from tests.runner.environments import CLIENTS, FINDERS, CannotBuild
 from tests.runner.interpreters import NEWEST, OLDEST, OLDEST_3, OTHERS, SUPPORTED, sort_key
 from tests.runner.suites import Suite
 
@@ -122,6 +122,8 @@ class Plan(object):
                 self._add_clients('network_layouts', [recipes[name]], minor, 'network')
                 if name in ONE_NODE:
                     self._add_clients('network_many', [recipes[name]], minor, 'network')
+        if self.newest in self._wanted and not quick:
+            self._add_clients('network_releases', FINDERS, self.newest, 'network')
 
     def _node_minors(self, recipe, quick):
         """Return the minor versions of nodes for a client: a Python 2 client has a Python 2 node."""

@@ -185,3 +185,11 @@ class Lab(object):
     def client(self, host, python, **settings):
         """Start clients/jobs.py with these settings (see there)."""
         return self.start(host, python, os.path.join(CLIENTS, 'jobs.py'), json.dumps(settings))
+
+    def scheduler(self, host, python, address, *options):
+        """Start a dispyscheduler at `address`; wait until it listens."""
+        program = os.path.join(os.path.dirname(python), 'dispyscheduler.py')
+        scheduler = self.start(host, python, program, '-d', '--daemon', '-i', address, *options)
+        wait_until(lambda: 'cheduler at' in scheduler.output() or 'erver' in scheduler.output()
+                   or scheduler.process.poll() is not None, 60, scheduler.output)
+        return scheduler

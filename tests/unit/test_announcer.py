@@ -7,6 +7,7 @@ import tempfile
 import unittest
 
 from dispynode_lib.node.announcer import NAMED_INTERVAL, STEPS, Announcer
+from dispynode_lib.node.knocks import Knocks
 from dispynode_lib.node.known import KnownReleases
 from dispynode_lib.wire import releases
 from tests.support.fakeparts import FakeParts, Recorder
@@ -26,19 +27,23 @@ class AnnouncerTest(unittest.TestCase):
     def make(self, **settings):
         self.parts = FakeParts(**settings)
         self.known = Recorder(all=[])
-        self.announcer = Announcer(self.parts, self.known, self.parts.clock)
+        self.sent = []                      # (seconds since the start, [(port, release)]) of what is broadcast
+        self.announcer = Announcer(self.parts, self.known, self.parts.clock, lambda: 0.5)
         return self.announcer
 
     def run_until(self, end):
-        """Do the duty whenever it is due; return the times since the start."""
+        """Do the duty whenever it is due; return the times since the start, without those of the whole list."""
         times, start = [], self.parts.now
+        self.parts.notices.announce_to_all = lambda _own, pairs: self.sent.append((self.parts.now - start, pairs))
         while True:
             wait = self.announcer.wait(self.parts.now)
             if wait is None or self.parts.now + wait > start + end:
                 return times
             self.parts.now += max(0.0, wait)
+            bunch = self.announcer._wait_bunch(self.parts.now)
             self.announcer.announce(self.parts.now)
-            times.append(self.parts.now - start)
+            if bunch is None or bunch > 0:
+                times.append(self.parts.now - start)
 
     def test_nothing_is_sent_before_the_start(self):
         self.assertIsNone(self.make().wait(0.0))
@@ -46,19 +51,58 @@ class AnnouncerTest(unittest.TestCase):
     def test_at_start_it_announces_itself_some_times_then_no_more(self):
         self.make().begin()
         self.assertEqual(self.run_until(10000), list(STEPS))
-        self.assertEqual(len(self.parts.notices.named('announce_to_all')), 2)
+        self.assertEqual([now for now, pairs in self.sent if pairs == list(releases.COMMON)], list(STEPS[:2]))
+
+    def test_a_waiting_client_of_any_release_is_found_within_seconds(self):
+        self.make().begin()
+        self.run_until(8)
+        told = [pair for _now, pairs in self.sent for pair in pairs]
+        self.assertEqual(set(release for _port, release in told), set(releases.published()))
+        self.assertEqual(len(told), len(releases.published()) + len(releases.COMMON))
+
+    def test_all_releases_are_told_twice_then_only_those_of_before(self):
+        """A client logs a line for each ping of another release."""
+        self.make().begin()
+        self.run_until(60)
+        whole = [pair for _now, pairs in self.sent for pair in pairs].count((61590, u'4.12.4'))
+        self.announcer.begin()
+        del self.sent[:]
+        self.run_until(60)
+        self.assertEqual((whole, [pairs for _now, pairs in self.sent]), (2, [list(releases.COMMON)] * 2))
+
+    def test_what_a_client_interrupts_goes_on_when_the_node_is_free(self):
+        self.make().begin()
+        self.run_until(1)
+        before = [pair for _now, pairs in self.sent for pair in pairs]
+        computation = self.parts.open()
+        self.assertIsNone(self.announcer.wait(self.parts.now + 1))
+        self.announcer.announce(self.parts.now + 1)
+        computation.close(True)
+        self.announcer.begin()
+        del self.sent[:]
+        self.run_until(7)
+        after = [pair for _now, pairs in self.sent for pair in pairs]
+        self.assertEqual(set(before + after), set(releases.others([])))
+        self.assertEqual(len(before + after), len(releases.published()) + 2 * len(releases.COMMON))
+
+    def test_in_another_network_all_are_told_again(self):
+        self.make().begin()
+        self.run_until(60)
+        self.announcer.begin_anew()
+        del self.sent[:]
+        self.run_until(8)
+        self.assertEqual(set(pair for _now, pairs in self.sent for pair in pairs), set(releases.others([])))
 
     def test_ping_interval_goes_on(self):
         self.make(ping_interval=100.0).begin()
         self.assertEqual(self.run_until(400), list(STEPS) + [100, 200, 300, 400])
-        self.assertEqual(len(self.parts.notices.named('announce_to_all')), 2 + 4)
+        told = [pair for _now, pairs in self.sent for pair in pairs]
+        self.assertEqual([told.count(pair) for pair in ((9700, u'4.15.2'), (51347, u'4.10.6'))], [2 + 4, 2 + 3])
 
     def test_a_ping_interval_of_10_is_silent_until_70_s_after_the_start(self):
         self.make(ping_interval=10.0).begin()
-        sent = []
-        self.parts.notices.announce_to_all = lambda *_args: sent.append(self.parts.now - 1000.0)
         self.run_until(75)
-        self.assertEqual(sent, [0, 2, 10, 20, 30, 40, 50, 60, 70])
+        self.assertEqual([now for now, pairs in self.sent if pairs == list(releases.COMMON)], [0, 2, 10, 20, 30, 40, 50, 60, 70])
 
     def test_an_interval_read_again_counts_from_the_last_time(self):
         self.make(ping_interval=1000.0).begin()
@@ -79,9 +123,11 @@ class AnnouncerTest(unittest.TestCase):
     def test_a_named_scheduler_is_tried_until_it_pings(self):
         self.make(scheduler_node=[u'10.0.0.9']).begin()
         self.assertEqual(self.run_until(200), list(STEPS) + [60 + NAMED_INTERVAL, 60 + 2 * NAMED_INTERVAL])
-        told = set(args[1:] for args in self.parts.notices.named('announce_to'))
+        told = set(args[1:3] for args in self.parts.notices.named('knock'))
         for port, release in releases.COMMON:
-            self.assertIn((u'10.0.0.9', port, release), told)
+            self.assertIn(((u'10.0.0.9', port), release), told)
+        self.announcer.answered(Ping(addresses=[u'10.0.7.7']), u'10.0.7.7')          # another client
+        self.assertEqual(self.run_until(100), [NAMED_INTERVAL])
         self.announcer.answered(Ping(), CLIENT[0])
         self.assertEqual(self.run_until(1000), [])
 
@@ -131,7 +177,58 @@ class AnnouncerTest(unittest.TestCase):
         self.assertLessEqual(len(self.announcer._waiting), 200)
 
 
+class KnocksTest(unittest.TestCase):
+
+    def make(self, open_ports):
+        """Make Knocks at a host that takes connections at `open_ports`."""
+        self.parts, self.wanted, self.asked = FakeParts(), True, []
+        self.parts.notices.knock = lambda _own, target, release, done: (
+            self.asked.append(release), done(None, None if target[1] in open_ports else 'refused'))
+        return Knocks(self.parts, lambda _name: self.wanted)
+
+    def begin(self, knocks, port):
+        knocks.begin(u'host', u'10.0.0.1', (u'10.0.0.9', port), [u'4.8.7'], [u'4.10.6', u'4.9.1'])
+
+    def test_a_refused_connection_speaks_for_all_releases_of_the_port(self):
+        self.begin(self.make(()), 51347)
+        self.assertEqual(self.asked, [u'4.8.7'])
+        self.assertEqual(self.parts.notices.named('forget'), [(u'10.0.0.9', 51347)])
+
+    def test_all_releases_are_tried_twice_then_the_likeliest_only(self):
+        """The scheduler logs a line for each of another release."""
+        knocks = self.make((51347,))
+        for _time in range(4):
+            self.begin(knocks, 51347)
+        self.assertEqual(self.asked, [u'4.8.7', u'4.10.6', u'4.9.1'] * 2 + [u'4.8.7'] * 2)
+
+    def test_one_that_was_away_meanwhile_is_tried_in_all_releases_again(self):
+        ports = [51347]
+        knocks = self.make(ports)
+        for listens in (True, True, False, True):
+            ports[:] = [51347] if listens else []
+            self.begin(knocks, 51347)
+        self.assertEqual(len(self.asked), 3 + 3 + 1 + 3)
+
+    def test_none_is_tried_when_it_has_been_found_or_the_node_is_busy(self):
+        knocks = self.make((51347,))
+        self.wanted = False
+        self.begin(knocks, 51347)
+        self.wanted = True
+        self.parts.open()
+        self.begin(knocks, 51347)
+        self.assertEqual(self.asked, [])
+
+
 class CandidatesTest(unittest.TestCase):
+
+    def test_every_published_release_is_there_likeliest_first(self):
+        published = releases.published()
+        self.assertEqual((len(published), len(set(published))), (58, 58))
+        self.assertEqual(published[:4], [u'4.15.2', u'4.14.0', u'4.13.0', u'4.12.4'])
+        for release in (u'4.6.0', u'4.6.17', u'4.7.7', u'4.8.9', u'4.9.1', u'4.10.6', u'4.11.1', u'4.15.0'):
+            self.assertIn(release, published)
+        self.assertEqual(releases.others([(9700, u'4.15.2')], 7000)[:2], [(7000, u'4.15.2'), (7000, u'4.14.0')])
+        self.assertNotIn((9700, u'4.15.2'), releases.others([(9700, u'4.15.2')]))
 
     def test_given_then_heard_then_common_each_once(self):
         self.assertEqual(

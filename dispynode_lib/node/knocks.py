@@ -1,0 +1,50 @@
+"""Pings to named schedulers of unknown release: one release after the other, each on a connection.
+
+A scheduler logs a line for each ping of another release, and answers none; so the whole list comes
+twice at most while it listens. A connection that fails speaks for all releases of its port.
+"""
+from __future__ import absolute_import, division, print_function
+
+import threading
+
+GAP = 0.05                                  # seconds from the end of one ping to the next: time for the answer
+TIMES = 2                                   # the whole list
+
+
+class Knocks(object):
+    """Tries releases at (address, port); any thread."""
+
+    def __init__(self, parts, is_wanted):
+        """`is_wanted`: function(name) -> whether the scheduler of that name is still looked for."""
+        self._parts = parts
+        self._is_wanted = is_wanted
+        self._lock = threading.Lock()
+        self._running = set()               # (address, port)
+        self._unheard = {}                  # (address, port) -> how often all releases have been tried
+
+    def begin(self, name, own, target, likely, others):
+        """Try the `likely` releases at `target`, (address, port), and then perhaps the others. May block shortly."""
+        with self._lock:
+            if target in self._running:
+                return
+            self._running.add(target)
+            whole = self._unheard.get(target, 0) < TIMES
+        self._next(name, own, target, likely + (others if whole else []))
+
+    def _next(self, name, own, target, versions):
+        if not versions or self._parts.state.refusal() is not None or not self._is_wanted(name):
+            with self._lock:
+                self._running.discard(target)
+                if not versions:
+                    self._unheard[target] = self._unheard.get(target, 0) + 1
+            return
+
+        def tried(_reply, error):
+            if error is None:
+                self._parts.loop.call_later(GAP, self._parts.workers.run, self._next, name, own, target, versions[1:])
+                return
+            with self._lock:
+                self._running.discard(target)
+                self._unheard.pop(target, None)         # who listens there later may be of another release
+            self._parts.notices.forget(*target)
+        self._parts.notices.knock(own, target, versions[0], tried)
