@@ -18,10 +18,13 @@ from dispynode_lib.wire.pickles import dump
 LOOPBACK = u'127.0.0.1'
 START_SECONDS, STOP_SECONDS, ANSWER_SECONDS = 20.0, 10.0, 10.0
 LOG_LINES = 5                               # of the trial node, shown when it failed
-FRAME_LIMIT = 1 << 20
+FRAME_LIMIT = 4 << 20
+CHUNK = 1024000                             # bytes of a file between two answers (docs/protocol.rst, "FILEXFER")
+BIG = 1200000                               # bytes: more than the node reads at once, or holds in memory
 FINISHED, TERMINATED = 11, 9                # docs/protocol.rst, "Status numbers"
 
 FUNCTION = u'def divide(a, b):\n    print("dividing")\n    return a // b\n'
+BIG_FUNCTION = u'def both(data):\n    with open("big", "rb") as source:\n        return data, source.read() == data\n'
 PROGRAM = u'import sys\nsys.stdout.write("program says " + sys.argv[1])\n'
 
 
@@ -205,10 +208,28 @@ def check_failing_job(trial):
     return u'84 // 0 gives the traceback of a ZeroDivisionError'
 
 
+def check_big_job(trial):
+    """Send a big file and a big argument, and have that back: they take other ways than small ones."""
+    data = bytes(bytearray(range(256))) * (BIG // 256)
+    path = _write(trial, u'big', data)
+    with _Computation(trial, messages.FUNCTION, u'both', BIG_FUNCTION) as computation:
+        computation.send_file(path)
+        reply = computation.run((data,))
+    value = messages.read_value(reply.result) if reply.result else None
+    if reply.status != FINISHED or value != (data, True):
+        raise Failed(_unexpected(reply, u'what came back of a file and an argument of %d bytes is something else' % BIG))
+    return u'%d bytes as a file and as an argument, and back as its result' % len(data)
+
+
+def _write(trial, name, data):
+    path = os.path.join(trial.folder, name)
+    with open(path, 'wb') as target:
+        target.write(data)
+    return path
+
+
 def check_program_job(trial):
-    path = os.path.join(trial.folder, u'check.py')
-    with open(path, 'wb') as program:
-        program.write(PROGRAM.encode('ascii'))
+    path = _write(trial, u'check.py', PROGRAM.encode('ascii'))
     with _Computation(trial, messages.PROGRAM, path, u'') as computation:
         computation.send_file(path)
         reply = computation.run([u'hello'])
@@ -263,10 +284,12 @@ class _Computation(object):
         try:
             with open(path, 'rb') as source:
                 data = source.read()
-            if _value(offset, u'FILEXFER') != 0:
-                raise Failed(u'the node refused a file: %s' % _value(offset, u'FILEXFER'))
-            sock.sendall(data)
-            received = _value(framing.read_frame(sock, FRAME_LIMIT), u'FILEXFER')
+            received = _value(offset, u'FILEXFER')
+            if received != 0:
+                raise Failed(u'the node refused a file: %s' % received)
+            for begin in range(0, len(data), CHUNK):
+                sock.sendall(data[begin:begin + CHUNK])
+                received = _value(framing.read_frame(sock, FRAME_LIMIT), u'FILEXFER')
         finally:
             sock.close()
         if received != len(data):
@@ -303,6 +326,7 @@ CHECKS = (
     ('connection', check_tcp),
     ('function job', check_function_job),
     ('failing job', check_failing_job),
+    ('big job', check_big_job),
     ('program job', check_program_job),
     ('stop', check_stop),
 )

@@ -1,7 +1,9 @@
 """Reading big requests into memory that is not given on a peer's mere word."""
 from __future__ import absolute_import, division, print_function
 
-from dispynode_lib.errors import PeerGone
+import sys
+
+from dispynode_lib.errors import PeerGone, ProtocolError
 from dispynode_lib.host.compat import PY2, monotonic
 
 SLOWEST = 16384.0                           # bytes a second that a big request has to come with at least
@@ -25,7 +27,10 @@ class Pace(object):
 
 
 def read_rest(stream, begun, size):
-    """Return the `size` bytes of a request whose first ones, `begun`, are here. A length that lies costs nothing."""
+    """Return the `size` bytes of a request whose first ones, `begun`, are here. A length that lies costs nothing.
+
+    Raises PeerGone, and ProtocolError for one that does not fit into this process.
+    """
     payload, pace = _memory(size), Pace(stream.timeout)
     if len(payload) == size:
         payload[:len(begun)] = begun
@@ -34,19 +39,31 @@ def read_rest(stream, begun, size):
     payload[:len(begun)] = begun
     while len(payload) < size:              # Python 2
         have = len(payload)
-        payload += bytearray(min(size - have, max(have, GROWN_SIZE)))
+        try:
+            payload += bytearray(min(size - have, max(have, GROWN_SIZE)))
+        except MemoryError as error:
+            raise _too_big(size, error)
         stream.read_into(memoryview(payload)[have:], pace, have)
     return payload
 
 
 def _memory(size):
-    """Return a writable buffer of `size` bytes, or an empty bytearray that has to grow."""
+    """Return a writable buffer of `size` bytes, or an empty bytearray that has to grow. Raises ProtocolError."""
     if size <= GROWN_SIZE:
         return bytearray(size)
+    if size > sys.maxsize:                  # 32 bits
+        raise _too_big(size, 'more than this Python can address')
     if PY2:
         return bytearray()
     import mmap
-    return mmap.mmap(-1, size)              # the system gives a page when it is first written to
+    try:
+        return mmap.mmap(-1, size)          # the system gives a page when it is first written to
+    except (EnvironmentError, MemoryError) as error:
+        raise _too_big(size, error)
+
+
+def _too_big(size, why):
+    return ProtocolError('a request of %d bytes does not fit into memory: %s' % (size, why or 'there is none left'))
 
 
 def aligned_buffer(size):

@@ -51,20 +51,23 @@ except ImportError:
 if hasattr(time, 'monotonic'):
     monotonic = time.monotonic
 else:
+    CLOCK_MONOTONIC = (('linux', 1), ('freebsd', 4), ('dragonfly', 4), ('netbsd', 3), ('openbsd', 3), ('darwin', 6), ('sunos', 4))
+
     def _find_monotonic():
         """Return a clock for 2.7, which has none, that does not care when the host's is set; coarse where there is no ctypes."""
         try:
             import _ctypes
-            call, read = _ctypes.call_function, struct.Struct('ll').unpack
+            call, times = _ctypes.call_function, struct.Struct('ll')
             function = _ctypes.dlsym(_ctypes.dlopen(None, 0), 'clock_gettime')
-        except (ImportError, EnvironmentError, AttributeError, TypeError):
+            number = [number for system, number in CLOCK_MONOTONIC if sys.platform.startswith(system)][0]
+        except (IndexError, ImportError, EnvironmentError, AttributeError, TypeError):
             return lambda: os.times()[4]
 
         def monotonic():
             """Return seconds since some moment."""
-            buffer = bytes(bytearray(16))           # a new one each time: another thread may ask meanwhile
-            call(function, (1, buffer))             # CLOCK_MONOTONIC
-            seconds, billionths = read(buffer)
+            buffer = bytes(bytearray(times.size))       # a new one each time: another thread may ask meanwhile
+            call(function, (number, buffer))
+            seconds, billionths = times.unpack(buffer)
             return seconds + billionths * 1e-9
         return monotonic
     monotonic = _find_monotonic()

@@ -94,11 +94,12 @@ class Hours(object):
 def _moment(today, day, minutes):
     """Return when a time of day comes `day` days after `today` (struct_time), seconds since the epoch."""
     hour, minute = divmod(minutes, 60)
+    noon = time.mktime((today.tm_year, today.tm_mon, today.tm_mday, 12, 0, 0, 0, 0, -1))
+    date = time.localtime(noon + day * 86400)           # not today.tm_mday + day: PyPy takes day 0 for 1
     moments = []
     for daylight in (0, 1, -1):
         try:
-            moments.append(int(time.mktime((today.tm_year, today.tm_mon, today.tm_mday + day, hour, minute, 0,
-                                            0, 0, daylight))))
+            moments.append(int(time.mktime((date.tm_year, date.tm_mon, date.tm_mday, hour, minute, 0, 0, 0, daylight))))
         except (OverflowError, ValueError):     # some systems refuse daylight saving where there is none
             continue
     right = [moment for moment in moments if time.localtime(moment)[3:5] == (hour, minute)]

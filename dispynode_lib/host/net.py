@@ -33,6 +33,8 @@ def canonical(address):
     plain = compat.to_text(address).partition(u'%')[0]
     family = family_of(plain)
     try:
+        if u'\0' in plain:                  # PyPy would pass over it and what follows
+            raise ValueError
         return compat.to_text(socket.inet_ntop(family, socket.inet_pton(family, str(plain))))
     except (EnvironmentError, UnicodeError, ValueError, TypeError):
         raise ValueError('%r is no IP address' % (address,))

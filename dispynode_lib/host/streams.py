@@ -12,6 +12,8 @@ from dispynode_lib.wire.framing import LENGTH
 
 CHUNK = 1024000                             # bytes of a file between two offsets (docs/protocol.rst)
 
+WIDE_LIMITS = (66, 67)                      # Linux: SO_RCVTIMEO_NEW, SO_SNDTIMEO_NEW
+
 
 class Stream(object):
     """A non-blocking socket (plain or TLS) read and written with a time limit that restarts with progress."""
@@ -28,10 +30,9 @@ class Stream(object):
         """From now on have the system fill what is read: for much data, which comes in many small pieces."""
         if type(self.sock) is not socket.socket or not self.timeout:
             return                          # TLS
-        limit = struct.pack('ll', int(self.timeout), int(self.timeout % 1 * 1000000))
         self.sock.setblocking(True)
-        for direction in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
-            self.sock.setsockopt(socket.SOL_SOCKET, direction, limit)
+        for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+            self.sock.setsockopt(socket.SOL_SOCKET, option, time_limit(option, self.timeout))
         self._flags = socket.MSG_WAITALL
 
     def send(self, data):
@@ -99,6 +100,14 @@ class Stream(object):
         if size > limit:
             raise ProtocolError('a frame of %d bytes, allowed are %d' % (size, limit))
         return self.read_exact(size)
+
+
+def time_limit(option, seconds):
+    """Return the value of the socket option SO_RCVTIMEO or SO_SNDTIMEO: two numbers as wide as those of the system's time.
+
+    On Linux with 32 bits that are 64 if this Python was built so; then the options' numbers are others, too.
+    """
+    return struct.pack('qq' if option in WIDE_LIMITS else 'll', int(seconds), int(seconds % 1 * 1000000))
 
 
 def send_all(sock, data, deadline, timeout=None):

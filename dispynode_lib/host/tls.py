@@ -9,6 +9,7 @@ import fcntl
 import socket
 import ssl
 import struct
+import termios
 import time
 
 from dispynode_lib.errors import PeerGone, StartError
@@ -16,7 +17,6 @@ from dispynode_lib.host import compat
 
 CONFIGURATION = 78                          # sysexits.h: EX_CONFIG
 RECORD, OVERHEAD = 16384, 64                # bytes of data in a record at most, and a little more than comes with them
-SIOCOUTQ = 0x5411                           # Linux: what the peer's host has not acknowledged yet
 SHORTEST, LONGEST = 0.00005, 0.01           # seconds between two looks at it
 
 
@@ -67,7 +67,8 @@ def send_whole_records(sock, data):
 
 def _wait_acknowledged(sock):
     patience, waited, wait = sock.gettimeout(), 0.0, SHORTEST
-    while struct.unpack('i', fcntl.ioctl(sock.fileno(), SIOCOUTQ, struct.pack('i', 0)))[0]:
+    # of a socket, Linux: what the peer's host has not acknowledged yet
+    while struct.unpack('i', fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, struct.pack('i', 0)))[0]:
         if patience is not None and waited >= patience:
             raise PeerGone('it took nothing for %g s' % patience)
         time.sleep(wait)

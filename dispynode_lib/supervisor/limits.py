@@ -7,7 +7,6 @@ from dispynode_lib.supervisor import stopping
 
 INTERVAL = 0.25                             # seconds between looks at the processes of jobs
 SPARE_DATA = 256 << 20                      # bytes a job may ask for at once beyond twice its limit
-PAGE = 4096
 KEYS = ('nice', 'memory', 'output', 'processes', 'descriptors')
 
 
@@ -111,7 +110,7 @@ def memory_of(pid):
         if line.startswith(b'Pss:'):
             return 1024 * int(line.split()[1])
     for line in _lines('/proc/%d/statm' % pid):         # an old kernel: all of what it shares counts
-        return PAGE * int(line.split()[1])
+        return os.sysconf('SC_PAGE_SIZE') * int(line.split()[1])
     return 0
 
 

@@ -44,12 +44,17 @@ class Result(unittest.TestResult):
 
     def summary(self):
         """Return the outcome as plain values."""
-        failures = [(test.id(), text) for test, text in self.failures + self.errors]
+        failures = [(test.id(), _decoded(text)) for test, text in self.failures + self.errors]
         failures += [(test.id(), 'passed, but is marked as an expected failure')
                      for test in self.unexpectedSuccesses]
         skipped = [(test.id(), reason) for test, reason in self.skipped]
         skipped += [(test.id(), 'expected failure') for test, _text in self.expectedFailures]
         return {'passed': self.passed, 'failures': failures, 'skipped': skipped}
+
+
+def _decoded(text):
+    """Return a text that has anything in it on Python 2 as JSON takes it."""
+    return text.decode('utf-8', 'replace') if isinstance(text, bytes) else text
 
 
 def load(targets):

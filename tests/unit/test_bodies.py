@@ -1,9 +1,10 @@
 """host.bodies: how fast requests have to come."""
 from __future__ import absolute_import, division, print_function
 
+import sys
 import unittest
 
-from dispynode_lib.errors import PeerGone
+from dispynode_lib.errors import PeerGone, ProtocolError
 from dispynode_lib.host.bodies import SLOWEST, SLOWEST_FILE, Pace, read_rest
 
 
@@ -48,6 +49,10 @@ class ReadRestTest(unittest.TestCase):
 
     def test_a_big_request_that_comes_too_slowly_is_given_up(self):
         self.assertRaises(PeerGone, read_rest, Source(b'x' * 300000, -30.0), b'begun', 300000)
+
+    def test_what_this_python_cannot_address_is_a_complaint_about_its_sender(self):
+        """Where Python has 32 bits, two gigabytes are enough."""
+        self.assertRaises(ProtocolError, read_rest, Source(b'x', 5.0), b'begun', sys.maxsize + 1)
 
 
 if __name__ == '__main__':

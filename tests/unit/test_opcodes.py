@@ -5,6 +5,7 @@ import struct
 import unittest
 
 from dispynode_lib.errors import ProtocolError
+from dispynode_lib.host.compat import integer_types
 from dispynode_lib.wire import objects, opcodes
 from dispynode_lib.wire.pickles import UNKNOWN, Record, Set, load
 
@@ -64,7 +65,8 @@ class PlainTest(unittest.TestCase):
             for form in (data, memoryview(data), bytearray(data)):
                 value = load(form)[0]
                 self.assertEqual(value, expected, data)
-                self.assertEqual(type(value), type(expected), data)
+                if type(expected) not in integer_types:         # where those of 2.7 part depends on the machine
+                    self.assertEqual(type(value), type(expected), data)
 
     def test_every_listed_opcode_is_known(self):
         """PROTOCOL 2.3: seen ones, then those to be expected."""
