@@ -9,12 +9,12 @@ from tests.support.waiting import wait_until
 
 SIZE = 200 << 20
 CODE = '''
-import os, time
+import os, struct, time
 
 def setup(size):
     global data, table
     data = bytearray(b'x') * (size // 2)
-    table = [number * 1.0 for number in range(size // 2 // 32)]       # 24 bytes each, 8 for the pointer
+    table = [number * 1.0 for number in range(size // 2 // (4 * struct.calcsize('P')))]      # 3 words each, or more, and the pointer
     return 0
 
 def f(path):
@@ -31,9 +31,20 @@ def f(path):
 class BigSetup(NodeCase):
 
     def pss(self):
-        """Return the memory (bytes) of the node with all its processes, shared pages counted once."""
+        """Return the memory (bytes) of the node with all its processes, shared pages counted once.
+
+        While one is forked they would be counted twice: before the fork all of them as its parent's.
+        """
+        while True:
+            pids = sorted(self.node.processes())
+            total = self.pss_of(pids)
+            if sorted(self.node.processes()) == pids:
+                return total
+
+    @staticmethod
+    def pss_of(pids):
         total = 0
-        for pid in self.node.processes():
+        for pid in pids:
             try:
                 with open('/proc/%d/smaps_rollup' % pid) as stream:
                     total += sum(int(line.split()[1]) for line in stream if line.startswith('Pss:'))

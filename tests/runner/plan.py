@@ -10,10 +10,11 @@ import sys
 from tests.runner import releases
 from tests.runner.environments import CLIENTS, FINDERS, CannotBuild
 from tests.runner.interpreters import NEWEST, OLDEST, OLDEST_3, OTHERS, SUPPORTED, sort_key
+from tests.runner.machines import MACHINES, Machine
 from tests.runner.suites import Suite
 
 PROJECT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-KINDS = ('unit', 'functional', 'attack', 'interop', 'network', 'package', 'container')
+KINDS = ('unit', 'functional', 'attack', 'interop', 'network', 'package', 'container', 'machine')
 TIMEOUTS = {'unit': 120, 'functional': 600, 'attack': 600, 'interop': 180, 'network': 300}
 ONE_NODE = ('4.8.7 on 3.6', '4.12.4 on 3.8', '4.15.2 on 3.11')      # one node serves them in turn
 TLS = ('4.8.7 on 3.6', '4.15.2 on 3.10', '4.15.2 on 3.11')            # those of 3.12 and later cannot
@@ -28,6 +29,9 @@ VERSIONS = ('4.8.7 on 2.7', '4.8.7 on 3.6', '4.15.2 on 3.11', '4.15.2 on 3.12') 
 MANY_JOBS = ('4.15.2 on 3.11',)
 # of the functional tests, those that interpreters between the named ones run: where they differ, it shows here
 BETWEEN = ('test_check', 'test_jobs', 'test_job_endings', 'test_programs', 'test_setup_cleanup', 'test_supervisor')
+# of the functional tests, what 32 bits and other processors may do otherwise, and what may be asked of qemu
+MACHINE = ('test_check', 'test_jobs', 'test_job_endings', 'test_files', 'test_big_jobs', 'test_bad_input', 'test_supervisor')
+EMULATED = ('test_check', 'test_files.Files.test_a_file_arrives_with_content_time_and_mode', 'test_big_jobs')
 # of the attacks, those that the oldest ones run, a minute each: where faults of theirs were found, or their code is another
 OLD_ATTACKED = ('test_clients', 'test_faults', 'test_hosts', 'test_operator', 'test_tls')
 
@@ -69,11 +73,14 @@ class Plan(object):
                         continue                                # what differs between the others shows in functional tests
                     self._add_plain(kind, self._wanted[minor])
         releases.add(self, kinds, self.named, self._wanted, environments)
+        if 'machine' in kinds and not quick:
+            self._add_machines(minors)
         self.suites.sort(key=lambda suite: KINDS.index(suite.kind))
 
     def _note_missing(self, minors):
+        machines = [machine.name for machine in MACHINES]
         for minor in minors or SUPPORTED:
-            if minor not in self._all:
+            if minor not in self._all and minor not in machines:
                 required = minor in (OLDEST, OLDEST_3, NEWEST) or bool(minors)
                 self.not_run.append(NotRun('Python ' + minor, 'not found here', required))
 
@@ -125,6 +132,29 @@ class Plan(object):
         if self.newest in self._wanted and not quick:
             self._add_clients('network_releases', FINDERS, self.newest, 'network')
 
+    def _add_machines(self, minors):
+        """Add the suites of Debian roots of other machines; those that qemu runs with --full only, or when asked for."""
+        recipes = dict((recipe.name, recipe) for recipe in CLIENTS)
+        for machine in MACHINES:
+            if minors and machine.name not in minors or machine.emulated and not (minors or self._full):
+                continue
+            names = EMULATED if machine.emulated else MACHINE
+            functional = self._machine_suite(machine, 'functional', ['tests.functional.' + name for name in names])
+            if not machine.emulated:
+                self._machine_suite(machine, 'unit', ['tests/unit', 'tests/wire', 'tests.test_support'])
+                if self._full:
+                    functional.targets = ['tests/functional']
+            one_file = releases.with_one_file(functional)
+            self.suites.append(one_file.changed(targets=['tests.functional.test_check']))
+            self._wanted[machine.name] = machine
+            self._add_clients('interop_main_job', [recipes[machine.client]], machine.name)
+
+    def _machine_suite(self, machine, kind, targets):
+        timeout = TIMEOUTS[kind] * (6 if machine.emulated else 2)
+        suite = Suite(kind, 'Python ' + machine.name, machine.interpreter, targets, timeout, own_network=True, minor=machine.name)
+        self.suites.append(suite)
+        return suite
+
     def _node_minors(self, recipe, quick):
         """Return the minor versions of nodes for a client: a Python 2 client has a Python 2 node."""
         if recipe.python == ('2.7',):
@@ -158,8 +188,9 @@ class Plan(object):
             # an environment of the node's own Python has psutil: such nodes run with it
             own = [client['python'] for client, recipe in zip(clients, recipes)
                    if recipe.python == (minor,) and len(recipes) == 1]
+            node_python = node.interpreter() if isinstance(node, Machine) else (own or [node.python])[0]
             return {'DISPYNODE_TEST_NODE': minor, 'DISPYNODE_TEST_INTEROP': json.dumps(
-                {'clients': clients, 'node': (own or [node.python])[0]})}
+                {'clients': clients, 'node': node_python})}
 
         self.suites.append(Suite(kind, title, sys.executable, ['tests.%s.%s' % (kind, module)],
                                  TIMEOUTS[kind], own_network=True, prepare=prepare, minor=minor))

@@ -22,6 +22,7 @@ COMPILED = os.path.join(PROJECT, '.venvs', 'compiled')           # of Pythons th
 class Suite(object):
     """kind: 'unit', 'functional' or 'interop'; title: where it runs; targets: for the child.
 
+    python       path, or a function that returns it, called as `prepare`
     flags        options of the interpreter
     own_network  run in a network namespace with nothing but loopback
     prepare      function called first, in the thread that runs the suite; returns environment
@@ -97,7 +98,8 @@ def _run_in(folder, suite, prefix, variables):
     if prefix:
         env['DISPYNODE_TEST_NETWORK'] = '1'
     limit = str(max(1, suite.timeout - STACKS_BEFORE_END))
-    command = (prefix or []) + [suite.python] + suite.flags + [
+    python = suite.python() if callable(suite.python) else suite.python
+    command = (prefix or []) + [python] + suite.flags + [
         '-m', 'tests.runner.child', result_path, limit] + suite.targets
     started = time.time()
     with open(output_path, 'wb') as output:
