@@ -268,7 +268,7 @@ ROWS = (
 
     Row(NETWORK, 'ip_addr', '-i --ip_addr --host', addresses, 'ADDR',
         'name or address of this host for its peers, or several with blanks between; may be given more than once',
-        default=(), shown='the address of the route to the network', repeat=True),
+        default=(), shown='the address of the route to the network, also when that changes', repeat=True),
     Row(NETWORK, 'ext_ip_addr', '--ext_ip_addr --ext_host', address, 'ADDR',
         'announce ADDR to peers: for a node behind NAT; may be given more than once',
         default=(), repeat=True),

@@ -36,52 +36,94 @@ class Arrival(object):
         self.source, self.port, self.own, self.directed = source, port, own, directed
 
 
-def open_sockets(port, addresses, option='-p'):
-    """Return the sockets for datagrams at a port; `addresses` (text) are the node's own of one family.
+class PortSockets(object):
+    """The sockets for datagrams at one port, for the node's own addresses of one family.
 
     It is one at all addresses. If another node of this host has that, which has other addresses, they are
     one at each own address, broadcast address and multicast group: both nodes get what is for all.
-    Raises StartError.
     """
-    family = net.family_of(addresses[0])
-    try:
-        socks = [net.udp_socket(port, family, option)]
-        if not compat.CAN_RECVMSG and len(addresses) > 1:
-            # sockets of single addresses get what is sent to these: that tells where it arrived
-            socks += [net.shared_udp_socket(address, socks[0].getsockname()[1]) for address in addresses]
-    except StartError:
-        socks = _shared_sockets(port, addresses)
-        if not socks:
-            raise
-    for sock in socks:
-        _tell_arrivals(sock, family)
+
+    def __init__(self, port, family, option='-p'):
+        self._port, self._family, self._option = port, family, option
+        self._open = {}                     # address -> socket bound to it
+        self._not_joined = set()            # (address, group) that were told of
+
+    def sockets(self):
+        """Return the list of sockets to read from."""
+        return list(self._open.values())
+
+    def close(self):
+        """Close all."""
+        for address in list(self._open):
+            self._open.pop(address).close()
+
+    def follow(self, addresses):
+        """Open what `addresses` (text, the node's own now) need, forget what they do not need: another thread may read it.
+
+        Raises StartError.
+        """
+        if not self._open:
+            self._begin(addresses)
+        whole = ANYWHERE[self._family == socket.AF_INET6]
+        wanted = self._wanted(addresses, whole in self._open)
+        for address in wanted:
+            if address not in self._open:
+                self._add(address, address in addresses)
         for address in addresses:
-            for group in client_groups(family):
-                join(sock, address, group)
-    return socks
+            for group in client_groups(self._family):
+                self._join(address, group)
+        for address in list(self._open):
+            if address not in wanted and address != whole:
+                del self._open[address]
+
+    def _begin(self, addresses):
+        try:
+            sock = net.udp_socket(self._port, self._family, self._option)
+        except StartError as error:
+            try:
+                for address in addresses:
+                    self._add(address, True)
+            except StartError:
+                self.close()
+                raise error                 # why it was not to be had for all says more
+            return
+        self._port = sock.getsockname()[1]
+        _tell_arrivals(sock, self._family)
+        self._open[ANYWHERE[self._family == socket.AF_INET6]] = sock
+
+    def _wanted(self, addresses, is_whole):
+        if is_whole:
+            # sockets of single addresses get what is sent to these: that tells where it arrived
+            return sorted(addresses) if not compat.CAN_RECVMSG and len(addresses) > 1 else []
+        wanted = set(addresses) | set(client_groups(self._family))
+        for address in addresses:
+            wanted.update(net.broadcast_addresses(address))
+        return sorted(wanted)
+
+    def _add(self, address, is_needed):
+        try:
+            sock = net.shared_udp_socket(address, self._port, self._option)
+        except StartError as error:
+            if is_needed:
+                raise
+            log.debug('%s', error)
+            return
+        _tell_arrivals(sock, self._family)
+        self._open[address] = sock
+
+    def _join(self, address, group):
+        told = (address, group)
+        errors = [error for error in [join(sock, address, group) for sock in self._open.values()] if error is not None]
+        if errors and told not in self._not_joined:
+            self._not_joined.add(told)
+            log.info('multicast group %s at %s: %s', group, address, errors[0])
+        elif not errors:
+            self._not_joined.discard(told)
 
 
 def client_groups(family):
     """Return the multicast groups (text) on which clients look for nodes."""
     return releases.multicast_groups(family == socket.AF_INET6)
-
-
-def _shared_sockets(port, addresses):
-    """Return sockets at single addresses, [] if that is not possible either."""
-    wanted = list(addresses) + client_groups(net.family_of(addresses[0]))
-    for address in addresses:
-        wanted += net.broadcast_addresses(address)
-    socks = []
-    for address in sorted(set(wanted)):
-        try:
-            socks.append(net.shared_udp_socket(address, port))
-        except EnvironmentError as error:
-            log.debug('datagrams at %s port %d: %s', address, port, error)
-            if address in addresses:
-                for sock in socks:
-                    sock.close()
-                return []
-    return socks
 
 
 def _tell_arrivals(sock, family):
@@ -113,7 +155,7 @@ def receive(sock):
 
 
 def join(sock, address, group):
-    """Receive what is sent to a multicast group on the interface of `address`; return whether that works."""
+    """Receive what is sent to a multicast group on the interface of `address`; return None, or the error."""
     try:
         if net.family_of(address) == socket.AF_INET6:
             index = struct.pack('@I', net.interface_index(address))
@@ -123,11 +165,9 @@ def join(sock, address, group):
             sock.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP,
                             socket.inet_aton(str(group)) + socket.inet_aton(str(address)))
     except EnvironmentError as error:
-        if error.errno == errno.EADDRINUSE:             # joined already, by another address of the interface
-            return True
-        log.info('multicast group %s at %s: %s', group, address, error)
-        return False
-    return True
+        # EADDRINUSE: joined already, by another address of the interface
+        return None if error.errno == errno.EADDRINUSE else error
+    return None
 
 
 def send_from(address, messages):

@@ -15,7 +15,8 @@ UNAVAILABLE, NO_PERMISSION, CONFIGURATION = 69, 77, 78
 BACKLOG = 128
 EVERYBODY = u'255.255.255.255'
 SOMEWHERE = (u'192.0.2.1', u'2001:db8::1')                       # documentation networks
-SIOCGIFFLAGS, SIOCGIFADDR, SIOCGIFBRDADDR, IFF_UP = 0x8913, 0x8915, 0x8919, 1   # Linux
+SIOCGIFFLAGS, SIOCGIFADDR, SIOCGIFBRDADDR = 0x8913, 0x8915, 0x8919      # Linux
+IFF_UP, IFF_RUNNING = 0x1, 0x40
 
 
 # Addresses
@@ -101,15 +102,15 @@ def local_address():
     """Return (address that this host uses to reach the network, why). Sends nothing."""
     for target in SOMEWHERE:
         address = address_towards(target)
-        if address is not None and not _is_loopback(address):
+        if address is not None and not is_loopback(address):
             return address, u'address of the route to other networks'
     for name, address, _broadcast in interfaces():
-        if not _is_loopback(address):
+        if not is_loopback(address):
             return address, u'address of interface %s; there is no route to other networks' % name
     name = socket.gethostname()
     try:
         for address in resolve(name):
-            if not _is_loopback(address):
+            if not is_loopback(address):
                 return address, u'address of the host name %s' % compat.to_text(name)
     except EnvironmentError as error:
         return u'127.0.0.1', u'no network found (%s: %s)' % (compat.to_text(name), error.strerror or error)
@@ -131,7 +132,8 @@ def address_towards(target):
         probe.close()
 
 
-def _is_loopback(address):
+def is_loopback(address):
+    """Return whether no other host can reach a node at an IP address (canonical), or it names none."""
     return address.startswith(u'127.') or address in (u'::1', u'0.0.0.0', u'::')
 
 
@@ -157,6 +159,13 @@ def interfaces():
 
 def _linux_interfaces():
     """The same from the kernel, which tells each interface's first address."""
+    # a /32 interface names itself, one without broadcast 0.0.0.0
+    return [(name, address, None if broadcast in (address, u'0.0.0.0') else broadcast)
+            for name, address, broadcast, flags in _linux_links() if flags & IFF_UP]
+
+
+def _linux_links():
+    """Return [(name, first IPv4 address, broadcast address, flags)] of all interfaces that have an IPv4 address."""
     import fcntl
     found = []
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -170,15 +179,21 @@ def _linux_interfaces():
                     for question in (SIOCGIFADDR, SIOCGIFBRDADDR, SIOCGIFFLAGS)]
             except EnvironmentError:        # no IPv4 address
                 continue
-            if struct.unpack_from('H', flags, 16)[0] & IFF_UP:
-                address, broadcast = [
-                    compat.to_text(socket.inet_ntoa(answer[20:24])) for answer in (address, broadcast)]
-                # a /32 interface names itself, one without broadcast 0.0.0.0
-                useless = broadcast in (address, u'0.0.0.0')
-                found.append((compat.to_text(name), address, None if useless else broadcast))
+            address, broadcast = [
+                compat.to_text(socket.inet_ntoa(answer[20:24])) for answer in (address, broadcast)]
+            found.append((compat.to_text(name), address, broadcast, struct.unpack_from('H', flags, 16)[0]))
     finally:
         sock.close()
     return found
+
+
+def has_link(address):
+    """Return whether the interface of an own address (canonical) is up and its cable plugged in; True where nobody can tell."""
+    if not compat.LINUX:
+        return True
+    working = IFF_UP | IFF_RUNNING
+    flags = [flags for _name, own, _broadcast, flags in _linux_links() if own == address]
+    return not flags or any(one & working == working for one in flags)
 
 
 def broadcast_addresses(address):
@@ -189,10 +204,10 @@ def broadcast_addresses(address):
     """
     if family_of(address) != socket.AF_INET:
         return []
-    if _is_loopback(address):
+    if is_loopback(address):
         return [u'127.255.255.255']
     found = [broadcast for _name, own, broadcast in interfaces()
-             if own == address and broadcast and not _is_loopback(broadcast)]
+             if own == address and broadcast and not is_loopback(broadcast)]
     return [broadcast for broadcast in found if broadcast != EVERYBODY] + [EVERYBODY]
 
 
@@ -253,20 +268,23 @@ def udp_socket(port, family=socket.AF_INET, option='-p'):
     return sock
 
 
-def shared_udp_socket(address, port):
+def shared_udp_socket(address, port, option='-p'):
     """Return a UDP socket for one address (own, broadcast or multicast) of which other programs get a copy, too.
 
-    Raises EnvironmentError.
+    Raises StartError.
     """
-    sock = _new_socket(family_of(address), socket.SOCK_DGRAM)
+    try:
+        sock = _new_socket(family_of(address), socket.SOCK_DGRAM)
+    except EnvironmentError as error:
+        raise _bind_error(error, u'UDP', address, port, option)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
         sock.bind(sockaddr(address, port))
-        return sock
-    except EnvironmentError:
+    except EnvironmentError as error:
         sock.close()
-        raise
+        raise _bind_error(error, u'UDP', address, port, option)
+    return sock
 
 
 def _new_socket(family, kind):

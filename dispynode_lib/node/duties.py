@@ -27,6 +27,7 @@ def table(parts):
         Duty('dismissing idle job processes', idle.dismiss, idle.wait),
         Duty('keeping the code', parts.nursery.keep, parts.nursery.keep_wait),
         Duty('taking missing ports', parts.node.take_missing_ports, parts.ports.wait),
+        Duty('following the addresses of this host', parts.addresses.look, parts.addresses.wait),
         Duty('reaping orphans', lambda _now: orphans.reap(parts.nursery.pids()), orphans.wait),
     ]
 

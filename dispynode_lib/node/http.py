@@ -50,7 +50,8 @@ class Pages(object):
     def ready(self):
         """Whether it takes jobs."""
         closed = self._parts.state.closed()
-        return (200, TEXT, u'ready\n') if closed is None else (503, TEXT, u'%s\n' % closed[1])
+        trouble = closed[1] if closed is not None else self._parts.addresses.trouble()
+        return (200, TEXT, u'ready\n') if trouble is None else (503, TEXT, u'%s\n' % trouble)
 
     def status(self):
         """All about the node, as JSON."""

@@ -15,6 +15,7 @@ from dispynode_lib.host.workers import Workers
 from dispynode_lib.log import Log
 from dispynode_lib.node import duties, guard, held
 from dispynode_lib.node import state as states
+from dispynode_lib.node.addresses import Addresses, Host
 from dispynode_lib.node.admin import Administration
 from dispynode_lib.node import bigfiles
 from dispynode_lib.node.announcer import Announcer
@@ -30,10 +31,11 @@ from dispynode_lib.node.notices import Notices
 from dispynode_lib.node.operation import Operation, drain_jobs
 from dispynode_lib.node.ports import Ports
 from dispynode_lib.node.requests import Requests
-from dispynode_lib.node.server import DatagramListener, Listener, Reception
+from dispynode_lib.node.server import Listener, Reception
 from dispynode_lib.node.service import Service
 from dispynode_lib.node.settings import Settings
 from dispynode_lib.node.spool import Spool
+from dispynode_lib.node.udp import DatagramListener
 from dispynode_lib.node.watchdog import Watchdog
 from dispynode_lib.wire import framing
 
@@ -60,7 +62,7 @@ class Node(object):
         self._ended = threading.Event()
         self._stop_lock = threading.Lock()
         self._stop_began = False
-        self._listeners = []
+        self._listeners = {}                # socket -> Listener
         self._datagrams = None
         parts = self._parts = Parts()
         parts.options = options
@@ -90,11 +92,12 @@ class Node(object):
         parts, options = self._parts, self.options
         settings = parts.settings
         settings.meter = Meter(parts.root)
-        self._chosen = net.node_addresses(options.ip_addr)
-        settings.addresses = [address for address, _why in self._chosen]
-        parts.ports = Ports(options.node_port, settings.addresses)
-        socks, socks_udp = parts.ports.open()
+        chosen = net.node_addresses(options.ip_addr)
+        settings.addresses = [address for address, _why in chosen]
+        parts.ports = Ports(options.node_port)
+        socks = parts.ports.open(settings.addresses)
         settings.port = parts.ports.main()
+        parts.addresses = Addresses(parts, Host(options.ip_addr), self._serve_at)
         as_client = tls.as_client if tls is not None else None
         parts.loop = Loop()
         parts.workers = Workers(WORKERS, parts.loop)
@@ -124,12 +127,13 @@ class Node(object):
         reception.is_allowed = guard.filter_of(options.allow)
         self._listen(socks)
         parts.service.look(monotonic())
-        self._datagrams = DatagramListener(socks_udp, parts.discovery.on_datagram, parts.complaints)
+        self._datagrams = DatagramListener(parts.ports.udp_sockets(), parts.discovery.on_datagram, parts.complaints)
         self._datagrams.is_allowed = reception.is_allowed
         self._datagrams.start()
         if socks:
             parts.announcer.begin()
         self.operation.begin()
+        parts.addresses.begin(chosen, monotonic())
         parts.watchdog.start()
         parts.delivery.retry_all()
         if socks:
@@ -145,31 +149,40 @@ class Node(object):
         if socks and parts.state.phase() == states.STARTING:
             parts.state.set_phase(states.SERVING)
         for sock in socks:
-            listener = Listener(sock, self._reception, parts.loop)
-            self._listeners.append(listener)
+            listener = self._listeners[sock] = Listener(sock, self._reception, parts.loop)
             listener.start()
+
+    def _serve_at(self, addresses):
+        """Listen at these addresses and nowhere else; return where that works. Connections go on."""
+        opened, useless = self._parts.ports.follow(addresses)
+        self._datagrams.follow(self._parts.ports.udp_sockets())
+        self._listen(opened)
+        for sock in useless:
+            self._listeners.pop(sock).stop()
+        return self._parts.ports.addresses_with(self._parts.settings.port)
 
     def _tell_ports(self):
         parts = self._parts
-        for address, why in self._chosen:
+        for address, why in parts.addresses.describe():
             log.info('%s serves at %s (%s), TCP and UDP ports %s, with %d processors', parts.name, address, why,
-                     ', '.join(str(port) for port in parts.ports.numbers), parts.state.cpus())
+                     ', '.join(str(port) for port in parts.ports.numbers()), parts.state.cpus())
 
     def take_missing_ports(self, _now):
         """Serve at the ports that connections had when the node was started, if they are free; a duty."""
         parts = self._parts
         try:
-            socks, socks_udp = parts.ports.take_missing()
+            socks = parts.ports.take_missing()
         except StartError as error:
             log.error('%s', error)
             self.exit_status = error.status
             self.stop()
             return
-        if socks + socks_udp:
-            self._datagrams.add(socks_udp)
-            self._listen(socks)
+        self._datagrams.follow(parts.ports.udp_sockets())
+        self._listen(socks)
+        if socks:
             self._tell_ports()
             parts.announcer.begin()
+            parts.addresses.look_soon()
 
     def _is_token(self, token):
         return framing.same_token(token, self._parts.settings.token)
@@ -229,6 +242,8 @@ class Node(object):
                  parts.service.describe()]
         lines += [u'it ' + line for line in parts.announcer.describe()[:1]] + parts.announcer.describe()[1:]
         lines += parts.ports.describe()
+        if parts.addresses.trouble() is not None:
+            lines.insert(0, parts.addresses.trouble())
         return lines + (parts.complaints.sentences() or [u'no client has been turned away'])
 
     # -- ending
@@ -293,7 +308,7 @@ class Node(object):
         deadline = monotonic() + (0.5 if at_once else self.options.stop_timeout)
         computations = parts.state.computations()
         self._tell_schedulers(computations)
-        for listener in self._listeners:
+        for listener in list(self._listeners.values()):
             listener.stop()
         self._datagrams.stop()
         for computation in computations:
@@ -310,6 +325,7 @@ class Node(object):
         parts.job_output.finish(LAST_OUTPUT)
         parts.loop.stop()
         self._datagrams.close()
+        parts.addresses.close()
         bigfiles.remove_folder(parts.big_folder)
         self.operation.close()
         log.info('stopped')

@@ -170,9 +170,14 @@ class Operation(object):
     def _notify(self, word):
         if self._notifier is None:
             return
-        state = self._parts.state
-        self._notifier.send(word, 'STATUS=%s: %d of %d processors busy, %d computations' % (
-            state.phase().lower(), state.used_cpus(), state.cpus(), len(state.computations())))
+        state, trouble = self._parts.state, self._parts.addresses.trouble()
+        self._notifier.send(word, 'STATUS=%s: %d of %d processors busy, %d computations%s' % (
+            state.phase().lower(), state.used_cpus(), state.cpus(), len(state.computations()),
+            '; %s' % trouble if trouble else ''))
+
+    def network_changed(self):
+        """There is a network, or none any more: tell the service manager."""
+        self._notify('READY=1')
 
     # -- for the log
 

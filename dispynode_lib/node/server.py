@@ -1,14 +1,12 @@
-"""Listens: TCP listeners in the loop's thread, one UDP listener thread, and who is let in."""
+"""Listens: TCP listeners in the loop's thread, and who is let in."""
 from __future__ import absolute_import, division, print_function
 
 import errno
-import select
 import socket
 
 from dispynode_lib.errors import PeerGone, ProtocolError
 from dispynode_lib.host.compat import (
-    PY2, monotonic, set_cloexec, socketserver, start_thread)
-from dispynode_lib.host import datagrams
+    PY2, monotonic, set_cloexec, socketserver)
 from dispynode_lib.host.bodies import read_rest
 from dispynode_lib.host.loop import READ, WRITE
 from dispynode_lib.host.streams import Stream, wants_write, would_block
@@ -326,75 +324,6 @@ class Reception(object):
 
     def _complain(self, connection, cause, text):
         self._complaints.note(connection.address[0], cause, text)
-
-
-class DatagramListener(object):
-    """One thread for the datagrams of all ports: pings and notices by UDP."""
-
-    def __init__(self, socks, handle, complaints):
-        """`socks`: sockets of host.datagrams; `handle(opcode, argument, arrival)`."""
-        self._socks = socks
-        self._handle = handle
-        self._complaints = complaints
-        self.is_allowed = None              # as Reception's
-        self._stopping = False
-        self._wake, self._woken = socket.socketpair()
-
-    def add(self, socks):
-        """Take the datagrams of further sockets, too; any thread."""
-        self._socks = self._socks + socks
-        self._wake.send(b'x')
-
-    def start(self):
-        """Start the thread."""
-        return start_thread('udp', self._run)
-
-    def _run(self):
-        poll, by_fd = select.poll(), {}
-        poll.register(self._woken.fileno(), select.POLLIN)
-        while not self._stopping:
-            for sock in self._socks[len(by_fd):]:
-                by_fd[sock.fileno()] = sock
-                poll.register(sock.fileno(), select.POLLIN)
-            for fd, _events in self._wait(poll):
-                if fd in by_fd:
-                    self._receive(by_fd[fd])
-                else:
-                    self._woken.recv(64)
-
-    @staticmethod
-    def _wait(poll):
-        try:
-            return poll.poll()
-        except (EnvironmentError, select.error):                # a signal (2.7)
-            return ()
-
-    def _receive(self, sock):
-        try:
-            data, arrival = datagrams.receive(sock)
-        except EnvironmentError as error:
-            log.debug('receiving a datagram: %s', error)
-            return
-        if self.is_allowed is not None and not self.is_allowed(arrival.source):
-            self._complaints.note(arrival.source, 'not allowed', 'a datagram from outside of what --allow names')
-            return
-        try:
-            opcode, argument = framing.split(data)
-            self._handle(opcode, argument, arrival)
-        except ProtocolError as error:
-            self._complaints.note(arrival.source, 'bad datagram', error)
-        except Exception:
-            log.exception('handling a datagram from %s', arrival.source)
-
-    def stop(self):
-        """End the thread; its sockets stay open for sending until close()."""
-        self._stopping = True
-        self._wake.send(b'x')
-
-    def close(self):
-        """Close the sockets."""
-        for sock in self._socks:
-            close_quietly(sock)
 
 
 def close_quietly(sock):

@@ -14,7 +14,7 @@ SIGN_SIZE = 40                              # letters of the longest sign of a c
 
 
 class Settings(object):
-    """Name, secret, addresses, sign; constant once the node has started."""
+    """Name, secret, addresses, sign; constant once the node has started, but for the addresses."""
 
     def __init__(self, options):
         self.secret = options.secret
@@ -25,7 +25,7 @@ class Settings(object):
         if options.admin_secret is not None:
             self.tokens.append(framing.token(options.admin_secret, self.sign))
         self.port = None                    # where requests are to be sent
-        self.addresses = []                 # of this node, chosen or given
+        self.addresses = []                 # of this node now: a new list for each change (node.addresses)
         self.external = external_addresses(options.ext_ip_addr)
         self.meter = None
 
@@ -56,10 +56,13 @@ class Settings(object):
 
         arrived_at   address of this host at which a message of the peer arrived, if that is known
         """
-        if arrived_at in self.addresses:
+        addresses, family = self.addresses, net.family_of(peer)
+        if arrived_at in addresses:
             return arrived_at
-        family = net.family_of(peer)
-        same = [address for address in self.addresses if net.family_of(address) == family]
+        same = [address for address in addresses if net.family_of(address) == family]
+        if any(net.is_loopback(address) for address in same) and not (
+                self.external or net.is_loopback(peer) or own_interface(peer)):
+            same = [address for address in same if not net.is_loopback(address)]    # of no use on another host
         if len(same) > 1:
             routed = net.address_towards(peer)
             if routed in same:

@@ -16,13 +16,14 @@ def gather(parts, now=None):
     now = time.time() if now is None else now
     state, settings, history = parts.state, parts.settings, parts.history
     counts, scheduler = state.counts(), state.scheduler()
-    info = settings.meter.read()
+    info, trouble = settings.meter.read(), parts.addresses.trouble()
     pids = job_pids(state.computations())
     return {
         'version': __version__, 'python': PYTHON_VERSION, 'pid': os.getpid(), 'name': settings.name,
-        'phase': state.phase(), 'ready': state.closed() is None, 'began': history.began, 'uptime': now - history.began,
-        'now': now, 'addresses': list(settings.addresses), 'external': list(settings.external),
-        'ports': list(parts.ports.numbers), 'folder': to_text(parts.root), 'state_folder': to_text(parts.state_folder),
+        'phase': state.phase(), 'ready': state.closed() is None and trouble is None, 'network': trouble,
+        'began': history.began, 'uptime': now - history.began, 'now': now,
+        'addresses': list(settings.addresses), 'external': list(settings.external),
+        'ports': list(parts.ports.numbers()), 'folder': to_text(parts.root), 'state_folder': to_text(parts.state_folder),
         'cpus': state.cpus(), 'busy': counts['busy'], 'free': state.free_cpus(),
         'scheduler': None if scheduler is None else {'address': scheduler[0], 'port': scheduler[1]},
         'computations': [_computation(parts, computation, now, pids) for computation in state.computations()],
@@ -85,7 +86,8 @@ def describe(status):
     """Return the status as text for a person."""
     lines = [u'%s (dispynode %s, Python %s, process %d) is %s%s' % (
         status['name'], status['version'], status['python'], status['pid'], status['phase'].lower(),
-        u'' if status['ready'] or status['phase'] != 'SERVING' else u', but takes no client')]
+        u'' if status['ready'] or status['phase'] != 'SERVING' else u', but takes no client%s' % (
+            u' of other hosts: %s' % status['network'] if status['network'] else u''))]
     lines.append(u'  address      %s%s, TCP and UDP ports %s' % (
         u', '.join(status['addresses']),
         u' (announced as %s)' % u', '.join(status['external']) if status['external'] else u'',

@@ -1,0 +1,219 @@
+"""The node follows the addresses of a host that is told, not asked."""
+from __future__ import absolute_import, division, print_function
+
+import unittest
+
+from dispynode_lib.host import net
+from dispynode_lib.node import addresses
+from dispynode_lib.node.addresses import CALM_LOOK, LEAST, LOOK, SETTLE, Addresses, Host
+from dispynode_lib.node.settings import Settings
+from dispynode_lib.options import Options
+from tests.support.fakeparts import AtOnce, Recorder
+
+LOOPBACK, FIRST, SECOND = u'127.0.0.1', u'10.0.0.2', u'10.0.0.3'
+
+
+class FakeHost(object):
+    """A host whose addresses and links the test sets."""
+
+    def __init__(self, *given):
+        self.given, self.mine, self.linked, self.best = list(given), [LOOPBACK], True, LOOPBACK
+
+    def choose(self, _served):
+        return [(address, u'it says so') for address in self.given or [self.best]]
+
+    def has(self, address):
+        return address in self.mine
+
+    def has_link(self, _address):
+        return self.linked
+
+    def get(self, address):
+        """Have a new address, the best one."""
+        self.mine.append(address)
+        self.best = address
+
+    def lose(self, address):
+        self.mine.remove(address)
+        self.best = self.mine[-1]
+
+
+class FollowTest(unittest.TestCase):
+
+    def setUp(self):
+        self.real, addresses.netnews = addresses.netnews, Recorder(open_news=None)
+        self.now, self.host, self.taken = 100.0, FakeHost(), []
+        self.parts = Recorder()
+        self.parts.workers = AtOnce()
+        self.parts.settings = Recorder()
+        self.parts.settings.name, self.parts.settings.addresses = u'worker', []
+        for name in ('announcer', 'operation', 'watchdog', 'loop'):
+            setattr(self.parts, name, Recorder())
+
+    def tearDown(self):
+        addresses.netnews = self.real
+
+    def begin(self, *given):
+        self.host.given = list(given)
+        self.addresses = Addresses(self.parts, self.host, self.serve_at)
+        self.parts.settings.addresses = [address for address, _why in self.host.choose([])]
+        self.addresses.begin(self.host.choose([]), self.now)
+
+    def serve_at(self, wanted):
+        return [address for address in wanted if address not in self.taken]
+
+    def look(self, seconds=1.0):
+        """Let time pass and the host be asked; return the node's addresses."""
+        self.now += seconds
+        for _ in range(2):                  # ask, then do what the answer asks for
+            self.assertIsNotNone(self.addresses.wait(self.now))
+            self.addresses.look(self.now)
+        return self.parts.settings.addresses
+
+    def announced(self):
+        """Return how often the node was announced since the last question."""
+        count = len(self.parts.announcer.calls)
+        self.parts.announcer.calls = []
+        return count
+
+    def test_a_node_without_network_waits_and_serves_its_own_host(self):
+        self.begin()
+        self.assertEqual(self.parts.settings.addresses, [LOOPBACK])
+        self.assertEqual(self.addresses.trouble(),
+                         u'no network: this host has but 127.0.0.1; clients on other hosts cannot use the node')
+        self.assertEqual(self.look(), [LOOPBACK])
+        self.host.get(FIRST)
+        self.assertEqual(self.look(), [FIRST, LOOPBACK])    # clients on this host may be at work there
+        self.assertIsNone(self.addresses.trouble())
+        self.assertEqual(self.announced(), 1)
+        self.assertEqual(len(self.parts.operation.named('network_changed')), 2)
+
+    def test_address_that_changes_twice(self):
+        self.host.get(FIRST)
+        self.begin()
+        self.host.get(SECOND)
+        self.host.lose(FIRST)
+        self.assertEqual(self.look(), [SECOND])
+        self.host.get(FIRST)
+        self.host.lose(SECOND)
+        self.assertEqual(self.look(), [FIRST])
+        self.assertEqual(self.announced(), 2)
+        self.assertEqual(self.look(), [FIRST])
+        self.assertEqual(self.announced(), 0)
+
+    def test_an_address_stays_while_the_host_has_it(self):
+        self.host.get(FIRST)
+        self.begin()
+        self.host.get(SECOND)
+        self.assertEqual(self.look(), [SECOND, FIRST])
+        self.host.best = FIRST
+        self.assertEqual(self.look(), [FIRST, SECOND])
+        self.assertEqual(self.addresses.describe(), [(FIRST, u'it says so'), (SECOND, u'it says so')])
+
+    def test_link_that_goes_and_comes(self):
+        self.host.get(FIRST)
+        self.begin()
+        self.host.linked = False
+        self.assertEqual(self.look(), [FIRST])
+        self.assertEqual(self.addresses.trouble(), u'no network: the link of 10.0.0.2 is down')
+        self.assertEqual(self.announced(), 0)
+        self.host.linked = True
+        self.look()
+        self.assertIsNone(self.addresses.trouble())
+        self.assertEqual(self.announced(), 1)               # clients may have come meanwhile
+
+    def test_a_given_address_that_goes_and_comes_back(self):
+        self.host.get(FIRST)
+        self.begin(FIRST)
+        self.host.lose(FIRST)
+        self.assertEqual(self.look(), [])
+        self.assertEqual(self.addresses.trouble(), u'no network: this host does not have 10.0.0.2 (-i)')
+        self.host.get(FIRST)
+        self.assertEqual(self.look(), [FIRST])
+        self.assertEqual((self.addresses.trouble(), self.announced()), (None, 1))
+
+    def test_loopback_that_was_given_is_network_enough(self):
+        self.begin(LOOPBACK)
+        self.assertIsNone(self.addresses.trouble())
+
+    def test_a_port_that_is_taken_at_the_new_address(self):
+        self.host.get(FIRST)
+        self.begin()
+        self.host.get(SECOND)
+        self.taken = [SECOND]
+        self.assertEqual(self.look(), [FIRST])
+        self.taken = []
+        self.assertEqual(self.look(), [SECOND, FIRST])
+
+    def test_how_long_an_address_is_gone(self):
+        self.host.get(FIRST)
+        self.begin()
+        self.host.lose(FIRST)
+        self.look()
+        self.assertIsNone(self.addresses.gone_for(FIRST, self.now + 50))    # there is no network: it may come back
+        self.host.get(SECOND)
+        self.look(100.0)
+        self.assertEqual(self.addresses.gone_for(FIRST, self.now + 50), 50)
+        self.assertIsNone(self.addresses.gone_for(SECOND, self.now + 50))
+        self.host.get(FIRST)
+        self.look()
+        self.assertIsNone(self.addresses.gone_for(FIRST, self.now + 50))
+
+    def test_when_it_looks(self):
+        self.begin()
+        self.assertEqual(self.addresses.wait(self.now + 1), LOOK - 1)       # without news of the kernel
+        addresses.netnews = Recorder(open_news=Recorder(fileno=7))
+        self.host.get(FIRST)
+        self.begin()
+        self.assertEqual(self.addresses.wait(self.now + 1), CALM_LOOK - 1)
+        self.addresses.look_soon()
+        self.assertEqual(self.addresses.wait(self.now + 1), SETTLE)
+        self.assertEqual(self.addresses.wait(self.now), LEAST)
+        self.parts.workers = Recorder()
+        self.addresses.look(self.now)
+        self.assertIsNone(self.addresses.wait(self.now))    # the host is being asked
+
+
+class NameTest(unittest.TestCase):
+    """A name given with -i is resolved anew."""
+
+    def setUp(self):
+        self.real = net.resolve
+        net.resolve = self.resolve
+        self.host = Host([u'worker', FIRST])
+        self.host.has = lambda address: address != u'10.9.9.9'
+
+    def tearDown(self):
+        net.resolve = self.real
+
+    def resolve(self, name):
+        if name != u'worker':
+            return [name]
+        if not self.found:
+            raise EnvironmentError('no answer')
+        return self.found
+
+    def choose(self, *served):
+        return [address for address, _why in self.host.choose(served)]
+
+    def test_a_name_that_moves(self):
+        self.found = [SECOND]
+        self.assertEqual(self.choose(), [SECOND, FIRST])
+        self.found = [u'10.9.9.9', u'10.0.0.4', u'10.0.0.5']
+        self.assertEqual(self.choose(), [u'10.0.0.4', FIRST])       # an address that this host has
+        self.assertEqual(self.choose(u'10.0.0.5'), [u'10.0.0.5', FIRST])    # whatever their order is today
+        self.found = []
+        self.assertEqual(self.choose(), [FIRST])
+        self.found = [FIRST]
+        self.assertEqual(self.choose(), [FIRST])
+
+
+class OwnAddressTest(unittest.TestCase):
+
+    def test_a_client_on_another_host_is_not_told_of_loopback(self):
+        settings = Settings(Options())
+        settings.addresses = [LOOPBACK]
+        self.assertIsNone(settings.own_address(u'192.0.2.9'))
+        self.assertEqual(settings.own_address(u'127.0.0.9'), LOOPBACK)
+        settings.addresses = [LOOPBACK, FIRST]
+        self.assertEqual(settings.own_address(u'192.0.2.9'), FIRST)
