@@ -22,6 +22,7 @@ MEANINGLESS = ('SIGALRM', 'SIGVTALRM', 'SIGPROF', 'SIGIO', 'SIGSTKFLT')
 
 # How a node ends, each more urgent than the one before
 RUN, DRAIN, STOP, AT_ONCE = range(4)
+MEANINGS = {DRAIN: 'this node is to end when its work is done', STOP: 'this node is to end', AT_ONCE: 'this node is to end at once'}
 
 
 def program():
@@ -253,6 +254,7 @@ class Signals(object):
     def __init__(self):
         self.wanted = RUN
         self.jobs_only = False
+        self.number = None                  # of the signal that asked last
         self.asked = set()
         self._read_end, self._write_end = os.pipe()
         import fcntl
@@ -278,20 +280,20 @@ class Signals(object):
         # the system may give a signal to any thread: this wakes the main thread all the same
         signal.set_wakeup_fd(self._write_end)
 
-    def _on_interrupt(self, _number, _frame):
+    def _on_interrupt(self, number, _frame):
         """SIGINT: drain; each further one is more urgent."""
-        self._want(min(self.wanted + 1, AT_ONCE))
+        self._want(min(self.wanted + 1, AT_ONCE), number)
 
-    def _on_terminate(self, _number, _frame):
-        self._want(max(self.wanted, STOP))
+    def _on_terminate(self, number, _frame):
+        self._want(max(self.wanted, STOP), number)
 
-    def _on_abort(self, _number, _frame):
-        self._want(AT_ONCE)
+    def _on_abort(self, number, _frame):
+        self._want(AT_ONCE, number)
 
-    def _on_last_jobs(self, _number, _frame):
+    def _on_last_jobs(self, number, _frame):
         """SIGUSR1: batch systems warn by it before the end."""
         self.jobs_only = True
-        self._want(max(self.wanted, DRAIN))
+        self._want(max(self.wanted, DRAIN), number)
 
     def _on_hangup(self, _number, _frame):
         self.asked.add('reload')
@@ -301,8 +303,8 @@ class Signals(object):
         self.asked.add('dump')
         self.wake()
 
-    def _want(self, wanted):
-        self.wanted = wanted
+    def _want(self, wanted, number):
+        self.wanted, self.number = wanted, number
         self.wake()
 
     def wake(self):
@@ -345,6 +347,7 @@ def follow(node, signals, console=None, reloading=None):
         wanted = (signals.wanted, signals.jobs_only)
         if wanted != done:
             done = wanted
+            _tell(signals.number, wanted[0])
             if not _pass_on(node, *wanted):
                 return
         elif signals.asked:
@@ -353,6 +356,11 @@ def follow(node, signals, console=None, reloading=None):
             signals.wait()
         else:
             console.read(signals.wait(*console.wants()))
+
+
+def _tell(number, wanted):
+    from dispynode_lib.node.exits import signal_name
+    Log('dispynode.cli').info('%s: %s', signal_name(number), MEANINGS[wanted])
 
 
 def _pass_on(node, wanted, jobs_only):

@@ -5,6 +5,7 @@ import os
 import sys
 
 from dispynode_lib.errors import ConfigError, OptionError
+from dispynode_lib.host.wording import counted
 from dispynode_lib.option_table import ROWS, path, switch
 
 _BY_FLAG = {}
@@ -92,7 +93,7 @@ class Options(object):
     def _cpus_text(self, total):
         flag, value = self.given['cpus']
         usable = self.usable_cpus
-        have = u'this host has %s' % _count(total, u'processor')
+        have = u'this host has %s' % counted(total, u'processor')
         if usable < total:
             have += u', of which this process may use %d' % usable
         allowed = u'give 1 to %d' % total if total > 1 else u'give 1'
@@ -123,11 +124,6 @@ class Options(object):
             return
         from dispynode_lib.host import hours
         hours.check(self.service_start, self.service_stop, self.service_end)
-
-
-def _count(number, noun):
-    return u'%d %s%s' % (number, noun, u'' if number == 1 else u's')
-
 
 
 def _read_secret(secret_path):

@@ -57,7 +57,7 @@ ROWS = (
     (0, 'wire.opcodes'),
     (0, 'wire.records', 'wire.framing', 'wire.control', 'host.hours', 'host.resources',
      'host.arguments', 'host.plainjson', 'host.lockfile', 'host.processes', 'host.unixsocket', 'host.networks', 'host.holders',
-     'host.inherited', 'host.netnews'),
+     'host.inherited', 'host.netnews', 'host.wording'),
     (0, 'host.program'),
     (0, 'host.bytecode'),
     (0, 'host.compat'),

@@ -6,6 +6,7 @@ import threading
 from dispynode_lib import option_table
 from dispynode_lib.errors import OptionError
 from dispynode_lib.host import resources
+from dispynode_lib.host.wording import counted
 from dispynode_lib.log import Log
 from dispynode_lib.node import state as states
 from dispynode_lib.node import status
@@ -14,6 +15,7 @@ from dispynode_lib.node.duties import one_for_each_scheduler
 log = Log('dispynode.commands')
 
 USAGE = 64
+ASKING = 'status', 'why'                    # change nothing
 MENU = u"""
 Enter "quit" or "exit" to end dispynode, "drain" to end it when running computations have been closed,
   "stop" to stop service, "start" to restart service,
@@ -43,9 +45,14 @@ class Commands(object):
     def run(self, words):
         """Do the command `words` (list of text), the name first; return the Answer."""
         command, most = self._table.get(words[0].lower() if words else '', (None, 0))
-        if command is None or len(words) > 1 + most:
+        if command is None:
             return Answer(u"'%s': there is no such command; there are %s\n" % (
                 u' '.join(words), u', '.join(sorted(self._table))), status=USAGE)
+        if len(words) > 1 + most:
+            return Answer(u"'%s': give %s\n" % (u' '.join(words), (
+                u'one word after %s' if most else u'nothing after %s') % words[0]), status=USAGE)
+        if words[0].lower() not in ASKING:
+            log.info('command of the operator: %s', ' '.join(words))
         try:
             return command(*words[1:])
         except OptionError as error:
@@ -60,7 +67,7 @@ class Commands(object):
         """Tell why no job runs."""
         busy = self._parts.state.counts()['busy']
         if busy:
-            lines = [u'it is not idle: %d jobs are running' % busy]
+            lines = [u'it is not idle: %s' % _running(busy)]
         else:
             lines = status.why_idle(self._parts, 0)
         return Answer(u'\n'.join(lines) + u'\n', {'why_idle': lines, 'busy': busy})
@@ -73,7 +80,7 @@ class Commands(object):
             return Answer(u'the node is %s\n' % parts.state.phase().lower(), status=1)
         self._tell_cpus(0)
         running = parts.state.used_cpus()
-        return Answer(u'service %s; %d jobs are running\n' % (u'stopped' if changed else u'was stopped already', running))
+        return Answer(u'service %s; %s\n' % (u'stopped' if changed else u'was stopped already', _running(running)))
 
     def start(self):
         """Take computations and jobs again."""
@@ -105,12 +112,11 @@ class Commands(object):
             total = max(resources.host_cpus(), options.usable_cpus)
             cpus = 0 if wanted == 0 else resources.cpus_to_use(wanted, options.usable_cpus, total)
             if cpus is None:
-                raise OptionError(u'cpus %s: this host has %d processors; give 0 to %d, or a negative number to '
-                                  u'leave so many free' % (text, total, total))
-            log.info('the operator sets the number of processors to %d', cpus)
+                raise OptionError(u'cpus %s: this host has %s; give 0 to %d, or a negative number to leave so many '
+                                  u'free' % (text, counted(total, u'processor'), total))
             parts.node.set_cpus(cpus)
         cpus = parts.state.cpus()
-        return Answer(u'%d processors are offered, %d busy\n' % (cpus, parts.state.used_cpus()), {'cpus': cpus})
+        return Answer(u'%s offered, %d busy\n' % (counted(cpus, u'processor'), parts.state.used_cpus()), {'cpus': cpus})
 
     def release(self, which=None):
         """Close computations without jobs whose scheduler does not answer; one given by its id, or all, at once."""
@@ -128,7 +134,7 @@ class Commands(object):
     def _reason_to_stay(self, computation, answering):
         jobs = len(self._parts.state.jobs(computation.id))
         if jobs:
-            return u'it has %d running jobs' % jobs
+            return u'it has %s' % counted(jobs, u'running job')
         if computation.scheduler in answering:
             return u'its scheduler at %s port %d answers' % computation.scheduler
         return None
@@ -167,9 +173,14 @@ class Commands(object):
     def drain(self):
         """End the node when the open computations have been closed."""
         self._parts.node.drain()
-        return Answer(u'draining: %d computations are open\n' % len(self._parts.state.computations()))
+        return Answer(u'draining: waiting for %s\n' % counted(
+            len(self._parts.state.computations()), u'open computation'))
 
     def quit(self):
         """End the node now."""
         self._parts.node.stop()
         return Answer(u'stopping\n')
+
+
+def _running(number):
+    return u'%s %s running' % (counted(number, u'job'), u'is' if number == 1 else u'are')

@@ -5,6 +5,7 @@ import collections
 import threading
 
 from dispynode_lib.host.compat import monotonic, to_text
+from dispynode_lib.host.wording import counted
 from dispynode_lib.log import Log
 from dispynode_lib.node.allowance import Allowance
 
@@ -48,7 +49,7 @@ class Complaints(object):
             unwritten, self._unwritten = self._unwritten, 0
         more = u' (%d more like it since the last such line)' % left_out if left_out else u''
         if unwritten:
-            more += u' (%d lines about other peers were left out)' % unwritten
+            more += u' (%s about other peers left out)' % counted(unwritten, u'line')
         log.warning('%s: %s: %s%s', printable(address), cause, printable(text), more)
 
     def counts(self):
@@ -60,7 +61,7 @@ class Complaints(object):
         """Return [text], one for each cause: how often, and the latest peer and reason."""
         with self._lock:
             entries = [(cause, count) + self._latest[cause] for cause, count in sorted(self._counts.items())]
-        return [u'%s: %d times, the last time %s: %s' % (cause, count, printable(address), printable(text))
+        return [u'%s: %s, the last time %s: %s' % (cause, counted(count, u'time'), printable(address), printable(text))
                 for cause, count, address, text in entries]
 
 

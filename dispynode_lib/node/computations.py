@@ -50,6 +50,7 @@ class Computation(object):
         self.folder = self.link = None                          # no node.link.Link: there is no supervisor
         self._told_setup = False                                # it has been sent a setup frame
         self.job_log = JobLog(self.id)
+        self.outcomes = {}                                      # in words -> number of jobs that ended so
         self._crew = Crew(parts, self, self.type == PROGRAM)
         self._lock = threading.Lock()                           # for _set_up only
         self._set_up = None                                     # parts of the setup frame once sent
@@ -186,14 +187,16 @@ class Computation(object):
         start, end = start or job.started, end or time.time()
         if not self._parts.state.finish_job(job, max(0.0, end - start)):
             return
-        self._parts.delivery.deliver(self, job, *last_words(job, status, result, stdout, stderr, exception, start, end))
-        self._parts.history.job_ended(job, status, start, end, exception)
+        words = last_words(job, status, result, stdout, stderr, exception, start, end)
+        self._parts.delivery.deliver(self, job, *words)
+        outcome = self._parts.history.job_ended(job, words[0], start, end, words[4])
+        self.outcomes[outcome] = self.outcomes.get(outcome, 0) + 1
+        log.debug('job %d of computation %d %s after %.3f s%s', job.uid, self.id, outcome, end - start,
+                  ': %s' % words[4] if words[4] else '')
         if job.xfer_files:
             self._parts.workers.run(self.folder.release, job.xfer_files)
         if job.big is not None:
             self._parts.workers.run(job.big.remove)
-        if exception is not None:
-            log.debug('job %d of computation %d failed: %s', job.uid, self.id, exception)
         self._end_if_drained()
         if self._renewing:
             self._renew_if_drained()

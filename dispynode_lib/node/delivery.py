@@ -176,6 +176,7 @@ class Delivery(object):
         if error is not None:
             return error
         if reply == ACK:
+            log.debug('job %d of computation %d: the client has the reply', letter.uid, letter.computation.id)
             letter.computation.heard()
             return None
         if reply.startswith(NAK):

@@ -2,6 +2,7 @@
 from __future__ import absolute_import, division, print_function
 
 
+from dispynode_lib.host.wording import counted
 from dispynode_lib.log import Log
 from dispynode_lib.node import orphans
 from dispynode_lib.node.watchdog import Duty
@@ -98,9 +99,9 @@ class Zombies(object):
             jobs = len(state.jobs(computation.id))
             if not computation.zombie:
                 computation.zombie = True
-                log.warning('computation %d: no sign of life of %s port %s for %.0f s; %d running jobs are left to '
+                log.warning('computation %d: no sign of life of %s port %s for %.0f s; %s left to '
                             'finish', computation.id, computation.scheduler[0], computation.scheduler[1],
-                            silence, jobs)
+                            silence, counted(jobs, u'running job'))
             if not jobs:
                 computation.close(terminate=False)
 

@@ -6,6 +6,9 @@ import threading
 import time
 
 FINISHED = 11                               # a job status (docs/protocol.rst, "Status numbers")
+OUTCOMES = ('finished', 'failed', 'stopped')
+OVER_LIMIT = u'the job was stopped: '       # so begins what is said of a job that was stopped by one of LIMITS
+LIMITS = ('--job_time', '--job_memory', '--job_output', '--job_processes')
 RECENT_JOBS = 50
 SAMPLE_INTERVAL = 60.0                      # seconds between two looks at what is free
 SAMPLES = 61                                # one hour
@@ -64,13 +67,18 @@ class History(object):
             return self._opened.get(computation_id) or time.time()
 
     def job_ended(self, job, status, start, end, reason=None):
-        """Note a job's end. `status`: FINISHED or another; `reason`: the client's text, its last line is kept."""
-        outcome = 'finished' if status == FINISHED else 'stopped' if job.stopping else 'failed'
+        """Note a job's end; return its outcome in words.
+
+        status   FINISHED or another
+        reason   the client's text, its last line is kept
+        """
+        outcome = outcome_of(job, status, reason)
         past = PastJob(job.computation.id, job.computation.name, job.uid, outcome, end, max(0.0, end - start),
                        reason.strip().rpartition(u'\n')[2][:200] if reason else None)
         with self._lock:
             self._jobs.append(past)
             self._outcomes[outcome] = self._outcomes.get(outcome, 0) + 1
+        return outcome
 
     def jobs(self):
         """Return the last jobs (list of PastJob), newest first."""
@@ -93,3 +101,20 @@ class History(object):
         """Return the samples of the last hour (list of Sample), oldest first."""
         with self._lock:
             return list(self._samples)
+
+
+def outcome_of(job, status, reason):
+    """Return one of OUTCOMES, or 'stopped by --job_time' and so on for a job that went over a limit."""
+    if status == FINISHED:
+        return 'finished'
+    if reason and reason.startswith(OVER_LIMIT):
+        for limit in LIMITS:
+            if limit in reason:
+                return 'stopped by ' + limit
+    return 'stopped' if job.stopping else 'failed'
+
+
+def in_words(outcomes):
+    """Return '3 finished, 1 stopped by --job_time' for {outcome: number of jobs}."""
+    names = list(OUTCOMES) + sorted(set(outcomes) - set(OUTCOMES))
+    return u', '.join([u'%d %s' % (outcomes[name], name) for name in names if name in outcomes])

@@ -11,6 +11,7 @@ import time
 
 from dispynode_lib.errors import ProtocolError
 from dispynode_lib.host.compat import to_bytes, to_text
+from dispynode_lib.host.wording import counted
 from dispynode_lib.log import Log
 from dispynode_lib.node.spool import Owner
 from dispynode_lib.wire import control, replies
@@ -114,7 +115,8 @@ def settle(path, spool):
         except (ProtocolError, ValueError) as error:
             log.error('%s: a job that cannot be read: %s', path, error)
     if count:
-        log.warning('%d jobs were lost when the node before this one was killed; their clients are told', count)
+        log.warning('%s %s lost when the node before this one was killed; clients are told', counted(count, u'job'),
+                    'was' if count == 1 else 'were')
     os.unlink(path)
     return count
 

@@ -3,6 +3,8 @@ from __future__ import absolute_import, division, print_function
 
 import os
 
+from dispynode_lib.node.history import OUTCOMES
+
 GAUGE, COUNTER = 'gauge', 'counter'
 PHASES = ('STARTING', 'SERVING', 'PAUSED', 'DRAINING', 'STOPPING')
 
@@ -34,7 +36,8 @@ def _table(status):
         ('computations_total', COUNTER, 'Computations opened.', one(status['computations_opened'])),
         ('clients_total', COUNTER, 'Clients served.', one(status['clients_done'])),
         ('jobs_total', COUNTER, 'Jobs ended, by outcome.', [
-            ({'outcome': outcome}, status['outcomes'].get(outcome, 0)) for outcome in ('finished', 'failed', 'stopped')]),
+            ({'outcome': outcome}, status['outcomes'].get(outcome, 0)) for outcome in sorted(
+                set(OUTCOMES).union(status['outcomes']))]),
         ('job_seconds_total', COUNTER, 'Time that jobs took, in seconds.', one(status['job_seconds'])),
         ('undelivered_results', GAUGE, 'Results kept because their client could not be reached.',
          one(status['undelivered'])),

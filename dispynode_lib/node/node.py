@@ -11,6 +11,7 @@ from dispynode_lib.host import net
 from dispynode_lib.host.compat import fraction, monotonic, start_thread
 from dispynode_lib.host.loop import Loop
 from dispynode_lib.host.resources import Meter
+from dispynode_lib.host.wording import counted
 from dispynode_lib.host.workers import Workers
 from dispynode_lib.log import Log
 from dispynode_lib.node import duties, guard, held
@@ -23,6 +24,7 @@ from dispynode_lib.node.complaints import Complaints, printable
 from dispynode_lib.node.delivery import Delivery
 from dispynode_lib.node.discovery import Discovery
 from dispynode_lib.node.folders import Folders
+from dispynode_lib.node.history import in_words
 from dispynode_lib.node.joboutput import JobOutput
 from dispynode_lib.node.journal import Journal, settle
 from dispynode_lib.node.known import KnownReleases
@@ -164,8 +166,9 @@ class Node(object):
     def _tell_ports(self):
         parts = self._parts
         for address, why in parts.addresses.describe():
-            log.info('%s serves at %s (%s), TCP and UDP ports %s, with %d processors', parts.name, address, why,
-                     ', '.join(str(port) for port in parts.ports.numbers()), parts.state.cpus())
+            log.info('%s serves at %s (%s), TCP and UDP ports %s, with %s', parts.name, address, why,
+                     ', '.join(str(port) for port in parts.ports.numbers()),
+                     counted(parts.state.cpus(), u'processor'))
 
     def take_missing_ports(self, _now):
         """Serve at the ports that connections had when the node was started, if they are free; a duty."""
@@ -206,7 +209,9 @@ class Node(object):
 
     def ended(self, computation):
         """All of a computation is gone, its files too."""
-        log.info('computation %d (%s) ended', computation.id, printable(computation.name))
+        jobs = sum(computation.outcomes.values())
+        log.info('computation %d (%s) ended: %s%s', computation.id, printable(computation.name), counted(jobs, u'job'),
+                 u': ' + in_words(computation.outcomes) if jobs else u'')
         self.operation.ended(computation)
         state = self._parts.state
         state.end_cleanup(computation)
@@ -251,8 +256,8 @@ class Node(object):
     def drain(self):
         """Take no new computation; stop when the open ones have been closed. Returns soon."""
         if self._parts.state.set_phase(states.DRAINING):
-            log.info('draining: no new computations, waiting for %d open ones; interrupt again to stop them',
-                     len(self._parts.state.computations()))
+            log.info('draining: no new computations, waiting for %s; interrupt again to stop',
+                     counted(len(self._parts.state.computations()), u'open computation'))
             start_thread('drain', self._stop_when_empty)
 
     def drain_jobs(self):

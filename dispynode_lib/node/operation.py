@@ -5,6 +5,7 @@ import os
 import time
 
 from dispynode_lib.host.compat import monotonic, start_thread
+from dispynode_lib.host.wording import counted
 from dispynode_lib.log import Log
 from dispynode_lib.node import state as states
 from dispynode_lib.node.control_socket import ControlSocket
@@ -171,8 +172,9 @@ class Operation(object):
         if self._notifier is None:
             return
         state, trouble = self._parts.state, self._parts.addresses.trouble()
-        self._notifier.send(word, 'STATUS=%s: %d of %d processors busy, %d computations%s' % (
-            state.phase().lower(), state.used_cpus(), state.cpus(), len(state.computations()),
+        self._notifier.send(word, 'STATUS=%s: %d of %s busy, %s%s' % (
+            state.phase().lower(), state.used_cpus(), counted(state.cpus(), u'processor'),
+            counted(len(state.computations()), u'computation'),
             '; %s' % trouble if trouble else ''))
 
     def network_changed(self):
@@ -209,7 +211,7 @@ class Operation(object):
         if options.cpus != new.cpus:
             options.cpus = new.cpus
             parts.node.set_cpus(new.cpus)
-            log.info('%d processors are offered now', new.cpus)
+            log.info('%s offered now', counted(new.cpus, u'processor'))
         names = ('service_start', 'service_stop', 'service_end')
         hours = [getattr(new, name) for name in names]
         if hours != [getattr(options, name) for name in names]:
@@ -229,7 +231,7 @@ def drain_jobs(node, parts):
     if parts.state.phase() != states.DRAINING:
         return
     node.set_cpus(0)
-    log.info('draining: no new jobs, waiting for %d running ones', parts.state.used_cpus())
+    log.info('draining: no new jobs, waiting for %s', counted(parts.state.used_cpus(), u'running job'))
     start_thread('drain-jobs', _stop_without_jobs, node, parts)
 
 

@@ -3,6 +3,7 @@ from __future__ import absolute_import, division, print_function
 
 import time
 
+from dispynode_lib.host.wording import counted
 from dispynode_lib.node.history import Sample
 from dispynode_lib.node.status import duration
 
@@ -41,12 +42,13 @@ def _head(status):
     return u'\n'.join([
         u'<h1>%s <span class="phase %s">%s</span></h1>' % (
             escape(status['name']), u'good' if status['ready'] else u'bad', escape(status['phase'].lower())),
-        u'<p>%d of %d processors busy; scheduler: %s; %s</p>' % (
-            status['busy'], status['cpus'],
+        u'<p>%d of %s busy; scheduler: %s; %s</p>' % (
+            status['busy'], counted(status['cpus'], u'processor'),
             escape(u'%s port %d' % (scheduler['address'], scheduler['port'])) if scheduler else u'none',
             escape(status['service'])),
-        u'<p>%d jobs done for %d clients in %s; %d undelivered results kept</p>' % (
-            status['jobs_done'], status['clients_done'], duration(status['uptime']), status['undelivered']),
+        u'<p>%s done for %s in %s; %s kept</p>' % (
+            counted(status['jobs_done'], u'job'), counted(status['clients_done'], u'client'),
+            duration(status['uptime']), counted(status['undelivered'], u'undelivered result')),
         u'<p class="small">%s, ports %s; dispynode %s, Python %s, process %d; files in %s</p>' % (
             escape(u', '.join(status['addresses'])), u', '.join(u'%d' % port for port in status['ports']),
             status['version'], status['python'], status['pid'], escape(status['folder'])),

@@ -213,7 +213,7 @@ class Requests(object):
                 raise Refused('a file for the unknown computation %s' % record.compute_id)
             computation.folder.receive(record, request.stream, lambda number: replies.value(peer, number))
         except Refused as refused:
-            self._parts.complaints.note(request.address[0], 'FILEXFER refused', refused)
+            self._note(request, record.compute_id, refused)
             request.reply(replies.value(peer, -1))
         except (EnvironmentError, ValueError, OverflowError) as error:      # times that no file can have
             log.error('receiving %s for computation %s: %s', printable(record.name), record.compute_id, error)
@@ -266,11 +266,18 @@ class Requests(object):
             message.compute_id, message.uid, message.hash, message.xfer_files, time.time(), timeout)
 
     def _refuse_job(self, request, message, refused):
-        computation = self._known(message.compute_id, request)
+        computation = self._note(request, message.compute_id, refused)
         if computation is not None and message.xfer_files:
             self._parts.workers.run(computation.folder.release, message.xfer_files)
-        self._parts.complaints.note(request.address[0], 'JOB refused', refused)
         request.reply(to_bytes(str(refused)))
+
+    def _note(self, request, computation_id, refused):
+        """Count a refusal, unless it was for the address and so _known() has; return the peer's computation, or None."""
+        computation = self._parts.state.computation(computation_id)
+        if computation is not None and not may_speak(computation, request.address[0], self._parts.settings):
+            return None
+        self._parts.complaints.note(request.address[0], '%s refused' % request.opcode, refused)
+        return computation
 
     def _start_job(self, request, message, job, new):
         try:
@@ -278,11 +285,12 @@ class Requests(object):
             if new:
                 self._parts.journal.add(job)
             request.reply(ACK)
+            log.debug('job %d of computation %d accepted%s', job.uid, job.computation.id, '' if new else ' again')
         except PeerGone:
             if new:
                 if job.slot is not None:
                     self._parts.journal.remove(job.slot)
-                self._parts.state.finish_job(job)
+                self._parts.state.finish_job(job, None)
             raise
         if new:
             job.computation.start_job(job, message)

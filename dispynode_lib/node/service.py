@@ -7,6 +7,7 @@ from dispynode_lib.errors import OptionError
 from dispynode_lib.host import hours
 from dispynode_lib.host.compat import monotonic, start_thread
 from dispynode_lib.host.hours import CLOSED, CLOSING, OPEN
+from dispynode_lib.host.wording import counted
 from dispynode_lib.log import Log
 from dispynode_lib.node.duties import one_for_each_scheduler
 from dispynode_lib.node.state import SERVING
@@ -72,7 +73,7 @@ class Service(object):
 
     def _end(self, now, change):
         computations = self._parts.state.computations()
-        log.info('service hours have ended%s; %d computations are closed', _until(change), len(computations))
+        log.info('service hours have ended%s; closing %s', _until(change), counted(len(computations), u'computation'))
         self._parts.state.set_hours(u'outside service hours: closed%s' % _until(change), now)
         for computation in computations:
             computation.close(terminate=True)

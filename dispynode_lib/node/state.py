@@ -299,7 +299,7 @@ class NodeState(object):
             self._changed.wait(left)
 
     def finish_job(self, job, seconds=0.0):
-        """Free the processor of a job that took it for `seconds`.
+        """Free the processor of a job that took it for `seconds`; None: it never began, and does not count.
 
         Return True for the one caller who is to send the final reply.
         """
@@ -310,8 +310,9 @@ class NodeState(object):
                 return False
             del entry.jobs[key]
             self._used -= 1
-            self._counts['jobs_done'] += 1
-            self._counts['cpu_time'] += seconds
+            if seconds is not None:
+                self._counts['jobs_done'] += 1
+                self._counts['cpu_time'] += seconds
             self._changed.notify_all()
             return True
 

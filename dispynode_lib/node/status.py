@@ -7,6 +7,8 @@ import time
 
 from dispynode_lib import __version__
 from dispynode_lib.host.compat import PYTHON_VERSION, to_text
+from dispynode_lib.host.wording import counted
+from dispynode_lib.node.history import in_words
 
 PIDS_TIMEOUT = 0.5                          # seconds that supervisors have to tell the processes of jobs
 
@@ -98,9 +100,11 @@ def describe(status):
     lines.append(u'  scheduler    %s' % (
         u'%s port %d' % (scheduler['address'], scheduler['port']) if scheduler else u'none'))
     lines.append(u'  service      %s%s' % (status['service'], _next_change(status)))
-    lines.append(u'  done         %d clients, %d jobs, %.1f s of jobs' % (
-        status['clients_done'], status['jobs_done'], status['job_seconds']))
-    lines.append(u'  undelivered  %d results kept, %d under way' % (status['undelivered'], status['being_delivered']))
+    lines.append(u'  done         %s, %s%s, %.1f s of jobs' % (
+        counted(status['clients_done'], u'client'), counted(status['jobs_done'], u'job'),
+        u' (%s)' % in_words(status['outcomes']) if status['outcomes'] else u'', status['job_seconds']))
+    lines.append(u'  undelivered  %s kept, %d under way' % (
+        counted(status['undelivered'], u'result'), status['being_delivered']))
     lines.append(u'  files in     %s' % status['folder'])
     for computation in status['computations']:
         lines += _describe_computation(computation)

@@ -265,6 +265,9 @@ class NeighboursTest(unittest.TestCase):
                 self.assertEqual(stranger.send_file(STRICT, '', computation.id), -1)
                 self.assertEqual(job.wait(WAIT).value, 10)
                 node.wait_log('CLOSE refused: address', WAIT)
+                for text in ('JOB refused', 'FILEXFER refused'):
+                    lines = [line for line in node.log().splitlines() if ': ' + text in line]
+                    self.assertEqual(len(lines), 1, lines)      # for its address, and not for anything else
             finally:
                 stranger.close()
 

@@ -64,6 +64,36 @@ class Commands(OperatorCase):
         found = sorted(int(name[len(prefix):]) for name in os.listdir(self.folder) if name.startswith(prefix))
         return found if len(found) == count else None
 
+    def test_a_stop_by_a_limit_is_called_a_failure(self):
+        code = ('import time\ndef work(how):\n    if how == "time":\n        time.sleep(600)\n    if how == "output":\n'
+                '        print("x" * 9999)\n    if how == "memory":\n        big = b"x" * (90 << 20)\n        time.sleep(600)\n'
+                '    return 1 // (how != "fault")\n')
+        options = ['-c', '1', '--job_time', '2', '--job_output', '1k', '--job_memory', '60m']
+        with self.node(*options) as node, self.scheduler(node) as scheduler:
+            computation = scheduler.open(code, 'work')
+            ways = ['well', 'time', 'output', 'memory', 'fault', 'well']
+            for how in ways:
+                computation.run(how)
+            expected = {'finished': 2, 'failed': 1}
+            expected.update(('stopped by --job_' + how, 1) for how in ways[1:4])
+            found = self.status()
+            self.assertEqual((found['outcomes'], found['jobs_done']), (expected, 6))
+            self.assertEqual([job['outcome'] for job in found['recent_jobs'][::-1]], [
+                'finished', 'stopped by --job_time', 'stopped by --job_output', 'stopped by --job_memory', 'failed', 'finished'])
+            words = ('2 finished, 1 failed, 1 stopped by --job_memory, 1 stopped by --job_output, '
+                     '1 stopped by --job_time')
+            self.assertIn('done         0 clients, 6 jobs (%s)' % words, self.told('status'))
+            computation.close()
+            node.wait_log('computation %d (work) ended: 6 jobs: %s' % (computation.id, words))
+
+    def test_what_an_operator_did_is_not_told(self):
+        with self.node('-c', '2') as node:
+            for words in (['stop'], ['start'], ['cpus', '1'], ['status'], ['why'], ['quit']):
+                self.told(*words)
+            node.wait_exit()
+            told = [line.partition('operator: ')[2] for line in node.log().splitlines() if 'command of the operator' in line]
+            self.assertEqual(told, ['stop', 'start', 'cpus 1', 'quit'])
+
     def test_stop_and_start_tell_the_scheduler(self):
         with self.node('-c', '2') as node, self.scheduler(node) as scheduler:
             scheduler.open(WAIT, 'wait')
@@ -80,7 +110,7 @@ class Commands(OperatorCase):
     def test_cpus(self):
         with self.node('-c', '2') as node, self.scheduler(node) as scheduler:
             scheduler.open(WAIT, 'wait')
-            self.assertEqual(self.told('cpus', '1'), '1 processors are offered, 0 busy\n')
+            self.assertEqual(self.told('cpus', '1'), '1 processor offered, 0 busy\n')
             self.assertEqual(scheduler.wait_for('NODE_CPUS').value['cpus'], 1)
             self.assertEqual(json.loads(self.told('cpus', '--json')), {'cpus': 1})
             ended = self.ctl('cpus', 'many')
@@ -105,14 +135,16 @@ class Commands(OperatorCase):
 
     def test_unknown_command(self):
         with self.node():
-            for words in (['nonsense'], ['cpus', '1', '2'], ['stop', 'it']):
+            for words, text in ((['nonsense'], 'there is no such command'), (['cpus', '1', '2'], 'give one word after cpus'),
+                                (['stop', 'it'], 'give nothing after stop')):
                 ended = self.ctl(*words)
                 self.assertEqual((ended.status, ended.err.count('\n')), (64, 1), ended)
+                self.assertIn(text, ended.err)
 
     def test_drain(self):
         with self.node() as node, self.scheduler(node) as scheduler:
             computation = scheduler.open(WAIT, 'wait')
-            self.assertEqual(self.told('drain'), 'draining: 1 computations are open\n')
+            self.assertEqual(self.told('drain'), 'draining: waiting for 1 open computation\n')
             self.assertEqual(self.status()['phase'], 'DRAINING')
             self.assertEqual(self.ctl('start').status, 1)
             computation.close()
@@ -180,10 +212,10 @@ class Terminal(OperatorCase):
         self.type('')
         self.read_until('is serving')
         self.type('cpus')
-        self.read_until('1 processors are offered')
+        self.read_until('1 processor offered')
         self.read_until('Number of processors')
         self.type('0')
-        self.read_until('0 processors are offered')
+        self.read_until('0 processors offered')
         self.type('stop')
         self.read_until('service stopped')
         self.type('start')

@@ -107,6 +107,25 @@ class Signals(OperatorCase):
             self.assertEqual(node.wait_exit(), 0)       # the computation was never closed
             scheduler.wait_for('TERMINATED')
 
+    def test_d_shows_nothing_of_jobs_that_do_well(self):
+        with self.node('-d', '-c', '1') as node:
+            _scheduler, computation, jobs = self.running(node, 1)
+            self.release_jobs()
+            jobs[0].wait()
+            of = 'job %d of computation %d' % (jobs[0].uid, computation.id)
+            node.wait_log('%s: the client has the reply' % of)
+            told = [line.partition(of)[2] for line in node.log().splitlines() if of in line]
+            self.assertEqual([text.split()[0] for text in told], ['accepted', 'runs', 'finished', 'the'], told)
+            computation.close()
+            node.wait_log('ended: 1 job: 1 finished')
+
+    def test_signals_are_not_told(self):
+        for number, name in ((signal.SIGTERM, 'SIGTERM'), (signal.SIGINT, 'SIGINT'), (signal.SIGUSR1, 'SIGUSR1')):
+            with self.node() as node:
+                node.signal(number)
+                node.wait_exit()
+                self.assertIn('dispynode.cli: %s: this node is to end' % name, node.log())
+
     def test_dump_writes_state_and_stacks(self):
         with self.node('-c', '1') as node:
             self.running(node, 1)
@@ -185,7 +204,7 @@ class Signals(OperatorCase):
             self.wait(lambda: os.path.exists(path) and 'serves at' in read(path))
             os.rename(path, path + '.1')
             self.told('cpus', '1')
-            self.wait(lambda: os.path.exists(path) and 'processors to 1' in read(path))
+            self.wait(lambda: os.path.exists(path) and 'operator: cpus 1' in read(path))
             os.rename(path, path + '.2')
             node.signal(signal.SIGHUP)
             self.wait(lambda: os.path.exists(path) and 'SIGHUP' in read(path))

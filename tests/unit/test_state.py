@@ -112,6 +112,11 @@ class JobsTest(unittest.TestCase):
         self.assertFalse(self.state.finish_job(job))
         self.assertEqual(self.state.used_cpus(), 0)
 
+    def test_a_job_that_never_began_is_counted_as_done(self):
+        job, _new = self.admit(1)
+        self.state.finish_job(job, None)                        # its client was gone before it had the ACK
+        self.assertEqual((self.state.counts()['jobs_done'], self.state.used_cpus()), (0, 0))
+
     def test_a_uid_may_be_used_again_at_once(self):
         first, _new = self.admit(1, u'aa')
         self.state.finish_job(first)
