@@ -264,7 +264,7 @@ ROWS = (
     Row(GENERAL, 'print_file', '--print', word, 'NAME',
         'print a file for an init system, the manual page or the completion of options; without NAME list them',
         saved=False, bare=True),
-    Row(GENERAL, 'debug', '-d --debug', switch, '', 'log each message', default=False, live=True),
+    Row(GENERAL, 'debug', '-d --debug', switch, '', 'log each message and each job', default=False, live=True),
 
     Row(NETWORK, 'ip_addr', '-i --ip_addr --host', addresses, 'ADDR',
         'name or address of this host for its peers, or several with blanks between; may be given more than once',

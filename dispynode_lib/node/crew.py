@@ -7,7 +7,7 @@ import threading
 
 from dispynode_lib.errors import PeerGone, ProtocolError
 from dispynode_lib.host.compat import monotonic, to_bytes
-from dispynode_lib.log import Log
+from dispynode_lib.log import DEBUG, Log, output
 from dispynode_lib.node import bigfiles
 from dispynode_lib.node.exits import describe_exit
 from dispynode_lib.node.jobframes import read_done
@@ -75,6 +75,8 @@ class Crew(object):
         try:
             self._computation.send(b'program', b'%d' % child.number, *parts)
             self._parts.loop.call_soon(self._begin_time, job)
+            if output.level <= DEBUG:
+                self._computation.ask_pids(lambda pids: _tell_start(job, pids.get(child.number)))
         except PeerGone as error:
             log.debug('computation %d: %s', self._computation.id, error)
             self._children.pop(child.number, None)
@@ -97,6 +99,7 @@ class Crew(object):
                 self._parts.loop.call_soon(self._child_gone, child)
                 continue
             child.sent = True
+            _tell_start(job, child.pid)
             if self._parts.options.job_time:
                 self._parts.loop.call_soon(self._begin_time, job)
             if child.closed_by_peer:
@@ -341,3 +344,7 @@ class Crew(object):
         for child in children.values():
             if child.job is not None and not child.done and child.closed:
                 self._lost(child, u'the supervisor of the computation ended, and the job with it')
+
+
+def _tell_start(job, pid):
+    log.debug('job %d of computation %d runs in process %s', job.uid, job.computation.id, pid or 'that has ended already')

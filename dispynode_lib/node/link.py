@@ -26,11 +26,12 @@ SEND_TIMEOUT = 30.0
 class Child(object):
     """The node's end of one job process: idle until a job is sent, gone when its channel is closed."""
 
-    __slots__ = ('number', 'sock', 'link', 'job', 'sent', 'done', 'exit_status', 'closed', 'closed_by_peer',
+    __slots__ = ('number', 'pid', 'sock', 'link', 'job', 'sent', 'done', 'exit_status', 'closed', 'closed_by_peer',
                  'splitter')
 
     def __init__(self, number, sock=None, link=None):
         self.number = number                # the supervisor's for it
+        self.pid = None                     # of its process; None for a program: the supervisor knows
         self.sock = sock                    # None for a program: it speaks through the control socket
         self.link = link
         self.job = None
@@ -141,12 +142,12 @@ class Link(object):
             self._loop.unwatch(self._channels.fileno())
             self._take_passed(keep=False)
             return False
-        fd, number = self._take_passed(), control.CHILD_NUMBER.unpack(number)[0]
+        fd, (number, pid) = self._take_passed(), control.CHILD_NUMBER.unpack(number)
         if fd is None:                      # its channel is closed by that, so it ends
             log.error('job process %d of supervisor %d is lost: this node may open no more descriptors', number, self.pid)
             self.handler.on_lost_child()
         else:
-            self._add_child(fd, number)
+            self._add_child(fd, number, pid)
         return True
 
     def _receive_fd(self):
@@ -166,9 +167,10 @@ class Link(object):
             os.close(fd)
         return fd
 
-    def _add_child(self, fd, number):
+    def _add_child(self, fd, number, pid):
         sock = socket_of(fd)
         child = Child(number, sock, self)
+        child.pid = pid
         child.splitter = control.Splitter(FRAME_LIMIT)
         self._loop.watch(sock.fileno(), lambda events: self._on_child(child))
         self.handler.on_child(child)

@@ -156,14 +156,14 @@ class Channels(object):
         if HAS_SENDMSG:
             self._sock = _socket.socket(fileno=fd)
 
-    def send_fd(self, fd, number):
-        """Pass descriptor `fd` on, with one byte, and the number of its job process. Raises EnvironmentError."""
+    def send_fd(self, fd, number, pid):
+        """Pass descriptor `fd` on, with one byte, and number and pid of its job process. Raises EnvironmentError."""
         if HAS_SENDMSG:
             rights = _socket.SOL_SOCKET, _socket.SCM_RIGHTS, struct.pack('i', fd)
-            self._sock.sendmsg([b'F' + CHILD_NUMBER.pack(number)], [rights])
+            self._sock.sendmsg([b'F' + CHILD_NUMBER.pack(number, pid)], [rights])
             return
         _multiprocessing.sendfd(self.fd, fd)
-        _write(self.fd, CHILD_NUMBER.pack(number))
+        _write(self.fd, CHILD_NUMBER.pack(number, pid))
 
 
 class Receiver(object):

@@ -253,7 +253,7 @@ class Supervisor(object):
                 self._become_job(near, far)
             self._forked += 1
             self._processes.live[self._forked] = pid
-            self._channels.send_fd(near, self._forked)
+            self._channels.send_fd(near, self._forked, pid)
         finally:                            # whatever fails will be tried again: nothing may be left of it
             os.close(near)
             os.close(far)

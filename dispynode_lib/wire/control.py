@@ -19,7 +19,7 @@ STOP_STEPS = ((0.0, 'SIGINT'), (3.0, 'SIGTERM'), (5.0, 'SIGKILL'))
 # process would do it again for the ones that it is the first to call
 BIND_NOW = ('LD_BIND_NOW', 'dispynode')
 
-CHILD_NUMBER = struct.Struct('>L')          # of a job process: follows the byte that comes with its descriptor
+CHILD_NUMBER = struct.Struct('>LL')         # of a job process, and its pid: follow the byte that comes with its descriptor
 FIRST_PROGRAM = 1000000000      # job processes of program computations are numbered from here
 
 OPEN_KEYS = (

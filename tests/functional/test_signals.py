@@ -114,8 +114,9 @@ class Signals(OperatorCase):
             jobs[0].wait()
             of = 'job %d of computation %d' % (jobs[0].uid, computation.id)
             node.wait_log('%s: the client has the reply' % of)
-            told = [line.partition(of)[2] for line in node.log().splitlines() if of in line]
+            told = [line.partition(of)[2].lstrip(': ') for line in node.log().splitlines() if of in line]
             self.assertEqual([text.split()[0] for text in told], ['accepted', 'runs', 'finished', 'the'], told)
+            self.assertEqual(told[1], 'runs in process %d' % jobs[0].wait().value)
             computation.close()
             node.wait_log('ended: 1 job: 1 finished')
 

@@ -150,7 +150,7 @@ class FakeNode(object):
         os.close(fd)
         child = Stream(sock)
         self._children.append(child)
-        child.number, = control.CHILD_NUMBER.unpack(self.channels.recv(control.CHILD_NUMBER.size))
+        child.number, child.pid = control.CHILD_NUMBER.unpack(self.channels.recv(control.CHILD_NUMBER.size))
         return child
 
     def start(self, *args, **kwargs):

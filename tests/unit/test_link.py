@@ -30,7 +30,7 @@ class LinkTest(unittest.TestCase):
         send_fd(self.channels, near.fileno())
         near.close()
         self.addCleanup(far.close)
-        self.channels.sendall(control.CHILD_NUMBER.pack(number))
+        self.channels.sendall(control.CHILD_NUMBER.pack(number, 1))
         return far
 
     def take_all(self):
@@ -51,13 +51,13 @@ class LinkTest(unittest.TestCase):
         near, far = socket_pair()
         send_fd(self.channels, near.fileno())
         self.assertEqual(self.take_all(), [])
-        self.channels.sendall(control.CHILD_NUMBER.pack(9))
+        self.channels.sendall(control.CHILD_NUMBER.pack(9, 1))
         self.assertEqual(self.take_all(), [9])
         near.close()
         far.close()
 
     def test_a_descriptor_that_is_lost_on_its_way_shifts_no_numbers(self):
-        self.channels.sendall(b'F' + control.CHILD_NUMBER.pack(1))      # as it comes at the limit for open files
+        self.channels.sendall(b'F' + control.CHILD_NUMBER.pack(1, 1))      # as it comes at the limit for open files
         self.pass_child(2)
         self.assertEqual(self.take_all(), [2])
         self.assertEqual(len(self.link.handler.named('on_lost_child')), 1)
