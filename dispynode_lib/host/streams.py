@@ -8,7 +8,10 @@ import struct
 
 from dispynode_lib.errors import PeerGone, ProtocolError
 from dispynode_lib.host.compat import WOULD_BLOCK, monotonic
+from dispynode_lib.log import Log
 from dispynode_lib.wire.framing import LENGTH
+
+log = Log('dispynode.streams')
 
 CHUNK = 1024000                             # bytes of a file between two offsets (docs/protocol.rst)
 
@@ -160,3 +163,19 @@ def _wanted(error, default):
     if type(error).__name__ == 'SSLWantReadError':
         return select.POLLIN
     return select.POLLOUT if wants_write(error) else default
+
+
+def close_quietly(sock):
+    """Close a socket that may be broken."""
+    try:
+        sock.close()
+    except EnvironmentError as error:
+        log.debug('closing a connection: %s', error)
+
+
+def reset_at_close(sock):
+    """Have the peer see an error when `sock` is closed (RST), not the end of an answer."""
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
+    except EnvironmentError as error:
+        log.debug('resetting a connection: %s', error)

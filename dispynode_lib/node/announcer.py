@@ -57,6 +57,7 @@ class Announcer(object):
         self._found = set()                 # those that have pinged since the node became free
         self._rounds = Rounds(random)
         self._knocks = Knocks(parts, self._is_wanted)
+        self._expected = {}                 # (address, port) -> Candidate: clients of a node that was killed
 
     # -- what others tell
 
@@ -78,6 +79,12 @@ class Announcer(object):
             self._last_scheduler = Candidate([scheduler[0]], scheduler[1], version)
         if version is not None:
             self._parts.workers.run(self._known.add, scheduler[1], version)
+
+    def expect(self, schedulers):
+        """Ping clients of the node before this one, [(address, port, release)], until they answer: it was killed."""
+        with self._lock:
+            self._expected = dict(((address, port), Candidate([address], port, release))
+                                  for address, port, release in schedulers)
 
     def turned_away(self, ping, source):
         """A client pinged in vain: it will not ask again, so it is pinged when the node is free."""
@@ -112,6 +119,8 @@ class Announcer(object):
         with self._lock:
             told = set([source] + list(ping.ip_addrs))
             self._found.update(name for name, addresses in self._named.items() if told.intersection(addresses))
+            for address in told:
+                self._expected.pop((address, ping.port), None)
             for key in (ping.sign, (source, ping.port)):
                 if self._waiting.pop(key, None) is not None:
                     self._order.remove(key)
@@ -175,7 +184,7 @@ class Announcer(object):
         if self._step in WHOLE_STEPS or again:
             self._rounds.begin(now, others, again)
         first = 1 << self._step             # those who wait longest come first
-        waiting = [self._waiting[key] for key in self._order[:first]]
+        waiting = list(self._expected.values()) + [self._waiting[key] for key in self._order[:first]]
         if self._last_scheduler is not None:
             waiting.append(self._last_scheduler)
         if self._step < len(STEPS) and now + EARLY >= self._began + STEPS[self._step]:

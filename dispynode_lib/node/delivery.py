@@ -6,6 +6,7 @@ import collections
 from dispynode_lib.host.calls import Call
 from dispynode_lib.host.compat import monotonic
 from dispynode_lib.log import Log
+from dispynode_lib.node.spool import LOST
 from dispynode_lib.wire import replies
 from dispynode_lib.wire.framing import LENGTH
 
@@ -15,6 +16,7 @@ FIRST_RETRY, LONGEST_RETRY = 5.0, 600.0     # seconds until kept replies are tri
 JOINED = 65536                              # bytes of a reply that are sent at once
 IN_FLIGHT = 64                              # connections to one client at once
 HELD = 1000                                 # replies in memory while the disk is full
+HOLD = 10.0                                 # seconds in which clients of a killed node are to find the new one
 ACK, NAK = b'ACK', b'NAK'
 
 
@@ -99,6 +101,7 @@ class Delivery(object):
         self._under_way = {}                # computation key -> number of its _letters
         self._asked = {}                    # computation key -> monotonic time of RESEND_JOB_RESULTS
         self._rounds = {}                   # computation key -> _Round
+        self._held_back = set()             # computation keys: see hold_back()
         self._timer = None
         self._retry = FIRST_RETRY
         self.on_settled = None              # function(slot of node.journal): the client has the reply, or the disk
@@ -219,6 +222,27 @@ class Delivery(object):
 
     # -- kept ones
 
+    def hold_back(self):
+        """The node before this one was killed: send nothing kept before its clients know this one, or HOLD is over.
+
+        A reply would have a client send its next job with the token of before. Called before the loop runs.
+        """
+        self._held_back = set(owner.key for owner in self._spool.owners())
+        self._loop.call_later(HOLD, self._hold_back_no_more, None)
+
+    def _hold_back_no_more(self, key):
+        self._held_back = set() if key is None else self._held_back - set([key])
+        self._retry_all()
+
+    def opened(self, computation):
+        """A client has opened a computation, perhaps again: it knows this node then. A worker's thread."""
+        key = computation.id, computation.auth
+        if self._spool.owner(*key) is None:
+            return
+        if computation.request.reentrant:   # the client runs again what it had here
+            self._spool.remove_marked(key, LOST)
+        self._loop.call_soon(self._hold_back_no_more, key)
+
     def retry_all(self):
         """Try again what is kept, except for clients that were silent for too long."""
         self._loop.call_soon(self._retry_all)
@@ -269,10 +293,13 @@ class Delivery(object):
         owner = self._spool.owner(*key)
         if owner is not None:
             owner.heard()
+            self._held_back.discard(key)
             self._begin_round(key)
 
     def _begin_round(self, key):
         owner = self._spool.owner(*key)
+        if key in self._held_back:
+            return
         if key in self._rounds:
             self._rounds[key].again = True
         elif owner is not None:

@@ -13,7 +13,7 @@ from dispynode_lib.errors import ProtocolError
 from dispynode_lib.host.compat import to_bytes, to_text
 from dispynode_lib.host.wording import counted
 from dispynode_lib.log import Log
-from dispynode_lib.node.spool import Owner
+from dispynode_lib.node.spool import LOST, Owner
 from dispynode_lib.wire import control, replies
 from dispynode_lib.wire.peers import Peer
 
@@ -21,7 +21,7 @@ log = Log('dispynode.journal')
 
 SLOT = 1024                                 # bytes: two identifiers of 128 letters, two addresses of 255 and the rest
 SLOTS = 64                                  # made at a time
-LOST = u'the node was killed while the job ran, or before its reply was delivered; the node has started again since'
+WORDS = u'the node was killed while the job ran, or before its reply was delivered; the node has started again since'
 
 
 class Journal(object):
@@ -128,5 +128,5 @@ def _keep_lost(fields, spool):
     if job in spool.jobs(owner.key):
         return 0                            # its reply was kept, and that not yet noted
     peer = Peer(python2=python2 == b'1', protocol=control.number(protocol))
-    payload = replies.job_reply(peer, job[0], job[1], to_text(node_ip_addr), 9, None, u'', u'', LOST, float(started), time.time())
-    return int(spool.keep(owner, job[0], job[1], payload))
+    payload = replies.job_reply(peer, job[0], job[1], to_text(node_ip_addr), 9, None, u'', u'', WORDS, float(started), time.time())
+    return int(spool.keep(owner, job[0], job[1], payload, LOST))

@@ -113,6 +113,9 @@ class Node(object):
         parts.journal = Journal(os.path.join(parts.state_folder, 'journal'), settings.token)
         settle(os.path.join(parts.state_folder, 'journal'), parts.spool)
         parts.delivery.on_settled = parts.journal.remove
+        schedulers = self.operation.folder.schedulers()
+        if schedulers:
+            parts.delivery.hold_back()
         parts.notices = Notices(parts.loop, parts.state, settings, options, as_client)
         parts.delivery.on_unreached = parts.notices.unreached
         parts.service = Service(parts, options)
@@ -127,11 +130,13 @@ class Node(object):
                               self.operation.serve_http, parts.big_folder, tls)
         self._reception = reception
         reception.is_allowed = guard.filter_of(options.allow)
+        reception.is_earlier = settings.is_earlier
         self._listen(socks)
         parts.service.look(monotonic())
         self._datagrams = DatagramListener(parts.ports.udp_sockets(), parts.discovery.on_datagram, parts.complaints)
         self._datagrams.is_allowed = reception.is_allowed
         self._datagrams.start()
+        parts.announcer.expect(schedulers)
         if socks:
             parts.announcer.begin()
         self.operation.begin()

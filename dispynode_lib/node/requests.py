@@ -5,10 +5,10 @@ import time
 
 from dispynode_lib.errors import Busy, PeerGone, ProtocolError, Refused
 from dispynode_lib.host import net
-from dispynode_lib.host.compat import compare_digest, monotonic, to_bytes, to_text
+from dispynode_lib.host.compat import monotonic, to_bytes, to_text
 from dispynode_lib.log import Log
 from dispynode_lib.node import spool
-from dispynode_lib.node.callers import callers_of, may_speak
+from dispynode_lib.node.callers import callers_of, may_speak, same
 from dispynode_lib.node.complaints import printable
 from dispynode_lib.node.computations import Computation
 from dispynode_lib.wire import messages, replies
@@ -47,6 +47,9 @@ class Requests(object):
         if request.opcode in self._open_to_all:
             return self._open_to_all[request.opcode](request)
         if not request.authorised and not self._knows_of_old(request):
+            if self._parts.settings.is_earlier(request.token):
+                raise ProtocolError('%s with the token of an earlier run: the client has not heard of the restart yet'
+                                    % request.opcode)
             self._parts.complaints.note(request.address[0], 'wrong secret',
                                         '%s with the token of another secret' % request.opcode)
             return False
@@ -166,6 +169,7 @@ class Requests(object):
                          computation.scheduler[0])
                 self._parts.node.opened(computation)
                 request.reply(self._cpus_reply(computation))
+                self._parts.delivery.opened(computation)
             else:
                 self._parts.complaints.note(request.address[0], 'COMPUTE refused', error)
                 computation.close(terminate=True)
@@ -394,11 +398,6 @@ class Requests(object):
     def _asked(self, question, request):
         computation = self._known(question.compute_id, request)
         return computation if computation is not None and same(computation.auth, question.auth) else None
-
-
-def same(one, other):
-    """Return whether two texts are equal, in a time that does not tell where they differ."""
-    return compare_digest(to_bytes(one), to_bytes(other))
 
 
 def peer_of(message):

@@ -9,7 +9,7 @@ from dispynode_lib.host.compat import (
     PY2, monotonic, set_cloexec, socketserver)
 from dispynode_lib.host.bodies import read_rest
 from dispynode_lib.host.loop import READ, WRITE
-from dispynode_lib.host.streams import Stream, wants_write, would_block
+from dispynode_lib.host.streams import Stream, close_quietly, reset_at_close, wants_write, would_block
 from dispynode_lib.host.workers import Workers
 from dispynode_lib.log import Log
 from dispynode_lib.node import bigfiles
@@ -27,7 +27,6 @@ READ_SIZE = 16384
 BACKLOG = 1024
 READERS = 64                                # big requests that are read at once
 ACCEPT_AGAIN = 0.1                         # seconds without descriptors
-FRAME_LIMIT = 0xFFFFFFFF
 NO_DESCRIPTORS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
@@ -191,6 +190,7 @@ class Reception(object):
         self._big_folder = big_folder       # for arguments that are not to be held in memory
         self._held = Held(limit_for(descriptor_limit()[1]))
         self.is_allowed = None              # function address -> bool, None: everybody is
+        self.is_earlier = None              # function token -> bool: of an earlier run of this node
 
     def take(self, sock, address):
         """Begin with a connection just accepted; the loop's thread."""
@@ -218,13 +218,9 @@ class Reception(object):
         try:
             if not connection.advance(self._is_token):
                 return None
-        except PeerGone as error:
+        except (PeerGone, ProtocolError) as error:
             if str(error):
-                self._complain(connection, 'broken connection', error)
-            close_quietly(connection.sock)
-            return False
-        except ProtocolError as error:
-            self._complain(connection, 'not let in', error)
+                self._turn_away(connection, 'not let in' if isinstance(error, ProtocolError) else 'broken connection', error)
             close_quietly(connection.sock)
             return False
         if connection.size is None:
@@ -304,7 +300,7 @@ class Reception(object):
             request = self._read_request(connection)
             keep = self._handle(request)
         except (PeerGone, ProtocolError) as error:
-            self._complain(connection, 'bad request', error)
+            self._turn_away(connection, 'bad request', error)
         finally:
             if not keep:
                 close_quietly(connection.sock)
@@ -322,13 +318,12 @@ class Reception(object):
         opcode, argument = framing.split(payload)
         return Request(opcode, argument, stream, connection.address, connection.authorised, data[:TOKEN_SIZE])
 
+    def _turn_away(self, connection, cause, error):
+        """Close without an answer. Who knows this node from an earlier run gets a reset: he sends his job again then."""
+        if not connection.authorised and self.is_earlier(connection.data[:TOKEN_SIZE]):
+            cause = 'token of an earlier run'
+            reset_at_close(connection.sock)
+        self._complain(connection, cause, error)
+
     def _complain(self, connection, cause, text):
         self._complaints.note(connection.address[0], cause, text)
-
-
-def close_quietly(sock):
-    """Close a socket that may be broken."""
-    try:
-        sock.close()
-    except EnvironmentError as error:
-        log.debug('closing a connection: %s', error)

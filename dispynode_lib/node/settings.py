@@ -22,6 +22,7 @@ class Settings(object):
         self.sign = random_hex(20)
         self.token = framing.token(self.secret, self.sign)
         self.tokens = [self.token]          # and of earlier runs: kept replies are still given for those
+        self.earlier = []                   # tokens of earlier runs alone
         if options.admin_secret is not None:
             self.tokens.append(framing.token(options.admin_secret, self.sign))
         self.port = None                    # where requests are to be sent
@@ -31,8 +32,12 @@ class Settings(object):
 
     def remember_signs(self, path):
         """Learn the signs of earlier runs from the file `path`, and add this run's."""
-        for sign in signs.remembered(path, self.sign):
-            self.tokens.append(framing.token(self.secret, sign))
+        self.earlier = [framing.token(self.secret, sign) for sign in signs.remembered(path, self.sign)]
+        self.tokens += self.earlier
+
+    def is_earlier(self, token):
+        """Return whether a client that sends `token` (bytes) knows this node from an earlier run."""
+        return any([framing.same_token(token, other) for other in self.earlier])
 
     def answer_to(self, sign):
         """Return the token (bytes) that proves this node's secret to whoever announced `sign`.

@@ -14,6 +14,8 @@ log = Log('dispynode.spool')
 
 PREFIX = b'JOB_REPLY:'
 KEY, COMPUTATION = 'key', 'computation'     # names of files that hold no reply
+LOST = 'lost'                               # mark, a file beside the reply: of a job that ended with a killed node
+MARKS = (LOST,)
 KEY_SIZE = DIGEST_SIZE = 32
 
 
@@ -50,6 +52,7 @@ class Spool(object):
         self._kept = {}                     # (computation id, auth) -> {(uid, hash): path}
         self._owners = {}                   # (computation id, auth) -> Owner
         self._at = {}                       # result address -> {(computation id, auth): Owner}
+        self._marks = {}                    # (computation id, auth) -> {(uid, hash): LOST}
         self._total = 0
         self._secret = None
         self._folders_lock = threading.Lock()       # for _secret, _writing, and for removing a folder
@@ -62,14 +65,16 @@ class Spool(object):
             folder = os.path.join(self._folder, name)
             if key is None:
                 continue
-            kept = {}
-            for entry in _listing(folder):
+            kept, entries = {}, _listing(folder)
+            for entry in entries:
                 job = _split(entry)
                 if job is not None:
                     kept[job] = os.path.join(folder, entry)
             owner = self._read_owner(key, os.path.join(folder, COMPUTATION)) if kept else None
             if owner is not None:
                 self._kept[key] = kept
+                self._marks[key] = dict((job, mark) for job in kept for mark in MARKS
+                                        if '%d-%s.%s' % (job + (mark,)) in entries)
                 self._total += len(kept)
                 self._enter_locked(owner)
         if self._kept:
@@ -86,8 +91,11 @@ class Spool(object):
             log.error('%s cannot be read: %s', path, error)
             return None
 
-    def keep(self, computation, uid, hash_, payload):
-        """Write a reply (a whole JOB_REPLY payload) to disk; the job's uid and hash name it. Return whether it is kept."""
+    def keep(self, computation, uid, hash_, payload, mark=None):
+        """Write a reply (a whole JOB_REPLY payload) to disk; the job's uid and hash name it. Return whether it is kept.
+
+        mark   LOST or None
+        """
         key = (computation.id, computation.auth)
         folder = os.path.join(self._folder, '%d-%s' % key)
         path = os.path.join(folder, '%d-%s' % (uid, hash_))
@@ -99,6 +107,7 @@ class Spool(object):
             _make(folder)
             self._write(os.path.join(folder, COMPUTATION), _describe(owner))
             self._write(path, payload)
+            self._write_mark(path, mark)
         except EnvironmentError as error:
             log.error('the reply to job %d of computation %d cannot be delivered, nor be written to %s: %s; make room '
                       'or give access there', uid, computation.id, path, error)
@@ -111,7 +120,16 @@ class Spool(object):
             kept = self._kept.setdefault(key, {})
             self._total += (uid, hash_) not in kept
             kept[(uid, hash_)] = path
+            self._marks.setdefault(key, {})[(uid, hash_)] = mark
         return True
+
+    @staticmethod
+    def _write_mark(path, mark):
+        for other in MARKS:
+            if other != mark:
+                _unlink('%s.%s' % (path, other))
+        if mark is not None:
+            os.close(os.open('%s.%s' % (path, mark), os.O_WRONLY | os.O_CREAT, 0o600))
 
     def _enter_locked(self, owner):
         self._owners[owner.key] = owner
@@ -168,17 +186,27 @@ class Spool(object):
         with self._lock:
             kept = self._kept.get(key, {})
             path = kept.pop(job, None)
+            self._marks.get(key, {}).pop(job, None)
             self._total -= path is not None
             if not kept:
                 self._kept.pop(key, None)
+                self._marks.pop(key, None)
                 self._leave_locked(self._owners.pop(key, None))
         if path is None:
             return
         _unlink(path)
+        self._write_mark(path, None)
         with self._lock:                    # after unlink: of two that remove the last ones, the second sees it
             last = key not in self._kept
         if last:
             self._tidy(key)
+
+    def remove_marked(self, key, mark):
+        """Forget the replies of the computation `key` that bear `mark`."""
+        with self._lock:
+            jobs = [job for job, found in self._marks.get(key, {}).items() if found == mark]
+        for job in jobs:
+            self.remove(key, job)
 
     def _leave_locked(self, owner):
         if owner is not None:

@@ -9,10 +9,11 @@ import time
 
 from dispynode_lib import option_table
 from dispynode_lib.errors import StartError
-from dispynode_lib.host import lockfile, processes
+from dispynode_lib.host import lockfile, net, processes
 from dispynode_lib.host.compat import monotonic, text_type, to_native, to_text
 from dispynode_lib.log import Log
 from dispynode_lib.node.folders import make_folder
+from dispynode_lib.wire import releases
 
 log = Log('dispynode.state')
 
@@ -76,6 +77,7 @@ class StateFolder(object):
             self._locks.append(lockfile.LockFile(os.path.abspath(to_native(options.pid_file))))
         self._clean = options.clean
         self._before = None                 # what a node that ended badly wrote about itself
+        self._records = []                  # read_records() of its computations
 
     def file(self, name):
         """Return the absolute path of a file in it."""
@@ -87,6 +89,7 @@ class StateFolder(object):
         for lock in self._locks:
             self._acquire(lock)
         self._before = self._read_before()
+        self._records = read_records(self.path)
         for name in (SOCKET, STATE + '.part'):
             _unlink(self.file(name))
         if self._clean:
@@ -161,7 +164,8 @@ class StateFolder(object):
                 os.mkdir(folder, 0o700)
             self.write(os.path.join(COMPUTATIONS, '%d' % computation.id), {
                 u'id': computation.id, u'name': computation.name, u'folder': to_text(computation.folder.path),
-                u'cleanup': bool(computation.request.cleanup)})
+                u'cleanup': bool(computation.request.cleanup),
+                u'scheduler': list(computation.scheduler), u'release': computation.peer.version})
         except (EnvironmentError, StartError) as error:
             log.warning('computation %d: its record cannot be written: %s', computation.id, error)
 
@@ -171,9 +175,14 @@ class StateFolder(object):
 
     # -- what a dead node left
 
+    def schedulers(self):
+        """Return whom a dead node served, [(address, port, release or None)], each once."""
+        found = [_scheduler(record) for _name, record in self._records]
+        return sorted(set(one for one in found if one is not None))
+
     def leftovers(self):
         """Return a function that ends and removes what a dead node left (it takes its time), None if there is nothing."""
-        records = read_records(self.path)
+        records = self._records
         if self._before is None and not records:
             return None
         log.warning('the node before this one (process %s) ended without tidying up; this one does',
@@ -233,6 +242,18 @@ def read_records(path):
             record = {}                     # not as this node writes them
         found.append((name, record))
     return found
+
+
+def _scheduler(record):
+    """Return (address, port, release or '') of a computation's record, None if it holds none that can be right."""
+    try:
+        address, port = record['scheduler']
+        release = record.get('release') or u''
+        if net.is_address(address) and 0 < port < 65536 and (not release or releases.is_release(release)):
+            return net.canonical(address), int(port), release
+    except (KeyError, TypeError, ValueError, AttributeError):
+        pass
+    return None
 
 
 def other_nodes(root, own):

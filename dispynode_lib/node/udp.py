@@ -8,7 +8,7 @@ from dispynode_lib.errors import ProtocolError
 from dispynode_lib.host import datagrams
 from dispynode_lib.host.compat import start_thread
 from dispynode_lib.log import Log
-from dispynode_lib.node.server import close_quietly
+from dispynode_lib.host.streams import close_quietly
 from dispynode_lib.wire import framing
 
 log = Log('dispynode.udp')

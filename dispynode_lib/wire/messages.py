@@ -50,7 +50,7 @@ class NodeInfoRequest(Message):
 class Compute(Message):
     """A new computation. Names `setup`, `cleanup` may be '' / False for none; see read_compute."""
 
-    __slots__ = ('type', 'name', 'id', 'code', 'dest_path', 'xfer_files', 'exclusive', 'setup', 'cleanup',
+    __slots__ = ('type', 'name', 'id', 'code', 'dest_path', 'xfer_files', 'exclusive', 'reentrant', 'setup', 'cleanup',
                  'scheduler_ip_addr', 'scheduler_port', 'node_ip_addr', 'auth', 'job_result_port',
                  'pulse_interval', 'client_reply_addr', 'setup_in_compute', 'cleanup_in_compute')
 
@@ -178,6 +178,7 @@ def read_compute(arg):
     compute.dest_path = fields.text('dest_path', None)
     compute.xfer_files = _files(fields)
     compute.exclusive = fields.truth('exclusive', True)
+    compute.reentrant = fields.truth('reentrant', False)
     compute.setup, compute.setup_in_compute = _function(fields, 'setup', u'')
     compute.cleanup, compute.cleanup_in_compute = _function(fields, 'cleanup', False)
     compute.scheduler_ip_addr = fields.address('scheduler_ip_addr', None)

@@ -57,8 +57,7 @@ class KilledNodeTest(unittest.TestCase):
             node.kill()
             scheduler.listen()
             node.start()
-            # asked once the node has nothing more for it, that token opens nothing
-            scheduler.call('RESEND_JOB_RESULTS', computation.credentials(), token=old)
+            scheduler.ask('RESEND_JOB_RESULTS', computation.credentials(), token=old)
             reply = job.wait(WAIT)
             self.assertEqual((reply.status, reply.value), (11, 0))
             self.assertNotIn('jobs were lost', node.log())

@@ -176,7 +176,7 @@ class _NoSpool(object):
         return ()
 
     @staticmethod
-    def keep(_owner, _uid, _hash, payload):
+    def keep(_owner, _uid, _hash, payload, _mark):
         """Whatever is kept can be read."""
         messages.read_job_reply(payload.partition(b':')[2])
         return True
