@@ -314,6 +314,8 @@ ROWS = (
         'processors to use; a negative number leaves so many free', shown='all that this process may use', live=True),
     Row(JOBS, 'job_time', '--job_time', limit_seconds, 'SECONDS',
         'stop jobs that run longer; 0: no limit', default=0.0),
+    Row(JOBS, 'cleanup_timeout', '--cleanup_timeout', limit_seconds, 'SECONDS',
+        'end cleanup functions that run longer; 0: no limit', default=60.0, live=True),
     Row(JOBS, 'job_memory', '--job_memory', size, 'BYTES',
         'stop jobs that use more memory, also with k, m, g or t behind it; 0: no limit', default=0),
     Row(JOBS, 'job_output', '--job_output', size, 'BYTES',

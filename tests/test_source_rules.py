@@ -25,7 +25,7 @@ CATCH_ALL = {
     'supervisor.computation': ('open', 'execute', 'run_setup', 'remember_cleanup', '_bad_status', 'run_cleanup', 'settle'),
     'supervisor.job': ('serve', '_call', '_end_helpers', '_shown'),
     'supervisor.jobapi': ('emit',),
-    'supervisor.output': ('leave',),
+    'supervisor.output': ('run_exit_functions',),
     'supervisor.supervisor': ('run', '_become_job'),
     'supervisor.tracebacks': ('describe',),
 }

@@ -9,6 +9,7 @@ import time
 from dispynode_lib.errors import PeerGone, ProtocolError
 from dispynode_lib.host.compat import monotonic, to_bytes, to_text
 from dispynode_lib.log import Log
+from dispynode_lib.node.complaints import printable
 from dispynode_lib.node.crew import Crew
 from dispynode_lib.node.jobframes import ENDED, JobLog, answer_rest, last_words, text_of
 from dispynode_lib.node.openframe import has_cleanup_function, open_frame
@@ -18,6 +19,9 @@ log = Log('dispynode.computations')
 
 PROGRAM = 2                                 # a computation type
 PRESSES, PRESS_AGAIN = 10, 0.5              # signals to a setup that is to end before it is killed, seconds between two
+OPEN_TIMEOUT = 60.0                         # seconds to compile the code of a computation
+ENDING_JOBS = 2.0                           # seconds that job processes may take to end before cleanup begins
+KILL_AFTER = 5.0                            # seconds between SIGTERM and SIGKILL for a cleanup function
 
 
 class Computation(object):
@@ -59,6 +63,8 @@ class Computation(object):
         self._renewing = self._ending = self._terminated = False
         self._cleaned = False                                   # cleanup has run, and setup not since
         self._ended_callback = None
+        self.cleaning_since = None                              # seconds since the epoch, once it is being cleaned up
+        self._bound = None                                      # Timer of what the supervisor is to have done by then
         for name in ('on_child', 'on_child_frame', 'on_child_closed', 'on_lost_child', 'dismiss_idle'):
             setattr(self, name, getattr(self._crew, name))
 
@@ -67,9 +73,33 @@ class Computation(object):
     def start(self, link, done):
         """Attach a supervisor and send it the computation; `done(error text or None)` when it is compiled."""
         self.link, self._told_setup = link, False
-        self._answers[b'opened'].append(lambda answer: done(text_of(answer[-1])))
+        self._answers[b'opened'].append(lambda answer: self._on_opened(answer, done))
         link.attach(self)
+        self._parts.loop.call_soon(self._bind, OPEN_TIMEOUT, self._over_open)
         self.tell(*open_frame(self, self._parts, self._argument))       # if it fails the loop sees it, too, and answers
+
+    def _on_opened(self, answer, done):
+        self._unbind()
+        done(text_of(answer[-1]))
+
+    def _over_open(self):
+        """The compiler takes too long: that cannot be interrupted."""
+        if self.link is not None and self._answers[b'opened']:
+            text = u'its code could not be compiled within %g s' % OPEN_TIMEOUT
+            log.warning('computation %d (%s): %s', self.id, printable(self.name), text)
+            self._cleaned = True                                # it has made nothing; the same code would take as long
+            self.link.signal(signal.SIGKILL)
+            self._answers[b'opened'].popleft()([to_bytes(text)])
+
+    def _bind(self, seconds, function):
+        """Call `function()` in `seconds` unless the supervisor has done what it is doing, or ended, by then."""
+        self._unbind()
+        self._bound = self._parts.loop.call_later(seconds, function)
+
+    def _unbind(self):
+        bound, self._bound = self._bound, None
+        if bound is not None:
+            bound.cancel()
 
     def set_up(self, argument, done):
         """Run setup; `done(error text or None)` at its end. Return False, having done nothing, if it has run before.
@@ -233,6 +263,7 @@ class Computation(object):
     def on_link_closed(self):
         """The supervisor is gone: as wished after close, or by a fault."""
         link, self.link = self.link, None
+        self._unbind()
         self._crew.on_link_closed(link)
         answers, self._answers = self._answers, collections.defaultdict(collections.deque)
         if not self._ending and not self._renewing:
@@ -299,10 +330,12 @@ class Computation(object):
         if self._ending or self._answers[b'closed'] or self._when_opened is not None or running:
             return
         self.dismiss_idle()
+        self.cleaning_since = time.time()
         self._tell_to_close(self._renew_supervisor)
 
     def _renew_supervisor(self, answer):
         self._drop_link(answer)
+        self.cleaning_since = None
         with self._lock:
             self._set_up = None
         if self._ending:
@@ -362,7 +395,7 @@ class Computation(object):
     def _end(self):
         if self._ending:
             return
-        self._ending = True
+        self._ending, self.cleaning_since = True, time.time()
         self.dismiss_idle()
         self.folder.leave()
         self._parts.computations.ending(self)
@@ -391,11 +424,39 @@ class Computation(object):
         if not self.tell(b'close', b'0', b'1' if with_cleanup else b'0'):
             self._answers[b'closed'].pop()
             closed([None])
+        elif self._parts.options.cleanup_timeout:
+            self._bind_cleanup(self._parts.options.cleanup_timeout)
+
+    def _bind_cleanup(self, limit):
+        self._bind(limit + ENDING_JOBS, lambda: self._over_cleanup(limit))
+
+    def _over_cleanup(self, limit):
+        """End a cleanup function that takes too long, and before it a setup that runs still; `limit` in seconds."""
+        if self.link is None or not self._answers[b'closed']:
+            return
+        if self._answers[b'setup']:
+            self._warn_over('setup', limit, 'SIGTERM')
+            self._press(self.link, PRESSES)
+            self._bind_cleanup(limit)
+        else:
+            self._warn_over('cleanup', limit, 'SIGTERM')
+            self.link.signal(signal.SIGTERM)
+            self._bind(KILL_AFTER, lambda: self._kill_cleanup(limit))
+
+    def _kill_cleanup(self, limit):
+        if self.link is not None and self._answers[b'closed']:
+            self._warn_over('cleanup', limit + KILL_AFTER, 'SIGKILL')
+            self.link.signal(signal.SIGKILL)
+
+    def _warn_over(self, what, seconds, name):
+        log.warning('computation %d (%s): its %s still runs %g s after its end (--cleanup_timeout); its supervisor gets %s',
+                    self.id, printable(self.name), what, seconds, name)
 
     def _drop_link(self, answer):
         if answer and answer[0] not in (None, b'error'):
             log.warning('computation %d: cleanup failed: %s', self.id, to_text(answer[0]))
         link, self.link = self.link, None
+        self._unbind()
         if link is not None:
             link.close()
             self._crew.on_link_closed(link)

@@ -36,6 +36,7 @@ def _settings(computation, request, parts, argument):
         ('max_file_size', options.max_file_size or 0),
         ('certfile', options.certfile or ''), ('keyfile', options.keyfile or ''),
         ('whole_records', int(releases.wants_whole_records(peer.version))),
+        ('cleanup_timeout', '%g' % options.cleanup_timeout),
         ('limits', _limits(options, parts.descriptors)), ('client_shutdown', int(bool(options.client_shutdown))))
 
 

@@ -29,6 +29,7 @@ def gather(parts, now=None):
         'cpus': state.cpus(), 'busy': counts['busy'], 'free': state.free_cpus(),
         'scheduler': None if scheduler is None else {'address': scheduler[0], 'port': scheduler[1]},
         'computations': [_computation(parts, computation, now, pids) for computation in state.computations()],
+        'cleaning_up': _cleaning_up(set(state.computations() + state.ending()), now),
         'jobs_done': counts['jobs_done'], 'clients_done': counts['clients_done'],
         'computations_opened': counts['computations'], 'job_seconds': counts['cpu_time'],
         'outcomes': history.outcomes(), 'serve': counts['serve'],
@@ -57,6 +58,14 @@ def _computation(parts, computation, now, pids):
         'zombie': computation.zombie, 'folder': to_text(computation.folder.path) if computation.folder else None,
         'jobs': [_job(job, now, pids.get(computation.id, {})) for job in jobs],
     }
+
+
+def _cleaning_up(computations, now):
+    """Return what is being cleaned up, the oldest first: cleanup functions that run, files that are removed."""
+    rows = [(computation.cleaning_since, computation) for computation in computations]
+    return [{'id': computation.id, 'name': computation.name, 'scheduler': computation.scheduler[0],
+             'since': since, 'age': now - since}
+            for since, computation in sorted((row for row in rows if row[0] is not None), key=lambda row: row[0])]
 
 
 def _job(job, now, pids):
@@ -108,6 +117,10 @@ def describe(status):
     lines.append(u'  files in     %s' % status['folder'])
     for computation in status['computations']:
         lines += _describe_computation(computation)
+    for computation in status['cleaning_up']:
+        lines.append(u'  cleaning up  %d (%s) of %s, for %s, since %s' % (
+            computation['id'], computation['name'], computation['scheduler'], duration(computation['age']),
+            time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(computation['since']))))
     if status['why_idle']:
         lines.append(u'  idle because')
         lines += [u'    %s' % line for line in status['why_idle']]

@@ -158,14 +158,22 @@ def complain(text):
         return
 
 
-def leave(status):
-    """Exit without the usual taking down of objects: it can take long, and threads of the user's may not end."""
+def run_exit_functions():
+    """Run what user code has registered with atexit, and flush its streams; return whether all went well."""
     try:
         import atexit
-        atexit._run_exitfuncs()             # what setup registered
+        atexit._run_exitfuncs()
         sys.stdout.flush()
         sys.stderr.flush()
     except BaseException:                   # the user's functions may raise anything
-        status = status or 1
+        return False
+    return True
+
+
+def leave(status):
+    """Exit without the usual taking down of objects: it can take long, and threads of the user's may not end."""
+    try:
+        if not run_exit_functions():
+            status = status or 1
     finally:
         os._exit(status)

@@ -13,7 +13,7 @@ from dispynode_lib.supervisor import adopting, job, output, tracebacks
 from dispynode_lib.supervisor.lean import to_bytes
 from dispynode_lib.supervisor.limits import Limits, Watch
 from dispynode_lib.supervisor.processes import Processes
-from dispynode_lib.supervisor.signals import Signals, Stopped
+from dispynode_lib.supervisor.signals import Signals, Stopped, end_by_alarm
 from dispynode_lib.supervisor.timers import Timers
 from dispynode_lib.wire import control
 
@@ -26,6 +26,8 @@ RETRY_FORK = 0.5                            # seconds
 REAP_DELAY = 0.03                           # seconds that those wait which have told their results
 ORPHAN_QUICKER = 0.2                        # without a node nobody waits for what a job still says
 LINGER = 1.0                                # seconds that job processes may take to end by themselves
+MORE_PATIENT = 20                           # seconds that this process waits longer than the node for the end of cleanup
+LEAVING = 10                                # seconds for what is left to do after an end by a fault
 LOGGER = b'dispynode.supervisor'
 
 
@@ -332,10 +334,25 @@ class Supervisor(object):
 
     def _end(self, with_cleanup):
         self._processes.kill_left_groups()
+        self._end_late()
         error = self._clean_up() if with_cleanup else None
         adopting.end_descendants()
+        self._run_exit_functions()
         self._send(b'closed', _encode(error))
         self._ended = True
+
+    def _end_late(self):
+        """Have this process killed if what follows does not end: the node would do it, but it may have gone."""
+        limit = float(self._computation.cleanup_timeout) if self._computation is not None else 0
+        if limit:
+            end_by_alarm(int(limit) + MORE_PATIENT)
+
+    def _run_exit_functions(self):
+        """Run what user code has registered with atexit, unless this process has been told to end."""
+        try:
+            self._run_user_code(output.run_exit_functions)
+        except Stopped:
+            return
 
     # frames to the node
 
@@ -389,4 +406,5 @@ def run(control_fd, channels_fd):
         output.complain('supervisor: %s' % tracebacks.describe(sys.exc_info()))
         status = ERROR_STATUS
     finally:
+        end_by_alarm(LEAVING)
         output.leave(status)

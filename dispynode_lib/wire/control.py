@@ -34,6 +34,7 @@ OPEN_KEYS = (
     'whole_records',                                # b'1': TLS records of a file go out one by one
     'max_file_size',                                # bytes that a file may have, b'0' for no limit
     'limits',                                       # words of supervisor/limits: nice=5 memory=1000000, or b''
+    'cleanup_timeout',                              # seconds, b'0' for no limit
     'client_shutdown',                              # b'1': cleanup may call dispynode_shutdown()
 )
 

@@ -1,10 +1,14 @@
 """Setup and cleanup functions of both generations, renewal, and shutting the node down from cleanup."""
 from __future__ import absolute_import, division, print_function
 
+import json
 import os
 import signal
+import subprocess
+import time
 import unittest
 
+from dispynode_lib.host import compat
 from tests.support.computation import Refused
 from tests.support.dialects import DIALECTS, Dialect
 from tests.support.nodecase import NATIVE, PY2, TIMEOUT, NodeCase
@@ -291,6 +295,84 @@ def f(): return 1
         self.wait_notes(['setup in True', 'cleanup of 2'])
         self.wait_files([])
         self.assertEqual(self.notes(), ['setup in True', 'cleanup of 2'])
+
+
+ENDLESS = '''
+import atexit, time
+
+def endless():
+    open(%r, 'w').close()
+    time.sleep(1000)
+
+def stubborn():
+    while True:
+        try:
+            endless()
+        except BaseException:
+            pass
+
+def registering():
+    atexit.register(endless)
+    return 0
+
+def f():
+    return 1
+'''
+
+
+class CleanupTimeout(NodeCase):
+
+    options = ('-c', '2', '--cleanup_timeout', '0.5')
+
+    def setUp(self):
+        self.begun = os.path.join(self.folder(), 'begun')
+
+    def close_while_it_runs(self, **settings):
+        """Close a computation whose end takes for ever; return it."""
+        computation = self.open(ENDLESS % self.begun, 'f', **settings)
+        computation.close()
+        wait_until(lambda: os.path.exists(self.begun), TIMEOUT)
+        return computation
+
+    def wait_warning(self, computation, what, signal_name):
+        self.node.wait_log('computation %d (f): its %s still runs' % (computation.id, what), TIMEOUT)
+        self.node.wait_log('its supervisor gets %s' % signal_name, TIMEOUT)
+        self.node.wait_log('computation %d (f) ended' % computation.id, TIMEOUT)
+        wait_until(lambda: len([line for line in self.node.processes().values() if '--supervise' in line]) <= 1, TIMEOUT,
+                   lambda: 'the end of the supervisor; there are %s' % self.node.processes())
+
+    def ctl(self, *words):
+        return compat.to_text(subprocess.check_output(self.node.command() + ['--ctl'] + list(words)))
+
+    def test_a_cleanup_function_that_never_returns_leaves_its_supervisor_for_ever(self):
+        self.wait_warning(self.close_while_it_runs(cleanup='endless'), 'cleanup', 'SIGTERM')
+
+    def test_a_cleanup_function_that_catches_everything_is_killed(self):
+        computation = self.close_while_it_runs(cleanup='stubborn')
+        found = json.loads(self.ctl('status', '--json'))['cleaning_up']
+        self.assertEqual([(row['id'], row['name']) for row in found], [(computation.id, 'f')])
+        self.assertTrue(0 <= found[0]['age'] <= time.time() - found[0]['since'], found)
+        self.assertIn('cleaning up  %d (f) of 127.0.0.1, for ' % computation.id, self.ctl('status'))
+        self.wait_warning(computation, 'cleanup', 'SIGKILL')
+        self.assertNotIn('cleaning up', self.ctl('status'))
+
+    def test_a_function_for_the_end_of_python_that_never_returns(self):
+        self.wait_warning(self.close_while_it_runs(setup='registering'), 'cleanup', 'SIGTERM')
+
+    def test_a_setup_that_runs_still_when_its_computation_is_closed_without_force(self):
+        computation = self.open(ENDLESS % self.begun, 'f', setup='stubborn', send_setup=False)
+        with computation.scheduler.connection('SETUP', MODERN.setup(computation.id, ()), timeout=TIMEOUT) as waiting:
+            wait_until(lambda: os.path.exists(self.begun), TIMEOUT)
+            computation.close(terminate_pending=False)
+            self.assertNotEqual(waiting.recv(100)[4:], b'ACK')
+        self.wait_warning(computation, 'setup', 'SIGTERM')
+
+    def test_a_renewal_does_not_wait_for_ever(self):
+        computation = self.open(ENDLESS % self.begun, 'f', cleanup='endless')
+        computation.close(close=False)
+        computation.scheduler.wait_for('NODE_CLOSED', timeout=TIMEOUT)
+        self.assertEqual(self.finished(computation.run()), 1)
+        self.assertNotIn('cleaning up', self.ctl('status'))
 
 
 class Shutdown(unittest.TestCase):

@@ -149,6 +149,22 @@ class CleanupTest(SetupCase):
             self.assertEqual(node.process.wait(), 0)
             self.assertEqual(self.read(node, 'cleanup'), '() helped;')
 
+    def test_a_cleanup_function_that_never_returns_ends_without_a_node_too(self):
+        code = u'''
+import time
+def cleanup():
+    while True:
+        try:
+            time.sleep(60)
+        except BaseException:
+            pass
+'''
+        node = self.node(code, prelude='from dispynode_lib.supervisor import supervisor\nsupervisor.MORE_PATIENT = 0\n',
+                         cleanup='cleanup', cleanup_timeout=b'1')
+        node.control.sock.close()
+        wait_until(lambda: node.process.poll() is not None)
+        self.assertEqual(node.process.returncode, -signal.SIGALRM)
+
     def test_a_failing_cleanup_is_told(self):
         node = self.opened(u'def setup(): return 0\ndef cleanup(): raise ValueError("still there")')
         node.setup(setup_argument(), b'setup')

@@ -2,10 +2,12 @@
 from __future__ import absolute_import, division, print_function
 
 import os
+import signal
 import unittest
 
 from dispynode_lib.host.compat import send_fd
 from dispynode_lib.log import CRITICAL, output
+from dispynode_lib.node import computations
 from dispynode_lib.node.computations import Computation
 from dispynode_lib.node.link import Link, socket_pair
 from dispynode_lib.wire import control
@@ -78,6 +80,40 @@ class Request(object):
     """What of a COMPUTE request a Computation looks at when it is made."""
 
     id, auth, name, type, job_result_port, pulse_interval = 1, u'aa', u'compute', 1, 9, None
+
+
+class Later(object):
+    """A loop whose timers go off when the test says so."""
+
+    def __init__(self):
+        self.timers = []
+
+    def call_soon(self, function, *args):
+        function(*args)
+
+    def call_later(self, delay, function, *args):
+        self.timers.append((delay, function, args))
+        return Recorder()
+
+
+class CompileTest(unittest.TestCase):
+
+    def test_code_that_is_never_compiled_is_refused_and_its_supervisor_killed(self):
+        parts = FakeParts()
+        parts.loop = Later()
+        computation = Computation(parts, Request, b'', None, (u'127.0.0.1', 9), u'127.0.0.1')
+        computation.tell = lambda *parts: True
+        link, answers = Recorder(), []
+        with_frame, computations.open_frame = computations.open_frame, lambda *_args: ()
+        self.addCleanup(setattr, computations, 'open_frame', with_frame)
+        computation.start(link, answers.append)
+        (delay, function, args), = parts.loop.timers
+        self.assertEqual((delay, answers), (computations.OPEN_TIMEOUT, []))
+        output.level, level = CRITICAL + 1, output.level
+        self.addCleanup(setattr, output, 'level', level)
+        function(*args)
+        self.assertEqual(answers, [u'its code could not be compiled within 60 s'])
+        self.assertEqual(link.named('signal'), [(signal.SIGKILL,)])
 
 
 class AskPidsTest(unittest.TestCase):
