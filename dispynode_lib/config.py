@@ -172,24 +172,51 @@ def _split_list(text):
 # saving
 
 def save(options, say):
-    """Write the options given to the file of --save_config, or with say(text) if it has no name. Raises ConfigError."""
+    """Write the options given to the file of --save_config, or with say(text) if it has no name. Raises ConfigError.
+
+    say   function(text, to_error=False)
+    """
+    rows = [row for row in ROWS if row.saved and row.name in options.given]
     lines = [u'# Options of dispynode: dispynode.py --config FILE', u'[%s]' % SECTION]
-    for row in ROWS:
-        if not row.saved or row.name not in options.given:
-            continue
-        if row.hidden and not options.save_secrets:
-            lines.append(u'# %s is not saved; give it by --secret_file, or save it with --save_secrets' % row.name)
-            continue
-        lines.append(u'%s = %s' % (row.name, _value_text(options, row)))
+    lines += [u'%s = %s' % (row.name, _value_text(options, row)) for row in rows]
     text = u'\n'.join(lines) + u'\n'
+    secret = any([row.hidden for row in rows])
     if options.save_config == u'':
         say(text)
-        return
+    else:
+        _save_as(options, text, say)
+    if secret:
+        say(u'dispynode: %s a secret: keep it from others\n' % (
+            u'%s holds' % to_text(options.save_config) if options.save_config else u'this is'), True)
+
+
+def _save_as(options, text, say):
     path = to_native(options.save_config)
     try:
+        user = _user(options, path)
         _write(path, text.encode('utf-8'))
     except EnvironmentError as error:
         raise ConfigError(u'--save_config %s: %s' % (to_text(path), error.strerror or error), 73)
+    if user is not None:
+        say(u'dispynode: %s belongs to %s now: for the node to read it as %s: chown %s %s\n' % (
+            to_text(path), _name_of(os.geteuid()), user, user, to_text(path)), True)
+
+
+def _user(options, path):
+    """Return the name of the user that the node runs as, if that is known and not who saves, else None."""
+    if options.user:
+        return options.user if options.user != _name_of(os.geteuid()) else None
+    if os.path.exists(path) and os.stat(path).st_uid != os.geteuid():
+        return _name_of(os.stat(path).st_uid)
+    return None
+
+
+def _name_of(number):
+    import pwd
+    try:
+        return to_text(pwd.getpwuid(number).pw_name)
+    except KeyError:
+        return u'%d' % number
 
 
 def _value_text(options, row):

@@ -134,14 +134,16 @@ class Saving(ConfigTest):
     def save(self, *arguments):
         """Return what --save_config writes for `arguments`."""
         chosen = options.parse(list(arguments) + ['--save_config', self.path])
-        config.save(chosen, None)
+        self.told = []
+        config.save(chosen, lambda text, to_error=False: self.told.append((text, to_error)))
         with open(self.path) as source:
             return source.read()
 
     def test_the_manuals_example(self):
         arguments = ['-d', '--cpus', '-1', '-s', 'test', '--zombie_interval=10', '--service_start', '17:00',
                      '--service_stop', '6:00', '--service_end', '8:00']
-        text = self.save(*(arguments + ['--save_secrets']))
+        text = self.save(*arguments)
+        self.assertEqual(self.told, [('dispynode: %s holds a secret: keep it from others\n' % self.path, True)])
         self.assertEqual(stat.S_IMODE(os.stat(self.path).st_mode), 0o600)
         again = self.read_file(self.path)
         given = options.parse(arguments)
@@ -149,14 +151,24 @@ class Saving(ConfigTest):
             self.assertEqual(getattr(again, name), getattr(given, name), name)
         self.assertNotIn('save_config', text)
 
-    def test_secrets_only_when_asked_for(self):
-        self.assertNotIn('hidden', self.save('-s', 'hidden', '--admin_secret', 'hidden'))
+    def test_secrets_are_left_out(self):
+        self.assertEqual(self.save('-s', 'hidden', '--admin_secret', 'hidden').count('hidden'), 2)
         self.assertEqual(self.save('-s', 'hidden', '--save_secrets').count('hidden'), 1)
+        self.save('-c', '2')
+        self.assertEqual(self.told, [])
+
+    def test_the_services_user_cannot_read_what_another_one_saved(self):
+        self.save('-c', '2', '--user', 'somebody')
+        self.assertIn('chown somebody %s' % self.path, self.told[0][0])
+        if os.geteuid() == 0:
+            os.chown(self.path, 12345, -1)
+            self.save('-c', '3')
+            self.assertIn('chown 12345 %s' % self.path, self.told[0][0])
 
     def test_every_option_comes_back(self):
         arguments = ['-i', '10.0.0.1', '-i', 'fe80::1', '--name', 'x', '-s', ' "a" ', '--log_format', 'json',
                      '--http_allow', '10.0.0.0/8', '--http_allow', '::1', '--pid_file', '/run/x y', '--clean']
-        self.save(*(arguments + ['--save_secrets']))
+        self.save(*arguments)
         again, given = self.read_file(self.path), options.parse(arguments)
         for name in given.given:
             self.assertEqual(again.texts[name], given.texts[name]) if name != 'clean' else None
@@ -164,8 +176,9 @@ class Saving(ConfigTest):
 
     def test_standard_output(self):
         said = []
-        config.save(options.parse(['-c', '2', '--save_config']), said.append)
-        self.assertIn('[dispynode]\ncpus = 2\n', said[0])
+        config.save(options.parse(['-c', '2', '-s', 'x', '--save_config']), lambda *told: said.append(told))
+        self.assertIn('[dispynode]\nsecret = x\ncpus = 2\n', said[0][0])
+        self.assertEqual(said[1:], [('dispynode: this is a secret: keep it from others\n', True)])
 
     def test_file_that_cannot_be_written(self):
         with self.assertRaises(ConfigError) as caught:
