@@ -10,6 +10,7 @@ log = Log('dispynode.addresses')
 LOOK, CALM_LOOK = 3.0, 60.0                 # seconds between looks: while something is missing, and otherwise
 SETTLE, LEAST = 0.3, 1.0                    # seconds: after news of the kernel, for more will come; between two looks
 REMEMBERED = 100                            # addresses that are gone
+HELD = 50.0                                 # seconds that the node still listens at one of them
 
 
 class Host(object):
@@ -61,7 +62,7 @@ class Addresses(object):
     """
 
     def __init__(self, parts, host, serve_at):
-        """`host`: a Host; `serve_at([address])` listens there and nowhere else, and returns where that works."""
+        """`host`: a Host; `serve_at([address], [address that is gone])` listens there and returns where that works."""
         self._parts = parts
         self._host = host
         self._serve_at = serve_at
@@ -148,9 +149,9 @@ class Addresses(object):
         wanted = [address for address, _why in chosen]
         wanted += [address for address in had if address not in wanted and self._host.has(address)]
         self._why.update(chosen)
-        works = self._serve_at(wanted)
-        settings.addresses = [address for address in wanted if address in works]
         self._remember(had, wanted, now)
+        works = self._serve_at(wanted, [address for address, since in self._gone.items() if now - since < HELD])
+        settings.addresses = [address for address in wanted if address in works]
         for address in had:
             if address not in wanted:
                 log.warning('%s is no address of this host any more: the node does not serve there', address)

@@ -51,6 +51,7 @@ class Computation(object):
         self.pulse_interval = request.pulse_interval
         self._last_heard = self._last_start = monotonic()
         self.zombie = False                                     # its scheduler is silent: see node.duties
+        self.moved = False                                      # its scheduler knows an address that is gone: node.duties
         self.folder = self.link = None                          # no node.link.Link: there is no supervisor
         self._told_setup = False                                # it has been sent a setup frame
         self.job_log = JobLog(self.id)

@@ -13,17 +13,19 @@ log = Log('dispynode.duties')
 DEFAULT_PULSE = 600.0                       # seconds (docs/protocol.rst, "Pulses")
 SHORTEST_PULSE = 0.5
 IDLE_CHILDREN = 30.0                        # seconds between looks for job processes that wait in vain
+MOVED_PATIENCE, MOVED_AGAIN = 5.0, 0.5      # seconds: an address may come back; between looks whether the last job has ended
 ZOMBIE_AGAIN = 5.0                          # seconds between looks whether a zombie's last job has ended
 
 
 def table(parts):
     """Return the list of Duty for a node; `now` is monotonic seconds."""
-    pulses, zombies, idle = Pulses(parts), Zombies(parts), IdleChildren(parts)
+    pulses, zombies, moved, idle = Pulses(parts), Zombies(parts), Moved(parts), IdleChildren(parts)
     service, announcer = parts.service, parts.announcer
     return [
         Duty('service hours', service.look, service.wait),
         Duty('pulses', pulses.send, pulses.wait),
         Duty('looking for silent schedulers', zombies.look, zombies.wait),
+        Duty('looking for schedulers that know an address of before', moved.look, moved.wait),
         Duty('looking for schedulers', announcer.announce, announcer.wait),
         Duty('dismissing idle job processes', idle.dismiss, idle.wait),
         Duty('keeping the code', parts.nursery.keep, parts.nursery.keep_wait),
@@ -104,6 +106,52 @@ class Zombies(object):
                             silence, counted(jobs, u'running job'))
             if not jobs:
                 computation.close(terminate=False)
+
+
+class Moved(object):
+    """Gives up computations whose scheduler knows this node by an address that the host does not have any more.
+
+    It would send jobs there for ever. It is told to send none, and when the last job has ended, that the node is gone: then
+    the node's announcement at its new address is that of another node.
+    """
+
+    def __init__(self, parts):
+        self._parts = parts
+
+    def _gone_for(self, computation, now):
+        return self._parts.addresses.gone_for(computation.node_ip_addr, now)
+
+    def wait(self, now):
+        """Return seconds until there may be something to do, None while every scheduler knows the right address."""
+        waits = []
+        for computation in self._parts.state.computations():
+            gone = self._gone_for(computation, now)
+            if (gone is not None) != computation.moved:
+                return 0.0
+            if gone is not None:
+                waits.append(max(MOVED_AGAIN, MOVED_PATIENCE - gone))
+        return min(waits) if waits else None
+
+    def look(self, now):
+        """Tell schedulers, and close what has no job any more."""
+        parts = self._parts
+        for computation in parts.state.computations():
+            gone = self._gone_for(computation, now)
+            if (gone is not None) != computation.moved:
+                self._tell(computation, gone is not None)
+            has_work = parts.state.jobs(computation.id) or parts.delivery.pending()
+            if gone is not None and gone >= MOVED_PATIENCE and not has_work:
+                computation.close(terminate=False)
+
+    def _tell(self, computation, moved):
+        computation.moved = moved
+        if moved:
+            log.warning('computation %d: its scheduler knows this node by %s, which is gone: it gets the results of running '
+                        'jobs and is to find the node anew', computation.id, computation.node_ip_addr)
+        else:
+            log.info('computation %d: %s, by which its scheduler knows this node, is back', computation.id,
+                     computation.node_ip_addr)
+        self._parts.notices.node_cpus(computation, 0 if moved else self._parts.state.cpus())
 
 
 class IdleChildren(object):

@@ -159,9 +159,9 @@ class Node(object):
             listener = self._listeners[sock] = Listener(sock, self._reception, parts.loop)
             listener.start()
 
-    def _serve_at(self, addresses):
-        """Listen at these addresses and nowhere else; return where that works. Connections go on."""
-        opened, useless = self._parts.ports.follow(addresses)
+    def _serve_at(self, addresses, held):
+        """Listen at these addresses and nowhere else, see Ports.follow(); return where that works. Connections go on."""
+        opened, useless = self._parts.ports.follow(addresses, held)
         self._datagrams.follow(self._parts.ports.udp_sockets())
         self._listen(opened)
         for sock in useless:
@@ -208,7 +208,7 @@ class Node(object):
     def ending(self, computation):
         """A computation has no job left and takes no more: its scheduler may lose the node by that."""
         if self._parts.state.begin_cleanup(computation):
-            if computation.zombie:
+            if computation.zombie or computation.moved:
                 self._parts.notices.terminated(computation)
             self.freed()
 

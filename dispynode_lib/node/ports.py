@@ -148,12 +148,16 @@ class Ports(object):
         self._has_served = self._has_served or bool(self.numbers())
         return self._tcp([place for place in missing if place.why is None])
 
-    def follow(self, addresses):
-        """Be at `addresses` (texts), and nowhere else. Return TCP sockets: (new ones, those of no use any more)."""
-        new = [address for address in addresses if address not in self._addresses]
+    def follow(self, addresses, held=()):
+        """Be at `addresses` (texts), and nowhere else. Return TCP sockets: (new ones, those of no use any more).
+
+        held   addresses that have gone: what listens there stays, so that nobody is refused the moment they are back
+        """
         useless = [place for place in self._places
-                   if place.protocol == 'TCP' and place.addresses[0] not in addresses]
+                   if place.protocol == 'TCP' and place.addresses[0] not in addresses and place.addresses[0] not in held]
         self._places = [place for place in self._places if place not in useless]
+        here = [place.addresses[0] for place in self._places if place.protocol == 'TCP']
+        new = [address for address in addresses if address not in here and address not in self._addresses]
         self._addresses = list(addresses)
         added = []
         for address in new:

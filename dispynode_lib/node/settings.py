@@ -64,7 +64,8 @@ class Settings(object):
         addresses, family = self.addresses, net.family_of(peer)
         if arrived_at in addresses:
             return arrived_at
-        same = [address for address in addresses if net.family_of(address) == family]
+        # one that the host has just lost would have the client wait for a connection to nowhere
+        same = [address for address in addresses if net.family_of(address) == family and own_interface(address)]
         if any(net.is_loopback(address) for address in same) and not (
                 self.external or net.is_loopback(peer) or own_interface(peer)):
             same = [address for address in same if not net.is_loopback(address)]    # of no use on another host

@@ -55,7 +55,8 @@ def _computation(parts, computation, now, pids):
         'id': computation.id, 'name': computation.name, 'opened': opened, 'age': now - opened,
         'program': computation.type == 2, 'scheduler': computation.scheduler[0],
         'scheduler_port': computation.scheduler[1], 'release': computation.peer.version,
-        'zombie': computation.zombie, 'folder': to_text(computation.folder.path) if computation.folder else None,
+        'zombie': computation.zombie, 'moved': computation.moved,
+        'folder': to_text(computation.folder.path) if computation.folder else None,
         'jobs': [_job(job, now, pids.get(computation.id, {})) for job in jobs],
     }
 
@@ -135,7 +136,8 @@ def _next_change(status):
 def _describe_computation(computation):
     lines = [u'  computation  %d (%s) of %s port %d, open for %s%s' % (
         computation['id'], computation['name'], computation['scheduler'], computation['scheduler_port'],
-        duration(computation['age']), u', its scheduler is silent' if computation['zombie'] else u'')]
+        duration(computation['age']), u', its scheduler is silent' if computation['zombie'] else
+        u', its scheduler knows an address that is gone' if computation['moved'] else u'')]
     for job in computation['jobs']:
         lines.append(u'    job %d, process %s, for %s%s' % (
             job['uid'], job['pid'] or u'(starting)', duration(job['age']),

@@ -130,6 +130,9 @@ class Plan(object):
                 self._add_clients('network_layouts', [recipes[name]], minor, 'network')
                 if name in ONE_NODE:
                     self._add_clients('network_many', [recipes[name]], minor, 'network')
+        for name, minor in zip(NETWORK, (self.newest, OLDEST)):
+            if minor in self._wanted and not (quick and minor == OLDEST):
+                self._add_clients('network_addresses', [recipes[name]], minor, 'network')
         if self.newest in self._wanted and not quick:
             self._add_clients('network_releases', FINDERS, self.newest, 'network')
 

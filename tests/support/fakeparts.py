@@ -47,6 +47,7 @@ class FakeComputation(object):
     def __init__(self, state, number=1, scheduler=(u'10.0.0.9', 9700), life=0.0, pulse_interval=None):
         self.id, self.auth, self.scheduler, self.pulse_interval = number, u'aa', scheduler, pulse_interval
         self.zombie, self.life, self.closed, self._state = False, life, None, state
+        self.moved, self.node_ip_addr = False, u'10.0.0.1'
         self.peer = Recorder()
         self.peer.version = u'4.15.2'
 
@@ -81,6 +82,7 @@ class FakeParts(object):
         self.delivery = Recorder(pending=0)
         self.notices = Recorder(peer_at=lambda *_where: Peer())
         self.announcer, self.watchdog, self.node = Recorder(), Recorder(), Recorder()
+        self.addresses = Recorder(gone_for=None, trouble=None)
         self.settings = Recorder(own_address=u'10.0.0.1')
         self.settings.addresses, self.settings.sign = [u'10.0.0.1'], u'ab' * 20
 

@@ -5,8 +5,8 @@ import unittest
 
 from dispynode_lib.host import net
 from dispynode_lib.node import addresses
-from dispynode_lib.node.addresses import CALM_LOOK, LEAST, LOOK, SETTLE, Addresses, Host
-from dispynode_lib.node.settings import Settings
+from dispynode_lib.node import settings as node_settings
+from dispynode_lib.node.addresses import CALM_LOOK, HELD, LEAST, LOOK, SETTLE, Addresses, Host
 from dispynode_lib.options import Options
 from tests.support.fakeparts import AtOnce, Recorder
 
@@ -59,7 +59,8 @@ class FollowTest(unittest.TestCase):
         self.parts.settings.addresses = [address for address, _why in self.host.choose([])]
         self.addresses.begin(self.host.choose([]), self.now)
 
-    def serve_at(self, wanted):
+    def serve_at(self, wanted, held):
+        self.held = held
         return [address for address in wanted if address not in self.taken]
 
     def look(self, seconds=1.0):
@@ -152,9 +153,12 @@ class FollowTest(unittest.TestCase):
         self.look()
         self.assertIsNone(self.addresses.gone_for(FIRST, self.now + 50))    # there is no network: it may come back
         self.host.get(SECOND)
-        self.look(100.0)
+        self.look(10.0)
         self.assertEqual(self.addresses.gone_for(FIRST, self.now + 50), 50)
         self.assertIsNone(self.addresses.gone_for(SECOND, self.now + 50))
+        self.assertEqual(self.held, [FIRST])
+        self.look(HELD)
+        self.assertEqual(self.held, [])
         self.host.get(FIRST)
         self.look()
         self.assertIsNone(self.addresses.gone_for(FIRST, self.now + 50))
@@ -210,10 +214,23 @@ class NameTest(unittest.TestCase):
 
 class OwnAddressTest(unittest.TestCase):
 
+    def setUp(self):
+        self.real, self.mine = node_settings.own_interface, [LOOPBACK, FIRST]
+        node_settings.own_interface = lambda address: address in self.mine
+        self.settings = node_settings.Settings(Options())
+
+    def tearDown(self):
+        node_settings.own_interface = self.real
+
     def test_a_client_on_another_host_is_not_told_of_loopback(self):
-        settings = Settings(Options())
-        settings.addresses = [LOOPBACK]
-        self.assertIsNone(settings.own_address(u'192.0.2.9'))
-        self.assertEqual(settings.own_address(u'127.0.0.9'), LOOPBACK)
-        settings.addresses = [LOOPBACK, FIRST]
-        self.assertEqual(settings.own_address(u'192.0.2.9'), FIRST)
+        self.settings.addresses = [LOOPBACK]
+        self.assertIsNone(self.settings.own_address(u'192.0.2.9'))
+        self.assertEqual(self.settings.own_address(u'127.0.0.9'), LOOPBACK)
+        self.settings.addresses = [LOOPBACK, FIRST]
+        self.assertEqual(self.settings.own_address(u'192.0.2.9'), FIRST)
+
+    def test_a_client_is_not_told_of_an_address_that_has_just_gone(self):
+        self.settings.addresses = [SECOND]
+        self.assertIsNone(self.settings.own_address(u'192.0.2.9', FIRST))
+        self.settings.addresses = [SECOND, FIRST]
+        self.assertEqual(self.settings.own_address(u'192.0.2.9', FIRST), FIRST)

@@ -4,7 +4,7 @@ from __future__ import absolute_import, division, print_function
 import unittest
 
 from dispynode_lib.node import duties
-from tests.support.fakeparts import FakeParts
+from tests.support.fakeparts import FakeParts, Recorder
 
 OTHER = (u'10.0.0.8', 9700)
 
@@ -58,6 +58,46 @@ class PulseIntervalTest(unittest.TestCase):
         parts.open()
         duties.Pulses(parts).send(0.0)
         self.assertEqual(len(parts.delivery.named('retry_all')), 1)
+
+
+class MovedTest(unittest.TestCase):
+    """The scheduler knows the node by an address that the host has lost."""
+
+    def setUp(self):
+        self.gone = None                    # seconds
+        self.parts = FakeParts()
+        self.parts.addresses = Recorder(gone_for=lambda _address, _now: self.gone)
+        self.computation = self.parts.open()
+        self.moved = duties.Moved(self.parts)
+
+    def look(self, gone):
+        self.gone = gone
+        self.moved.look(0.0)
+        return self.moved.wait(0.0)
+
+    def told(self):
+        return [cpus for _computation, cpus in self.parts.notices.named('node_cpus')]
+
+    def test_no_job_is_lost_when_the_address_of_the_node_changes(self):
+        job, _is_new = self.parts.state.admit_job(1, 7, u'h', (), 0.0, 0.0)
+        self.assertEqual(self.look(0.0), duties.MOVED_PATIENCE)
+        self.assertEqual(self.look(7.0), duties.MOVED_AGAIN)
+        self.assertEqual((self.told(), self.computation.closed), ([0], None))   # no more jobs; the running one may end
+        self.parts.state.finish_job(job)
+        self.parts.delivery = Recorder(pending=1)
+        self.look(8.0)
+        self.assertIsNone(self.computation.closed)      # its reply is on its way
+        self.parts.delivery = Recorder(pending=0)
+        self.assertIsNone(self.look(8.5))
+        self.assertIs(self.computation.closed, False)
+
+    def test_the_address_comes_back(self):
+        self.look(2.0)
+        self.assertTrue(self.computation.moved)
+        self.gone = None
+        self.assertEqual(self.moved.wait(0.0), 0.0)
+        self.assertIsNone(self.look(None))
+        self.assertEqual((self.told(), self.computation.closed, self.computation.moved), ([0, 2], None, False))
 
 
 class ZombieTest(unittest.TestCase):

@@ -36,6 +36,13 @@ class PortsTest(unittest.TestCase):
         self.assertEqual(self.follow(THERE), [[], [(HERE, self.port)]])
         self.assertEqual(self.ports.addresses_with(self.port), [THERE])
 
+    def test_nobody_is_refused_when_an_address_is_back(self):
+        opened, useless = self.ports.follow([THERE], [HERE])
+        self.opened += opened
+        self.assertEqual(useless, [])
+        self.assertEqual(self.ports.addresses_with(self.port), [HERE, THERE])
+        self.assertEqual(self.follow(HERE, THERE), [[], []])
+
     def test_no_address_and_one_again(self):
         self.assertEqual(self.follow(), [[], [(HERE, self.port)]])
         self.assertEqual((self.ports.numbers(), self.ports.wait(0)), ([], None))

@@ -1,0 +1,125 @@
+"""A node whose network comes after it, whose address changes, whose link goes and comes: real clients find it again."""
+from __future__ import absolute_import, division, print_function
+
+import unittest
+
+from tests.interop.realclient import configuration
+from tests.support.netlab import HostNode, Lab
+from tests.support.waiting import wait_until
+
+CLIENT, FIRST, SECOND, THIRD = '10.9.0.1', '10.9.0.2', '10.9.0.3', '10.9.0.4'
+SOON = 20                                   # seconds
+
+
+class AddressesTest(unittest.TestCase):
+
+    @classmethod
+    def setUpClass(cls):
+        clients, cls.node_python = configuration()
+        cls.client = clients[0]
+
+    def setUp(self):
+        self.lab = Lab()
+        self.lab.bridge('near')
+        self.host = self.lab.host('c', 'near', CLIENT + '/24')
+        self.node_host = self.lab.host('n', 'near')
+        self.node = HostNode(self.node_host, '-c', 2, python=self.node_python, wait=False)
+
+    def tearDown(self):
+        self.node.stop()
+        self.node.assert_no_processes()
+        self.node._discard()
+        self.lab.__exit__(None, None, None)
+
+    def change(self, *steps):
+        """Give the node's host an address, `+ADDR`, or take one away, `-ADDR`."""
+        for step in steps:
+            self.node_host.run('ip', 'addr', {'+': 'add', '-': 'del'}[step[0]], step[1:] + '/24', 'broadcast', '+',
+                               'dev', 'eth0')
+
+    def start_client(self, **settings):
+        """Start a client on the other host; return it when it has looked for nodes."""
+        program = self.lab.client(self.host, self.client.python, nodes=['*'], ip_addr=CLIENT, **settings)
+        program.wait_result(event='started')
+        return program
+
+    def served_at(self, program, address):
+        """Wait until the job of a client has run at an address, and it has closed its cluster."""
+        self.assertEqual(program.wait_result(SOON, event='first')['ip_addr'], address, self.node.log_tail())
+        program.wait_result(SOON, event='closed')
+
+    def told(self, *words):
+        """Return what the node answers to a command."""
+        return self.node_host.run(self.node.python, self.node.program, '--dest_path_prefix', self.node.folder, '--ctl', *words)
+
+    def ready(self, address='127.0.0.1'):
+        """Return the answer to GET /readyz on the node's own host."""
+        code = ('import socket, sys; sock = socket.create_connection((%r, 51348)); sock.sendall(b"GET /readyz HTTP/1.0\\r\\n\\r\\n"); '
+                'sys.stdout.write(sock.makefile("rb").read().decode("ascii"))' % address)
+        return self.node_host.run(self.node.python, '-c', code)
+
+    def wait_trouble(self, text):
+        wait_until(lambda: text in self.told('why'), SOON, self.node.log_tail, interval=0.2)
+
+    def test_the_network_comes_after_the_node_and_its_address_changes_twice(self):
+        self.node.start()
+        self.node.wait_serving()
+        self.assertIn('no network: this host has but 127.0.0.1', self.told('why'))
+        self.assertIn('takes no client of other hosts: no network', self.told('status'))
+        self.assertIn('503', self.ready().splitlines()[0])
+        self.assertIn('no network: ', self.ready())
+        program = self.start_client()
+        self.change('+' + FIRST)
+        self.served_at(program, FIRST)
+        self.assertIn('200', self.ready().splitlines()[0])
+        self.assertNotIn('no network', self.told('why'))
+        for old, new in ((FIRST, SECOND), (SECOND, THIRD)):
+            self.change('-' + old, '+' + new)
+            self.served_at(self.start_client(), new)
+            self.assertEqual(self.node.log().count(old + ' is no address of this host any more'), 1)
+        self.node_host.run('ip', 'link', 'set', 'eth0', 'down')
+        self.wait_trouble('no network: the link of %s is down' % THIRD)
+        program = self.start_client()
+        self.node_host.run('ip', 'link', 'set', 'eth0', 'up')
+        self.served_at(program, THIRD)
+        self.node_host.cut('near')
+        self.wait_trouble('no network: the link of %s is down' % THIRD)
+        program = self.start_client()
+        self.node_host.restore('near')
+        self.served_at(program, THIRD)
+
+    def test_no_job_is_lost_when_the_address_changes_under_an_open_computation(self):
+        self.change('+' + FIRST)
+        self.node.start()
+        self.node.wait_serving()
+        program = self.start_client(jobs=6, seconds=1.5)
+        program.wait_result(SOON, event='first')
+        self.change('-' + FIRST, '+' + SECOND)
+        done = program.wait_result(2 * SOON, event='done')
+        self.assertEqual((done['right'], done['nodes']), (6, [FIRST, SECOND]), program.output())
+        program.wait_result(event='closed')
+
+    def test_a_client_on_the_same_host_works_before_and_after_the_network_comes(self):
+        self.node.start()
+        self.node.wait_serving()
+        program = self.lab.client(self.node_host, self.client.python, nodes=['127.0.0.1'], ip_addr='127.0.0.1',
+                                  jobs=6, seconds=1)
+        program.wait_result(SOON, event='first')
+        self.change('+' + FIRST)
+        done = program.wait_result(2 * SOON, event='done')
+        self.assertEqual((done['right'], done['nodes']), (6, ['127.0.0.1']), program.output())
+        program.wait_result(event='closed')
+
+    def test_a_given_address_that_goes_is_served_again_when_it_is_back(self):
+        self.change('+' + FIRST)
+        self.node.options += ['-i', FIRST + ' 127.0.0.1 ']
+        self.node.start()
+        self.node.wait_serving()
+        program = self.start_client(jobs=4, seconds=1)
+        program.wait_result(SOON, event='first')
+        self.change('-' + FIRST)
+        self.node.wait_log(FIRST + ' is no address of this host any more')
+        self.change('+' + FIRST)
+        done = program.wait_result(2 * SOON, event='done')
+        self.assertEqual((done['right'], done['nodes']), (4, [FIRST]), program.output())
+        program.wait_result(event='closed')
