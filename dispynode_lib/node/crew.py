@@ -22,6 +22,7 @@ EXIT_NEWS_TIMEOUT = 5.0                     # seconds between a job's end of fil
 SILENT = (u'the job closed the descriptor by which it tells its result (all of its descriptors?), '
           u'so it was stopped')
 LATER = 0.2                                 # seconds until job processes are tried again
+AT_ONCE = 65536                             # bytes of a frame that an idle job process takes at once
 EVERY_ONE = b'0'                            # a number that no job process has
 SPARE = 2                                   # children forked at once, besides those that are missing
 REST = 2.0                                  # seconds without a job after which one child is enough
@@ -119,9 +120,16 @@ class Crew(object):
                 monotonic() - began, self._parts.options.job_time)
             self.stop(job)
 
+    def _hand_over(self, job, frame):
+        """Give a job in the loop's thread, but one that may have to wait for its process to read in another."""
+        if len(frame) > AT_ONCE:
+            self._parts.workers.run(self._give, job, frame)
+        else:
+            self._give(job, frame)
+
     def _wait(self, job, frame):
         if self._idle:
-            self._give(job, frame)
+            self._hand_over(job, frame)
         elif self._is_live(job):
             self._waiting.append((job, frame))
             self._computation.need_supervisor()
@@ -232,7 +240,7 @@ class Crew(object):
             return
         self._idle.append(child)
         if self._waiting:
-            self._give(*self._waiting.popleft())
+            self._hand_over(*self._waiting.popleft())
 
     def _has_come(self):
         with self._lock:

@@ -68,7 +68,7 @@ class Pulses(object):
         parts = self._parts
         parts.notices.unreached(computation.scheduler[0], 'pulse: %s', error)
         if releases.pulses_by_datagram(computation.peer.version):
-            parts.notices.pulse_by_datagram(computation, min(parts.state.used_cpus(), parts.state.cpus()))
+            parts.workers.run(parts.notices.pulse_by_datagram, computation, min(parts.state.used_cpus(), parts.state.cpus()))
 
 
 class Zombies(object):

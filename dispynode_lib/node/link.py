@@ -1,6 +1,7 @@
 """The node's end of one supervisor: its control socket, and the channels of its job processes."""
 from __future__ import absolute_import, division, print_function
 
+import collections
 import errno
 import os
 import select
@@ -10,7 +11,8 @@ import threading
 from dispynode_lib.errors import PeerGone, ProtocolError
 from dispynode_lib.host.compat import (
     PY2, WOULD_BLOCK, monotonic, recv_fd, set_cloexec, socket_of)
-from dispynode_lib.host.streams import send_all
+from dispynode_lib.host.loop import READ, WRITE
+from dispynode_lib.host.streams import send_all, would_block
 from dispynode_lib.log import Log
 from dispynode_lib.wire import control
 
@@ -60,7 +62,8 @@ class Link(object):
         self._loop = loop
         self.handler = None
         self._passed = None                 # (descriptor,) whose number has not come yet; (None,) if it was lost
-        self._write_lock = threading.Lock()
+        self._write_lock = threading.Lock()     # for the next one, and for closing; nobody waits while he holds it
+        self._unsent = collections.deque()  # what the supervisor has had no room for
         self._splitter = control.Splitter(CONTROL_LIMIT)
         self._sock, self._channels = sock, channels
         self._sock.setblocking(False)
@@ -79,12 +82,55 @@ class Link(object):
             self._loop.watch(self._channels.fileno(), self._on_channels)
 
     def send(self, *parts):
-        """Send one frame to the supervisor; any thread. Raises PeerGone if it has gone."""
+        """Send one frame to the supervisor; any thread. Raises PeerGone if it has gone.
+
+        Nobody waits: a supervisor that is busy with setup gets the rest when it reads.
+        """
         data = control.pack(*parts)
         with self._write_lock:
             if not self._open:
                 raise PeerGone('the supervisor %d has ended' % self.pid)
-            send_all(self._sock, data, monotonic() + SEND_TIMEOUT)
+            busy = bool(self._unsent)
+            self._unsent.append(data)
+            if not busy and not self._send_some():
+                self._loop.call_soon(self._await_room)
+
+    def _send_some(self):
+        """Send what can be sent without waiting; return whether that was all."""
+        unsent = self._unsent
+        while unsent:
+            try:
+                count = self._sock.send(unsent[0])
+            except EnvironmentError as error:
+                if would_block(error):
+                    return False
+                unsent.clear()
+                raise PeerGone('sending: %s' % error)
+            if count == len(unsent[0]):
+                unsent.popleft()
+            else:
+                unsent[0] = memoryview(unsent[0])[count:]
+        return True
+
+    def _await_room(self):
+        if self._open:
+            self._loop.change(self._sock.fileno(), self._on_ready, READ | WRITE)
+
+    def _on_ready(self, events):
+        if events & WRITE:
+            self._send_rest()
+        if events & ~WRITE:
+            self._on_control(events)
+
+    def _send_rest(self):
+        with self._write_lock:
+            try:
+                done = self._send_some()
+            except PeerGone as gone:        # reading will tell that it has gone
+                log.debug('supervisor %d: %s', self.pid, gone)
+                done = True
+            if done:
+                self._loop.change(self._sock.fileno(), self._on_control, READ)
 
     def close(self):
         """Close the sockets (the supervisor then ends by itself); the loop's thread."""

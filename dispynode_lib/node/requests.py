@@ -253,6 +253,8 @@ class Requests(object):
     def job_at_once(self, request):
         """The same without waiting: return False, having done nothing, if no processor is free."""
         message = self._read(request, messages.read_job, b'NAK (invalid job)')
+        if self._is_beginning(self._parts.state.computation(message.compute_id)):
+            return False
         try:
             admitted = self._admit(request, message, 0.0)
         except Busy:
@@ -264,7 +266,7 @@ class Requests(object):
         return True
 
     def _admit(self, request, message, timeout):
-        if self._known(message.compute_id, request) is None:
+        if self._known(message.compute_id, request, timeout and BEGIN_WAIT) is None:
             raise Refused('NAK (invalid computation ID)')
         return self._parts.state.admit_job(
             message.compute_id, message.uid, message.hash, message.xfer_files, time.time(), timeout)
@@ -364,8 +366,9 @@ class Requests(object):
         """Tell how many replies will come, kept and running, and send the kept ones."""
         question = messages.read_question(request.argument, 'RESEND_JOB_RESULTS')
 
+        computation = self._asked(question, request)            # here: it may have to wait
+
         def running():
-            computation = self._asked(question, request)
             jobs = self._parts.state.jobs(computation.id) if computation is not None else ()
             return [(job.uid, job.hash) for job in jobs]
 
@@ -383,11 +386,18 @@ class Requests(object):
         finally:
             request.close()
 
-    def _known(self, computation_id, request):
-        """Return the computation with that id if a request about it may come from where it came, else None."""
+    @staticmethod
+    def _is_beginning(computation):
+        return computation is not None and not computation.begun.is_set()
+
+    def _known(self, computation_id, request, timeout=BEGIN_WAIT):
+        """Return the computation with that id if a request about it may come from where it came, else None.
+
+        timeout   seconds that a COMPUTE may take that is still being done
+        """
         computation = self._parts.state.computation(computation_id)
-        if computation is not None and not computation.begun.is_set():
-            computation.begun.wait(BEGIN_WAIT)
+        if timeout and self._is_beginning(computation):
+            computation.begun.wait(timeout)
             computation = self._parts.state.computation(computation_id)
         if computation is None or may_speak(computation, request.address[0], self._parts.settings):
             return computation

@@ -20,12 +20,13 @@ from dispynode_lib.wire.framing import LENGTH, PRE_AUTH_LIMIT, TOKEN_SIZE
 log = Log('dispynode.server')
 
 HEAD = TOKEN_SIZE + 4
-JOB = b'JOB:'
+JOB, FILE = b'JOB:', b'FILEXFER:'
 GET = b'GET '                                # HTTP; no token begins like this
 HTTP_LIMIT = 16384                          # bytes of an HTTP request
 READ_SIZE = 16384
 BACKLOG = 1024
 READERS = 64                                # big requests that are read at once
+FILES, JOBS, PAGES = 32, 32, 4              # files that come at once, jobs that may wait for a processor, pages
 ACCEPT_AGAIN = 0.1                         # seconds without descriptors
 NO_DESCRIPTORS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
@@ -181,7 +182,9 @@ class Reception(object):
         self._workers = workers
         self._is_token = is_token
         self._options = options
-        self._readers = Workers(READERS, loop)    # for requests still to come: slow ones keep nobody else waiting
+        # threads of their own for what may take long: it keeps short requests waiting no longer than a moment
+        self._readers, self._pages = Workers(READERS, loop), Workers(PAGES, loop)
+        self._slow = ((FILE, Workers(FILES, loop)), (JOB, Workers(JOBS, loop)))
         self._handle = handle
         self._handle_at_once = handle_at_once
         self._complaints = complaints
@@ -224,11 +227,19 @@ class Reception(object):
             close_quietly(connection.sock)
             return False
         if connection.size is None:
-            self._workers.run(self._answer_http, connection)
+            self._pages.run(self._answer_http, connection)
         elif not self._serve_at_once(connection):
-            whole = len(connection.data) >= HEAD + connection.size
-            (self._workers if whole else self._readers).run(self._serve, connection)
+            self._workers_for(connection).run(self._serve, connection)
         return True
+
+    def _workers_for(self, connection):
+        """Return the Workers that are for such a request."""
+        if len(connection.data) < HEAD + connection.size:
+            return self._readers            # the rest of it has yet to come
+        for opcode, workers in self._slow:
+            if connection.authorised and connection.data.startswith(opcode, HEAD):
+                return workers
+        return self._workers
 
     def _answer_http(self, connection):
         try:

@@ -70,10 +70,10 @@ class DatagramListener(object):
         except EnvironmentError as error:
             log.debug('receiving a datagram: %s', error)
             return
-        if self.is_allowed is not None and not self.is_allowed(arrival.source):
-            self._complaints.note(arrival.source, 'not allowed', 'a datagram from outside of what --allow names')
-            return
         try:
+            if self.is_allowed is not None and not self.is_allowed(arrival.source):
+                self._complaints.note(arrival.source, 'not allowed', 'a datagram from outside of what --allow names')
+                return
             opcode, argument = framing.split(data)
             self._handle(opcode, argument, arrival)
         except ProtocolError as error:
