@@ -11,6 +11,7 @@ from dispynode_lib.log import Log
 log = Log('dispynode.workers')
 
 IDLE_SECONDS = 10.0
+GATHERED = 0.5                              # seconds within which threads that became idle end together
 
 
 class Worker(object):
@@ -109,7 +110,10 @@ class Workers(object):
             task, worker.task = worker.task, None
 
     def _plan_look(self):
-        self._loop.call_later(IDLE_SECONDS, self._look)
+        """Look again when the thread that is idle for longest is to end. The loop's thread."""
+        with self._lock:
+            since = self._idle[0].idle_since if self._idle else monotonic()
+        self._loop.call_at(since + IDLE_SECONDS + GATHERED, self._look)
 
     def _look(self):
         """Let the threads end that have been idle for long, but one: threads may not always be had. The loop's thread."""
