@@ -21,7 +21,7 @@ CATCH_ALL = {
     'host.workers': ('_work', 'run'),           # the top of a worker; a thread that cannot be had
     'node.node': ('_stop',),                    # the top of the thread that stops the node
     'node.server': ('_accept',), 'node.udp': ('_receive',),     # the tops of the listeners
-    'node.watchdog': ('run_due',),              # one duty must not end the others
+    'node.watchdog': ('run_due', '_plan'),       # one duty must not end the others
     'supervisor.computation': ('open', 'execute', 'run_setup', 'remember_cleanup', '_bad_status', 'run_cleanup', 'settle'),
     'supervisor.job': ('serve', '_call', '_end_helpers', '_shown'),
     'supervisor.jobapi': ('emit',),

@@ -130,6 +130,18 @@ def unblock_signals():
         return                              # 2.7 without ctypes
 
 
+if hasattr(os, 'pread'):
+    read_at = os.pread
+else:
+    _seeking = threading.Lock()
+
+    def read_at(fd, size, offset):
+        """Return up to `size` bytes of a file from `offset` on; other threads may read it as well, by this function."""
+        with _seeking:
+            os.lseek(fd, offset, os.SEEK_SET)
+            return os.read(fd, size)
+
+
 def start_thread(name, function, *args):
     """Start a daemon thread called `dispynode-NAME`; return it."""
     thread = threading.Thread(target=function, args=args, name='dispynode-' + name)

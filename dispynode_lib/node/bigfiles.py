@@ -11,7 +11,7 @@ import stat
 
 from dispynode_lib.errors import PeerGone, ProtocolError
 from dispynode_lib.host.bodies import Pace, aligned_buffer, read_rest
-from dispynode_lib.host.compat import random_hex, to_native
+from dispynode_lib.host.compat import random_hex, read_at, to_native
 from dispynode_lib.log import Log
 from dispynode_lib.wire import blobs, framing
 
@@ -90,7 +90,7 @@ def _receive_blob(stream, blob, path):
         if not _has_room(fd, blob.size):
             return False
         _write_all(fd, blob.begun)
-        buffer = _buffers.pop() if _buffers else aligned_buffer(BUFFER)
+        buffer = _take_buffer()
         stream.wait_in_kernel()
         left, pace = blob.size - len(blob.begun), Pace(stream.timeout)
         while left:
@@ -107,6 +107,13 @@ def _receive_blob(stream, blob, path):
         raise PeerGone('writing %d bytes of arguments: %s' % (blob.size, error))
     finally:
         os.close(fd)
+
+
+def _take_buffer():
+    try:
+        return _buffers.pop()
+    except IndexError:                      # there is none, or another thread was sooner
+        return aligned_buffer(BUFFER)
 
 
 def _has_room(fd, size):
@@ -145,8 +152,7 @@ class Result(object):
         return self._sent == self._size
 
     def _read_at(self, offset, size):
-        os.lseek(self._fd, offset, os.SEEK_SET)
-        return os.read(self._fd, size)
+        return read_at(self._fd, size, offset)
 
     def read(self):
         """Return all of it as bytes, to be kept."""

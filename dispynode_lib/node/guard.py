@@ -19,12 +19,13 @@ def filter_of(networks):
         return None
     known = {}
 
-    def is_allowed(address):
-        if address not in known:
+    def is_allowed(address):                # threads of TCP and UDP: what one has found the other may clear
+        allowed = known.get(address)
+        if allowed is None:
             if len(known) > 1000:
                 known.clear()
-            known[address] = any([network.holds(to_text(address)) for network in networks])
-        return known[address]
+            allowed = known[address] = any([network.holds(to_text(address)) for network in networks])
+        return allowed
     return is_allowed
 
 

@@ -10,6 +10,7 @@ from dispynode_lib.log import Log
 log = Log('dispynode.watchdog')
 
 SHORTEST = 0.1                              # seconds between two times of one duty
+AFTER_FAILURE = 60.0                        # seconds until a duty is asked again when it is due
 LONGEST = 3600.0                            # seconds that the thread sleeps at most
 
 
@@ -78,7 +79,11 @@ class Watchdog(object):
 
     @staticmethod
     def _plan(duty, now, least):
-        wait = duty.wait(now)
+        try:
+            wait = duty.wait(now)
+        except Exception:
+            log.exception('%s: when it is due', duty.name)
+            wait = AFTER_FAILURE
         if wait is None:
             duty.due = None
             return

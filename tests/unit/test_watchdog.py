@@ -54,6 +54,19 @@ class WatchdogTest(unittest.TestCase):
         watchdog.run_due(20.0)
         self.assertEqual(recorder.times, [])
 
+    def test_a_duty_that_cannot_tell_when_it_is_due_ends_no_other(self):
+        def failing(_now):
+            raise ValueError('when?')
+        told, other = [], Recorder(10)
+        self.addCleanup(setattr, output, 'handler', output.handler)
+        output.handler = told.append
+        broken = Recorder(failing)
+        watchdog = Watchdog([broken.duty(), other.duty()])
+        self.assertEqual(watchdog.run_due(0.0), 10)
+        watchdog.run_due(10.0)
+        self.assertEqual(other.times, [10])
+        self.assertIn('a test: when it is due', told[0].message)
+
     def test_a_moment_that_has_passed_does_not_spin(self):
         recorder = Recorder(lambda now: -5.0)
         watchdog = Watchdog([recorder.duty()])
