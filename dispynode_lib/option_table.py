@@ -5,6 +5,7 @@ import os
 import sys
 
 from dispynode_lib.wire import releases
+from dispynode_lib.wire.control import is_module_name
 
 # Where peers of the three generations look for nodes and listen for them (docs/protocol.rst, "Ports")
 NODE_PORTS = (51348, 61591, 9701)
@@ -181,6 +182,16 @@ def size(text):
     return value * (factor or 1)
 
 
+def modules(text):
+    """Names of modules with commas between, or `learn` or `none`; returned as a list."""
+    names = [name.strip() for name in text.split(u',')]
+    if not all(is_module_name(name) for name in names):
+        raise ValueError(u'give names of modules with commas between, or learn, or none')
+    if u'none' in names and len(names) > 1:
+        raise ValueError(u'none goes with nothing else')
+    return names
+
+
 def clock(text):
     """Time of day as HH:MM, returned as minutes since midnight."""
     hours, colon, minutes = text.partition(u':')
@@ -322,6 +333,10 @@ ROWS = (
         'stop jobs that print more, also with k, m, g or t behind it; 0: no limit', default=0),
     Row(JOBS, 'job_processes', '--job_processes', count, 'N',
         'stop jobs that have more processes at once, themselves included; 0: no limit', default=0),
+    Row(JOBS, 'preload', '--preload', modules, 'NAMES',
+        'load these modules before jobs are forked, with commas between; learn: whatever jobs import, tried first; '
+        'none: nothing; without it what jobs import of the standard library; may be given more than once',
+        default=(), shown='the standard library', repeat=True),
     Row(JOBS, 'nice', '--nice', niceness, 'N', 'run jobs with this niceness, from 0 to 19', default=0),
     Row(JOBS, 'dest_path_prefix', '--dest_path_prefix', path, 'DIR',
         "folder for clients' files", shown='a folder in the temporary folder'),

@@ -26,6 +26,7 @@ CATCH_ALL = {
     'supervisor.job': ('serve', '_call', '_end_helpers', '_shown'),
     'supervisor.jobapi': ('emit',),
     'supervisor.output': ('run_exit_functions',),
+    'supervisor.preload': ('load',),
     'supervisor.supervisor': ('run', '_become_job'),
     'supervisor.tracebacks': ('describe',),
 }

@@ -251,6 +251,8 @@ class Computation(object):
                 self._crew.on_exited(number(parts[1]), number(parts[2]))
             elif kind == b'done':
                 self._crew.on_program_done(number(parts[1]), parts[2:])
+            elif kind == b'imports':
+                self._on_imports(parts[1:])
             elif kind == b'log':
                 self.job_log.write(parts)
             elif kind == b'limit':
@@ -260,6 +262,11 @@ class Computation(object):
                 self._parts.client_shutdown()
         except (ProtocolError, IndexError, ValueError) as error:
             log.error('computation %d: its supervisor sent %r: %s', self.id, kind, error)
+
+    def _on_imports(self, names):
+        """Jobs import these modules again and again, and the supervisor has them now: the next processes do, too."""
+        self._crew.renew_idle()
+        self._parts.workers.run(self._parts.imports.note, names)
 
     def on_link_closed(self):
         """The supervisor is gone: as wished after close, or by a fault."""

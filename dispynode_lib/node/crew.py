@@ -229,6 +229,12 @@ class Crew(object):
                 return
             child.link.close_child(child)
 
+    def renew_idle(self):
+        """Replace the children that wait for a job: the supervisor has since loaded what jobs import."""
+        if not self._waiting:
+            self.dismiss_idle()
+            self.top_up()
+
     # -- what comes from them
 
     def on_child(self, child):

@@ -27,6 +27,7 @@ from dispynode_lib.node.folders import Folders
 from dispynode_lib.node.history import in_words
 from dispynode_lib.node.joboutput import JobOutput
 from dispynode_lib.node.journal import Journal, settle
+from dispynode_lib.node.imports import KnownImports
 from dispynode_lib.node.known import KnownReleases
 from dispynode_lib.node.nursery import Nursery
 from dispynode_lib.node.notices import Notices
@@ -105,6 +106,7 @@ class Node(object):
         parts.workers = Workers(WORKERS, parts.loop)
         parts.job_output = JobOutput(parts.loop)
         parts.nursery = Nursery(parts.loop, parts.workers, parts.state_folder, parts.job_output.fd)
+        self._begin_preload()
         parts.folders = Folders(parts.root, options.max_file_size, options.force_cleanup)
         parts.big_folder = os.path.join(parts.state_folder, 'big')
         bigfiles.make_folder(parts.big_folder)
@@ -220,10 +222,26 @@ class Node(object):
         self.operation.ended(computation)
         state = self._parts.state
         state.end_cleanup(computation)
+        if not state.computations():
+            self._preload()
+            self._parts.nursery.refresh()
         if state.counts()['serve'] == 0 and state.scheduler() is None:
             log.info('the node has served as many clients as it was to')
             self._parts.notices.terminated(computation)
             self.stop()
+
+    def _begin_preload(self):
+        keeps = u'none' not in self.options.preload
+        self._parts.imports = KnownImports(os.path.join(self._parts.state_folder, 'imports') if keeps else None)
+        if self._preload():
+            self._parts.nursery.prepare()   # it takes its time
+
+    def _preload(self):
+        """Have the nursery load what the operator names, and what jobs import again and again; return those names."""
+        names = [name for name in self.options.preload if name not in (u'learn', u'none')]
+        names += [name for name in self._parts.imports.names() if name not in names]
+        self._parts.nursery.preload(names)
+        return names
 
     def freed(self):
         """The node has no scheduler any more."""

@@ -13,7 +13,7 @@ from dispynode_lib.host.compat import send_fd, spawn
 from dispynode_lib.host.streams import Stream, wait_for, would_block
 from dispynode_lib.log import Log
 from dispynode_lib.node.link import Link, socket_pair
-from dispynode_lib.wire.control import BIND_NOW
+from dispynode_lib.wire.control import BIND_NOW, PRELOAD
 
 log = Log('dispynode.nursery')
 
@@ -35,6 +35,7 @@ class Nursery(object):
         self._process = self._sock = None
         self._closed = False
         self._kept = False
+        self._names = self._wanted = ()     # modules that the process loads, and those that the next one is to load
 
     def prepare(self):
         """Start the process in the background if it does not run."""
@@ -43,10 +44,24 @@ class Nursery(object):
 
     def _prepare(self):
         with self._lock:
-            try:
-                self._start()
-            except EnvironmentError as error:
-                log.error('cannot start the nursery of supervisors: %s', error)
+            self._prepare_locked()
+
+    def _prepare_locked(self):
+        try:
+            self._start()
+        except EnvironmentError as error:
+            log.error('cannot start the nursery of supervisors: %s', error)
+
+    def preload(self, names):
+        """Have the modules `names` (list of text) loaded before supervisors are forked: by the next process."""
+        self._wanted = tuple(names)
+
+    def refresh(self):
+        """Replace the process if it has not loaded what it should by now; not to be called while it is needed."""
+        with self._lock:
+            if self._process is not None and self._names != self._wanted:
+                self._end()
+                self._prepare_locked()
 
     def take(self):
         """Return a Link to a new supervisor. Raises EnvironmentError if none can be had."""
@@ -88,7 +103,7 @@ class Nursery(object):
         sock.setblocking(False)
         image = program.supervisor_image(self._folder)
         try:
-            self._process = spawn(image.command, far.fileno(), dict([BIND_NOW], **os.environ), self._output)
+            self._process = spawn(image.command, far.fileno(), self._environment(), self._output)
             far.close()                     # or its end would not be seen here
             stream = Stream(sock, FORK_TIMEOUT)
             for piece in image.pieces():
@@ -100,6 +115,13 @@ class Nursery(object):
             far.close()
             if self._sock is None:
                 sock.close()
+
+    def _environment(self):
+        self._names = self._wanted
+        environment = dict([BIND_NOW], **os.environ)
+        if self._names:
+            environment[PRELOAD] = str(u','.join(self._names))
+        return environment
 
     def _end(self):
         process, sock, self._process, self._sock = self._process, self._sock, None, None

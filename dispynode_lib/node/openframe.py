@@ -37,7 +37,13 @@ def _settings(computation, request, parts, argument):
         ('certfile', options.certfile or ''), ('keyfile', options.keyfile or ''),
         ('whole_records', int(releases.wants_whole_records(peer.version))),
         ('cleanup_timeout', '%g' % options.cleanup_timeout),
-        ('limits', _limits(options, parts.descriptors)), ('client_shutdown', int(bool(options.client_shutdown))))
+        ('limits', _limits(options, parts.descriptors)), ('client_shutdown', int(bool(options.client_shutdown))),
+        ('preload', _policy(options.preload)))
+
+
+def _policy(preload):
+    """Return what a supervisor may load of what its jobs import, as supervisor/learning reads it."""
+    return '' if u'none' in preload else 'learn' if u'learn' in preload else 'standard'
 
 
 def _limits(options, descriptors):

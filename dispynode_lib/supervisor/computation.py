@@ -6,7 +6,7 @@ import gc
 import os
 import sys
 
-from dispynode_lib.supervisor import hugepages, names, pickling, tracebacks
+from dispynode_lib.supervisor import hugepages, names, pickling, preload, tracebacks
 from dispynode_lib.supervisor.jobapi import JobApi
 from dispynode_lib.supervisor.lean import PYTHON2, to_bytes, to_native
 from dispynode_lib.supervisor.output import TextOutput
@@ -54,7 +54,9 @@ class Computation(object):
         self.stdout, self.stderr = TextOutput('<stdout>'), TextOutput('<stderr>')   # of a job
         self.budget = None                  # limits.Budget for the output of a job
         self.output_limit = 0
-        self.seed_random = None             # function, if each job process has to call it
+        self.renewals = ()                  # functions that each job process has to call
+        self.learner = None                 # learning.Learner, if jobs tell what they import
+        self.modules_before = 0             # modules there are when a job process is forked
 
     def open(self):
         """Compile the code and make the `__main__` module; return an error text or None."""
@@ -234,11 +236,14 @@ class Computation(object):
         except EnvironmentError as error:
             self.failure = 'cannot enter the folder of the computation: %s' % error
         self.api.prepare(self.code)
-        random = sys.modules.get('random')
-        if not hasattr(os, 'register_at_fork'):
-            self.seed_random = getattr(random, 'seed', None)    # later Pythons do it by themselves
+        self.renewals = preload.renewals()
         _allow_forks_with_threads()
         hugepages.collapse()
+        self.freeze()
+
+    @staticmethod
+    def freeze():
+        """Have the collector leave alone what is here now."""
         freeze = getattr(gc, 'freeze', None)
         if freeze is not None:
             freeze()                        # no collect(): it would touch, so copy, every page

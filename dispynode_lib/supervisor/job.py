@@ -58,6 +58,8 @@ def serve(fd, computation):
     except BaseException:                   # the user's code may raise anything
         pieces, exception = None, _failure_text(sys.exc_info())
     _report(fd, computation, pieces, exception, started)
+    if len(sys.modules) != computation.modules_before and computation.learner is not None:
+        computation.learner.tell()
     if 'threading' in sys.modules or 'multiprocessing.util' in sys.modules:
         _end_helpers()
     return TOLD_WELL if exception is None else TOLD_FAILURE

@@ -21,6 +21,19 @@ class LazyModule(ModuleType):
     def __getattr__(self, attribute):
         if attribute.startswith('__') and attribute != '__all__':
             raise AttributeError(attribute)
+        return getattr(self._load(), attribute)
+
+    def __setattr__(self, attribute, value):
+        """What a job changes in a module that it did not import is changed in the module."""
+        setattr(self._load(), attribute, value)
+        self.__dict__[attribute] = value
+
+    def __delattr__(self, attribute):
+        delattr(self._load(), attribute)
+        del self.__dict__[attribute]
+
+    def _load(self):
+        """Import the module, and stand aside for it; return it."""
         name = self.__name__
         __import__(name)
         module = sys.modules[name]
@@ -28,7 +41,7 @@ class LazyModule(ModuleType):
         user = sys.modules['__main__'].__dict__
         if user.get(name) is self:
             user[name] = module
-        return getattr(module, attribute)
+        return module
 
 
 def add_modules(namespace):

@@ -7,9 +7,10 @@ from __future__ import absolute_import, division, print_function
 
 import gc
 import os
+import select
 import struct
 
-from dispynode_lib.supervisor import adopting, rehearsal, supervisor
+from dispynode_lib.supervisor import adopting, output, preload, rehearsal, supervisor
 from dispynode_lib.supervisor.descriptors import (
     Receiver, close_quietly, close_strangers, take_standard)
 from dispynode_lib.supervisor.lean import call_system, signal
@@ -29,16 +30,39 @@ def main():
     control_fd = take_standard()
     close_strangers((control_fd,))
     receiver = Receiver(control_fd)
+    preload.begin()
     adopting.adopt()                        # for supervisors that a job kills; and it makes ready for theirs
     rehearsal.rehearse()
     prepare_memory()
-    supervisors = set()
+    supervisors, left = set(), names_to_load()
     while True:
+        load_some(left, control_fd)
         fds = receiver.receive_fd(), receiver.receive_fd()
         if None in fds:
             adopting.end_descendants(supervisors)   # left by supervisors that jobs have killed
             os._exit(0)                     # the node has gone; each supervisor sees that by itself
         supervisors.add(_fork(receiver, control_fd, fds))
+
+
+def names_to_load():
+    """Return the names (list) of the modules that the node wants to be loaded; the user's environment has none of it."""
+    names = os.environ.pop(control.PRELOAD, '').split(',')
+    return [name for name in names if control.is_module_name(name)]
+
+
+def load_some(left, control_fd):
+    """Load the modules named in `left`, a list that is emptied, for as long as the node wants nothing."""
+    if not left:
+        return
+    poll = select.poll()
+    poll.register(control_fd, select.POLLIN)
+    preloaded = preload.begin()
+    preloaded.install()
+    while left and not poll.poll(0):
+        error = preloaded.load(left.pop(0))
+        if error is not None:
+            output.complain('nursery: a module cannot be loaded ahead of jobs: %s' % error)
+    prepare_memory()
 
 
 def prepare_memory():

@@ -6,10 +6,10 @@ import select
 import sys
 
 from dispynode_lib.errors import DispynodeError, ProtocolError
-from dispynode_lib.supervisor.computation import Computation
+from dispynode_lib.supervisor.computation import FUNCTION, Computation
 from dispynode_lib.supervisor.descriptors import (
     Channels, move_out_of_reach, read_some, socket_pair, write_pieces)
-from dispynode_lib.supervisor import adopting, job, output, tracebacks
+from dispynode_lib.supervisor import adopting, job, learning, output, preload, tracebacks
 from dispynode_lib.supervisor.lean import to_bytes
 from dispynode_lib.supervisor.limits import Limits, Watch
 from dispynode_lib.supervisor.processes import Processes
@@ -49,6 +49,7 @@ class Supervisor(object):
         self._fork_error, self._fork_timer = None, False        # why none can be forked; whether it will be tried again
         self._asked_for = set()             # numbers of children whose end is news in any case
         self._settled = False
+        self._learner = None                # learning.Learner, if jobs may import what was loaded before
         self._ending = None                 # function to call when no process is left
         self._ended = False
 
@@ -70,6 +71,8 @@ class Supervisor(object):
                 self._read_control()
             elif fd == self._signals.read_end:
                 self._on_child_signal()
+            elif self._learner is not None and self._learner.takes(fd):
+                continue
             else:
                 self._programs.read(fd, events)
         self._timers.run_due()
@@ -84,8 +87,12 @@ class Supervisor(object):
         return self._processes.live or (self._programs is not None and self._programs.busy())
 
     def _wait(self):
+        idle_work = self._learner is not None and self._ending is None and self._learner.has_work()
         try:
-            return self._poll.poll(self._timers.next_wait())
+            events = self._poll.poll(0 if idle_work else self._timers.next_wait())
+            if idle_work and not events:
+                self._learner.work()
+            return events
         except select.error as error:       # only Python 2 does not go on by itself
             if error.args[0] != 4:
                 raise
@@ -170,6 +177,8 @@ class Supervisor(object):
             self._processes.stop_all()
         else:                               # jobs have ended; what a thread of theirs holds up is not waited for
             self._timers.add(LINGER, self._processes.stop_all, ORPHAN_QUICKER)
+        if self._learner is not None:
+            self._learner.report()
         with_cleanup = cleanup == b'1'
         self._wanted = 0
         self._ending = lambda: self._end(with_cleanup)
@@ -214,7 +223,22 @@ class Supervisor(object):
             self._settled = True
             self._run_user_code(self._opened().execute)
             self._computation.settle()
+            self._learn()
             self._signals.install()
+
+    def _learn(self):
+        """Begin to learn what jobs import, if that is wanted."""
+        computation = self._computation
+        if self._learner is None and computation.preload and computation.type == FUNCTION:
+            self._learner = computation.learner = learning.Learner(
+                preload.begin(), computation.preload, self._poll, self._timers, self._on_learned)
+        computation.modules_before = len(sys.modules) if self._learner is None else self._learner.rebase()
+
+    def _on_learned(self, names):
+        """Jobs import modules `names` again and again; those that can be are loaded."""
+        self._computation.freeze()
+        if names:
+            self._send(b'imports', *[to_bytes(name) for name in names])
 
     # processes
 
@@ -268,8 +292,10 @@ class Supervisor(object):
             self._signals.become_job()
             for fd in (near, self._control_fd, self._channels.fd):
                 os.close(fd)
-            if self._computation.seed_random is not None:
-                self._computation.seed_random()
+            if self._learner is not None:
+                self._learner.become_job()
+            for renew in self._computation.renewals:
+                renew()
             status = job.serve(far, self._computation)
         except KeyboardInterrupt:           # it was stopped before its job had come
             status = 130
@@ -398,6 +424,7 @@ def run(control_fd, channels_fd):
     try:
         adopting.adopt()
         output.forgive_letters()
+        preload.begin()
         Supervisor(control_fd, channels_fd).run()
     except DispynodeError as error:
         output.complain('supervisor: %s' % error)

@@ -20,6 +20,11 @@ STOP_STEPS = ((0.0, 'SIGINT'), (3.0, 'SIGTERM'), (5.0, 'SIGKILL'))
 BIND_NOW = ('LD_BIND_NOW', 'dispynode')
 
 CHILD_NUMBER = struct.Struct('>LL')         # of a job process, and its pid: follow the byte that comes with its descriptor
+
+# In the environment of the nursery: names of modules that it loads, with commas between
+PRELOAD = '_DISPYNODE_PRELOAD'
+MODULE_NAME_SIZE = 200                      # characters of the longest name of a module
+
 FIRST_PROGRAM = 1000000000      # job processes of program computations are numbered from here
 
 OPEN_KEYS = (
@@ -35,6 +40,7 @@ OPEN_KEYS = (
     'max_file_size',                                # bytes that a file may have, b'0' for no limit
     'limits',                                       # words of supervisor/limits: nice=5 memory=1000000, or b''
     'cleanup_timeout',                              # seconds, b'0' for no limit
+    'preload',                                      # what is loaded before jobs are forked: b'', b'standard' or b'learn'
     'client_shutdown',                              # b'1': cleanup may call dispynode_shutdown()
 )
 
@@ -75,6 +81,12 @@ def unpack(payload):
         parts.append(payload[at:at + size])
         at += size
     return parts
+
+
+def is_module_name(name):
+    """Return whether `name` (str or text) may be the full name of a module."""
+    return len(name) <= MODULE_NAME_SIZE and all(
+        part.replace('_', 'a').isalnum() and not part[0].isdigit() for part in name.split('.'))
 
 
 class Splitter(object):

@@ -1,0 +1,266 @@
+"""Modules that jobs import are loaded before jobs are forked; nothing changes for the job but time."""
+from __future__ import absolute_import, division, print_function
+
+import os
+import unittest
+
+from tests.support.nodecase import PY2, TIMEOUT, NodeCase
+from tests.support.nodeprocess import NodeProcess
+from tests.support.waiting import wait_until
+
+CODE = '''
+import os, sys
+
+def f(what, *args):
+    return globals()[what](*args)
+
+def aside():
+    """What this process was given aside, and what a job would find without having imported it."""
+    names = []
+    for finder in sys.meta_path:
+        if type(finder).__name__ == 'Preloaded':
+            names = finder.names()
+    return sorted(names), sorted(name for name in names if name in sys.modules)
+
+def lacking(*names):
+    return [name for name in names if name not in sys.modules and name not in aside()[0]]
+
+def use(*names):
+    for name in names:
+        __import__(name)
+    return [getattr(sys.modules[name], 'mark', None) for name in names]
+
+def draw():
+    import random
+    return random.random()
+
+def surroundings():
+    from multiprocessing import process
+    import tempfile
+    return process.ORIGINAL_DIR, os.getcwd(), tempfile.gettempdir(), bytes(process.current_process().authkey)
+
+def add_folder(path):
+    sys.path.insert(0, path)
+    return use('colorsys')
+
+def patch():
+    shutil.rmtree = len
+    import shutil as real
+    return real.rmtree is len
+
+def draw_after_setup():
+    return random.random()
+
+def setup():
+    global random
+    import random
+    return 0
+'''
+
+
+
+class ImportsCase(NodeCase):
+    """Helpers."""
+
+    options = ('-c', '1')
+
+    def learn(self, computation, *names):
+        """Have jobs import `names` until the supervisor has those aside."""
+        def known():
+            computation.run('use', *names)
+            return not computation.run('lacking', *names).value
+        wait_until(known, TIMEOUT, lambda: 'modules %s aside; node log:\n%s' % (names, self.node.log_tail()))
+
+    def wait_until_known(self, name):
+        def known():
+            computation = self.open(CODE, 'f')
+            try:
+                return name in computation.run('aside').value[0]
+            finally:
+                computation.close()
+        wait_until(known, TIMEOUT, lambda: '%s in a new computation; node log:\n%s' % (name, self.node.log_tail()))
+
+
+class LearnedTest(ImportsCase):
+    """What jobs of a computation import is loaded by its supervisor."""
+
+    def test_what_jobs_import_is_loaded_before_the_next_ones(self):
+        computation = self.open(CODE, 'f')
+        self.learn(computation, 'colorsys', 'xml.dom')
+        aside, present = computation.run('aside').value
+        self.assertIn('xml', aside)
+        self.assertEqual(present, [])
+        self.assertEqual(computation.run('use', 'colorsys', 'xml.dom').value, [None, None])
+
+    def test_a_module_that_the_client_sends_wins_over_a_loaded_one(self):
+        computation = self.open(CODE, 'f')
+        self.learn(computation, 'colorsys')
+        folder = self.folder()
+        for text in ('first', 'second'):
+            with open(os.path.join(folder, 'colorsys.py'), 'w') as module:
+                module.write('mark = %r\n' % text + '#' * len(text) * 3)
+            computation.send_file(os.path.join(folder, 'colorsys.py'))
+            self.assertEqual(computation.run('use', 'colorsys').value, [text])
+
+    def test_a_module_of_the_user_elsewhere_wins(self):
+        computation = self.open(CODE, 'f')
+        self.learn(computation, 'colorsys')
+        folder = self.folder()
+        with open(os.path.join(folder, 'colorsys.py'), 'w') as module:
+            module.write('mark = "elsewhere"\n')
+        self.assertEqual(computation.run('add_folder', folder).value, ['elsewhere'])
+
+    def test_modules_of_the_user_are_not_kept(self):
+        computation = self.open(CODE, 'f')
+        folder = self.folder()
+        for number in range(4):
+            with open(os.path.join(folder, 'usersmodule.py'), 'w') as module:
+                module.write('mark = %d\n' % number + '#' * number)
+            computation.send_file(os.path.join(folder, 'usersmodule.py'))
+            self.assertEqual(computation.run('use', 'usersmodule', 'colorsys').value, [number, None])
+        self.learn(computation, 'colorsys')
+        self.assertNotIn('usersmodule', computation.run('aside').value[0])
+
+    def test_random_numbers_of_jobs_differ(self):
+        computation = self.open(CODE, 'f')
+        self.learn(computation, 'random')
+        drawn = [computation.run('draw').value for _ in range(5)]
+        self.assertEqual(len(set(drawn)), 5, drawn)
+
+    def test_random_numbers_of_jobs_differ_after_setup_imported_random(self):
+        computation = self.open(CODE, 'f', setup='setup')
+        drawn = [computation.run('draw_after_setup').value for _ in range(5)]
+        self.assertEqual(len(set(drawn)), 5, drawn)
+
+    def test_a_module_sees_the_surroundings_of_the_job(self):
+        computation = self.open(CODE, 'f')
+        fresh = computation.run('surroundings').value
+        self.learn(computation, 'multiprocessing', 'tempfile')
+        first, second = computation.run('surroundings').value, computation.run('surroundings').value
+        self.assertEqual(first[:3], fresh[:3])
+        if not PY2:                         # there supervisors themselves need the module
+            self.assertNotEqual(first[3], second[3])
+
+    def test_what_a_job_changes_in_a_module_that_it_did_not_import_is_changed_in_the_module(self):
+        self.assertIs(self.open(CODE, 'f').run('patch').value, True)
+
+    def test_words_of_a_job_that_are_no_modules(self):
+        computation = self.open(CODE + '''
+def lie():
+    for name in ('../x', 'os; x', 'x' * 5000, '', 'colorsys.none', 'no.such'):
+        sys.modules[name] = os
+''', 'f')
+        for _ in range(3):
+            computation.run('lie')
+        self.learn(computation, 'colorsys')
+
+
+class RememberedTest(ImportsCase):
+    """What two computations import is there for the third, and after a restart."""
+
+    options = ('-c', '1')
+
+    def test_the_next_computations_and_the_next_node_have_it(self):
+        folder = self.folder()
+        name = "colorsys"
+        self.node.__exit__(None, None, None)
+        with NodeProcess(*self.options, folder=folder) as type(self).node:
+            for _ in range(2):
+                computation = self.open(CODE, 'f')
+                self.learn(computation, name)
+                self.wait_for_line(folder, name)
+                computation.close()
+            self.wait_until_known(name)
+        with NodeProcess(*self.options, folder=folder, port=self.node.port) as type(self).node:
+            self.wait_until_known(name)
+        type(self).node = NodeProcess(*self.options)
+        self.node.__enter__()
+
+    @staticmethod
+    def wait_for_line(folder, name):
+        paths = [os.path.join(folder, each, 'imports') for each in os.listdir(folder) if each.startswith('.node-')]
+
+        def noted():
+            for path in paths:
+                if os.path.exists(path):
+                    with open(path) as source:
+                        return name in source.read().split()
+        wait_until(noted, TIMEOUT, 'a line about %s in %s' % (name, paths))
+
+
+class NoneTest(ImportsCase):
+    """--preload none."""
+
+    options = ('-c', '1', '--preload', 'none')
+
+    def test_nothing_is_loaded(self):
+        computation = self.open(CODE, 'f')
+        for _ in range(5):
+            computation.run('use', 'colorsys')
+        self.assertEqual(computation.run('aside').value, ([], []))
+
+
+class NamedTest(ImportsCase):
+    """--preload NAMES."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.place = FOLDER.make()
+        cls.options = ('-c', '1', '--preload', 'harmless,no_such_module')
+        cls.env = {'PYTHONPATH': cls.place}
+        super(NamedTest, cls).setUpClass()
+
+    def test_named_modules_are_there_for_the_first_job(self):
+        self.wait_until_known('harmless')
+        self.assertEqual(self.open(CODE, 'f').run('use', 'harmless').value, ['harmless'])
+        self.node.wait_log('no_such_module', TIMEOUT)
+
+
+class LearnTest(ImportsCase):
+    """--preload learn."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.place = FOLDER.make()
+        cls.options = ('-c', '1', '--preload', 'learn')
+        cls.env = {'PYTHONPATH': cls.place}
+        super(LearnTest, cls).setUpClass()
+
+    def test_only_modules_that_leave_the_process_as_it_is_are_loaded(self):
+        computation = self.open(CODE, 'f')
+        names = ['moves', 'starts_thread', 'opens', 'handles', 'harmless']
+        for _ in range(3):
+            computation.run('use', *names)
+        self.learn(computation, 'harmless')
+        self.assertEqual([name for name in computation.run('aside').value[0] if name in names], ['harmless'])
+
+
+class Folder(object):
+    """Modules beside those of the standard library."""
+
+    MODULES = {'harmless': 'mark = "harmless"\n', 'moves': 'import os\nos.chdir("/")\n',
+               'starts_thread': 'import threading, time\nthread = threading.Thread(target=time.sleep, args=(60,))\n'
+                                'thread.daemon = True\nthread.start()\n',
+               'opens': 'kept = open("/dev/null")\n', 'handles': 'import signal\nsignal.signal(signal.SIGUSR1, lambda *_: None)\n'}
+
+    def __init__(self):
+        self.path = None
+
+    def make(self):
+        """Write them, once; return the folder."""
+        import atexit
+        import shutil
+        import tempfile
+        if self.path is None:
+            self.path = tempfile.mkdtemp(prefix='dispynode-test-')
+            atexit.register(shutil.rmtree, self.path)
+            for name, text in self.MODULES.items():
+                with open(os.path.join(self.path, name + '.py'), 'w') as module:
+                    module.write(text)
+        return self.path
+
+
+FOLDER = Folder()
+
+if __name__ == '__main__':
+    unittest.main()

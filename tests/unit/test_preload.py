@@ -1,0 +1,166 @@
+"""supervisor/preload: modules that wait until they are imported. Each test in a process of its own: it changes `sys`."""
+from __future__ import absolute_import, division, print_function
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import unittest
+
+from tests.support.nodeprocess import PROJECT
+
+BEGIN = '''from __future__ import print_function
+import os, sys
+sys.path[:] = [entry for entry in sys.path if entry] + [%(home)r]
+sys.dont_write_bytecode = True
+sys.path.insert(0, %(project)r)
+from dispynode_lib.supervisor import preload
+sys.path.remove(%(project)r)
+preloaded = preload.Preloaded()
+preloaded.install()
+'''
+MODULES = {
+    'lower.py': 'mark = 1\n',
+    'upper.py': 'import lower\nmark = 2\n',
+    'broken.py': 'import lower\nraise ValueError("no")\n',
+    'case/__init__.py': 'mark = 3\n',
+    'case/inner.py': 'import upper\nmark = 4\n',
+    'other.py': 'import lower\nmark = 5\n',
+}
+
+
+class PreloadTest(unittest.TestCase):
+    """`home` is a folder at the end of the path of the process, `folder` one that a user's code may add."""
+
+    def setUp(self):
+        self.home = tempfile.mkdtemp()
+        self.addCleanup(shutil.rmtree, self.home)
+        self.folder = tempfile.mkdtemp()
+        self.addCleanup(shutil.rmtree, self.folder)
+        for name, text in MODULES.items():
+            self.write(self.home, name, text)
+
+    @staticmethod
+    def write(folder, name, text):
+        path = os.path.join(folder, name)
+        if not os.path.isdir(os.path.dirname(path)):
+            os.makedirs(os.path.dirname(path))
+        with open(path, 'w') as target:
+            target.write(text)
+
+    def run_code(self, code):
+        """Run code after BEGIN; return what it printed."""
+        names = {'home': self.home, 'project': PROJECT, 'folder': self.folder}
+        process = subprocess.Popen([sys.executable, '-c', (BEGIN + code) % names], stdout=subprocess.PIPE,
+                                   stderr=subprocess.STDOUT, cwd=self.folder, env=dict(os.environ, PYTHONPATH=''))
+        return process.communicate()[0].decode('utf-8').strip()
+
+    def test_a_module_is_there_only_when_it_is_imported(self):
+        self.assertEqual(self.run_code('''
+print(preloaded.load("upper"), "upper" in sys.modules, "lower" in sys.modules)
+open(%(home)r + "/upper.py", "w").write("mark = 9")
+import upper
+print(upper.mark, "lower" in sys.modules, upper.lower is sys.modules["lower"])'''),
+                         'None False False\n2 True True')
+
+    def test_what_it_needs_can_be_imported_by_itself(self):
+        self.assertEqual(self.run_code('''
+for name in ("lower", "upper"): preloaded.load(name)
+import lower
+print("upper" in sys.modules)
+import upper
+print(upper.lower is lower)'''), 'False\nTrue')
+
+    def test_a_module_of_the_user_wins(self):
+        self.write(self.folder, 'upper.py', 'mark = "the user\'s"\n')
+        self.assertEqual(self.run_code('''
+preloaded.load("upper")
+sys.path.insert(0, %(folder)r)
+import upper
+print(upper.mark)'''), "the user's")
+
+    def test_a_module_of_the_user_wins_in_what_needs_it(self):
+        self.write(self.folder, 'lower/__init__.py', 'mark = "the user\'s"\n')
+        self.assertEqual(self.run_code('''
+preloaded.load("upper")
+sys.path.insert(0, %(folder)r)
+import upper
+print(upper.lower.mark)'''), "the user's")
+
+    def test_a_module_that_was_loaded_otherwise_is_used(self):
+        self.assertEqual(self.run_code('''
+preloaded.load("upper")
+sys.modules["lower"] = os
+import upper
+print(upper.lower is os)'''), 'True')
+
+    def test_a_module_that_comes_while_the_process_runs_wins(self):
+        self.assertEqual(self.run_code('''
+for name in ("lower", "upper", "other"): preloaded.load(name)
+sys.path.insert(0, "")
+import other
+open("upper.py", "w").write("mark = 7")
+import upper
+print(other.mark, upper.mark)'''), '5 7')
+
+    def test_packages(self):
+        self.assertEqual(self.run_code('''
+preloaded.load("case.inner")
+import case.inner
+print(case.mark, case.inner.mark, sorted(name for name in sys.modules if name in ("case", "case.inner", "upper", "lower")))'''),
+                         "3 4 ['case', 'case.inner', 'lower', 'upper']")
+
+    def test_a_module_within_a_package_of_the_user(self):
+        self.write(self.folder, 'case/__init__.py', '')
+        self.write(self.folder, 'case/inner.py', 'mark = "the user\'s"\n')
+        self.assertEqual(self.run_code('''
+preloaded.load("case.inner")
+sys.path.insert(0, %(folder)r)
+import case.inner
+print(case.inner.mark)'''), "the user's")
+
+    def test_one_that_was_thrown_away_is_made_anew(self):
+        self.assertEqual(self.run_code('''
+preloaded.load("upper")
+import upper
+upper.mark = 8
+del sys.modules["upper"]
+import upper
+print(upper.mark)'''), '2')
+
+    def test_one_that_cannot_be_imported_leaves_nothing(self):
+        self.assertEqual(self.run_code('''
+print(preloaded.load("broken"), "lower" in sys.modules, preloaded.names())
+print(preloaded.load("nowhere.at.all") is None)'''),
+                         'broken: ValueError: no False []\nFalse')
+
+    @unittest.skipIf(sys.version_info < (3, 4), 'reload is a statement of its own there')
+    def test_it_can_be_loaded_again(self):
+        self.assertEqual(self.run_code('''
+preloaded.load("upper")
+import upper, importlib
+upper.mark = 8
+spec = upper.__spec__
+print(importlib.reload(upper).mark, spec.origin.endswith("upper.py"))'''), '2 True')
+
+    def test_random_numbers_differ_after_a_fork(self):
+        numbers = self.run_code('''
+preloaded.load("random")
+for _ in range(2):
+    if not os.fork():
+        import random
+        print(random.random()); sys.stdout.flush()
+        os._exit(0)
+    os.wait()''').split()
+        self.assertEqual(len(set(numbers)), 2, numbers)
+
+    def test_the_working_folder_is_that_of_who_imports_it(self):
+        self.assertEqual(self.run_code('''
+preloaded.load("multiprocessing")
+if not os.fork():
+    os.chdir("/")
+    from multiprocessing import process
+    print(process.ORIGINAL_DIR); sys.stdout.flush()
+    os._exit(0)
+os.wait()'''), '/')
