@@ -11,7 +11,7 @@ from dispynode_lib.node import spool
 from dispynode_lib.node.callers import callers_of, may_speak, same
 from dispynode_lib.node.complaints import printable
 from dispynode_lib.node.computations import Computation
-from dispynode_lib.wire import messages, replies
+from dispynode_lib.wire import blobs, messages, replies
 from dispynode_lib.wire.peers import Peer
 
 log = Log('dispynode.requests')
@@ -230,10 +230,9 @@ class Requests(object):
         big = request.big
         try:
             message = self._read(request, messages.read_job, b'NAK (invalid job)')
-            if big is not None and message.args == big.stand_in:
-                message.args = big
-            elif big is not None and message.kwargs == big.stand_in:
-                message.kwargs = big.read()
+            if big is not None:
+                field = self._read(request, lambda _argument: blobs.holder(message, big.stand_in), b'NAK (invalid job)')
+                setattr(message, field, big if field == 'args' else big.read())
             self._do_job(request, message)
             if big is message.args:
                 big = None                                      # the job's from now on

@@ -1,19 +1,22 @@
-"""Finds the big byte string in the beginning of a message, so that it need not be held in memory.
+"""Finds the big arguments in the beginning of a JOB, so that they need not be held in memory.
 
-A job with big arguments is one pickle with a byte string in it. Its bytes can go to a file as they come, and the
-rest is read as usual with a short stand-in for them.
+They are a byte string in the pickle that the message is. Its bytes can go to a file as they come, and the rest is
+read as usual with a short stand-in for them. Of Python 2 clients other fields are byte strings, too: the code above all.
 """
 from __future__ import absolute_import, division, print_function
 
+import binascii
 import os
 import struct
 
 from dispynode_lib.errors import ProtocolError
+from dispynode_lib.host.compat import text_type, to_text
 from dispynode_lib.wire.objects import STRICT
 from dispynode_lib.wire.pickles import LIMITS
 from dispynode_lib.wire.reader import Reader
 
-STAND_IN_SIZE = 32
+STAND_IN_SIZE = 32                          # hex digits
+FIELDS = (u'args', u'kwargs', u'_args', u'_kwargs')     # as the releases call what may be big
 MOST_OPCODES = 1000
 
 # opcode -> (its length field, the opcode that announces a short one)
@@ -37,15 +40,32 @@ class Blob(object):
 
     def __init__(self, head, begun, size, short):
         self.head, self.begun, self.size, self._short = head, begun, size, short
-        self.stand_in = os.urandom(STAND_IN_SIZE)
+        self.stand_in = binascii.hexlify(os.urandom(STAND_IN_SIZE // 2))
 
     def message(self, tail):
         """Return the message as it would be with the stand-in; `tail`: its bytes behind the byte string."""
         return self.head + self._short + struct.pack('B', STAND_IN_SIZE) + self.stand_in + tail
 
 
+def holder(job, stand_in):
+    """Return which field of a wire JOB record holds the stand-in and nothing but it, 'args' or 'kwargs'.
+
+    Raises ProtocolError if it is somewhere else, or in more places than one.
+    """
+    holders = [name for name in ('args', 'kwargs') if getattr(job, name) == stand_in]
+    text = stand_in.decode('ascii')
+    if len(holders) != 1 or text in job.code or text in job.hash:
+        raise ProtocolError('JOB: big arguments at an odd place')
+    return holders[0]
+
+
+def _is_field(stack):
+    """Return whether the last thing read is the name of a field that may be big."""
+    return bool(stack) and type(stack[-1]) in (bytes, text_type) and to_text(stack[-1]) in FIELDS
+
+
 def find(pickle, records):
-    """Return the Blob that is announced in the beginning of a pickle but not complete in it; None if there is none.
+    """Return the Blob whose bytes begin in the beginning of a JOB but are not complete in it; None if there is none.
 
     pickle    bytes: the beginning
     records   as for pickles.load()
@@ -59,6 +79,8 @@ def find(pickle, records):
                 begin = at + 1 + row[0].size
                 size = row[0].unpack_from(pickle, at + 1)[0]
                 if size > len(pickle) - begin:
+                    if not _is_field(reader.stack):
+                        return None         # what comes behind it is not known
                     return Blob(pickle[:at], pickle[begin:], size, row[1])
             at = STRICT[data[at]](reader, at + 1)
             if at < 0:

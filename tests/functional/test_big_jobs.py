@@ -4,6 +4,7 @@ from __future__ import absolute_import, division, print_function
 import glob
 import os
 
+from tests.support.dialects import Dialect
 from tests.support.nodecase import TIMEOUT, NodeCase
 from tests.support.scheduler import CLOSE
 from tests.support.waiting import wait_until
@@ -16,6 +17,9 @@ def turn(data, **more):
 
 def fail(data):
     raise ValueError(len(data))
+
+def with_code(data):
+    return len(data), function_3999()
 
 def wait(data):
     import time
@@ -40,6 +44,15 @@ class BigJobs(NodeCase):
     def test_big_keyword_arguments(self):
         computation = self.open(CODE, 'turn')
         self.assertEqual(self.finished(computation.run(b'', more=BIG)), BIG[::-1])
+        self.assert_no_files()
+
+    def test_a_job_of_python_2_with_big_code_of_its_own_gets_random_bytes_as_its_code(self):
+        dialect = Dialect('4.8.7', True, 2)
+        computation = self.open(CODE, 'with_code', dialect)
+        code = ''.join('def function_%d(): return %d\n' % (number, number) for number in range(4000))
+        for data in ('x' * 1000, 'x' * 1000000):
+            job = computation.raw_job(dialect.arguments((data,)), code=code)
+            self.assertEqual(self.finished(computation.send(job).wait()), (len(data), 3999))
         self.assert_no_files()
 
     def test_the_file_of_a_failed_job_goes(self):

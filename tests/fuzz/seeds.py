@@ -4,7 +4,7 @@ from __future__ import absolute_import, division, print_function
 import os
 import struct
 
-from dispynode_lib.wire import control
+from dispynode_lib.wire import control, pickles
 from tests.fuzz.targets import READERS, TARGETS
 
 RECORDED = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), 'wire')
@@ -40,11 +40,20 @@ def _frames():
     return [done, note, log, done + log, control.pack(None, None), control.pack(b'192.0.2.1', b'9700', b'x' * 40)[4:]]
 
 
+def _jobs():
+    """Return JOBs with code and arguments of some size, in either order."""
+    first, then = [('uid', 7), ('hash', u'ab')], [('compute_id', 9), ('_kwargs', b'\x80\x02}.'), ('xfer_files', [])]
+    big = [('code', u'# code\n' * 100), ('_args', b'\x80\x02U\xff' + b'A' * 900 + b'.')]
+    return [pickles.dump(pickles.Record('_DispyJob_', dict(first + pair + then)), python2)
+            for pair in (big, big[::-1]) for python2 in (False, True)]
+
+
 def all_cases():
     """Return [(name, case)]; the first byte of a case chooses its target, for read_message the second one the reader."""
     plain = [('pickle-%02d' % number, data) for number, data in enumerate(PICKLES)]
     plain += [('file-%02d' % number, data) for number, data in enumerate(FILES)]
     plain += [('frame-%02d' % number, data) for number, data in enumerate(_frames())]
+    plain += [('job-%02d' % number, data) for number, data in enumerate(_jobs())]
     recorded = []
     for name in sorted(os.listdir(RECORDED)):
         if name.endswith('.bin'):

@@ -4,7 +4,8 @@ from __future__ import absolute_import, division, print_function
 import struct
 import unittest
 
-from dispynode_lib.wire import blobs, messages
+from dispynode_lib.errors import ProtocolError
+from dispynode_lib.wire import blobs, messages, pickles
 from dispynode_lib.wire.asking import job_request
 
 BIG = bytes(bytearray(range(256))) * 400
@@ -43,6 +44,22 @@ class BlobsTest(unittest.TestCase):
     def test_big_keyword_arguments(self):
         blob, message = self.check(job(b'\x80\x02).', BIG), 4096)
         self.assertEqual(message.kwargs, blob.stand_in)
+
+    def test_big_code_of_python_2_is_no_arguments(self):
+        for fields in ((('code', u'#' * len(BIG)), ('_args', BIG)), (('code', u'#' * 5000), ('_args', BIG))):
+            fields = dict(fields + (('uid', 7), ('hash', u'ab'), ('compute_id', 9), ('_kwargs', b'\x80\x02}.'), ('xfer_files', [])))
+            whole = pickles.dump(pickles.Record('_DispyJob_', fields), True)
+            for cut in range(0, len(whole), 997):
+                blob = blobs.find(whole[:cut], ('_DispyJob_', '_XferFile', 'stat'))
+                if blob is not None:
+                    self.check(whole, cut)
+
+    def test_a_stand_in_at_an_odd_place_is_refused(self):
+        job = messages.read_job(pickles.dump(pickles.Record('_DispyJob_', {
+            'uid': 7, 'hash': u'ab', 'compute_id': 9, '_args': b'x', '_kwargs': b'y', 'xfer_files': [], 'code': u'abc'}), True))
+        for stand_in, args, kwargs in ((b'f' * 32, b'x', b'y'), (b'y', b'y', b'y'), (b'abc', b'abc', b'y')):
+            job.args, job.kwargs = args, kwargs
+            self.assertRaises(ProtocolError, blobs.holder, job, stand_in)
 
     def test_a_job_without_anything_big_has_none(self):
         self.assertIsNone(blobs.find(job(b'\x80\x02).'), ('_DispyJob_',)))
