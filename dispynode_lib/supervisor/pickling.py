@@ -23,6 +23,8 @@ class Function(object):
         return self
 
 
+# What Python 2 makes these results of its module os from, in pickles; Python 3 calls the classes
+MAKERS = {('os', '_make_stat_result'): 'stat_result', ('os', '_make_statvfs_result'): 'statvfs_result'}
 STAND_INS = {'_Compute': StandIn, '_XferFile': StandIn, '_Function': Function}
 
 
@@ -59,18 +61,23 @@ def _load(data, encoding, stand_ins):
     if bytearray(data[:1]) == b'\x80' and bytearray(data[1:2]) > NEWEST:
         from dispynode_lib.supervisor import newer_pickles
         return newer_pickles.load(data, encoding, _stand_in if stand_ins else None)
-    if not stand_ins:
-        return pickles.loads(data, encoding=encoding)
     import io
-    return _loader_class()(io.BytesIO(data), encoding=encoding).load()
+    loader = _loader_class()(io.BytesIO(data), encoding=encoding)
+    loader.stand_ins = stand_ins
+    return loader.load()
 
 
 def _loader_class():
     class Loader(pickles.Unpickler):
-        """Knows the client library's classes without the library."""
+        """Knows the client library's classes without the library, and what only Python 2 has."""
 
         def find_class(self, module, name):
-            return _stand_in(module, name) or super(Loader, self).find_class(module, name)
+            found = _stand_in(module, name) if self.stand_ins else None
+            if found is None and (module, name) in MAKERS:
+                name = MAKERS[module, name]
+            elif module == 'nt':            # functions of os, of a client on Windows
+                module = 'os'
+            return found or super(Loader, self).find_class(module, name)
     return Loader
 
 

@@ -13,6 +13,7 @@ from tests.support.computation import Refused
 from tests.support.dialects import DIALECTS, Dialect
 from tests.support.nodecase import NATIVE, PY2, TIMEOUT, NodeCase
 from tests.support.nodeprocess import NodeProcess
+from tests.support.pickled import Call
 from tests.support.scheduler import FakeScheduler
 from tests.support.waiting import wait_until
 
@@ -81,6 +82,25 @@ class SetupCleanup(NodeCase):
             computation = self.opened(dialect, (21,))
             found = [self.finished(computation.run())[:3] for _ in range(3)]
             self.assertEqual(found, [(42, 42, '21')] * 3)
+            self.let_go(computation.scheduler)
+
+    def test_results_of_stat_of_a_python_2_client_are_arguments_of_setup(self):
+        code = '''
+def setup(status):
+    global size
+    size = status.st_size
+    return 0
+
+def compute():
+    return size
+'''
+        sent = self.file('data.txt', b'of the client')
+        status = Call('os', '_make_stat_result', (tuple(int(value) for value in tuple(os.stat(sent))[:10]), {}))
+        for release in ('4.8.7', '4.15.2'):
+            dialect = Dialect(release, True, 2)
+            settings = {'setup': 'setup', 'setup_args': (status,)} if dialect.modern else {'setup': ('setup', (status,), {})}
+            computation = self.open(code, 'compute', dialect, files=[sent], **settings)
+            self.assertEqual(self.finished(computation.run()), 13)
             self.let_go(computation.scheduler)
 
     def test_setup_and_cleanup_run_once_in_the_process_that_jobs_are_forked_from(self):

@@ -37,6 +37,21 @@ class UnpickleTest(unittest.TestCase):
         self.assertEqual(pickling.unpickle(b'\x80\x02U\x02\xc3\xa9.', python2=True), b'\xc3\xa9' if PY2 else u'\xe9')
         self.assertEqual(pickling.unpickle(b'\x80\x02U\x01\xff.', python2=True), b'\xff' if PY2 else u'\xff')
 
+    def test_results_of_stat_and_statvfs_as_python_2_pickles_them(self):
+        numbers = (33188, 1, 2, 3, 4, 5, 600, 7, 8, 9)
+        inner = pickle.dumps((numbers, {'st_mtime': 8.5}), 2)[2:-1]
+        for stand_ins in (False, True):
+            found = pickling.unpickle(b'\x80\x02cos\n_make_stat_result\nq\xfe' + inner + b'R.', True, stand_ins)
+            self.assertEqual((tuple(found), found.st_size, found.st_mtime), (numbers, 600, 8.5))
+            inner_vfs = pickle.dumps((numbers, {}), 2)[2:-1]
+            found = pickling.unpickle(b'\x80\x02cos\n_make_statvfs_result\nq\xfe' + inner_vfs + b'R.', True, stand_ins)
+            self.assertEqual((tuple(found), found.f_bfree), (numbers, 3))
+
+    @unittest.skipIf(PY2, 'there the module has to be there')
+    def test_functions_of_os_on_windows(self):
+        import os
+        self.assertIs(pickling.unpickle(b'\x80\x02cnt\ngetcwd\n.', python2=True), os.getcwd)
+
     def test_classes_of_the_client_library_have_stand_ins(self):
         for module in (b'dispy', b'__main__'):
             data = b'\x80\x02c' + module + b'\n_Function\n(U\x01fK\x01\x85}t\x81.'
