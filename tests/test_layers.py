@@ -41,7 +41,7 @@ ROWS = (
     (1, 'node.state', 'node.spool', 'node.folders', 'node.known', 'node.imports', 'node.settings', 'node.bigfiles', 'host.calls',
      'host.datagrams', 'node.history'),
     (1, 'node.jobframes', 'node.callers', 'node.guard'),
-    (1, 'node.complaints'),
+    (1, 'node.complaints', 'node.penalties'),
     (1, 'node.allowance', 'node.incoming', 'node.joboutput', 'host.detach'),
     (1, 'host.net', 'host.loop', 'host.workers', 'host.streams', 'host.tls', 'host.logs',
      'host.notify'),

@@ -44,6 +44,7 @@ class Administration(object):
             return ORDINARY
         self._parts.complaints.note(request.address[0], 'administration refused: secret',
                                     '%s with another secret' % request.opcode)
+        self._parts.penalties.wrong_secret(request.address[0])
         return WRONG
 
     def _may_ask(self, request):

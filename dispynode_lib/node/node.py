@@ -33,6 +33,7 @@ from dispynode_lib.node.nursery import Nursery
 from dispynode_lib.node.notices import Notices
 from dispynode_lib.node.operation import Operation, drain_jobs
 from dispynode_lib.node.ports import Ports
+from dispynode_lib.node.penalties import Penalties
 from dispynode_lib.node.requests import Requests
 from dispynode_lib.node.server import Listener, Reception
 from dispynode_lib.node.service import Service
@@ -74,6 +75,7 @@ class Node(object):
         parts.name = parts.settings.name
         parts.state = states.NodeState(options.cpus, options.serve)
         parts.complaints = Complaints()
+        parts.penalties = Penalties(bool(options.secret or options.admin_secret))
         parts.freed, parts.client_shutdown, parts.computations, parts.node = self.freed, self.drain, self, self
         self.operation = parts.operation = Operation(parts)
 
@@ -132,7 +134,7 @@ class Node(object):
                               self.operation.serve_http, parts.big_folder, tls)
         self._reception = reception
         reception.is_allowed = guard.filter_of(options.allow)
-        reception.is_earlier = settings.is_earlier
+        reception.is_earlier, reception.penalties = settings.is_earlier, parts.penalties
         self._listen(socks)
         parts.service.look(monotonic())
         self._datagrams = DatagramListener(parts.ports.udp_sockets(), parts.discovery.on_datagram, parts.complaints)
@@ -272,7 +274,7 @@ class Node(object):
         lines += parts.ports.describe()
         if parts.addresses.trouble() is not None:
             lines.insert(0, parts.addresses.trouble())
-        return lines + (parts.complaints.sentences() or [u'no client has been turned away'])
+        return lines + parts.penalties.sentences() + (parts.complaints.sentences() or [u'no client has been turned away'])
 
     # -- ending
 

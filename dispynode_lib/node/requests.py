@@ -52,6 +52,7 @@ class Requests(object):
                                     % request.opcode)
             self._parts.complaints.note(request.address[0], 'wrong secret',
                                         '%s with the token of another secret' % request.opcode)
+            self._parts.penalties.wrong_secret(request.address[0])
             return False
         handler = self._table.get(request.opcode)
         if handler is None:

@@ -27,6 +27,7 @@ READ_SIZE = 16384
 BACKLOG = 1024
 READERS = 64                                # big requests that are read at once
 FILES, JOBS, PAGES = 32, 32, 4              # files that come at once, jobs that may wait for a processor, pages
+NOT_LET_IN = 'not let in'
 ACCEPT_AGAIN = 0.1                         # seconds without descriptors
 NO_DESCRIPTORS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
@@ -194,11 +195,15 @@ class Reception(object):
         self._held = Held(limit_for(descriptor_limit()[1]))
         self.is_allowed = None              # function address -> bool, None: everybody is
         self.is_earlier = None              # function token -> bool: of an earlier run of this node
+        self.penalties = None               # node.penalties.Penalties
 
     def take(self, sock, address):
         """Begin with a connection just accepted; the loop's thread."""
         if self.is_allowed is not None and not self.is_allowed(address[0]):
             self._complaints.note(address[0], 'not allowed', 'a connection from outside of what --allow names')
+            close_quietly(sock)
+            return
+        if self._is_shut_out(address[0]):
             close_quietly(sock)
             return
         try:
@@ -216,6 +221,12 @@ class Reception(object):
         if self._advance(connection) is None:
             self._hold(connection)
 
+    def _is_shut_out(self, address):
+        reason = self.penalties.reason(address)
+        if reason is not None:
+            self._complaints.note(address, 'shut out', reason)
+        return reason is not None
+
     def _advance(self, connection):
         """Return None if it has to wait, else what became of it."""
         try:
@@ -223,10 +234,12 @@ class Reception(object):
                 return None
         except (PeerGone, ProtocolError) as error:
             if str(error):
-                self._turn_away(connection, 'not let in' if isinstance(error, ProtocolError) else 'broken connection', error)
+                self._turn_away(connection, NOT_LET_IN if isinstance(error, ProtocolError) else 'broken connection', error)
             close_quietly(connection.sock)
             return False
-        if connection.size is None:
+        if self._is_shut_out(connection.address[0]):            # since it came: it is not told whether it is right
+            close_quietly(connection.sock)
+        elif connection.size is None:
             self._pages.run(self._answer_http, connection)
         elif not self._serve_at_once(connection):
             self._workers_for(connection).run(self._serve, connection)
@@ -334,6 +347,8 @@ class Reception(object):
         if not connection.authorised and self.is_earlier(connection.data[:TOKEN_SIZE]):
             cause = 'token of an earlier run'
             reset_at_close(connection.sock)
+        elif cause == NOT_LET_IN:
+            self.penalties.wrong_secret(connection.address[0])
         self._complain(connection, cause, error)
 
     def _complain(self, connection, cause, text):

@@ -12,4 +12,7 @@ if __name__ == '__main__':
     from dispynode_lib.node import settings
     real = settings.own_interface
     settings.own_interface = lambda address: address != '127.0.0.9' and real(address)
+    from dispynode_lib.host import net
+    loopback = net.is_loopback
+    net.is_loopback = lambda address: address != '127.0.0.9' and loopback(address)
     dispynode.run()

@@ -9,6 +9,7 @@ import unittest
 
 from tests.attack import attacker
 from tests.attack.attacker import NATIVE, WAIT, assert_given_back, assert_serves, connect, served
+from tests.attack.test_clients import STRICT, Elsewhere
 from tests.support.dialects import PYTHON2
 from tests.support.nodeprocess import NodeProcess
 from tests.support.scheduler import DUMMY_TOKEN, FakeScheduler, make_token
@@ -307,6 +308,35 @@ class OracleTest(unittest.TestCase):
             for wrong in (DUMMY_TOKEN, right.upper(), right[:-1] + b'x', b'x' + right[1:], make_token('', scheduler.node_sign)):
                 for opcode in ('COMPUTE', 'JOB', 'CLOSE', 'FILEXFER', 'SETUP', 'JOBS', 'RETRIEVE_JOB', 'TERMINATE_JOB'):
                     self.assertIsNone(scheduler.call(opcode, {}, token=wrong), opcode)
+
+    def test_secrets_can_be_tried_without_end(self):
+        with NodeProcess('-c', 2, '-s', 'right', program=STRICT) as node, \
+                FakeScheduler(node, NATIVE, secret='right') as scheduler:
+            computation = scheduler.open(attacker.CODE, 'job')
+            stranger = Elsewhere(node, NATIVE)
+            self.addCleanup(stranger.close)
+            question, port = computation.credentials(), node.port
+
+            def asked(who, **options):
+                try:
+                    return who.call('JOBS', question, port=port, **options)
+                except EnvironmentError:
+                    return None             # it was closed before all was sent
+            right = scheduler.token()
+            self.assertIsNotNone(asked(stranger, token=right))  # it knows the secret, but the computation is not its own
+            for _ in range(12):
+                self.assertIsNone(asked(stranger, token=DUMMY_TOKEN))
+            node.wait_log('127.0.0.9: too many wrong secrets: not listened to for 10 s', WAIT)
+            self.assertIsNone(asked(stranger, token=right))     # it is not told that this is right
+            for _ in range(15):
+                self.assertIsNone(asked(scheduler, token=DUMMY_TOKEN))      # this host is never shut out
+            assert_serves(self, computation)
+            page = connect(node)
+            page.sendall(b'GET /status.json HTTP/1.0\r\n\r\n')
+            told = b''.join(iter(lambda: page.recv(65536), b''))
+            page.close()
+            self.assertIn(b'127.0.0.9 is not listened to for', told)
+            self.assertIn(b'shut out', told)
 
 
 class ReflectorTest(unittest.TestCase):
