@@ -3,6 +3,7 @@ from __future__ import absolute_import, division, print_function
 
 from dispynode_lib.host import net, netnews
 from dispynode_lib.log import Log
+from dispynode_lib.node import guard
 from dispynode_lib.node import settings as node_settings
 
 log = Log('dispynode.addresses')
@@ -155,9 +156,11 @@ class Addresses(object):
         for address in had:
             if address not in wanted:
                 log.warning('%s is no address of this host any more: the node does not serve there', address)
-        for address, why in chosen:
-            if address in settings.addresses and address not in had:
-                log.info('%s serves at %s now (%s)', settings.name, address, why)
+        new = [address for address in settings.addresses if address not in had]
+        for address in new:
+            log.info('%s serves at %s now (%s)', settings.name, address, self._why.get(address))
+        for line in guard.open_doors(self._parts.options, new, settings.port):
+            log.warning('%s', line)
         was_alone = self._trouble is not None
         if self._note(chosen, wanted):
             self._parts.announcer.begin_anew()

@@ -62,15 +62,20 @@ def warnings(options, addresses, port):
 
     addresses   of the node; `port` its port
     """
-    found = []
-    outside = [address for address in addresses if not net.is_special(address)]
-    if not options.secret and outside:
-        found.append(u'no --secret: whoever reaches port %d of %s runs programs on this host as %s; set --secret or '
-                     u'--secret_file%s' % (port, u' or '.join(outside), _user(),
-                                           u'' if options.allow else u', and say with --allow who may connect'))
+    found = open_doors(options, addresses, port)
     if os.geteuid() == 0:
         found.append(u'the node runs as root, and so do the programs of its clients; say with --user as whom they are to run')
     return found
+
+
+def open_doors(options, addresses, port):
+    """Return those of warnings() that come with an address."""
+    outside = [address for address in addresses if not net.is_special(address)]
+    if options.secret or not outside:
+        return []
+    return [u'no --secret: whoever reaches port %d of %s runs programs on this host as %s; set --secret or '
+            u'--secret_file%s' % (port, u' or '.join(outside), _user(),
+                                  u'' if options.allow else u', and say with --allow who may connect')]
 
 
 def _user():

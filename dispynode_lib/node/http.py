@@ -30,7 +30,8 @@ class Pages(object):
     def allows(self, address):
         """Return whether the peer at `address` (text) may ask."""
         address = to_text(address)
-        return any(network.holds(address) for network in self._allowed)
+        # this host calls its own address from that very address
+        return address in self._parts.settings.addresses or any(network.holds(address) for network in self._allowed)
 
     def answer(self, data):
         """Return the bytes of the response to the request that `data` (bytes) begins with."""

@@ -1,6 +1,9 @@
 """A node whose network comes after it, whose address changes, whose link goes and comes: real clients find it again."""
 from __future__ import absolute_import, division, print_function
 
+import os
+import select
+import socket
 import unittest
 
 from tests.interop.realclient import configuration
@@ -31,6 +34,21 @@ class AddressesTest(unittest.TestCase):
         self.node._discard()
         self.lab.__exit__(None, None, None)
 
+    def manager(self):
+        """Listen as a service manager does; return the path of its socket."""
+        self.notices = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.addCleanup(self.notices.close)
+        self.notices.settimeout(SOON)
+        self.notices.bind(os.path.join(self.node.folder, 'notify'))
+        return self.notices.getsockname()
+
+    def wait_status(self, text):
+        """Return the next message to the service manager that holds `text`, and no older one is left."""
+        while True:
+            message = self.notices.recv(4096).decode('utf-8')
+            if text in message and not select.select([self.notices], [], [], 0)[0]:
+                return message
+
     def change(self, *steps):
         """Give the node's host an address, `+ADDR`, or take one away, `-ADDR`."""
         for step in steps:
@@ -52,7 +70,7 @@ class AddressesTest(unittest.TestCase):
         """Return what the node answers to a command."""
         return self.node_host.run(self.node.python, self.node.program, '--dest_path_prefix', self.node.folder, '--ctl', *words)
 
-    def ready(self, address='127.0.0.1'):
+    def ready(self, address):
         """Return the answer to GET /readyz on the node's own host."""
         code = ('import socket, sys; sock = socket.create_connection((%r, 51348)); sock.sendall(b"GET /readyz HTTP/1.0\\r\\n\\r\\n"); '
                 'sys.stdout.write(sock.makefile("rb").read().decode("ascii"))' % address)
@@ -62,17 +80,22 @@ class AddressesTest(unittest.TestCase):
         wait_until(lambda: text in self.told('why'), SOON, self.node.log_tail, interval=0.2)
 
     def test_the_network_comes_after_the_node_and_its_address_changes_twice(self):
+        self.node.env['NOTIFY_SOCKET'] = self.manager()
         self.node.start()
         self.node.wait_serving()
         self.assertIn('no network: this host has but 127.0.0.1', self.told('why'))
         self.assertIn('takes no client of other hosts: no network', self.told('status'))
-        self.assertIn('503', self.ready().splitlines()[0])
-        self.assertIn('no network: ', self.ready())
+        self.assertIn('503', self.ready('127.0.0.1').splitlines()[0])
+        self.assertIn('no network: ', self.ready('127.0.0.1'))
+        self.wait_status('; no network: this host has but 127.0.0.1')
         program = self.start_client()
         self.change('+' + FIRST)
         self.served_at(program, FIRST)
-        self.assertIn('200', self.ready().splitlines()[0])
+        for address in ('127.0.0.1', FIRST):
+            self.assertIn('200', self.ready(address).splitlines()[0])
         self.assertNotIn('no network', self.told('why'))
+        self.assertNotIn('no network', self.wait_status('STATUS='))
+        self.assertIn('whoever reaches port 51348 of ' + FIRST, self.node.log())
         for old, new in ((FIRST, SECOND), (SECOND, THIRD)):
             self.change('-' + old, '+' + new)
             self.served_at(self.start_client(), new)

@@ -46,7 +46,8 @@ class FollowTest(unittest.TestCase):
         self.parts = Recorder()
         self.parts.workers = AtOnce()
         self.parts.settings = Recorder()
-        self.parts.settings.name, self.parts.settings.addresses = u'worker', []
+        self.parts.settings.name, self.parts.settings.addresses, self.parts.settings.port = u'worker', [], 51348
+        self.parts.options = Options()
         for name in ('announcer', 'operation', 'watchdog', 'loop'):
             setattr(self.parts, name, Recorder())
 
