@@ -13,10 +13,10 @@ from dispynode_lib.wire import control
 log = Log('dispynode.spool')
 
 PREFIX = b'JOB_REPLY:'
-KEY, COMPUTATION = 'key', 'computation'     # names of files that hold no reply
+COMPUTATION = 'computation'                 # name of the file that tells of the owner
 LOST = 'lost'                               # mark, a file beside the reply: of a job that ended with a killed node
 MARKS = (LOST,)
-KEY_SIZE = DIGEST_SIZE = 32
+CHECKSUM_SIZE = 32
 
 
 class Owner(object):
@@ -41,7 +41,8 @@ class Owner(object):
 class Spool(object):
     """Keeps replies under FOLDER/<computation id>-<auth>/<uid>-<hash>; any thread.
 
-    Each file begins with a keyed digest of its name and content: what anybody else wrote is not sent.
+    Each file begins with a checksum of its name and content: what was damaged, or got into another's place, is not
+    sent. It keeps out nobody who may write here: that is what the folder's mode is for.
     """
 
     def __init__(self, folder, token=b''):
@@ -54,8 +55,7 @@ class Spool(object):
         self._at = {}                       # result address -> {(computation id, auth): Owner}
         self._marks = {}                    # (computation id, auth) -> {(uid, hash): LOST}
         self._total = 0
-        self._secret = None
-        self._folders_lock = threading.Lock()       # for _secret, _writing, and for removing a folder
+        self._folders_lock = threading.Lock()       # for _writing, and for removing a folder
         self._writing = {}                  # (computation id, auth) -> threads that write there
         self._load()
 
@@ -225,14 +225,14 @@ class Spool(object):
             except EnvironmentError as error:
                 log.debug('removing %s: %s', folder, error)
 
-    # -- files with a digest
+    # -- files with a checksum
 
     def _write(self, path, data):
         partial = '%s.%d.part' % (path, threading.current_thread().ident)
         fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, 'O_NOFOLLOW', 0), 0o600)
         try:
             with os.fdopen(fd, 'wb') as stream:
-                stream.write(self._digest(path, data))
+                stream.write(self._checksum(path, data))
                 stream.write(data)
             os.rename(partial, path)
         except BaseException:
@@ -243,27 +243,19 @@ class Spool(object):
         """Return what was written to `path`; None, after a line in the log, if it is not as it was written."""
         try:
             with open(path, 'rb') as stream:
-                digest, data = stream.read(DIGEST_SIZE), stream.read()
-            if compare_digest(digest, self._digest(path, data)):
+                checksum, data = stream.read(CHECKSUM_SIZE), stream.read()
+            if checksum == self._checksum(path, data):
                 return data
-            log.error('%s was changed since this node wrote it; it is not used', path)
+            log.error('%s is not as this node wrote it; it is not used', path)
         except EnvironmentError as error:
             log.error('a kept reply cannot be read: %s', error)
         return None
 
-    def _digest(self, path, data):
+    def _checksum(self, path, data):
         import hashlib
-        import hmac
-        name = os.path.relpath(path, self._folder)
-        digest = hmac.new(self._key(), to_bytes(name) + b'\0', hashlib.sha256)
-        digest.update(data)
-        return digest.digest()
-
-    def _key(self):
-        with self._folders_lock:            # or two threads would make two of them
-            if self._secret is None:
-                self._secret = _read_key(self._folder) or _make_key(self._folder)
-            return self._secret
+        checksum = hashlib.sha256(to_bytes(os.path.relpath(path, self._folder)) + b'\0')
+        checksum.update(data)
+        return checksum.digest()
 
 
 def bare_reply(payload):
@@ -293,27 +285,6 @@ def _make(folder):
     except EnvironmentError as error:
         if error.errno != errno.EEXIST:
             raise
-
-
-def _read_key(folder):
-    """Return the secret by which digests are made, the same as before a restart; None if there is none yet."""
-    try:
-        with open(os.path.join(folder, KEY), 'rb') as stream:
-            secret = stream.read()
-    except EnvironmentError as error:
-        if error.errno != errno.ENOENT:
-            raise
-        return None
-    return secret if len(secret) == KEY_SIZE else None
-
-
-def _make_key(folder):
-    _make(folder)
-    partial, secret = os.path.join(folder, KEY + '.part'), os.urandom(KEY_SIZE)
-    with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), 'wb') as stream:
-        stream.write(secret)
-    os.rename(partial, os.path.join(folder, KEY))
-    return secret
 
 
 def _unlink(path):

@@ -68,7 +68,7 @@ class SpoolTest(unittest.TestCase):
         self.spool.remove(KEY, (1, JOB[1]))
         self.assertIn('7-ab12/2-cd34', self.files())
         self.spool.remove(KEY, (2, JOB[1]))
-        self.assertEqual((self.files(), self.spool.total(), self.spool.owners()), (['key'], 0, []))
+        self.assertEqual((self.files(), self.spool.total(), self.spool.owners()), ([], 0, []))
 
     def test_counts_and_addresses_follow_what_is_kept_and_removed(self):
         self.keep(1)
@@ -92,8 +92,11 @@ class SpoolTest(unittest.TestCase):
             thread.start()
         for thread in threads:
             thread.join()
-        self.assertEqual(self.files(), ['key'])
-        self.assertEqual(os.listdir(self.folder), ['key'])
+        self.assertEqual(os.listdir(self.folder), [])
+
+    def test_no_secret_lies_beside_what_is_kept(self):
+        self.keep()
+        self.assertEqual(self.files(), ['7-ab12/5-cd34', '7-ab12/computation'])
 
     def test_another_hash_or_auth_finds_nothing(self):
         self.keep()
