@@ -63,6 +63,7 @@ class Computation(object):
         self._when_opened = None                                # function, while another supervisor is being started
         self._renewing = self._ending = self._terminated = False
         self._cleaned = False                                   # cleanup has run, and setup not since
+        self.closed_by_client = False
         self._ended_callback = None
         self.cleaning_since = None                              # seconds since the epoch, once it is being cleaned up
         self._bound = None                                      # Timer of what the supervisor is to have done by then

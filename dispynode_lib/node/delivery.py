@@ -6,7 +6,7 @@ import collections
 from dispynode_lib.host.calls import Call
 from dispynode_lib.host.compat import monotonic
 from dispynode_lib.log import Log
-from dispynode_lib.node.spool import LOST
+from dispynode_lib.node.spool import LOST, REFUSED
 from dispynode_lib.wire import replies
 from dispynode_lib.wire.framing import LENGTH
 
@@ -18,6 +18,7 @@ IN_FLIGHT = 64                              # connections to one client at once
 HELD = 1000                                 # replies in memory while the disk is full
 HOLD = 10.0                                 # seconds in which clients of a killed node are to find the new one
 ACK, NAK = b'ACK', b'NAK'
+UNKNOWN = 'the client does not know the job'
 
 
 class _Outbox(object):
@@ -69,13 +70,14 @@ class _Letter(object):
 class _Round(object):
     """One attempt to deliver what is kept for one owner, one reply after the other."""
 
-    __slots__ = ('owner', 'left', 'tried', 'again')
+    __slots__ = ('owner', 'asked', 'left', 'tried', 'again')
 
-    def __init__(self, owner):
+    def __init__(self, owner, asked):
         self.owner = owner
+        self.asked = asked                  # by its client: refused ones are sent as well
         self.left = collections.deque()     # jobs whose turn has not come
         self.tried = set()                  # all that were ever in `left`
-        self.again = False                  # somebody asked for it meanwhile
+        self.again = []                     # `asked` of each that was wanted meanwhile
 
 
 class Delivery(object):
@@ -169,13 +171,16 @@ class Delivery(object):
             if self._spool.total():
                 self._retry_at(address)
             return
-        log.warning('the reply to job %d of computation %d cannot be delivered: %s; it is kept',
-                    letter.uid, letter.computation.id, error)
-        self._workers.run(self._keep, letter)
+        (log.info if error is UNKNOWN else log.warning)(
+            'the reply to job %d of computation %d cannot be delivered: %s; it is kept', letter.uid, letter.computation.id, error)
+        self._workers.run(self._keep, letter, REFUSED if error is UNKNOWN else None)
 
     @staticmethod
     def _judge(letter, reply, error):
-        """Return None if the client has the reply, or does not want it, else what went wrong."""
+        """Return None if the client has the reply, or has closed the computation, else what went wrong.
+
+        UNKNOWN: there is somebody who does not know the job, perhaps another program at the address of the client.
+        """
         if error is not None:
             return error
         if reply == ACK:
@@ -183,16 +188,15 @@ class Delivery(object):
             letter.computation.heard()
             return None
         if reply.startswith(NAK):
-            log.info('job %d of computation %d: the client does not want the reply', letter.uid, letter.computation.id)
-            return None
+            return None if letter.computation.closed_by_client else UNKNOWN
         return 'the client answered %r' % bytes(reply[:40])
 
-    def _keep(self, letter):
+    def _keep(self, letter, mark):
         kept = True
         try:
-            kept = self._spool.keep(letter.computation, letter.uid, letter.hash, letter.payload)
+            kept = self._spool.keep(letter.computation, letter.uid, letter.hash, letter.payload, mark)
         finally:
-            self._loop.call_soon(self._kept if kept else self._hold, letter)
+            self._loop.call_soon(self._kept if kept or mark else self._hold, letter)
 
     def _hold(self, letter):
         """Try again with a reply that could neither be delivered nor kept; there is room for HELD of them."""
@@ -208,7 +212,7 @@ class Delivery(object):
         asked = self._asked.get(letter.key)
         self._forget(letter)
         if asked is not None and asked >= letter.begun:
-            self._begin_round(letter.key)
+            self._begin_round(letter.key, True)
         self._set_timer()
 
     def _forget(self, letter):
@@ -265,7 +269,7 @@ class Delivery(object):
             owner.heard()
 
     def _set_timer(self):
-        if not self._spool.total():
+        if self._spool.total() == self._spool.refused():
             self._retry = FIRST_RETRY
         elif self._timer is None:
             self._timer = self._loop.call_later(self._retry, self._on_timer)
@@ -294,16 +298,16 @@ class Delivery(object):
         if owner is not None:
             owner.heard()
             self._held_back.discard(key)
-            self._begin_round(key)
+            self._begin_round(key, True)
 
-    def _begin_round(self, key):
+    def _begin_round(self, key, asked=False):
         owner = self._spool.owner(*key)
         if key in self._held_back:
             return
         if key in self._rounds:
-            self._rounds[key].again = True
+            self._rounds[key].again.append(asked)
         elif owner is not None:
-            self._rounds[key] = round_ = _Round(owner)
+            self._rounds[key] = round_ = _Round(owner, asked)
             self._workers.run(self._read_next, round_)
 
     def _read_next(self, round_):
@@ -319,7 +323,8 @@ class Delivery(object):
 
     def _look_again(self, round_):
         """Put what is kept and was not tried into `left`; return whether there is some."""
-        fresh = [job for job in self._spool.jobs(round_.owner.key) if job not in round_.tried]
+        jobs = self._spool.jobs if round_.asked else self._spool.to_send
+        fresh = [job for job in jobs(round_.owner.key) if job not in round_.tried]
         round_.left.extend(fresh)
         round_.tried.update(fresh)
         return bool(fresh)
@@ -329,20 +334,23 @@ class Delivery(object):
 
     def _kept_sent(self, round_, letter, reply, error):
         error = self._judge(letter, reply, error)
-        if error is None:
-            self._workers.run(self._remove_sent, round_, letter)
+        if error in (None, UNKNOWN):
+            self._workers.run(self._settle_sent, round_, letter, error)
             return
         self.on_unreached(letter.computation.result_address[0], 'the kept reply to job %d of computation %d cannot '
                           'be delivered yet: %s', letter.uid, letter.computation.id, error)
         self._end_round(round_)
 
-    def _remove_sent(self, round_, letter):
-        self._spool.remove(letter.key, letter.job)
+    def _settle_sent(self, round_, letter, error):
+        if error is None:
+            self._spool.remove(letter.key, letter.job)
+        else:
+            self._spool.refuse(letter.key, letter.job)
         self._read_next(round_)
 
     def _end_round(self, round_):
         key = round_.owner.key
         del self._rounds[key]
         if round_.again:
-            self._begin_round(key)
+            self._begin_round(key, any(round_.again))
         self._set_timer()

@@ -1,6 +1,7 @@
 """The table of timed duties: what the node does without being asked, and when."""
 from __future__ import absolute_import, division, print_function
 
+import time
 
 from dispynode_lib.host.wording import counted
 from dispynode_lib.log import Log
@@ -14,6 +15,7 @@ DEFAULT_PULSE = 600.0                       # seconds (docs/protocol.rst, "Pulse
 SHORTEST_PULSE = 0.5
 IDLE_CHILDREN = 30.0                        # seconds between looks for job processes that wait in vain
 MOVED_PATIENCE, MOVED_AGAIN = 5.0, 0.5      # seconds: an address may come back; between looks whether the last job has ended
+REFUSED_LOOK = 3600.0                       # seconds between looks whether refused replies are too old
 ZOMBIE_AGAIN = 5.0                          # seconds between looks whether a zombie's last job has ended
 
 
@@ -28,6 +30,8 @@ def table(parts):
         Duty('looking for schedulers that know an address of before', moved.look, moved.wait),
         Duty('looking for schedulers', announcer.announce, announcer.wait),
         Duty('dismissing idle job processes', idle.dismiss, idle.wait),
+        Duty('removing replies that nobody wants', lambda _now: parts.workers.run(parts.spool.expire, time.time()),
+             lambda _now: REFUSED_LOOK if parts.spool.refused() else None),
         Duty('keeping the code', parts.nursery.keep, parts.nursery.keep_wait),
         Duty('taking missing ports', parts.node.take_missing_ports, parts.ports.wait),
         Duty('following the addresses of this host', parts.addresses.look, parts.addresses.wait),

@@ -318,6 +318,8 @@ class Requests(object):
             # another address: it found this node at two of them, and gives one up
             if computation is not None and message.node_ip_addr in (None, computation.node_ip_addr):
                 self._close(computation, message)
+            elif message.close and self._parts.state.computation(message.compute_id) is None:
+                self._parts.spool.close((message.compute_id, message.auth))     # it ended before
         finally:
             request.reply(ACK)
 
@@ -325,12 +327,14 @@ class Requests(object):
         address = message.node_ip_addr
         return not address or (net.is_address(address) and self._parts.settings.is_ours(net.canonical(address)))
 
-    @staticmethod
-    def _close(computation, message):
+    def _close(self, computation, message):
         if not message.close:
             log.info('computation %d is to be set up anew', computation.id)
             computation.renew(terminate=message.terminate_pending)
-        elif computation.close(terminate=message.terminate_pending):
+            return
+        computation.closed_by_client = True
+        self._parts.spool.close((computation.id, computation.auth))
+        if computation.close(terminate=message.terminate_pending):
             log.info('computation %d closed by its client', computation.id)
 
     # -- questions about jobs

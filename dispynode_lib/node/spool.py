@@ -4,6 +4,7 @@ from __future__ import absolute_import, division, print_function
 import errno
 import os
 import threading
+import time
 
 from dispynode_lib.errors import ProtocolError
 from dispynode_lib.host.compat import compare_digest, monotonic, to_bytes, to_text
@@ -14,20 +15,23 @@ log = Log('dispynode.spool')
 
 PREFIX = b'JOB_REPLY:'
 COMPUTATION = 'computation'                 # name of the file that tells of the owner
-LOST = 'lost'                               # mark, a file beside the reply: of a job that ended with a killed node
-MARKS = (LOST,)
+# marks, empty files beside a reply: of a job that ended with a killed node; refused (NAK), so not sent unasked
+LOST, REFUSED = 'lost', 'refused'
+MARKS = (LOST, REFUSED)
+REFUSED_AGE, REFUSED_SIZE = 7 * 86400.0, 1 << 30        # seconds, and bytes of all, until refused ones are removed
 CHECKSUM_SIZE = 32
 
 
 class Owner(object):
     """Whom kept replies belong to: a computation, open or closed long ago."""
 
-    __slots__ = ('id', 'auth', 'result_address', 'token', 'last_heard')
+    __slots__ = ('id', 'auth', 'result_address', 'token', 'last_heard', 'closed_by_client')
 
     def __init__(self, computation_id, auth, result_address, token):
         """`result_address`: (address, port); `token`: the node's (bytes) by which the client knows it."""
         self.id, self.auth, self.result_address, self.token = computation_id, auth, result_address, token
         self.last_heard = monotonic()
+        self.closed_by_client = False
 
     @property
     def key(self):
@@ -53,8 +57,9 @@ class Spool(object):
         self._kept = {}                     # (computation id, auth) -> {(uid, hash): path}
         self._owners = {}                   # (computation id, auth) -> Owner
         self._at = {}                       # result address -> {(computation id, auth): Owner}
-        self._marks = {}                    # (computation id, auth) -> {(uid, hash): LOST}
-        self._total = 0
+        self._marks = {}                    # (computation id, auth) -> {(uid, hash): mark}, those that have one
+        self._total = self._refused = 0     # replies kept, and those of them that were refused
+        self._refused_size = 0              # bytes, at most: counted anew by expire()
         self._folders_lock = threading.Lock()       # for _writing, and for removing a folder
         self._writing = {}                  # (computation id, auth) -> threads that write there
         self._load()
@@ -76,7 +81,10 @@ class Spool(object):
                 self._marks[key] = dict((job, mark) for job in kept for mark in MARKS
                                         if '%d-%s.%s' % (job + (mark,)) in entries)
                 self._total += len(kept)
+                self._refused += list(self._marks[key].values()).count(REFUSED)
                 self._enter_locked(owner)
+        if self._refused:
+            self.expire(time.time())
         if self._kept:
             log.info('%d replies to clients are kept from before in %s', self.total(), self._folder)
 
@@ -94,20 +102,21 @@ class Spool(object):
     def keep(self, computation, uid, hash_, payload, mark=None):
         """Write a reply (a whole JOB_REPLY payload) to disk; the job's uid and hash name it. Return whether it is kept.
 
-        mark   LOST or None
+        mark   LOST, REFUSED or None
         """
         key = (computation.id, computation.auth)
         folder = os.path.join(self._folder, '%d-%s' % key)
         path = os.path.join(folder, '%d-%s' % (uid, hash_))
         token = getattr(computation, 'token', None) or self._token      # an Owner has one
         owner = self.owner(*key) or Owner(key[0], key[1], computation.result_address, token)
+        owner.closed_by_client |= getattr(computation, 'closed_by_client', False)
         self._note_writing(key, 1)
         try:
             _make(self._folder)
             _make(folder)
             self._write(os.path.join(folder, COMPUTATION), _describe(owner))
             self._write(path, payload)
-            self._write_mark(path, mark)
+            self._write_mark(path, mark, self._mark_of(key, (uid, hash_)))
         except EnvironmentError as error:
             log.error('the reply to job %d of computation %d cannot be delivered, nor be written to %s: %s; make room '
                       'or give access there', uid, computation.id, path, error)
@@ -120,14 +129,40 @@ class Spool(object):
             kept = self._kept.setdefault(key, {})
             self._total += (uid, hash_) not in kept
             kept[(uid, hash_)] = path
-            self._marks.setdefault(key, {})[(uid, hash_)] = mark
+            self._mark_locked(key, (uid, hash_), mark)
+        if mark == REFUSED:
+            self._limit_refused(CHECKSUM_SIZE + len(payload))
         return True
 
+    def refuse(self, key, job):
+        """The client does not know the job of a kept reply: keep it for whoever asks."""
+        with self._lock:
+            path = self._kept.get(key, {}).get(job)
+            if path is None:
+                return
+            before = self._mark_locked(key, job, REFUSED)
+        try:
+            self._write_mark(path, REFUSED, before)
+            self._limit_refused(os.stat(path).st_size)
+        except EnvironmentError as error:   # after a restart it is sent once more
+            log.warning('marking %s as refused: %s', path, error)
+
+    def _mark_of(self, key, job):
+        with self._lock:
+            return self._marks.get(key, {}).get(job)
+
+    def _mark_locked(self, key, job, mark):
+        """Note the mark of a kept reply, None: it has none; return the one before."""
+        before = self._marks.get(key, {}).pop(job, None)
+        if mark is not None:
+            self._marks.setdefault(key, {})[job] = mark
+        self._refused += (mark == REFUSED) - (before == REFUSED)
+        return before
+
     @staticmethod
-    def _write_mark(path, mark):
-        for other in MARKS:
-            if other != mark:
-                _unlink('%s.%s' % (path, other))
+    def _write_mark(path, mark, before):
+        if before not in (None, mark):
+            _unlink('%s.%s' % (path, before))
         if mark is not None:
             os.close(os.open('%s.%s' % (path, mark), os.O_WRONLY | os.O_CREAT, 0o600))
 
@@ -165,10 +200,21 @@ class Spool(object):
         with self._lock:
             return sorted(self._kept.get(key, ()))
 
+    def to_send(self, key):
+        """Return those of jobs() that may be sent unasked: the client has not refused them."""
+        with self._lock:
+            marks = self._marks.get(key, {})
+            return sorted(job for job in self._kept.get(key, ()) if marks.get(job) != REFUSED)
+
     def total(self):
         """Return the number of replies kept."""
         with self._lock:
             return self._total
+
+    def refused(self):
+        """Return how many of them their clients have refused."""
+        with self._lock:
+            return self._refused
 
     def find(self, key, job):
         """Return the payload kept for `job`, (uid, hash), of the computation `key`, or None."""
@@ -186,7 +232,7 @@ class Spool(object):
         with self._lock:
             kept = self._kept.get(key, {})
             path = kept.pop(job, None)
-            self._marks.get(key, {}).pop(job, None)
+            mark = self._mark_locked(key, job, None)
             self._total -= path is not None
             if not kept:
                 self._kept.pop(key, None)
@@ -195,7 +241,7 @@ class Spool(object):
         if path is None:
             return
         _unlink(path)
-        self._write_mark(path, None)
+        self._write_mark(path, None, mark)
         with self._lock:                    # after unlink: of two that remove the last ones, the second sees it
             last = key not in self._kept
         if last:
@@ -208,6 +254,46 @@ class Spool(object):
         for job in jobs:
             self.remove(key, job)
 
+    def close(self, key):
+        """The client has closed the computation `key`, (id, auth): what it refused it does not want."""
+        owner = self.owner(*key)
+        if owner is not None:
+            owner.closed_by_client = True
+            self.remove_marked(key, REFUSED)
+
+    def _limit_refused(self, size):
+        with self._lock:
+            self._refused_size += size
+            full = self._refused_size > REFUSED_SIZE
+        if full:
+            self.expire(time.time())
+
+    def expire(self, now):
+        """Remove refused replies older than REFUSED_AGE; if all are more than REFUSED_SIZE, the oldest, down to 9 tenths."""
+        found, size, removed = sorted(self._refused_ones(), reverse=True), 0, 0
+        full = sum(length for _written, length, _key, _job in found) > REFUSED_SIZE
+        limit = 0.9 * REFUSED_SIZE if full else REFUSED_SIZE    # else each one more would have all looked at
+        for written, length, key, job in found:
+            size += length
+            if size > limit or now - written > REFUSED_AGE:
+                self.remove(key, job)
+                size, removed = size - length, removed + 1
+        with self._lock:
+            self._refused_size = size
+        if removed:
+            log.warning('%d replies that their clients had refused are removed: they were older than %g days, or all were '
+                        'more than %g MiB', removed, REFUSED_AGE / 86400, REFUSED_SIZE / 1048576.0)
+
+    def _refused_ones(self):
+        with self._lock:
+            paths = [(self._kept[key][job], key, job) for key, marks in self._marks.items()
+                     for job, mark in marks.items() if mark == REFUSED and job in self._kept.get(key, ())]
+        for path, key, job in paths:
+            try:
+                yield os.stat('%s.%s' % (path, REFUSED)).st_mtime, os.stat(path).st_size, key, job
+            except EnvironmentError:
+                continue                    # removed meanwhile
+
     def _leave_locked(self, owner):
         if owner is not None:
             there = self._at[owner.result_address]
@@ -219,8 +305,10 @@ class Spool(object):
         folder = os.path.join(self._folder, '%d-%s' % key)
         with self._folders_lock:
             try:
-                if key not in self._writing and os.listdir(folder) == [COMPUTATION]:
-                    _unlink(os.path.join(folder, COMPUTATION))
+                names = os.listdir(folder)
+                if key not in self._writing and not any(_split(name) for name in names):
+                    for name in names:
+                        _unlink(os.path.join(folder, name))
                     os.rmdir(folder)
             except EnvironmentError as error:
                 log.debug('removing %s: %s', folder, error)

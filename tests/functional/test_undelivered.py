@@ -133,11 +133,42 @@ class Undelivered(NodeCase):
         jobs = self.kept(1, 2)
         self.assertEqual([self.finished(job.wait(TIMEOUT)) for job in jobs], [1, 2])
 
-    def test_nak_ends_it_and_silence_or_nonsense_does_not(self):
+    def refused(self, *values):
+        """Run jobs whose replies somebody refuses who does not know them; return the Jobs when all are kept."""
         self.scheduler_now.answers['JOB_REPLY'] = b'NAK'
-        job = self.computation.submit(1)
-        self.scheduler_now.wait_for('JOB_REPLY')
-        wait_until(lambda: self.computation.resend() == 0, TIMEOUT)
+        jobs = [self.computation.submit(value) for value in values]
+        wait_until(lambda: len(self.computation.pending_jobs()['done']) == len(values), TIMEOUT, lambda: 'kept replies')
+        self.scheduler_now.answers['JOB_REPLY'] = b'ACK'
+        for job in jobs:
+            del job.replies[:]
+        return jobs
+
+    def test_a_refused_reply_is_not_sent_again_unasked_and_is_there_for_who_asks(self):
+        jobs = self.refused(1, 2)
+        self.finished(self.computation.run('another'))          # a success brings what is kept, but not this
+        self.assertEqual(self.computation.retrieve(jobs[0]).value, 1)
+        self.assertEqual(jobs[1].replies, [])
+        wait_until(lambda: self.computation.resend() == 1, TIMEOUT)
+        self.assertEqual(self.finished(jobs[1].wait(TIMEOUT)), 2)
+        self.wait_tidy()
+
+    def test_a_refused_reply_is_kept_though_it_is_refused_again(self):
+        job, = self.refused(1)
+        self.scheduler_now.answers['JOB_REPLY'] = b'NAK'
+        self.assertEqual(self.computation.resend(), 1)
+        self.assertEqual(job.wait(TIMEOUT).value, 1)
+        self.scheduler_now.answers['JOB_REPLY'] = b'ACK'
+        self.assertEqual(self.computation.retrieve(job).value, 1)
+
+    def test_close_of_its_owner_removes_a_refused_reply(self):
+        job, = self.refused(1)
+        self.computation.close(auth='abcdef')
+        self.assertEqual(self.computation.pending_jobs()['done'], [job.uid])
+        self.computation.close()
+        self.assertEqual(self.computation.pending_jobs(), {'done': [], 'pending': 0})
+        self.wait_tidy()
+
+    def test_silence_or_nonsense_is_no_receipt(self):
         for answer in (SILENT, b'', b'HELLO'):
             self.scheduler_now.answers['JOB_REPLY'] = answer
             job = self.computation.submit(1)
@@ -207,6 +238,30 @@ class Restart(unittest.TestCase):
                 scheduler.ask('RESEND_JOB_RESULTS', question, token=token)
                 self.assertEqual([job.wait(TIMEOUT).value for job in jobs], list(range(5)))
                 wait_until(lambda: self.opens_nothing(scheduler, 'PENDING_JOBS', question, token), TIMEOUT)
+            scheduler.close()
+
+    def test_a_refused_reply_survives_a_restart_and_its_owner_can_have_it(self):
+        with NodeProcess('-c', '2') as first:
+            scheduler = FakeScheduler(first, NATIVE)
+            computation = scheduler.open(CODE, 'f')
+            scheduler.answers['JOB_REPLY'] = b'NAK'
+            refused = computation.submit(7)
+            wait_until(lambda: computation.pending_jobs()['done'], TIMEOUT)
+            scheduler.answers['JOB_REPLY'] = CLOSE
+            other = computation.submit(8)
+            wait_until(lambda: len(computation.pending_jobs()['done']) == 2, TIMEOUT)
+            token = scheduler.token()
+            first.stop()
+            for job in (refused, other):
+                del job.replies[:]
+            scheduler.answers['JOB_REPLY'] = b'ACK'
+            with NodeProcess('-c', '2', folder=first.folder, port=first.port) as second:
+                self.assertEqual(other.wait(TIMEOUT).value, 8)
+                self.assertEqual(refused.replies, [])
+                scheduler.node = second
+                question = computation.credentials()
+                self.assertEqual(scheduler.ask('RESEND_JOB_RESULTS', question, token=token), 1)
+                self.assertEqual(refused.wait(TIMEOUT).value, 7)
             scheduler.close()
 
     @staticmethod

@@ -10,10 +10,16 @@ import unittest
 from tests.interop.realclient import CLIENTS, configuration, run_client
 from tests.support import processes
 from tests.support.nodeprocess import PROJECT, NodeProcess
+from tests.support.scheduler import FakeScheduler
 from tests.support.waiting import wait_until
 
 JOBS = 20
 PROGRAM = os.path.join(PROJECT, 'tests', 'support', 'manycpus.py')
+
+
+def release_of(client):
+    """Return the release as a tuple of numbers."""
+    return tuple(int(part) for part in client.release.split('.'))
 
 
 class RecoveryTest(unittest.TestCase):
@@ -51,6 +57,23 @@ class RecoveryTest(unittest.TestCase):
                 toucher = processes.spawn(later, processes.new_mark())      # the others while it recovers
                 told = run_client(client, 'recover.py', 'recover', recover_file, node=node, timeout=90)
                 toucher.wait()
+                self.assertEqual(told['results'], [number * number for number in range(JOBS)], client.name)
+
+    def test_all_results_arrive_though_another_program_at_the_clients_address_did_not_want_them(self):
+        clients, python = configuration()
+        for client in clients:
+            recover_file = os.path.join(self.folder, 'refused-' + client.release)
+            go = recover_file + '.go'
+            with NodeProcess('-c', str(JOBS), python=python, port='default', program=PROGRAM) as node:
+                process = self.start(client, recover_file, go)
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+                other = FakeScheduler(port=61590 if release_of(client) >= (4, 11) else 51347)
+                other.answers['JOB_REPLY'] = b'NAK'
+                open(go, 'w').close()
+                wait_until(lambda: node.log().count('does not know the job; it is kept') == JOBS, 60, node.log_tail)
+                other.close()
+                told = run_client(client, 'recover.py', 'recover', recover_file, node=node, timeout=90)
                 self.assertEqual(told['results'], [number * number for number in range(JOBS)], client.name)
 
 

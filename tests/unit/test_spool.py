@@ -7,7 +7,8 @@ import tempfile
 import threading
 import unittest
 
-from dispynode_lib.node.spool import Spool
+from dispynode_lib.node import spool as spools
+from dispynode_lib.node.spool import REFUSED, Spool
 
 PAYLOAD = b'JOB_REPLY:\x80\x02N.'
 KEY, JOB = (7, u'ab12'), (5, u'cd34')
@@ -97,6 +98,34 @@ class SpoolTest(unittest.TestCase):
     def test_no_secret_lies_beside_what_is_kept(self):
         self.keep()
         self.assertEqual(self.files(), ['7-ab12/5-cd34', '7-ab12/computation'])
+
+    def refused(self, count):
+        for uid in range(count):
+            self.keep(uid)
+            self.spool.refuse(KEY, (uid, JOB[1]))
+            path = os.path.join(self.folder, '7-ab12', '%d-cd34.refused' % uid)
+            os.utime(path, (1000 + uid, 1000 + uid))
+        return os.stat(path[:-len('.refused')]).st_size
+
+    def test_refused_replies_are_removed_when_they_are_too_old(self):
+        self.refused(3)
+        self.keep(9)
+        self.assertEqual((self.spool.refused(), self.spool.to_send(KEY)), (3, [(9, JOB[1])]))
+        self.spool.expire(1000.5 + spools.REFUSED_AGE)
+        self.assertEqual([uid for uid, _hash in self.spool.jobs(KEY)], [1, 2, 9])
+        self.assertEqual(Spool(self.folder).jobs(KEY), [(9, JOB[1])])           # today they are all too old
+        self.assertEqual(self.files(), ['7-ab12/9-cd34', '7-ab12/computation'])
+
+    def test_the_oldest_refused_replies_make_room(self):
+        size = self.refused(4)
+        before, spools.REFUSED_SIZE = spools.REFUSED_SIZE, 2.5 * size
+        try:
+            self.spool.expire(1000)
+            self.assertEqual([uid for uid, _hash in self.spool.jobs(KEY)], [2, 3])
+            self.spool.keep(FakeComputation(), 9, JOB[1], PAYLOAD, REFUSED)
+            self.assertNotIn((2, JOB[1]), self.spool.jobs(KEY))
+        finally:
+            spools.REFUSED_SIZE = before
 
     def test_another_hash_or_auth_finds_nothing(self):
         self.keep()
