@@ -17,4 +17,5 @@ WORKDIR /var/lib/dispynode
 EXPOSE 51348/tcp 51348/udp 61591/tcp 61591/udp 9701/tcp 9701/udp
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=30s --timeout=10s --start-period=10s CMD ["dispynode.py", "--ctl", "status"]
-ENTRYPOINT ["dispynode.py", "--daemon"]
+# options follow, perhaps after the name of the program, as in the manual of dispy: docker run IMAGE dispynode.py --serve 1
+ENTRYPOINT ["/bin/sh", "-c", "[ \"$1\" != dispynode.py ] || shift; exec dispynode.py \"$@\"", "dispynode"]

@@ -352,7 +352,7 @@ ROWS = (
         default=False),
 
     Row(SERVICE, 'service_start', '--service_start', clock, 'HH:MM', 'take jobs from this time of day', live=True),
-    Row(SERVICE, 'service_stop', '--service_stop', clock, 'HH:MM', 'take no new computations from this time',
+    Row(SERVICE, 'service_stop', '--service_stop', clock, 'HH:MM', 'take no new computations and jobs from this time',
         live=True),
     Row(SERVICE, 'service_end', '--service_end', clock, 'HH:MM', 'end running jobs at this time', live=True),
     Row(SERVICE, 'serve', '--serve', clients, 'N', 'quit after N clients; -1: no limit', default=-1),
