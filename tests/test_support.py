@@ -3,12 +3,17 @@ from __future__ import absolute_import, division, print_function
 
 import os
 import pickle
+import shutil
+import subprocess
+import sys
+import tempfile
 import threading
 import time
 import unittest
 
 from dispynode_lib.log import Log
 from tests.support import lockguard, pickled
+from tests.support.nodeprocess import GUARD, MARK, PROJECT
 from tests.support.waiting import wait_until
 
 
@@ -37,6 +42,68 @@ class Locked(object):
             while key not in self.values:
                 self._changed.wait(timeout)
             return self.values[key]
+
+
+LOOPING = """
+import os, socket, threading, time
+from dispynode_lib.host.loop import Loop
+loop, lock, quick = Loop(), threading.Lock(), threading.Lock()
+
+def hold():
+    with lock:
+        os.listdir('/')
+    with quick:
+        time.monotonic()
+
+def take():
+    with lock, quick:
+        os.getpid()
+
+def wait():
+    threading.Event().wait(0.001)
+
+def write():
+    one, other = socket.socketpair()
+    one.send(b'x')
+    other.setblocking(False)
+    other.recv(1)
+
+for function in (take, wait, write, loop.stop):
+    loop.call_soon(function)
+holder = threading.Thread(target=hold)
+holder.start()
+holder.join()
+loop.run()
+"""
+
+
+class LoopGuardTest(unittest.TestCase):
+
+    def told(self, text):
+        """Return what the guard tells of a program, [where it was]."""
+        folder = tempfile.mkdtemp(prefix='dispynode-test-')
+        self.addCleanup(shutil.rmtree, folder)
+        path = os.path.join(folder, 'program.py')
+        with open(path, 'w') as program:
+            program.write(text)
+        process = subprocess.Popen([sys.executable, GUARD, path], stderr=subprocess.PIPE, env=dict(os.environ, PYTHONPATH=PROJECT))
+        lines = process.communicate()[1].decode('utf-8').splitlines()
+        self.assertEqual((process.returncode, [line for line in lines if not line.startswith(MARK)]), (0, []))
+        return lines
+
+    def test_what_the_thread_of_the_loop_may_wait_for_is_told(self):
+        lines = self.told(LOOPING)
+        for line, words in zip(lines, (('is held during listdir', 'program.take'), ('Condition.wait', 'program.wait'), ('send in', 'program.write'))):
+            for word in words:
+                self.assertIn(word, line)
+        self.assertEqual(len(lines), 3, lines)
+
+    def test_other_threads_may_wait(self):
+        self.assertEqual(self.told(LOOPING.replace('take, wait, write, ', 'loop.stop, ').replace('.join()', '.join(), take(), wait(), write()')), [])
+
+
+if str is bytes:
+    del LoopGuardTest                       # it watches Python 3
 
 
 class LockGuardTest(unittest.TestCase):

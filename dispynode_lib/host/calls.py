@@ -13,6 +13,7 @@ from dispynode_lib.log import Log
 log = Log('dispynode.calls')
 
 NOT_CONNECTED = (errno.EAGAIN, errno.ENOTCONN, errno.EINPROGRESS)
+TURN = 8                                    # pieces, of 1 MB at most, that are sent before others have their turn
 REPLY_LIMIT = 4096                          # bytes of an answer; the longest known is `PULSE`
 
 
@@ -98,11 +99,14 @@ class Call(object):
         self._send()
 
     def _send(self, _events=None):
-        pieces, step = self._pieces, self._step
+        pieces, step, turns = self._pieces, self._step, TURN
         self._step = 'sending to'
         try:
             while pieces:
-                piece = pieces[0]
+                if not turns:
+                    self._watch(self._send, WRITE)
+                    return
+                turns, piece = turns - 1, pieces[0]
                 if hasattr(piece, 'send_to'):
                     if piece.send_to(self._sock):
                         del pieces[0]

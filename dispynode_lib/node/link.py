@@ -23,6 +23,7 @@ NO_DESCRIPTOR = (errno.EPROTO, errno.EMFILE, errno.ENFILE)
 FRAME_LIMIT = 0xFFFFFFFF - 64
 CONTROL_LIMIT = 1 << 30
 SEND_TIMEOUT = 30.0
+LEFT = 64                                   # reads of what an ended job has left in its channel: more than that holds
 
 
 class Child(object):
@@ -241,7 +242,9 @@ class Link(object):
 
     def drain(self, child):
         """Read what a child that has exited left in its channel; then close it."""
-        while not child.closed and not child.closed_by_peer and _is_readable(child.sock):
+        for _ in range(LEFT):               # a program that the job has left may write on for ever
+            if child.closed or child.closed_by_peer or not _is_readable(child.sock):
+                break
             self._on_child(child)
         self.close_child(child)
 

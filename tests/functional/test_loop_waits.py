@@ -22,12 +22,16 @@ class WaitingCase(NodeCase):
 
     def children_of(self, pid):
         """Return the pids of the living children of a process of the node."""
-        found = []
-        for child in marked(self.node.mark):
-            with open('/proc/%d/stat' % child) as stat:
-                if int(stat.read().rpartition(')')[2].split()[1]) == pid:
-                    found.append(child)
-        return found
+        return [child for child in marked(self.node.mark) if self.parent_of(child) == pid]
+
+    @staticmethod
+    def parent_of(pid):
+        """Return the pid of the parent of a process, None if that has ended."""
+        try:
+            with open('/proc/%d/stat' % pid) as stat:
+                return int(stat.read().rpartition(')')[2].split()[1])
+        except EnvironmentError:
+            return None
 
     def stopped(self, pid):
         """Stop a process; it goes on after the test at the latest."""

@@ -28,7 +28,7 @@ class NodeCase(unittest.TestCase):
 
     @classmethod
     def setUpClass(cls):
-        cls.node = NodeProcess(*cls.options, env=cls.env)
+        cls.node = NodeProcess(*cls.options, env=cls.env, guarded=True)
         cls.node.__enter__()
 
     @classmethod

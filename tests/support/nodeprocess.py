@@ -14,7 +14,9 @@ from tests.support.waiting import wait_until
 
 PROJECT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 # another program to test in place of the tree's: the one-file release, or the original node
-PROGRAM = os.environ.get('DISPYNODE_TEST_PROGRAM') or os.path.join(PROJECT, 'dispynode.py')
+TREE = os.path.join(PROJECT, 'dispynode.py')
+PROGRAM = os.environ.get('DISPYNODE_TEST_PROGRAM') or TREE
+GUARD, MARK = os.path.join(PROJECT, 'tests', 'support', 'loopguard.py'), 'the loop waits: '
 DEFAULT_PORTS = (51348, 61591, 9701)
 STRICT = ('-bb', '-W', 'error')
 START_TIMEOUT = 20
@@ -52,6 +54,7 @@ class NodeProcess(object):
     wait           wait until it serves (a test of a failing start says False)
     flags          of the interpreter; by default such that whatever it warns of is an error
     env            further environment variables; a value of None removes one
+    guarded        tell what the loop's thread waits for (tests.support.loopguard), and fail by it
     Attributes: ip_addr, port (where requests go), folder (--dest_path_prefix), pid, status.
     """
 
@@ -66,6 +69,8 @@ class NodeProcess(object):
         self.daemon = settings.pop('daemon', True)
         self.stdin = settings.pop('stdin', None)
         self.flags = list(settings.pop('flags', STRICT))
+        guarded = settings.pop('guarded', False) and str is not bytes
+        self.guard = [GUARD] if guarded and self.program == TREE and self.python == sys.executable else []
         folder = settings.pop('folder', None)
         if settings:
             raise TypeError('unknown settings: %s' % ', '.join(settings))
@@ -94,6 +99,7 @@ class NodeProcess(object):
             else:
                 self.stop()
                 self.assert_no_processes()
+                self.assert_loop_never_waits()
         finally:
             self._discard()
 
@@ -109,7 +115,7 @@ class NodeProcess(object):
 
     def command(self):
         """Return the command line as a list."""
-        command = [self.python] + self.flags + [self.program]
+        command = [self.python] + self.flags + self.guard + [self.program]
         if self.daemon:
             command.append('--daemon')
         if self.ip_addr:
@@ -223,6 +229,12 @@ class NodeProcess(object):
         if left:
             raise AssertionError('left over by the node: %r; its log:\n%s'
                                  % (left, self.log_tail()))
+
+    def assert_loop_never_waits(self):
+        """Fail by what tests.support.loopguard has found."""
+        found = [line for line in self.log().splitlines() if line.startswith(MARK)]
+        if found:
+            raise AssertionError('\n'.join(found))
 
     def _end(self):
         if self.process is not None:

@@ -95,6 +95,7 @@ class OperatorCase(unittest.TestCase):
         if not os.path.isdir(self.files):
             os.mkdir(self.files)
         settings.setdefault('port', self.port)
+        settings.setdefault('guarded', True)
         return NodeProcess(*options, folder=self.files, **settings)
 
     def scheduler(self, node):
