@@ -26,7 +26,7 @@ MANUAL = {
 SHOWN_BY = {
     '--save_config': ('unit/test_config.py', 'test_the_manuals_example'),
     '--config': ('functional/test_signals.py', 'test_hangup_rereads_what_can_change'),
-    '-d': ('functional/test_signals.py', 'test_log_as_json'),
+    '-d': ('functional/test_signals.py', 'test_d_shows_nothing_of_jobs_that_do_well'),
     '-c': ('functional/test_jobs.py', 'test_d24_the_answer_to_compute_is_all_processors_and_never_less'),
     '--cpus': ('unit/test_options.py', 'test_too_many_processors'),
     '-i': ('functional/test_discovery.py', 'test_start_tells_addresses_ports_and_targets'),

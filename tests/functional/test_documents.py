@@ -71,6 +71,7 @@ COMMANDS = {
     'client/bin/python sample.py': 'tests/interop/interop_many_jobs.py',
     'docker build -t dispynode .': 'tests/container/container_image.py',
     'docker run --network host -v dispynode:/var/lib/dispynode dispynode': 'tests/container/container_image.py',
+    'docker run IMAGE dispynode.py --serve 1': 'tests/container/container_image.py',
     'while :; do docker run --rm --network host dispynode --serve 1; done': 'tests/container/container_image.py',
 }
 
