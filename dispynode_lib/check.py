@@ -157,7 +157,7 @@ def check_psutil(_options):
 
 def check_disk(options):
     """Find whether the folder of clients' files can be made and written, and how much fits in."""
-    folder = compat.to_text(os.path.abspath(compat.to_native(options.dest_path_prefix or statefolder.default_root())))
+    folder = compat.to_text(statefolder.place(options)[0])
     there = folder
     while not os.path.exists(there) and os.path.dirname(there) != there:
         there = os.path.dirname(there)

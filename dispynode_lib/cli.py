@@ -49,7 +49,7 @@ def main(argv=None):
     """
     try:
         return _main(sys.argv[1:] if argv is None else argv)
-    except OptionError as error:
+    except (OptionError, StartError) as error:
         return _complain(error, error.status)
     except KeyboardInterrupt:               # before the node has its signal handlers, or in --check
         return INTERRUPTED_STATUS
@@ -71,6 +71,7 @@ def _main(argv):
         config.save(chosen, say)
         return 0
     chosen.finish()
+    chosen.make_paths_absolute()
     if chosen.ctl:
         from dispynode_lib import ctl
         return ctl.main(chosen, say)
@@ -98,15 +99,16 @@ def read_options(argv, config_path=None, environment=None):
 
 def _start(chosen, argv):
     """Be the node, perhaps in the background; return the exit status."""
-    if chosen.ensure:
-        from dispynode_lib import ctl
-        if ctl.is_healthy(chosen):
-            return 0
     background = None
     try:
+        if chosen.ensure:
+            from dispynode_lib import ctl
+            if ctl.is_healthy(chosen):
+                return 0
+        tls = _take_rights(chosen)
         if chosen.detach or chosen.ensure:
             background = _detach(chosen)
-        return _serve(chosen, argv, background)
+        return _serve(chosen, argv, background, tls)
     except StartError as error:
         status = error.status
         if chosen.ensure and status == ALREADY_RUNNING:
@@ -118,17 +120,28 @@ def _start(chosen, argv):
         return status
 
 
+def _take_rights(chosen):
+    """Read what only who starts the node may read, then be --user; return the host.tls.Tls, or None. Raises StartError."""
+    tls = None
+    if chosen.certfile:
+        from dispynode_lib.host.tls import Tls
+        tls = Tls(chosen.certfile, chosen.keyfile)
+    if chosen.user:
+        from dispynode_lib.host import accounts, logs       # logs: this user may perhaps not read the program, to say so
+        accounts.become(chosen.user, [path for path in (chosen.log_file, chosen.pid_file) if path])
+    return tls
+
+
 def _detach(chosen):
     """Go into the background; return the Background there. Raises StartError."""
     from dispynode_lib.host import detach, logs
     from dispynode_lib.node import statefolder
     chosen.daemon = True
-    statefolder.make(*statefolder.place(chosen))
+    statefolder.make(chosen)
     if not chosen.log_file:
         chosen.log_file = statefolder.log_path(chosen)
         logs.keep_small(chosen.log_file)
-    chosen.make_paths_absolute()
-    return detach.detach(chosen.log_file)
+    return detach.detach(logs.open_or_refuse(compat.to_native(chosen.log_file)))
 
 
 def say(text, to_error=False):
@@ -165,20 +178,20 @@ def _version_text():
         (__version__,) + program.build() + (compat.PYTHON_VERSION,))
 
 
-def _serve(chosen, argv, background):
+def _serve(chosen, argv, background, tls):
     """Run a node until it ends; return its exit status. Raises StartError."""
     from dispynode_lib.host import logs
     gc.disable()                            # what is made until the node serves, stays
     target = logs.set_up(chosen)
     try:
-        return _run(chosen, argv, background, target)
+        return _run(chosen, argv, background, tls, target)
     finally:
         target.finish(LAST_LINES)
 
 
-def _run(chosen, argv, background, target):
+def _run(chosen, argv, background, tls, target):
     try:
-        node, signals = _started(chosen)
+        node, signals = _started(chosen, tls)
     finally:
         compat.collect_from_now_on()
     if background is not None:
@@ -187,12 +200,12 @@ def _run(chosen, argv, background, target):
     return node.exit_status
 
 
-def _started(chosen):
+def _started(chosen, tls):
     """Return (the Node, which serves, the Signals). Raises StartError."""
     from dispynode_lib.node.node import Node
     signals = Signals()
     signals.install()
-    node = Node(chosen)
+    node = Node(chosen, tls)
     node.on_end = signals.wake
     node.start()
     return node, signals

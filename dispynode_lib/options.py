@@ -8,6 +8,8 @@ from dispynode_lib.errors import ConfigError, OptionError
 from dispynode_lib.host.wording import counted
 from dispynode_lib.option_table import ROWS, path, switch
 
+CANNOT_CREATE = 73                          # sysexits.h
+
 _BY_FLAG = {}
 for _row in ROWS:
     for _flag in _row.flags:
@@ -71,11 +73,18 @@ class Options(object):
         """Let files and folders stay the same when this process changes its folder.
 
         folder   that relative ones mean, by default the one of this process
+        Raises ConfigError if that has been removed.
         """
-        self.folder = folder or os.getcwd()
+        try:
+            self.folder = folder or os.getcwd()
+        except EnvironmentError:
+            self.folder = u''
         for row in ROWS:
             value = getattr(self, row.name)
             if row.kind is path and value:
+                if not self.folder and not value.startswith(u'/'):
+                    raise ConfigError(u'%s %s: the folder in which this was started has been removed; give a path that begins '
+                                      u'with /' % (self.given[row.name][0], value), CANNOT_CREATE)
                 setattr(self, row.name, os.path.normpath(os.path.join(self.folder, value)))
 
     def need_restart(self, new):

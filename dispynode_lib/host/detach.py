@@ -4,8 +4,7 @@ from __future__ import absolute_import, division, print_function
 import os
 import sys
 
-from dispynode_lib.host.compat import set_cloexec, to_native
-from dispynode_lib.host.logs import open_log
+from dispynode_lib.host.compat import set_cloexec
 
 FAILED = 70                                 # sysexits.h
 
@@ -29,10 +28,10 @@ class Background(object):
             set_cloexec(sys.stderr.fileno())
 
 
-def detach(log_path):
+def detach(log):
     """Return a Background in a new process without a terminal; the caller waits there and does not return.
 
-    log_path   file for what jobs and Python itself write to standard error
+    log   descriptor, for what jobs and Python itself write to standard error; it is closed
     To be called before there is any thread.
     """
     read_end, write_end = os.pipe()
@@ -45,7 +44,7 @@ def detach(log_path):
     if os.fork():
         os._exit(0)                         # the node is nobody's child and gets no terminal
     set_cloexec(write_end)
-    _leave_streams(log_path)
+    _leave_streams(log)
     os.chdir('/')
     return Background(write_end)
 
@@ -65,10 +64,9 @@ def _wait(read_end, child):
     os._exit(int(told) if told else FAILED)
 
 
-def _leave_streams(log_path):
+def _leave_streams(log):
     """Keep standard error for the one line that a failing start writes; give the rest away."""
     null = os.open(os.devnull, os.O_RDWR)
-    log = open_log(to_native(log_path))
     sys.stderr.flush()
     kept = os.dup(2)
     set_cloexec(kept)

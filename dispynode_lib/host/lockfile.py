@@ -51,7 +51,7 @@ class LockFile(object):
             if _is_same(self._fd, self.path):
                 os.unlink(self.path)
         except EnvironmentError:
-            return                          # the folder is not ours any more; the lock ends with the process
+            os.ftruncate(self._fd, 0)       # the folder is not ours (any more): the file stays, and names nobody
         finally:
             os.close(self._fd)
             self._fd = None

@@ -64,20 +64,15 @@ class LogFile(object):
 
     def __init__(self, path, line):
         """`line` as in StandardError. Raise StartError if the file cannot be written."""
-        self._path = os.path.abspath(path)
+        self._path, self._line = path, line
         self._fd = self._file = None
-        try:
-            self._open()
-        except EnvironmentError as error:
-            raise StartError(u'--log_file %s: it cannot be written: %s; make room or give access there, or choose another file'
-                             % (to_text(path), error.strerror or error), CANNOT_CREATE)
+        self._follow(open_or_refuse(self._path))
         self._writer = Writer(self._append, lambda count: to_bytes(line(_left_out(count))) + b'\n')
         self.finish = self._writer.finish
 
-    def _open(self):
-        fd = open_log(self._path)
+    def _follow(self, fd):
         found = os.fstat(fd)
-        old, self._fd, self._file = self._fd, fd, (found.st_dev, found.st_ino)
+        old, self._fd, self._file, self._told = self._fd, fd, (found.st_dev, found.st_ino), False
         if old is not None:
             os.close(old)
 
@@ -85,10 +80,18 @@ class LogFile(object):
         """Write to the file that has the name now, or to the one that had it: better than to lose lines."""
         try:
             if self._is_moved():
-                self._open()
-        except EnvironmentError:
-            pass
+                self._follow(open_log(self._path))
+        except EnvironmentError as error:
+            data = self._tell_once(error) + data
         return write_all(self._fd, data)
+
+    def _tell_once(self, error):
+        """Return the line (bytes) that the file cannot be made anew, empty if it was told before."""
+        told, self._told = self._told, True
+        return b'' if told else to_bytes(self._line(Record(
+            WARNING, 'dispynode.log', u'%s was moved away and cannot be made anew: %s; the log goes on where it was moved '
+            u'to; let who moves it make a new one that the user of the node may write'
+            % (to_text(self._path), error.strerror or error)))) + b'\n'
 
     def _is_moved(self):
         try:
@@ -105,6 +108,15 @@ class LogFile(object):
     def goes_to(_stream):
         """Return False: nobody sees it at once."""
         return False
+
+
+def open_or_refuse(path):
+    """As open_log, but raise StartError."""
+    try:
+        return open_log(path)
+    except EnvironmentError as error:
+        raise StartError(u'--log_file %s: it cannot be written: %s; make room or give access there, or choose another file'
+                         % (to_text(path), error.strerror or error), CANNOT_CREATE)
 
 
 def open_log(path):

@@ -1,16 +1,13 @@
-"""Who is let in, as which user the node runs, and what its operator had better know."""
+"""Who is let in, and what the node's operator had better know."""
 from __future__ import absolute_import, division, print_function
 
 import os
 
-from dispynode_lib.errors import StartError
 from dispynode_lib.host import net
-from dispynode_lib.host.compat import to_native, to_text
+from dispynode_lib.host.compat import to_text
 from dispynode_lib.log import Log
 
 log = Log('dispynode.guard')
-
-NOT_ALLOWED, NO_USER = 77, 67               # sysexits.h: EX_NOPERM, EX_NOUSER
 
 
 def filter_of(networks):
@@ -27,34 +24,6 @@ def filter_of(networks):
             allowed = known[address] = any([network.holds(to_text(address)) for network in networks])
         return allowed
     return is_allowed
-
-
-def become(name):
-    """Go on as the system's user `name` for good. Raises StartError."""
-    import pwd
-    try:
-        entry = pwd.getpwnam(to_native(name))
-    except KeyError:
-        raise StartError(u'--user %s: there is no such user on this host' % name, NO_USER)
-    if os.geteuid() == entry.pw_uid and os.getuid() == entry.pw_uid:
-        return
-    try:
-        os.initgroups(entry.pw_name, entry.pw_gid)
-        os.setgid(entry.pw_gid)
-        os.setuid(entry.pw_uid)
-    except EnvironmentError as error:
-        raise StartError(u'--user %s: %s; only root can start a node for another user' % (name, error.strerror), NOT_ALLOWED)
-    _check_program(name)
-    os.environ.update({'HOME': entry.pw_dir, 'USER': entry.pw_name, 'LOGNAME': entry.pw_name})
-
-
-def _check_program(name):
-    """Raise StartError unless this user may run this Python and read this program."""
-    import sys
-    for path, mode in ((sys.executable, os.X_OK), (os.path.abspath(__file__), os.R_OK), (os.__file__, os.R_OK)):
-        if not os.access(path, mode):
-            raise StartError(u'--user %s: this user may not use %s; install the node and its Python where he can'
-                             % (name, to_text(path)), NOT_ALLOWED)
 
 
 def warnings(options, addresses, port):

@@ -58,9 +58,10 @@ class Parts(object):
 class Node(object):
     """One dispynode. start() once, then drain() or stop(), then wait()."""
 
-    def __init__(self, options):
-        """`options`: as options.parse() and finish() give them."""
+    def __init__(self, options, tls=None):
+        """`options`: as options.parse() and finish() give them; `tls`: host.tls.Tls, None for plain connections."""
         self.options = options
+        self._tls = tls
         self.exit_status = 0
         self.on_end = None
         self._ended = threading.Event()
@@ -83,17 +84,14 @@ class Node(object):
 
     def start(self):
         """Open ports and folders and serve. Raises StartError."""
-        tls = _tls(self.options)            # root may read the key, who it becomes perhaps not
-        if self.options.user:
-            guard.become(self.options.user)
         self.operation.open()
         try:
-            self._start(tls)
+            self._start()
         except StartError:
             self.operation.failed()
             raise
 
-    def _start(self, tls):
+    def _start(self):
         parts, options = self._parts, self.options
         settings = parts.settings
         settings.meter = Meter(parts.root)
@@ -103,7 +101,7 @@ class Node(object):
         socks = parts.ports.open(settings.addresses)
         settings.port = parts.ports.main()
         parts.addresses = Addresses(parts, Host(options.ip_addr), self._serve_at)
-        as_client = tls.as_client if tls is not None else None
+        as_client = self._tls.as_client if self._tls is not None else None
         parts.loop = Loop()
         parts.workers = Workers(WORKERS, parts.loop)
         parts.job_output = JobOutput(parts.loop)
@@ -131,7 +129,7 @@ class Node(object):
         start_thread('loop', parts.loop.run)
         reception = Reception(parts.loop, Workers(REQUEST_WORKERS, parts.loop), self._is_token, options,
                               self._requests.handle, self._requests.job_at_once, parts.complaints,
-                              self.operation.serve_http, parts.big_folder, tls)
+                              self.operation.serve_http, parts.big_folder, self._tls)
         self._reception = reception
         reception.is_allowed = guard.filter_of(options.allow)
         reception.is_earlier, reception.penalties = settings.is_earlier, parts.penalties
@@ -380,11 +378,3 @@ class Node(object):
                 told.add(computation.scheduler)
                 self._parts.notices.terminated(computation)
         self._parts.announcer.say_goodbye()
-
-
-def _tls(options):
-    """Return the host.tls.Tls that the options ask for, or None. Raises StartError."""
-    if not options.certfile:
-        return None
-    from dispynode_lib.host.tls import Tls
-    return Tls(options.certfile, options.keyfile)

@@ -9,7 +9,7 @@ import time
 
 from dispynode_lib import option_table
 from dispynode_lib.errors import StartError
-from dispynode_lib.host import lockfile, net, processes
+from dispynode_lib.host import accounts, lockfile, net, processes, trust
 from dispynode_lib.host.compat import monotonic, text_type, to_native, to_text
 from dispynode_lib.log import Log
 from dispynode_lib.node.folders import make_folder
@@ -25,32 +25,48 @@ BIG = 'big'                                 # see node.bigfiles
 PREFIX = '.node-'
 
 
-def default_root():
-    """Return the folder for clients' files when none is given: TMP/dispy/node, or one of this user's own."""
-    base = os.environ.get('TMPDIR') or '/tmp'
-    path = os.path.join(base, 'dispy', 'node')
-    for folder in (path, os.path.dirname(path)):
-        if os.path.isdir(folder) and not (os.access(folder, os.W_OK) and os.stat(folder).st_uid == os.getuid()):
-            return os.path.join(base, 'dispy-%d' % os.getuid(), 'node')
-    return path
+def default_root(uid):
+    """Return the folder for clients' files of a user when none is given: TMP/dispy/node, or TMP/dispy-UID/node.
+
+    Raises StartError if others could change what is in both.
+    """
+    base = os.path.realpath(os.environ.get('TMPDIR') or '/tmp')
+    for folder in ('dispy', 'dispy-%d' % uid):
+        path = os.path.join(base, folder, 'node')
+        weak = trust.weak_spot(path, uid, base)
+        if weak is None:
+            return path
+    raise StartError(u'there is no safe folder for files of clients: %s; have it removed or put right, or give another one with '
+                     u'--dest_path_prefix' % weak, NOT_ALLOWED)
 
 
 def place(options):
-    """Return (folder of clients' files, state folder) of the node with these options; both absolute."""
-    prefix = options.dest_path_prefix
-    root = os.path.realpath(os.path.abspath(to_native(prefix)) if prefix else default_root())
+    """Return (folder of clients' files, state folder) of the node with these options; both absolute. Raises StartError."""
+    if options.dest_path_prefix:
+        root = os.path.realpath(os.path.abspath(to_native(options.dest_path_prefix)))
+    else:
+        root = default_root(owner(options))
     port = options.node_port or option_table.NODE_PORTS[0]
     return root, os.path.join(root, '%s%d' % (PREFIX, port))
 
 
-def make(root, path):
+def owner(options):
+    """Return the number of the user whose processes the node and its jobs are to be. Raises StartError."""
+    return accounts.find(options.user).pw_uid if options.user and os.geteuid() == 0 else os.geteuid()
+
+
+def make(options):
     """Make the folder of clients' files and the state folder; refuse one that is not private. Raises StartError."""
+    root, path = place(options)
     try:
         make_folder(root)
         make_folder(path)
     except EnvironmentError as error:
         raise StartError(u'the folder %s for files of clients cannot be made: %s; give another one with '
                          u'--dest_path_prefix' % (to_text(root), error.strerror or error), CANNOT_CREATE)
+    if place(options) != (root, path):      # by who watched
+        raise StartError(u'%s was changed by another user while it was made; give another folder with --dest_path_prefix'
+                         % to_text(root), NOT_ALLOWED)
     found = os.lstat(path)
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
         raise StartError(u'the state folder %s belongs to another user (%d); give another folder with '
@@ -70,6 +86,7 @@ class StateFolder(object):
     """The state folder of this node: open() once, close() at the end."""
 
     def __init__(self, options):
+        self._options = options
         self.root, self.path = place(options)
         self._port = options.node_port or option_table.NODE_PORTS[0]
         self._locks = [lockfile.LockFile(os.path.join(self.path, PID))]
@@ -85,7 +102,7 @@ class StateFolder(object):
 
     def open(self):
         """Make the folder, lock it, look for what a dead node left. Raises StartError."""
-        make(self.root, self.path)
+        make(self._options)
         for lock in self._locks:
             self._acquire(lock)
         self._before = self._read_before()
