@@ -33,6 +33,7 @@ ROWS = (
     (2, 'supervisor.limits', 'supervisor.adopting', 'supervisor.learning', 'node.knocks', 'node.rounds'),
     (2, 'supervisor.bigframes'),
     (2, 'supervisor.sending', 'supervisor.processes', 'supervisor.spawning'),
+    (2, 'supervisor.surroundings', 'supervisor.finalizers'),
     (2, 'supervisor.signals', 'supervisor.pickling', 'supervisor.stopping', 'supervisor.output',
      'supervisor.names', 'supervisor.preload', 'supervisor.timers', 'supervisor.tracebacks'),
     (2, 'supervisor.newer_pickles', 'supervisor.python3_pickles', 'supervisor.descriptors', 'supervisor.hugepages'),

@@ -23,7 +23,7 @@ CATCH_ALL = {
     'node.server': ('_accept',), 'node.udp': ('_receive',),     # the tops of the listeners
     'node.watchdog': ('run_due', '_plan'),       # one duty must not end the others
     'supervisor.computation': ('open', 'execute', 'run_setup', 'remember_cleanup', '_bad_status', 'run_cleanup', 'settle'),
-    'supervisor.job': ('serve', '_call', '_end_helpers', '_shown'),
+    'supervisor.job': ('serve', '_call', '_end_as_programs_do', '_shown'),
     'supervisor.jobapi': ('emit',),
     'supervisor.output': ('run_exit_functions',),
     'supervisor.preload': ('load',),

@@ -6,7 +6,8 @@ import gc
 import os
 import sys
 
-from dispynode_lib.supervisor import hugepages, names, pickling, preload, tracebacks
+from dispynode_lib.supervisor import hugepages, names, pickling, preload, surroundings, tracebacks
+from dispynode_lib.supervisor.finalizers import Finalizers
 from dispynode_lib.supervisor.jobapi import JobApi
 from dispynode_lib.supervisor.lean import PYTHON2, to_bytes, to_native
 from dispynode_lib.supervisor.output import TextOutput
@@ -55,6 +56,7 @@ class Computation(object):
         self.budget = None                  # limits.Budget for the output of a job
         self.output_limit = 0
         self.renewals = ()                  # functions that each job process has to call
+        self.finalizers = Finalizers()
         self.learner = None                 # learning.Learner, if jobs tell what they import
         self.modules_before = 0             # modules there are when a job process is forked
 
@@ -95,6 +97,7 @@ class Computation(object):
         names.add_modules(namespace)
         names.add_values(namespace, self)
         self.api.add_functions(namespace)
+        surroundings.DispyModules(namespace).install()
 
     def set_limits(self, limits):
         """Hold jobs to a limits.Limits."""
@@ -236,7 +239,7 @@ class Computation(object):
         except EnvironmentError as error:
             self.failure = 'cannot enter the folder of the computation: %s' % error
         self.api.prepare(self.code)
-        self.renewals = preload.renewals()
+        self.renewals = preload.renewals() + self.finalizers.settle(self.code, self.namespace)
         _allow_forks_with_threads()
         hugepages.collapse()
         self.freeze()

@@ -46,6 +46,7 @@ def serve(fd, computation):
         kind, uid, job_hash, code, kwargs = args.first_parts(5)
     started = now()
     computation.api.job = fd, uid, job_hash, started
+    computation.finalizers.begin()
     sys.stdout, sys.stderr = computation.stdout, computation.stderr
     pickles = [bigframes.ArgumentsFile(args) if kind == b'filejob' else args, kwargs]
     data = args = kwargs = None             # _call() gives their memory back
@@ -60,8 +61,8 @@ def serve(fd, computation):
     _report(fd, computation, pieces, exception, started)
     if len(sys.modules) != computation.modules_before and computation.learner is not None:
         computation.learner.tell()
-    if 'threading' in sys.modules or 'multiprocessing.util' in sys.modules:
-        _end_helpers()
+    if 'threading' in sys.modules or 'multiprocessing.util' in sys.modules or computation.finalizers.are_wanted():
+        _end_as_programs_do(computation)
     return TOLD_WELL if exception is None else TOLD_FAILURE
 
 
@@ -127,8 +128,8 @@ def _report(fd, computation, pieces, exception, started):
         os._exit(0)                         # the node has gone: there is nobody to tell
 
 
-def _end_helpers():
-    """Let threads of the job end, and end what the multiprocessing module runs for it, as far as both go quickly.
+def _end_as_programs_do(computation):
+    """Let threads of the job end, end what the multiprocessing module runs for it, and call finalizers, if all goes quickly.
 
     This process does not exit the usual way, which would do so.
     """
@@ -139,6 +140,7 @@ def _end_helpers():
         shutdown = getattr(sys.modules.get('threading'), '_shutdown', None)
         if shutdown is not None:
             shutdown()
+        computation.finalizers.run(computation.namespace)
     except Exception:                       # objects of the user's
         os.write(2, to_bytes(tracebacks.describe(sys.exc_info(), u'after the end of a job')))
 

@@ -8,6 +8,7 @@ from __future__ import absolute_import, division, print_function
 import sys
 
 PYTHON2 = str is bytes
+FORKS_BY_DEFAULT = sys.version_info < (3, 14)       # the module multiprocessing
 
 if PYTHON2:
     import cPickle as pickles
@@ -16,7 +17,7 @@ else:
     import _pickle as pickles
     import _signal as signal
 
-__all__ = ['PYTHON2', 'call_system', 'pickles', 'signal', 'to_bytes', 'to_native', 'to_text']
+__all__ = ['FORKS_BY_DEFAULT', 'PYTHON2', 'call_system', 'pickles', 'signal', 'to_bytes', 'to_native', 'to_text']
 
 
 def to_native(part):

@@ -9,7 +9,7 @@ ModuleType = type(sys)
 # The original node's own imports: seen by user code through an accident, and relied on since
 MODULES = ('os', 'sys', 'time', 'socket', 're', 'io', 'struct', 'copy', 'glob', 'stat', 'signal', 'platform',
            'hashlib', 'pickle', 'marshal', 'shutil', 'tempfile', 'threading', 'subprocess', 'traceback',
-           'multiprocessing')
+           'multiprocessing', 'dispy')
 
 
 class LazyModule(ModuleType):
@@ -52,6 +52,7 @@ def add_modules(namespace):
 
 def add_values(namespace, computation):
     """Put the plain values that user code may read into `namespace`."""
+    namespace['__file__'] = sys.argv[0]     # as the original has it: code asks for its folder
     namespace['dispy_node_name'] = computation.node_name
     namespace['dispy_node_ip_addr'] = computation.node_ip_addr
     namespace['dispy_job_path'] = computation.folder

@@ -10,7 +10,7 @@ import os
 import select
 import struct
 
-from dispynode_lib.supervisor import adopting, output, preload, rehearsal, supervisor
+from dispynode_lib.supervisor import adopting, output, preload, rehearsal, supervisor, surroundings
 from dispynode_lib.supervisor.descriptors import (
     Receiver, close_quietly, close_strangers, take_standard)
 from dispynode_lib.supervisor.lean import call_system, signal
@@ -31,6 +31,7 @@ def main():
     close_strangers((control_fd,))
     receiver = Receiver(control_fd)
     preload.begin()
+    surroundings.prepare()
     adopting.adopt()                        # for supervisors that a job kills; and it makes ready for theirs
     rehearsal.rehearse()
     prepare_memory()

@@ -138,6 +138,10 @@ class TextOutput(io.TextIOBase):
     def reconfigure(self, **_settings):
         """Accept what programs ask of a standard stream; there is nothing to change."""
 
+    def getvalue(self):
+        """Return what was written as text: the original's standard output is an io.StringIO."""
+        return self.value() if PYTHON2 else self.value().decode('utf-8', 'replace')
+
     def value(self):
         """Return all that was written, as bytes in UTF-8."""
         return self._kept.value()

@@ -23,6 +23,7 @@ SETTINGS = {'id': b'0', 'type': b'1', 'name': b'rehearsal', 'code': CODE, 'folde
 def rehearse():
     """Do it, and leave no trace of it in this process."""
     main, path, argv, environment = sys.modules['__main__'], sys.path[:], sys.argv[:], dict(os.environ)
+    finders = sys.meta_path[:]
     near, far = socket_pair()
     far = move_out_of_reach(far)
     try:
@@ -33,7 +34,7 @@ def rehearse():
         read_some(near, 4096)
     finally:
         sys.modules['__main__'] = main
-        sys.path[:], sys.argv[:] = path, argv
+        sys.path[:], sys.argv[:], sys.meta_path[:] = path, argv, finders
         for name in set(os.environ) - set(environment):
             del os.environ[name]
         os.environ.update(environment)

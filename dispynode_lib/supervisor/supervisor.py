@@ -9,7 +9,7 @@ from dispynode_lib.errors import DispynodeError, ProtocolError
 from dispynode_lib.supervisor.computation import FUNCTION, Computation
 from dispynode_lib.supervisor.descriptors import (
     Channels, move_out_of_reach, read_some, socket_pair, write_pieces)
-from dispynode_lib.supervisor import adopting, job, learning, output, preload, tracebacks
+from dispynode_lib.supervisor import adopting, job, learning, output, preload, surroundings, tracebacks
 from dispynode_lib.supervisor.lean import to_bytes
 from dispynode_lib.supervisor.limits import Limits, Watch
 from dispynode_lib.supervisor.processes import Processes
@@ -425,6 +425,7 @@ def run(control_fd, channels_fd):
         adopting.adopt()
         output.forgive_letters()
         preload.begin()
+        surroundings.prepare()
         Supervisor(control_fd, channels_fd).run()
     except DispynodeError as error:
         output.complain('supervisor: %s' % error)
