@@ -115,9 +115,7 @@ class Node(object):
         parts.journal = Journal(os.path.join(parts.state_folder, 'journal'), settings.token)
         settle(os.path.join(parts.state_folder, 'journal'), parts.spool)
         parts.delivery.on_settled = parts.journal.remove
-        schedulers = self.operation.folder.schedulers()
-        if schedulers:
-            parts.delivery.hold_back()
+        schedulers = self._take_over()
         parts.notices = Notices(parts.loop, parts.state, settings, options, as_client)
         parts.delivery.on_unreached = parts.notices.unreached
         parts.service = Service(parts, options)
@@ -151,6 +149,15 @@ class Node(object):
             log.info('%s', line)
         for line in guard.warnings(options, settings.addresses, settings.port):
             log.warning('%s', line)
+
+    def _take_over(self):
+        """Deal with what a node that was killed has left; return its schedulers, as StateFolder.schedulers() does."""
+        folder = self.operation.folder
+        schedulers = folder.schedulers()
+        if schedulers:
+            self._parts.delivery.hold_back()
+        folder.set_aside()
+        return schedulers
 
     def _listen(self, socks):
         """Take connections at TCP sockets; with the first ones the node serves."""

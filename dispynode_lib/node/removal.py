@@ -27,7 +27,7 @@ def remove_tree(top):
                 continue
             moved += 1
             place = os.path.join(top, MOVED % (mark, moved))
-            waiting.append(place if folder != top and _move(path, place) else path)
+            waiting.append(place if folder != top and move(path, place) else path)
     for folder in reversed(emptied):
         _attempt(os.rmdir, folder)
 
@@ -48,7 +48,8 @@ def _is_folder(path):
         return False
 
 
-def _move(path, place):
+def move(path, place):
+    """Rename the folder `path`, which may be locked; return whether that went well."""
     try:
         os.chmod(path, 0o700)               # moving a folder means writing into it
         os.rename(path, place)

@@ -10,9 +10,10 @@ import time
 from dispynode_lib import option_table
 from dispynode_lib.errors import StartError
 from dispynode_lib.host import accounts, lockfile, net, processes, trust
-from dispynode_lib.host.compat import monotonic, text_type, to_native, to_text
+from dispynode_lib.host.compat import monotonic, random_hex, text_type, to_native, to_text
 from dispynode_lib.log import Log
 from dispynode_lib.node.folders import make_folder
+from dispynode_lib.node.removal import move, remove_tree
 from dispynode_lib.wire import releases
 
 log = Log('dispynode.state')
@@ -22,6 +23,7 @@ MARK = '_DISPYNODE_OF'                      # environment of all that a node sta
 PATIENCE = 10.0                             # seconds in which supervisors of a dead node may end by themselves
 PID, STATE, SOCKET, LOG, COMPUTATIONS, UNDELIVERED = 'pid', 'state.json', 'ctl', 'log', 'computations', 'undelivered'
 BIG = 'big'                                 # see node.bigfiles
+LEFT = 'left'                               # folders of a dead node's computations, until they are removed
 PREFIX = '.node-'
 
 
@@ -199,32 +201,49 @@ class StateFolder(object):
 
     def leftovers(self):
         """Return a function that ends and removes what a dead node left (it takes its time), None if there is nothing."""
-        records = self._records
-        if self._before is None and not records:
+        left = os.path.isdir(self.file(LEFT))       # perhaps of one before that
+        if self._before is None and not self._records and not left:
             return None
-        log.warning('the node before this one (process %s) ended without tidying up; this one does',
-                    (self._before or {}).get('pid', 'unknown'))
-        names = [record[0] for record in records]
-        return lambda: self._tidy((self._before or {}).get('identity'), records, names)
+        if self._before is not None or self._records:
+            log.warning('the node before this one (process %s) ended without tidying up; this one does',
+                        (self._before or {}).get('pid', 'unknown'))
+        return self._tidy
 
-    def _tidy(self, identity, records, names):
+    def _tidy(self):
+        identity = (self._before or {}).get('identity')
         if identity:
             end_marked(identity, PATIENCE)
-        import shutil
-        others = [record for path in other_nodes(self.root, self.path) for _name, record in read_records(path)]
-        for name, record in records:
-            folder = os.path.realpath(to_native(record.get('folder') or '/'))
-            if record.get('cleanup') and self._is_of_client(folder) and not in_use(folder, others):
-                log.info('removing %s, left by computation %s', folder, record.get('id'))
-                shutil.rmtree(folder, ignore_errors=True)
-                _remove_empty(os.path.dirname(folder))
-        for name in names:
+        if os.path.isdir(self.file(LEFT)):
+            remove_tree(self.file(LEFT))
+
+    def set_aside(self):
+        """Move the folders of a dead node's computations to LEFT: their clients may be back, with the same dest_path, at once."""
+        kept = [record for path in other_nodes(self.root, self.path) for _name, record in read_records(path)]
+        kept += [record for _name, record in self._records if record.get('folder') and not record.get('cleanup')]
+        for name, record in self._records:
+            folder = to_native(record.get('folder') or '/')
+            if record.get('cleanup') and self._is_of_client(folder) and not in_use(folder, kept):
+                self._move_aside(folder, record.get('id'))
             _unlink(self.file(os.path.join(COMPUTATIONS, name)))
 
+    def _move_aside(self, folder, computation_id):
+        parent, place = os.path.dirname(folder), os.path.join(self.file(LEFT), str(random_hex(8)))
+        try:
+            make_folder(self.file(LEFT))
+            os.chmod(parent, 0o700)         # a job may have locked it
+        except EnvironmentError as error:
+            log.debug('moving %s: %s', folder, error)
+        if move(folder, place):
+            log.info('removing %s, left by computation %s', folder, computation_id)
+        elif os.path.isdir(folder):
+            log.warning('%s, left by computation %s, cannot be moved away: it stays; --clean removes it', folder, computation_id)
+        while parent != self.root and _remove_empty(parent):
+            parent = os.path.dirname(parent)
+
     def _is_of_client(self, folder):
-        """Return whether a resolved path lies in a client's folder: what a record says is not trusted."""
+        """Return whether a path is in a client's folder, no link on the way: what a record says is not trusted."""
         below = os.path.relpath(folder, self.root).split(os.sep) if is_inside(folder, self.root) else []
-        return len(below) > 1 and not below[0].startswith(PREFIX)
+        return len(below) > 1 and not below[0].startswith(PREFIX) and os.path.realpath(folder) == folder
 
 
 def end_marked(identity, patience):
@@ -310,7 +329,6 @@ class Cleaning(object):
 
     def run(self):
         """Remove what may go; log what does not."""
-        import shutil
         for name in os.listdir(self._root):
             path = os.path.join(self._root, name)
             if os.path.islink(path) or not self._is_ours(name, path):
@@ -318,11 +336,11 @@ class Cleaning(object):
             if in_use(path, self._records):
                 log.warning('--clean: %s stays, a running node uses it', path)
                 continue
-            shutil.rmtree(path, onerror=_log_removal)
-        for name in (UNDELIVERED, COMPUTATIONS):
+            remove_tree(path)
+        for name in (UNDELIVERED, COMPUTATIONS, LEFT):
             path = os.path.join(self._own, name)
             if os.path.isdir(path):
-                shutil.rmtree(path, onerror=_log_removal)
+                remove_tree(path)
         _unlink(os.path.join(self._own, LOG + '.1'))
 
     @staticmethod
@@ -337,11 +355,6 @@ class Cleaning(object):
             return False
 
 
-def _log_removal(_function, path, reason):
-    if getattr(reason[1], 'errno', None) != errno.ENOENT:
-        log.warning('--clean: removing %s: %s', path, reason[1])
-
-
 def _unlink(path):
     try:
         os.unlink(path)
@@ -354,4 +367,5 @@ def _remove_empty(path):
     try:
         os.rmdir(path)
     except EnvironmentError:
-        return                              # not there, or something is in it
+        return False                        # not there, or something is in it
+    return True

@@ -2,26 +2,45 @@
 from __future__ import absolute_import, division, print_function
 
 import errno
+import os
 import unittest
 
 from tests.support.nodecase import NATIVE, TIMEOUT
 from tests.support.nodeprocess import NodeProcess
 from tests.support.scheduler import FakeScheduler, make_token
+from tests.support.waiting import wait_until
 
 CODE = 'import time\ndef f(seconds, more=b""):\n    time.sleep(seconds)\n    return seconds\n'
 FAR = 600
+STUBBORN = '''
+import os, signal, time
+
+def f(stay):
+    path = os.path.join('locked', 'deep')
+    os.makedirs(path)
+    open(os.path.join(path, 'file'), 'w').close()
+    os.chmod('locked', 0)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    open('begun', 'w').close()
+    while stay:                         # and is not ended soon: its files are removed after that
+        time.sleep(0.1)
+
+def look(name):
+    return os.path.exists(name), sorted(os.listdir('.'))
+'''
 
 
 class KilledTest(unittest.TestCase):
 
-    def start(self, **settings):
+    def start(self, code=CODE, **settings):
         """Start a node and a client with a job that takes long; return them."""
         node = NodeProcess('-c', '1')
         node.__enter__()
         self.addCleanup(node.__exit__, None, None, None)
         scheduler = FakeScheduler(node, NATIVE)
         self.addCleanup(scheduler.close)
-        computation = scheduler.open(CODE, 'f', **settings)
+        computation = scheduler.open(code, 'f', **settings)
         return node, scheduler, computation
 
     @staticmethod
@@ -74,6 +93,21 @@ class KilledTest(unittest.TestCase):
         self.assertEqual(computation.send(job).wait(TIMEOUT).value, 0)      # the same uid and hash
         self.assertEqual(computation.pending_jobs(), {'done': [], 'pending': 0})
         self.assertEqual([reply.status for reply in job.replies], [11])
+
+    def test_files_of_a_client_that_is_back_with_the_same_dest_path_stay(self):
+        node, scheduler, computation = self.start(STUBBORN, dest_path='data')
+        folder = os.path.join(node.folder, '127.0.0.1', 'data')
+        computation.submit(True)
+        wait_until(lambda: os.path.exists(os.path.join(folder, 'begun')), TIMEOUT)
+        self.restart(node)
+        scheduler.node_sign = None
+        again = scheduler.open(STUBBORN, 'look', dest_path='data')
+        self.assertEqual(again.run('begun').value[0], False)
+        open(os.path.join(folder, 'mine'), 'w').close()
+        left = os.path.join(node.folder, '.node-%d' % node.port, 'left')
+        wait_until(lambda: 'ended without tidying up' in node.log() and not os.path.exists(left), TIMEOUT, node.log_tail)
+        self.assertEqual(again.run('mine').value[0], True)
+        self.assertNotIn('WARNING dispynode.removal', node.log())
 
     def test_a_client_that_does_not_come_back_is_told_of_lost_jobs_all_the_same(self):
         node, scheduler, computation = self.start()

@@ -63,6 +63,7 @@ class StateFolder(OperatorCase):
             self.serve_a_client(node)
             self.wait(lambda: 'computations' not in os.listdir(self.state_folder)
                       or not os.listdir(os.path.join(self.state_folder, 'computations')))
+            self.wait(lambda: 'left' not in os.listdir(self.state_folder), 'what was moved aside to go')
             self.wait(lambda: os.listdir(self.files) == [os.path.basename(self.state_folder)],
                       lambda: 'folders of dead nodes to go: %r' % os.listdir(self.files))
         self.assertLessEqual(set(self.in_state_folder()), set(['releases', 'signs']))

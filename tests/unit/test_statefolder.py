@@ -36,6 +36,7 @@ class RecordsTest(unittest.TestCase):
                 target.write(text)
         self.state.open()
         self.addCleanup(self.state.close)
+        self.state.set_aside()
         self.state.leftovers()()
 
     def left(self):
@@ -48,6 +49,25 @@ class RecordsTest(unittest.TestCase):
     def test_the_folder_of_a_computation_is_removed(self):
         self.tidy(json.dumps({'cleanup': True, 'folder': os.path.join(self.root, '127.0.0.1', 'left')}))
         self.assertEqual(self.left(), self.ALL[:3])
+
+    def test_a_folder_that_another_computation_keeps_stays(self):
+        with open(os.path.join(self.state.path, 'computations', '2'), 'w') as target:
+            json.dump({'cleanup': False, 'folder': os.path.join(self.root, '127.0.0.1', 'left')}, target)
+        self.tidy(json.dumps({'cleanup': True, 'folder': os.path.join(self.root, '127.0.0.1', 'left')}))
+        self.assertEqual(self.left(), self.ALL)
+
+    def test_a_link_in_the_place_of_a_folder_leads_nowhere(self):
+        link = os.path.join(self.root, '127.0.0.1', 'link')
+        os.symlink(os.path.join(self.root, '127.0.0.1', 'kept'), link)
+        self.tidy(json.dumps({'cleanup': True, 'folder': link}))
+        self.assertEqual(self.left(), self.ALL)
+
+    def test_folders_moved_aside_are_removed_by_the_node_after_the_next(self):
+        os.makedirs(os.path.join(self.state.path, 'left', 'ab', 'deep'))
+        self.state.open()
+        self.addCleanup(self.state.close)
+        self.state.leftovers()()
+        self.assertFalse(os.path.exists(os.path.join(self.state.path, 'left')))
 
     def test_records_that_lie_remove_nothing(self):
         inside = [os.path.join(self.root, name) for name in ('', '.', '127.0.0.1', '.node-7', '.node-7/undelivered', '.node-8',
