@@ -5,7 +5,7 @@ import collections
 
 from dispynode_lib.host.calls import Call
 from dispynode_lib.host.compat import monotonic
-from dispynode_lib.log import Log
+from dispynode_lib.log import DEBUG, INFO, WARNING, Log
 from dispynode_lib.node.spool import LOST, REFUSED
 from dispynode_lib.wire import replies
 from dispynode_lib.wire.framing import LENGTH
@@ -34,12 +34,13 @@ class _Outbox(object):
 class _Letter(object):
     """A reply under way: `computation` is a Computation or a spool.Owner."""
 
-    __slots__ = ('computation', 'uid', 'hash', 'pieces', 'begun', 'slot')
+    __slots__ = ('computation', 'uid', 'hash', 'pieces', 'begun', 'slot', 'held')
 
     def __init__(self, computation, uid, hash_, pieces):
         self.computation, self.uid, self.hash, self.pieces = computation, uid, hash_, pieces
         self.begun = monotonic()
         self.slot = None                    # of node.journal
+        self.held = False                   # it could neither be delivered nor kept, and that has been told
 
     @property
     def key(self):
@@ -171,7 +172,8 @@ class Delivery(object):
             if self._spool.total():
                 self._retry_at(address)
             return
-        (log.info if error is UNKNOWN else log.warning)(
+        log.log(
+            DEBUG if letter.held else INFO if error is UNKNOWN else WARNING,
             'the reply to job %d of computation %d cannot be delivered: %s; it is kept', letter.uid, letter.computation.id, error)
         self._workers.run(self._keep, letter, REFUSED if error is UNKNOWN else None)
 
@@ -205,7 +207,9 @@ class Delivery(object):
                       letter.uid, letter.computation.id, HELD)
             self._kept(letter)
             return
-        log.warning('the reply to job %d of computation %d is held in memory', letter.uid, letter.computation.id)
+        log.log(DEBUG if letter.held else WARNING, 'the reply to job %d of computation %d is held in memory',
+                letter.uid, letter.computation.id)
+        letter.held = True
         self._loop.call_later(FIRST_RETRY, self._send, letter)
 
     def _kept(self, letter):

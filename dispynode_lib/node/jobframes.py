@@ -4,6 +4,7 @@ from __future__ import absolute_import, division, print_function
 
 from dispynode_lib.errors import ProtocolError
 from dispynode_lib.host.compat import monotonic, to_bytes, to_text
+from dispynode_lib.host.wording import counted
 from dispynode_lib.log import Log
 from dispynode_lib.node.allowance import Allowance
 from dispynode_lib.node.complaints import printable
@@ -89,7 +90,7 @@ class JobLog(object):
         level, name = min(50, max(10, number(parts[1]))), to_text(parts[2] or b'')
         where = 'computation %d' % self._id if job is None else 'job %d of computation %d' % (job, self._id)
         if self._left_out:
-            log.warning('%s: %d log records were left out', where, self._left_out)
+            log.warning('%s: %s left out', where, counted(self._left_out, u'log record'))
             self._left_out = 0
         Log(str(name) if name in LOGGERS else 'dispynode.job').log(level, '%s: %s', where, indented(parts[3] or b''))
 

@@ -4,6 +4,7 @@ from __future__ import absolute_import, division, print_function
 import errno
 import os
 
+from dispynode_lib.host.wording import counted
 from dispynode_lib.log import Log
 
 log = Log('dispynode.orphans')
@@ -27,7 +28,7 @@ def reap(own):
                 if error.errno != errno.ECHILD:         # somebody else was sooner
                     raise
     if reaped:
-        log.debug('reaped %d processes whose parents had ended', reaped)
+        log.debug('reaped %s without a parent', counted(reaped, u'process'))
     return reaped
 
 

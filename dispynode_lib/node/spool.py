@@ -8,7 +8,9 @@ import time
 
 from dispynode_lib.errors import ProtocolError
 from dispynode_lib.host.compat import compare_digest, monotonic, to_bytes, to_text
-from dispynode_lib.log import Log
+from dispynode_lib.host.wording import counted
+from dispynode_lib.log import DEBUG, ERROR, Log
+from dispynode_lib.node.allowance import Allowance
 from dispynode_lib.wire import control
 
 log = Log('dispynode.spool')
@@ -60,6 +62,7 @@ class Spool(object):
         self._marks = {}                    # (computation id, auth) -> {(uid, hash): mark}, those that have one
         self._total = self._refused = 0     # replies kept, and those of them that were refused
         self._refused_size = 0              # bytes, at most: counted anew by expire()
+        self._lines = Allowance(1, 1 / 60.0)        # about a folder that takes nothing
         self._folders_lock = threading.Lock()       # for _writing, and for removing a folder
         self._writing = {}                  # (computation id, auth) -> threads that write there
         self._load()
@@ -86,7 +89,7 @@ class Spool(object):
         if self._refused:
             self.expire(time.time())
         if self._kept:
-            log.info('%d replies to clients are kept from before in %s', self.total(), self._folder)
+            log.info('%s to clients kept from before in %s', counted(self.total(), u'reply'), self._folder)
 
     def _read_owner(self, key, path):
         data = self._read(path)
@@ -118,8 +121,9 @@ class Spool(object):
             self._write(path, payload)
             self._write_mark(path, mark, self._mark_of(key, (uid, hash_)))
         except EnvironmentError as error:
-            log.error('the reply to job %d of computation %d cannot be delivered, nor be written to %s: %s; make room '
-                      'or give access there', uid, computation.id, path, error)
+            log.log(ERROR if self._lines.take(None, monotonic()) else DEBUG,
+                    'the reply to job %d of computation %d cannot be delivered, nor be written to %s: %s; make room '
+                    'or give access there', uid, computation.id, path, error)
             return False
         finally:
             self._note_writing(key, -1)
@@ -281,8 +285,8 @@ class Spool(object):
         with self._lock:
             self._refused_size = size
         if removed:
-            log.warning('%d replies that their clients had refused are removed: they were older than %g days, or all were '
-                        'more than %g MiB', removed, REFUSED_AGE / 86400, REFUSED_SIZE / 1048576.0)
+            log.warning('removed %s that their clients had refused: older than %g days, or all together more than %g MiB',
+                        counted(removed, u'reply'), REFUSED_AGE / 86400, REFUSED_SIZE / 1048576.0)
 
     def _refused_ones(self):
         with self._lock:

@@ -224,7 +224,7 @@ class Restart(unittest.TestCase):
             scheduler.stop_listening()
             first.kill()
             with NodeProcess('-c', '2', folder=first.folder, port=first.port) as second:
-                second.wait_log('5 replies to clients are kept', TIMEOUT)
+                second.wait_log('5 replies to clients kept', TIMEOUT)
                 scheduler.node = second
                 question = computation.credentials()
                 # the client knows the node by its token from before: enough to ask for what is its own
