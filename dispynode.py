@@ -6,8 +6,11 @@ import os
 import sys
 
 HERE = os.path.dirname(os.path.realpath(__file__))
-if HERE not in sys.path:
-    sys.path.insert(0, HERE)
+sys.path.insert(0, HERE)
+import dispynode_lib        # noqa: E402,F401
+del sys.path[0]
+if os.path.realpath(sys.path[0] or '.') == HERE:
+    del sys.path[0]         # a user's random.py in this folder is not the standard library's
 
 
 def run():

@@ -8,8 +8,8 @@ import tempfile
 
 from dispynode_lib import __version__, option_table, trial
 from dispynode_lib.errors import DispynodeError, StartError
-from dispynode_lib.host import compat, net, resources
-from dispynode_lib.node import statefolder
+from dispynode_lib.host import accounts, compat, net, resources, surroundings
+from dispynode_lib.node import held, settings, statefolder
 from dispynode_lib.trial import Failed
 
 CONFIGURATION = 78                          # sysexits.h: EX_CONFIG
@@ -27,10 +27,14 @@ def main(options, say):
         report.run(name, check, options)
     host = None
     try:
-        with trial.Uninterrupted():
-            host = trial.Trial(options.msg_timeout)
-        if not all(report.run(name, check, host) for name, check in trial.CHECKS):
-            report.show(host.log_tail())
+        try:
+            with trial.Uninterrupted():
+                host = trial.Trial(options.msg_timeout)
+        except (StartError, EnvironmentError, NotImplementedError) as error:
+            report.run('node', _raise, Failed(u'the check needs %s: %s' % (trial.LOOPBACK, error)))
+        else:
+            if not all(report.run(name, check, host) for name, check in trial.CHECKS):
+                report.show(host.log_tail())
     finally:
         if host is not None:
             host.close()
@@ -41,12 +45,16 @@ def _interrupt(_number, _frame):
     raise KeyboardInterrupt
 
 
+def _raise(error):
+    raise error
+
+
 class Report(object):
     """Prints one line for each check and counts all and the bad ones."""
 
     def __init__(self, say):
         self._say = say
-        self._wrong = self._all = 0
+        self._wrong = self._all = self._lacks = 0
         self._began = compat.monotonic()
 
     def run(self, name, check, subject):
@@ -54,14 +62,17 @@ class Report(object):
         began = compat.monotonic()
         try:
             word, text = u'ok', check(subject)
+        except Lacking as error:            # the node works all the same
+            word, text = u'lacks', u'%s' % (error,)
         except (DispynodeError, EnvironmentError) as error:
             word, text = u'WRONG', u'%s' % (error,)
         self._all += 1
-        self._wrong += word != u'ok'
+        self._wrong += word == u'WRONG'
+        self._lacks += word == u'lacks'
         seconds = compat.monotonic() - began
         took = u' (%.0f ms)' % (1000 * seconds) if isinstance(subject, trial.Trial) else u''
         self._say(u'%-6s%-14s%s%s\n' % (word, name, text, took))
-        return word == u'ok'
+        return word != u'WRONG'
 
     def show(self, lines):
         """Print lines of the trial node's log."""
@@ -76,8 +87,13 @@ class Report(object):
             self._say(u'%d of %d checks failed%s (%.1f s)\n' % (
                 self._wrong, self._all, u', %d not tried' % missing if missing else u'', seconds))
             return CONFIGURATION
-        self._say(u'all %d checks passed (%.1f s)\n' % (self._all, seconds))
+        self._say(u'all %d checks passed%s (%.1f s)\n' % (
+            self._all, u', %d promises do not hold here' % self._lacks if self._lacks else u'', seconds))
         return 0
+
+
+class Lacking(Exception):
+    """This host has less than a node can use: what, why, and which promise does not hold."""
 
 
 # What this host has
@@ -139,6 +155,14 @@ def _bind(addresses, port):
 
 
 def check_processors(options):
+    descriptors = held.descriptor_limit()[1]
+    text, most = _processors(options), held.cpus_for(descriptors)
+    if options.cpus > most:
+        text += u'; %d are offered: a process may have only %d descriptors (ulimit -n)' % (most, descriptors)
+    return text
+
+
+def _processors(options):
     if 'cpus' in options.given:
         return u'%d, as %s says; this process may use %d: %s' % (
             options.cpus, options.given['cpus'][0], options.usable_cpus, options.cpus_reason)
@@ -173,6 +197,63 @@ def check_disk(options):
     return u'%s free in %s' % (_size(free), folder)
 
 
+def check_surroundings(options):
+    surroundings.require(options)
+    if not compat.LINUX:
+        raise Lacking(surroundings.unlike_linux())
+    return u'%s %s' % (os.uname()[0], os.uname()[2])
+
+
+def check_certificate(options):
+    """Read the certificate and the key, and make of them what the node makes of them."""
+    if not options.certfile:
+        return u'none given'
+    from dispynode_lib.host import tls
+    tls.Tls(options.certfile, options.keyfile)
+    return u'%s can be used' % options.certfile
+
+
+def check_user(options):
+    if not options.user:
+        return u'none given, it is who starts the node'
+    entry = accounts.find(options.user)
+    if os.geteuid() not in (0, entry.pw_uid):
+        raise Failed(u'--user %s: only root can start a node for another user' % options.user)
+    return u'%s has the number %d' % (options.user, entry.pw_uid)
+
+
+def check_files(options):
+    """Find whether the files that options name can be written, without making them."""
+    for flag, name in ((u'--log_file', options.log_file), (u'--pid_file', options.pid_file)):
+        if name:
+            path = os.path.abspath(compat.to_native(name))
+            there = path if os.path.exists(path) else os.path.dirname(path)
+            if os.path.isdir(path) or not os.access(there, os.W_OK):
+                raise Failed(u'%s %s: it cannot be written; give access there, or choose another file' % (flag, name))
+    return u'log and pid file can be written' if options.log_file or options.pid_file else u'none given'
+
+
+def check_names(options):
+    """Look up the names of other hosts."""
+    settings.external_addresses(options.ext_ip_addr)
+    for name in options.scheduler_node:
+        try:
+            net.resolve(name)
+        except EnvironmentError as error:
+            raise Failed(u'--scheduler_node %s: no address for this name: %s' % (name, error.strerror or error))
+    return u', '.join(options.ext_ip_addr + options.scheduler_node) or u'none given'
+
+
+def promise(lacks, loss):
+    """Return a check that tells what does not hold here."""
+    def check(_options):
+        why = lacks()
+        if why is not None:
+            raise Lacking(u'%s: %s' % (why, loss))
+        return u'there'
+    return check
+
+
 def _size(count):
     for unit in (u'bytes', u'KB', u'MB', u'GB'):
         if count < 10000:
@@ -194,4 +275,9 @@ HOST_CHECKS = (
     ('processors', check_processors),
     ('psutil', check_psutil),
     ('disk', check_disk),
-)
+    ('system', check_surroundings),
+    ('certificate', check_certificate),
+    ('user', check_user),
+    ('files', check_files),
+    ('other hosts', check_names),
+) + tuple((name, promise(lacks, loss)) for name, lacks, loss in surroundings.PROMISES)

@@ -7,7 +7,7 @@ import select
 import signal
 import sys
 
-from dispynode_lib import __version__, options
+from dispynode_lib import __version__, options, packed
 from dispynode_lib.errors import OptionError, StartError
 from dispynode_lib.host import compat, inherited
 from dispynode_lib.log import Log
@@ -17,7 +17,7 @@ ALREADY_RUNNING = 75                        # sysexits.h: EX_TEMPFAIL
 LAST_WAIT = 2.0                             # seconds that a node told to stop at once may still take
 LAST_LINES = 1.0                            # seconds that the end waits for what the node still has to say
 
-ENDING = ('SIGQUIT', 'SIGXCPU', 'SIGPWR')   # as SIGTERM
+ENDING = ('SIGQUIT', 'SIGXCPU', 'SIGPWR')   # as SIGTERM, where the system has them
 MEANINGLESS = ('SIGALRM', 'SIGVTALRM', 'SIGPROF', 'SIGIO', 'SIGSTKFLT')
 
 # How a node ends, each more urgent than the one before
@@ -56,10 +56,11 @@ def main(argv=None):
 
 
 def _main(argv):
+    _require_files()
     chosen = read_options(argv)
     if argv == sys.argv[1:]:
         from dispynode_lib.host import arguments
-        arguments.hide([chosen.secret, chosen.admin_secret])
+        chosen.secret_shown = not arguments.hide([chosen.secret, chosen.admin_secret])
     if chosen.help or chosen.version:
         say(options.help_text() if chosen.help else _version_text())
         return 0
@@ -79,6 +80,14 @@ def _main(argv):
         from dispynode_lib import check
         return check.main(chosen, say)
     return _start(chosen, argv)
+
+
+def _require_files():
+    """Raise OptionError if this program lies in an archive: its other processes are started from its files."""
+    folder = os.path.dirname(os.path.abspath(__file__))
+    if packed.importer is None and not os.path.isdir(folder):
+        raise OptionError(u'this program does not run inside an archive, %s; unpack it, or use the one file'
+                          % compat.to_text(os.path.dirname(folder)))
 
 
 def read_options(argv, config_path=None, environment=None):
@@ -202,6 +211,8 @@ def _run(chosen, argv, background, tls, target):
 
 def _started(chosen, tls):
     """Return (the Node, which serves, the Signals). Raises StartError."""
+    from dispynode_lib.host import surroundings
+    surroundings.require(chosen)
     from dispynode_lib.node.node import Node
     signals = Signals()
     signals.install()
@@ -253,7 +264,9 @@ class Reloading(object):
 def _meaningless():
     """Return the numbers of signals that mean nothing to a node, but would end it."""
     named = [getattr(signal, name) for name in MEANINGLESS if hasattr(signal, name)]
-    return named + list(range(signal.SIGRTMIN, signal.SIGRTMAX + 1))
+    if hasattr(signal, 'SIGRTMIN'):
+        named += range(signal.SIGRTMIN, signal.SIGRTMAX + 1)
+    return named
 
 
 class Signals(object):
@@ -283,7 +296,7 @@ class Signals(object):
         signal.signal(signal.SIGUSR1, self._on_last_jobs)
         signal.signal(signal.SIGUSR2, self._on_dump)
         signal.signal(signal.SIGPIPE, signal.SIG_IGN)
-        for name in ENDING:
+        for name in [name for name in ENDING if hasattr(signal, name)]:
             signal.signal(getattr(signal, name), self._on_terminate)
         for number in _meaningless():       # by a handler: what is ignored would be so in jobs, too
             signal.signal(number, lambda _number, _frame: None)

@@ -37,6 +37,7 @@ class Options(object):
     """
 
     def __init__(self):
+        self.secret_shown = False           # whether the secrets given can be read in the list of processes
         self.folder = None                  # that relative paths mean, once make_paths_absolute() was called
         self.environment = {}               # what was read of it, secrets too
         self.given = {}

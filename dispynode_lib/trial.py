@@ -177,6 +177,9 @@ def check_udp(trial):
     sender = net.udp_socket(0)
     try:
         sender.sendto(trial.ping(), (str(LOOPBACK), trial.port))
+    except EnvironmentError as error:
+        raise Failed(u'%s cannot be reached: %s; is the loopback interface up (ip link set lo up)?'
+                     % (LOOPBACK, error.strerror or error))
     finally:
         sender.close()
     trial.node = messages.read_pong(trial.await_message('PONG'))

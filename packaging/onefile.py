@@ -55,6 +55,13 @@ def load():
     sys.excepthook = show
 
 
+def leave_folder():
+    """Import nothing from the folder of this file: a user's random.py there is not the standard library's."""
+    here = os.path.dirname(os.path.realpath(globals().get('__file__') or 'dispynode.py'))
+    if sys.path and os.path.realpath(sys.path[0] or '.') == here:
+        del sys.path[0]
+
+
 def show(*error_info):
     """Print an error with the lines of the modules; Python itself would look for files."""
     import traceback
@@ -72,6 +79,7 @@ def run():
 
 if __name__ == '__main__':
     try:
+        leave_folder()
         load()
         run()
     except KeyboardInterrupt:               # while modules are imported

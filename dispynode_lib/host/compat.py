@@ -12,8 +12,10 @@ import time
 
 PY2 = sys.version_info[0] == 2
 PYTHON_VERSION = '%d.%d.%d' % sys.version_info[:3]
-LINUX = sys.platform.startswith('linux')
+SYSTEM = sys.platform
+LINUX = SYSTEM.startswith('linux')
 CAN_RECVMSG = hasattr(socket.socket, 'recvmsg')
+TELLS_ARRIVALS = CAN_RECVMSG and LINUX      # at which of its addresses a datagram arrived
 
 if PY2:
     text_type = unicode                                             # noqa: F821
@@ -108,6 +110,14 @@ def fraction():
     """Return a random number from 0 to 1."""
     high, low = bytearray(os.urandom(2))
     return (high << 8 | low) / 65535.0
+
+
+def import_or_none(name):
+    """Return the standard module `name`, None if this Python was built without it."""
+    try:
+        return __import__(name)
+    except ImportError:
+        return None
 
 
 def set_cloexec(fd):

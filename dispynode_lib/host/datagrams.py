@@ -94,7 +94,7 @@ class PortSockets(object):
     def _wanted(self, addresses, is_whole):
         if is_whole:
             # sockets of single addresses get what is sent to these: that tells where it arrived
-            return sorted(addresses) if not compat.CAN_RECVMSG and len(addresses) > 1 else []
+            return sorted(addresses) if not compat.TELLS_ARRIVALS and len(addresses) > 1 else []
         wanted = set(addresses) | set(client_groups(self._family))
         for address in addresses:
             wanted.update(net.broadcast_addresses(address))
@@ -127,7 +127,7 @@ def client_groups(family):
 
 
 def _tell_arrivals(sock, family):
-    if not (compat.CAN_RECVMSG and compat.LINUX):
+    if not compat.TELLS_ARRIVALS:
         return
     if family == socket.AF_INET6:
         sock.setsockopt(socket.IPPROTO_IPV6, IPV6_RECVPKTINFO, 1)
@@ -137,7 +137,7 @@ def _tell_arrivals(sock, family):
 
 def receive(sock):
     """Return (bytes, Arrival) of the next datagram. Raises EnvironmentError."""
-    if not compat.CAN_RECVMSG:
+    if not compat.TELLS_ARRIVALS:
         data, address = sock.recvfrom(LIMIT)
         own = net.canonical(sock.getsockname()[0])
         return data, Arrival(net.canonical(address[0]), address[1], None if own in ANYWHERE else own)

@@ -4,11 +4,19 @@ from __future__ import absolute_import, division, print_function
 import os
 import signal
 
+from dispynode_lib.host import resources
 from dispynode_lib.host.compat import to_bytes
+
+
+def has_proc():
+    """Return whether /proc tells of processes as Linux does; else psutil has to, if it is there."""
+    return os.path.exists('/proc/self/stat')
 
 
 def start_time(pid):
     """Return when process `pid` started, in the kernel's ticks since boot (int); None if it has gone or is a zombie."""
+    if not has_proc():
+        return _asked(pid, lambda process: int(process.create_time() * 100) if process.status() != 'zombie' else None)
     data = _read('/proc/%d/stat' % pid)
     words = data[data.rfind(b')') + 2:].split()
     return int(words[19]) if len(words) > 19 and words[0] not in (b'Z', b'X') else None
@@ -27,6 +35,8 @@ def identity(pid):
 
 def marked(variable, value):
     """Return [(pid, start time)] of other processes of this user that were started with `variable`=`value`."""
+    if not has_proc():
+        return _marked_by_psutil(variable, value)
     wanted = b'\0' + to_bytes('%s=%s' % (variable, value)) + b'\0'
     found = []
     for name in os.listdir('/proc'):
@@ -35,6 +45,23 @@ def marked(variable, value):
             if started is not None and wanted in b'\0' + _read('/proc/%s/environ' % name) + b'\0':
                 found.append((int(name), started))
     return found
+
+
+def _asked(pid, question):
+    """Return question(psutil.Process(pid)); None if it has gone, or there is no psutil."""
+    psutil = resources.import_psutil()
+    try:
+        return None if psutil is None else question(psutil.Process(pid))
+    except (psutil.Error, EnvironmentError):
+        return None
+
+
+def _marked_by_psutil(variable, value):
+    psutil = resources.import_psutil()
+    pids = [] if psutil is None else [pid for pid in psutil.pids() if pid != os.getpid()]
+    found = [(pid, start_time(pid)) for pid in pids
+             if _asked(pid, lambda process: process.environ().get(variable)) == value]
+    return [(pid, started) for pid, started in found if started is not None]
 
 
 def kill(pid, started, number=signal.SIGKILL):

@@ -12,6 +12,11 @@ def host_cpus():
         return getattr(os, 'cpu_count', lambda: 1)() or 1
 
 
+def kernel_version():
+    """Return (6, 1) for a kernel that calls itself 6.1.0-22-amd64."""
+    return tuple(int(word) for word in os.uname()[2].partition('-')[0].split('.')[:2] if word.isdigit())
+
+
 def usable_cpus(root='', affinity=None):
     """Return (processors that this process may really use, why that many): affinity and cgroup quota.
 
@@ -47,7 +52,10 @@ def cpus_to_use(wanted, usable, total):
 
 def _affinity(root):
     if not root and hasattr(os, 'sched_getaffinity'):
-        return len(os.sched_getaffinity(0))
+        try:
+            return len(os.sched_getaffinity(0))
+        except EnvironmentError:            # a sandbox may forbid to ask
+            pass
     for line in _lines(root + '/proc/self/status'):
         if line.startswith('Cpus_allowed:'):
             return bin(int(line.split()[1].replace(',', ''), 16)).count('1')
@@ -89,19 +97,30 @@ def _cpu_cgroups(root):
         _number, controllers, path = (line.split(':', 2) + ['', ''])[:3]
         version = 1 if controllers else 2
         if (version == 2 or 'cpu' in controllers.split(',')) and version in mounts:
-            found += [(folder, version) for folder in _with_parents(path, *mounts[version])]
+            found += [(folder, version) for folder in _with_parents(path, *_mount_of(path, mounts[version]))]
     return found
 
 
+def sees_cgroups():
+    """Return whether there are cgroups here that could limit this process."""
+    return bool(_cpu_cgroups(''))
+
+
+def _mount_of(path, mounts):
+    """Return the mount that shows a cgroup and most of its parents: others may show but a part of the hierarchy."""
+    showing = [mount for mount in mounts if (path + '/').startswith(mount[0].rstrip('/') + '/')]
+    return min(showing or mounts[:1], key=lambda mount: len(mount[0]))
+
+
 def _cgroup_mounts(root):
-    """Return {1 or 2: (part of the hierarchy mounted, mount point)}."""
+    """Return {1 or 2: [(part of the hierarchy mounted, mount point)]}."""
     mounts = {}
     for line in _lines(root + '/proc/self/mountinfo'):
         before, dash, after = line.partition(' - ')
         kind, _source, options = (after.split() + ['', '', ''])[:3]
         fields = before.split()
         if len(fields) > 4 and (kind == 'cgroup2' or (kind == 'cgroup' and 'cpu' in options.split(','))):
-            mounts[2 if kind == 'cgroup2' else 1] = fields[3], fields[4]
+            mounts.setdefault(2 if kind == 'cgroup2' else 1, []).append((fields[3], fields[4]))
     return mounts
 
 
@@ -222,12 +241,15 @@ class Meter(object):
         psutil = import_psutil()
         if psutil is None:
             return None
-        busy = psutil.cpu_percent(None)
-        if self._psutil_read:               # its first reading means nothing
-            self._cpu = 100.0 - busy
-        self._psutil_read = True
-        return AvailInfo(self._cpu, psutil.virtual_memory().available, free_disk(self._folder),
-                         100.0 - psutil.swap_memory().percent)
+        try:
+            busy = psutil.cpu_percent(None)
+            if self._psutil_read:           # its first reading means nothing
+                self._cpu = 100.0 - busy
+            self._psutil_read = True
+            return AvailInfo(self._cpu, psutil.virtual_memory().available, free_disk(self._folder),
+                             100.0 - psutil.swap_memory().percent)
+        except (psutil.Error, EnvironmentError):        # a jail may forbid to ask
+            return None
 
 
 def free_disk(folder):

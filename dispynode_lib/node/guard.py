@@ -3,9 +3,10 @@ from __future__ import absolute_import, division, print_function
 
 import os
 
-from dispynode_lib.host import net
+from dispynode_lib.host import net, surroundings
 from dispynode_lib.host.compat import to_text
 from dispynode_lib.log import Log
+from dispynode_lib.node import held
 
 log = Log('dispynode.guard')
 
@@ -32,6 +33,14 @@ def warnings(options, addresses, port):
     addresses   of the node; `port` its port
     """
     found = open_doors(options, addresses, port)
+    if options.secret_shown:
+        found.append(u'the secret stays in the list of processes, where all users of this host can read it: use --secret_file')
+    wanted = held.cpus_for(held.descriptor_limit()[1])
+    if options.cpus > wanted:
+        found.append(u'%d of %d processors are offered: this process may have only %d descriptors (ulimit -n), and each job '
+                     u'takes some' % (wanted, options.cpus, held.descriptor_limit()[1]))
+    if surroundings.unlike_linux() is not None:
+        found.append(surroundings.unlike_linux())
     if os.geteuid() == 0:
         found.append(u'the node runs as root, and so do the programs of its clients; say with --user as whom they are to run')
     return found

@@ -50,6 +50,11 @@ def limit_for(descriptors):
     return max(8, min(LIMIT, descriptors // RESERVE))
 
 
+def cpus_for(descriptors):
+    """Return how many processors a process may offer that may have so many descriptors: each job takes one or two."""
+    return max(1, descriptors // RESERVE)
+
+
 def descriptor_limit():
     """Ask for as many descriptors as this process may ask for; return (how many it had, how many it has now)."""
     import resource

@@ -71,10 +71,10 @@ class Node(object):
         self._datagrams = None
         parts = self._parts = Parts()
         parts.options = options
-        parts.descriptors = held.descriptor_limit()[0]
+        parts.descriptors, most = held.descriptor_limit()
         parts.settings = Settings(options)
         parts.name = parts.settings.name
-        parts.state = states.NodeState(options.cpus, options.serve)
+        parts.state = states.NodeState(min(options.cpus, held.cpus_for(most)), options.serve)
         parts.complaints = Complaints()
         parts.penalties = Penalties(bool(options.secret or options.admin_secret))
         parts.freed, parts.client_shutdown, parts.computations, parts.node = self.freed, self.drain, self, self

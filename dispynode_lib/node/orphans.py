@@ -14,7 +14,7 @@ INTERVAL = 5.0                              # seconds
 
 def wait(_now):
     """Return seconds between looks, None for a node that is not process 1."""
-    return INTERVAL if os.getpid() == 1 else None
+    return INTERVAL if os.getpid() == 1 and os.path.exists('/proc/1/stat') else None
 
 
 def reap(own):
@@ -34,8 +34,8 @@ def reap(own):
 
 def _is_exited_child(entry):
     try:
-        with open('/proc/%s/stat' % entry) as stat:
-            state, parent = stat.read().rpartition(')')[2].split()[:2]
+        with open('/proc/%s/stat' % entry, 'rb') as stat:              # a name may be no text at all
+            state, parent = stat.read().rpartition(b')')[2].split()[:2]
     except EnvironmentError:
         return False
-    return state == 'Z' and int(parent) == os.getpid()
+    return state == b'Z' and int(parent) == os.getpid()

@@ -109,6 +109,8 @@ def memory_of(pid):
     for line in _lines('/proc/%d/smaps_rollup' % pid):
         if line.startswith(b'Pss:'):
             return 1024 * int(line.split()[1])
+    if not os.path.exists('/proc/self/stat'):
+        return stopping.memory_by_psutil(pid)
     for line in _lines('/proc/%d/statm' % pid):         # an old kernel: all of what it shares counts
         return os.sysconf('SC_PAGE_SIZE') * int(line.split()[1])
     return 0

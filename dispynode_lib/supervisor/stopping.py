@@ -99,6 +99,16 @@ def _from_psutil():
     return found
 
 
+def memory_by_psutil(pid):
+    """Return the bytes of memory of a process where there is no /proc."""
+    from dispynode_lib.host.resources import import_psutil
+    psutil = import_psutil()
+    try:
+        return 0 if psutil is None else psutil.Process(pid).memory_info().rss
+    except (psutil.Error, EnvironmentError):
+        return 0                            # it has gone
+
+
 def below(pid, processes):
     """Return the Relatives that descend from `pid` or are in its session, without `pid` itself."""
     children = {}

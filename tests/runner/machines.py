@@ -1,14 +1,19 @@
-"""Machines other than this one, as far as they run here: Debian roots of 32 bits, and of other processors by qemu."""
+"""Machines other than this one, as far as they run here.
+
+Debian roots of 32 bits, and of other processors by qemu; Pythons from which all that only Linux has was taken away.
+"""
 from __future__ import absolute_import, division, print_function
 
 import glob
 import os
 import shutil
 import subprocess
+import threading
 
 from tests.runner.environments import PROJECT, CannotBuild, default_folder, locked
 
 ENTER = os.path.join(PROJECT, 'tests', 'runner', 'enter_root.sh')
+LACKING = os.path.join(PROJECT, 'tests', 'support', 'lacking')
 BINFMT = '/proc/sys/fs/binfmt_misc'
 STEP_TIMEOUT = 1800                         # seconds; qemu takes its time
 
@@ -40,10 +45,7 @@ class Machine(object):
                 register(self.emulated)
             if not os.path.isdir(root):
                 self._make(root)
-            command = root + '.python'
-            with open(command, 'w') as script:
-                script.write('#!/bin/sh\nexec "%s" "%s" %s "$@"\n' % (ENTER, root, self.python))
-            os.chmod(command, 0o755)
+            command = _command(self.name, 'exec "%s" "%s" %s' % (ENTER, root, self.python))
             _run([command, '-c', 'import ctypes, ssl'])
         return command
 
@@ -62,6 +64,30 @@ class Machine(object):
             os.rename(part, root)
         finally:
             shutil.rmtree(part, ignore_errors=True)
+
+
+class WithoutLinux(object):
+    """A Python of this machine that believes to be on another system (tests/support/lacking); for nodes only."""
+
+    def __init__(self, minor, python):
+        """`python`: function that returns the path of the Python, or raises CannotBuild."""
+        self.name, self._python = 'nolinux-' + minor, python
+
+    def interpreter(self):
+        """Return the path of a command that is it."""
+        os.makedirs(os.path.join(default_folder(), 'machines'), exist_ok=True)
+        return _command(self.name, 'DISPYNODE_TEST_LACKS=linux PYTHONPATH="%s" exec "%s"' % (LACKING, self._python()))
+
+
+def _command(name, line):
+    """Write a script that runs a Python; return its path."""
+    path = os.path.join(default_folder(), 'machines', name + '.python')
+    part = '%s.%d.%d' % (path, os.getpid(), threading.get_ident())
+    with open(part, 'w') as script:
+        script.write('#!/bin/sh\n%s "$@"\n' % line)
+    os.chmod(part, 0o755)
+    os.rename(part, path)
+    return path
 
 
 MACHINES = (

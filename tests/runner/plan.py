@@ -10,7 +10,7 @@ import sys
 from tests.runner import releases
 from tests.runner.environments import CLIENTS, FINDERS, CannotBuild
 from tests.runner.interpreters import NEWEST, OLDEST, OLDEST_3, OTHERS, SUPPORTED, sort_key
-from tests.runner.machines import MACHINES, Machine
+from tests.runner.machines import MACHINES, WithoutLinux
 from tests.runner.suites import Suite
 
 PROJECT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -33,6 +33,10 @@ BETWEEN = ('test_check', 'test_jobs', 'test_job_endings', 'test_programs', 'test
 # of the functional tests, what 32 bits and other processors may do otherwise, and what may be asked of qemu
 MACHINE = ('test_check', 'test_jobs', 'test_job_endings', 'test_files', 'test_big_jobs', 'test_bad_input', 'test_supervisor')
 EMULATED = ('test_check', 'test_files.Files.test_a_file_arrives_with_content_time_and_mode', 'test_big_jobs')
+# where there is no Linux to be seen; with psutil processes that left their group are found, too
+WITHOUT_LINUX = ('test_jobs', 'test_job_endings', 'test_files', 'test_programs', 'test_setup_cleanup', 'test_discovery',
+                 'test_lacking.OtherSystem')
+WITH_PSUTIL = ('test_termination', 'test_jobs')
 # of the attacks, those that the oldest ones run, a minute each: where faults of theirs were found, or their code is another
 OLD_ATTACKED = ('test_clients', 'test_faults', 'test_hosts', 'test_operator', 'test_tls')
 
@@ -76,10 +80,11 @@ class Plan(object):
         releases.add(self, kinds, self.named, self._wanted, environments)
         if 'machine' in kinds and not quick:
             self._add_machines(minors)
+            self._add_without_linux(minors)
         self.suites.sort(key=lambda suite: KINDS.index(suite.kind))
 
     def _note_missing(self, minors):
-        machines = [machine.name for machine in MACHINES]
+        machines = [machine.name for machine in MACHINES] + ['nolinux-' + minor for minor in self._all]
         for minor in minors or SUPPORTED:
             if minor not in self._all and minor not in machines:
                 required = minor in (OLDEST, OLDEST_3, NEWEST) or bool(minors)
@@ -153,6 +158,27 @@ class Plan(object):
             self._wanted[machine.name] = machine
             self._add_clients('interop_main_job', [recipes[machine.client]], machine.name)
 
+    def _add_without_linux(self, minors):
+        """Add nodes that see no Linux: the oldest and the newest, and one with psutil, which can do nearly all."""
+        recipes = dict((recipe.name, recipe) for recipe in CLIENTS)
+        for minor, client, names in ((OLDEST, PYTHON2, None), (self.newest, ONE_NODE[0], WITHOUT_LINUX), ('3.11', ONE_NODE[2], WITH_PSUTIL)):
+            if minor not in self._all or minors and 'nolinux-' + minor not in minors:
+                continue
+            interpreter, recipe = self._all[minor], recipes[client]
+            own = recipe.python == (minor,)             # its environment has psutil
+
+            def python(recipe=recipe, interpreter=interpreter, own=own):
+                return self._environments.python(recipe) if own else interpreter.python
+
+            machine = WithoutLinux(minor, python)
+            self._wanted[machine.name] = machine
+            self._add_clients('interop_main_job', [recipe], machine.name)
+            if names:
+                self.suites.append(Suite(
+                    'functional', 'Python ' + machine.name, interpreter.python, ['tests.functional.' + name for name in names],
+                    TIMEOUTS['functional'], own_network=True, minor=machine.name,
+                    prepare=lambda machine=machine: {'DISPYNODE_TEST_PYTHON': machine.interpreter()}))
+
     def _machine_suite(self, machine, kind, targets):
         timeout = TIMEOUTS[kind] * (6 if machine.emulated else 2)
         suite = Suite(kind, 'Python ' + machine.name, machine.interpreter, targets, timeout, own_network=True, minor=machine.name)
@@ -192,7 +218,7 @@ class Plan(object):
             # an environment of the node's own Python has psutil: such nodes run with it
             own = [client['python'] for client, recipe in zip(clients, recipes)
                    if recipe.python == (minor,) and len(recipes) == 1]
-            node_python = node.interpreter() if isinstance(node, Machine) else (own or [node.python])[0]
+            node_python = node.interpreter() if hasattr(node, 'interpreter') else (own or [node.python])[0]
             return {'DISPYNODE_TEST_NODE': minor, 'DISPYNODE_TEST_INTEROP': json.dumps(
                 {'clients': clients, 'node': node_python})}
 

@@ -9,6 +9,9 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspa
 from dispynode_lib import cli
 from dispynode_lib.host import resources
 
+if 'DISPYNODE_TEST_DESCRIPTORS' in os.environ:
+    import resource
+    resource.setrlimit(resource.RLIMIT_NOFILE, (int(os.environ['DISPYNODE_TEST_DESCRIPTORS']),) * 2)
 CPUS = int(os.environ.get('DISPYNODE_TEST_CPUS', 20))
 resources.host_cpus = lambda: CPUS
 resources.usable_cpus = lambda *args, **kwargs: (CPUS, 'a test says so')

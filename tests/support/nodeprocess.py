@@ -60,7 +60,7 @@ class NodeProcess(object):
 
     def __init__(self, *options, **settings):
         self.options = [str(option) for option in options]
-        self.python = settings.pop('python', None) or sys.executable
+        self.python = settings.pop('python', None) or os.environ.get('DISPYNODE_TEST_PYTHON') or sys.executable
         self.program = settings.pop('program', None) or PROGRAM
         self.ip_addr = settings.pop('ip_addr', '127.0.0.1')
         self.wanted_port = settings.pop('port', None)

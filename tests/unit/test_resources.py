@@ -53,6 +53,26 @@ class Processors(FakeHost):
         self.write('/sys/fs/cgroup/batch/job/cpu.max', '150000 100000\n')
         self.assertEqual(self.usable(), (2, 'cgroup quota of 1.5 of 8 processors (/sys/fs/cgroup/batch/job/cpu.max)'))
 
+    def test_a_second_mount_of_a_part_of_the_hierarchy_hides_no_quota(self):
+        self.cgroup('0::/batch/job\n', V2_MOUNT % '/' + '42 31 0:38 /other /mnt/other rw - cgroup2 cgroup2 rw\n')
+        self.write('/sys/fs/cgroup/batch/job/cpu.max', '150000 100000\n')
+        self.write('/mnt/other/cpu.max', '700000 100000\n')
+        self.assertEqual(self.usable()[0], 2)
+
+    def test_who_may_not_ask_for_his_affinity_reads_it(self):
+        def denied(_pid):
+            raise EnvironmentError(1, 'Operation not permitted')
+
+        before = getattr(os, 'sched_getaffinity', None)
+        os.sched_getaffinity = denied
+        try:
+            self.assertGreater(resources.usable_cpus()[0], 0)
+        finally:
+            if before is None:
+                del os.sched_getaffinity
+            else:
+                os.sched_getaffinity = before
+
     def test_quota_of_a_parent(self):
         self.cgroup('0::/batch/job\n', V2_MOUNT % '/')
         self.write('/sys/fs/cgroup/batch/job/cpu.max', 'max 100000\n')
