@@ -20,13 +20,13 @@ from dispynode_lib.wire.framing import LENGTH, PRE_AUTH_LIMIT, TOKEN_SIZE
 log = Log('dispynode.server')
 
 HEAD = TOKEN_SIZE + 4
-JOB, FILE = b'JOB:', b'FILEXFER:'
+JOB, FILE, RETRIEVE = b'JOB:', b'FILEXFER:', b'RETRIEVE_JOB:'
 GET = b'GET '                                # HTTP; no token begins like this
 HTTP_LIMIT = 16384                          # bytes of an HTTP request
 READ_SIZE = 16384
 BACKLOG = 1024
 READERS = 64                                # big requests that are read at once
-FILES, JOBS, PAGES = 32, 32, 4              # files that come at once, jobs that may wait for a processor, pages
+FILES, JOBS, PAGES = 32, 32, 4              # files and kept results on their way, jobs that wait for a processor, pages
 NOT_LET_IN = 'not let in'
 ACCEPT_AGAIN = 0.1                         # seconds without descriptors
 NO_DESCRIPTORS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
@@ -185,7 +185,8 @@ class Reception(object):
         self._options = options
         # threads of their own for what may take long: it keeps short requests waiting no longer than a moment
         self._readers, self._pages = Workers(READERS, loop), Workers(PAGES, loop)
-        self._slow = ((FILE, Workers(FILES, loop)), (JOB, Workers(JOBS, loop)))
+        files = Workers(FILES, loop)
+        self._slow = ((FILE, files), (RETRIEVE, files), (JOB, Workers(JOBS, loop)))
         self._handle = handle
         self._handle_at_once = handle_at_once
         self._complaints = complaints
@@ -250,7 +251,7 @@ class Reception(object):
         if len(connection.data) < HEAD + connection.size:
             return self._readers            # the rest of it has yet to come
         for opcode, workers in self._slow:
-            if connection.authorised and connection.data.startswith(opcode, HEAD):
+            if connection.data.startswith(opcode, HEAD):
                 return workers
         return self._workers
 
