@@ -218,6 +218,7 @@ def _started(chosen, tls):
     signals.install()
     node = Node(chosen, tls)
     node.on_end = signals.wake
+    node.is_wanted = lambda: signals.wanted == RUN
     node.start()
     return node, signals
 

@@ -46,19 +46,15 @@ def _filled(text):
     for mark, make in (
             (u'@COMMAND@', program_path), (u'@PYTHON@', lambda: to_text(sys.executable)),
             (u'@VERSION@', lambda: to_text(__version__)), (u'@MAN_OPTIONS@', man_options),
-            (u'@FLAGS@', lambda: u' '.join(flag for row in _rows() for flag in row.flags)),
-            (u'@PATH_FLAGS@', lambda: u'|'.join(flag for row in _rows() if row.kind is path for flag in row.flags)),
+            (u'@FLAGS@', lambda: u' '.join(flag for row in ROWS for flag in row.flags)),
+            (u'@PATH_FLAGS@', lambda: u'|'.join(flag for row in ROWS if row.kind is path for flag in row.flags)),
             (u'@VALUE_FLAGS@', lambda: u'|'.join(
-                flag for row in _rows() if row.kind not in (path, switch)
+                flag for row in ROWS if row.kind not in (path, switch)
                 and row.name not in ('ctl', 'print_file', 'log_format') for flag in row.flags)),
             (u'@PRINT_NAMES@', lambda: u' '.join(key for key, _file, _about in FILES))):
         if mark in text:
             text = text.replace(mark, make())
     return text
-
-
-def _rows():
-    return [row for row in ROWS if row.works]
 
 
 def program_path():
@@ -73,7 +69,7 @@ def program_path():
 def man_options():
     """Return the options in the language of manual pages."""
     lines, group = [], None
-    for row in _rows():
+    for row in ROWS:
         if row.group != group:
             group = row.group
             lines.append(u'.SS %s' % group)

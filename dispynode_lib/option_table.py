@@ -245,17 +245,16 @@ class Row(object):
     repeat  whether it may be given more than once; the attribute is a list then, to which a kind may add a list
     saved   whether it belongs in a config file
     hidden  whether the value is a secret: never shown in messages
-    works   False: known and checked, but the node does not do it yet
     bare    whether the value may be missing
     live    whether SIGHUP changes it while the node runs
     """
 
     def __init__(self, group, name, flags, kind, unit, help, default=None, shown=None, repeat=False,
-                 saved=True, hidden=False, works=True, bare=False, live=False):
+                 saved=True, hidden=False, bare=False, live=False):
         self.group, self.name, self.flags, self.kind = group, name, flags.split(), kind
         self.unit, self.help, self.default, self.shown = unit, help, default, shown
         self.repeat, self.saved, self.hidden = repeat, saved, hidden
-        self.works, self.bare, self.live = works, bare, live
+        self.bare, self.live = bare, live
 
 
 GENERAL, NETWORK, SECURITY = 'General', 'Network', 'Security'
@@ -347,7 +346,9 @@ ROWS = (
         default=False),
     Row(JOBS, 'force_cleanup', '--force_cleanup', switch, '',
         "remove clients' files even when they ask to keep them", default=False),
-    Row(JOBS, 'init', '--init', path, 'FILE', 'Python file that initializes the node for its jobs', works=False),
+    Row(JOBS, 'init', '--init', path, 'FILE',
+        'call init() of this Python file before the node serves, which it does if that returns 0, and close() when it '
+        'ends, each in a process of its own'),
     Row(JOBS, 'unsafe_setup', '--unsafe_setup', switch, '', 'accepted from old start scripts; changes nothing',
         default=False),
 

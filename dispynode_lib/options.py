@@ -215,8 +215,6 @@ def _take_value(options, row, flag, words, at):
 
 def set_value(options, row, flag, text):
     """Note that `flag` (as people know it) was given with `text`. Raises OptionError."""
-    if not row.works:
-        raise OptionError(u'%s: not built yet in this release of dispynode' % flag)
     if row.name in options.given and not row.repeat and row.kind is not switch:
         first = options.given[row.name][0]
         raise OptionError(u'%s: given already%s' % (flag, u'' if first == flag else u' as ' + first))
@@ -244,8 +242,7 @@ def _find(flag):
 
 def _suggestion(flag):
     import difflib
-    known = [name for name in sorted(_BY_FLAG) if _BY_FLAG[name].works]
-    near = difflib.get_close_matches(flag.replace(u'-', u'_').replace(u'__', u'--', 1), known, 1)
+    near = difflib.get_close_matches(flag.replace(u'-', u'_').replace(u'__', u'--', 1), sorted(_BY_FLAG), 1)
     return u'; did you mean %s?' % near[0] if near and flag.startswith(u'--') else u''
 
 
@@ -266,14 +263,12 @@ def _decode(argument):
 
 
 def help_text():
-    """Return what --help prints: the options that work, in groups, with units and defaults."""
+    """Return what --help prints: the options, in groups, with units and defaults."""
     import textwrap
     lines = ['Usage: dispynode.py [OPTION]...', '', 'A node of dispy: runs the jobs that dispy clients send.',
              'Long options may be written with dashes or with underscores.']
     group = None
     for row in ROWS:
-        if not row.works:
-            continue
         if row.group != group:
             group = row.group
             lines += ['', group + ':']

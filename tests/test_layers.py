@@ -12,6 +12,7 @@ PACKAGE = 'dispynode_lib'
 # top row first; names are relative to the package. The number is the row of the developers' guide;
 # it stands more than once where one module of a row needs another
 ROWS = (
+    (7, '__main__'),
     (7, 'cli'),
     (7, 'check', 'ctl', 'console', 'datafiles'),
     (7, 'trial'),
@@ -39,7 +40,7 @@ ROWS = (
     (2, 'supervisor.newer_pickles', 'supervisor.python3_pickles', 'supervisor.descriptors', 'supervisor.hugepages'),
     (2, 'supervisor.lean'),
     (1, 'node.journal'),
-    (1, 'node.state', 'node.spool', 'node.folders', 'node.known', 'node.imports', 'node.settings', 'node.bigfiles', 'host.calls',
+    (1, 'node.state', 'node.spool', 'node.folders', 'node.known', 'node.imports', 'node.initfile', 'node.settings', 'node.bigfiles', 'host.calls',
      'host.datagrams', 'node.history'),
     (1, 'node.jobframes', 'node.callers', 'node.guard'),
     (1, 'node.complaints', 'node.penalties', 'host.surroundings'),

@@ -28,6 +28,7 @@ from dispynode_lib.node.history import in_words
 from dispynode_lib.node.joboutput import JobOutput
 from dispynode_lib.node.journal import Journal, settle
 from dispynode_lib.node.imports import KnownImports
+from dispynode_lib.node.initfile import InitFile
 from dispynode_lib.node.known import KnownReleases
 from dispynode_lib.node.nursery import Nursery
 from dispynode_lib.node.notices import Notices
@@ -64,11 +65,13 @@ class Node(object):
         self._tls = tls
         self.exit_status = 0
         self.on_end = None
+        self.is_wanted = lambda: True       # asked while start() waits
         self._ended = threading.Event()
         self._stop_lock = threading.Lock()
         self._stop_began = False
         self._listeners = {}                # socket -> Listener
         self._datagrams = None
+        self._init_file = InitFile(options.init)
         parts = self._parts = Parts()
         parts.options = options
         parts.descriptors, most = held.descriptor_limit()
@@ -86,8 +89,10 @@ class Node(object):
         """Open ports and folders and serve. Raises StartError."""
         self.operation.open()
         try:
+            self._init_file.init(self.is_wanted)
             self._start()
         except StartError:
+            self._init_file.close(self.options.stop_timeout)
             self.operation.failed()
             raise
 
@@ -362,6 +367,7 @@ class Node(object):
         self._datagrams.close()
         parts.addresses.close()
         bigfiles.remove_folder(parts.big_folder)
+        self._init_file.close(0.5 if at_once else self.options.stop_timeout)
         self.operation.close()
         log.info('stopped')
 

@@ -14,17 +14,8 @@ def parse(*arguments):
     return chosen
 
 
-class EveryRowWorks(unittest.TestCase):
-    """Switches on what the node does not do yet, to test how it is read."""
-
-    def setUp(self):
-        self.off = [row for row in options.ROWS if not row.works]
-        for row in self.off:
-            row.works = True
-
-    def tearDown(self):
-        for row in self.off:
-            row.works = False
+class OptionsCase(unittest.TestCase):
+    """How options are read."""
 
     def refusal(self, *arguments):
         """Return the text with which `arguments` are refused."""
@@ -35,7 +26,7 @@ class EveryRowWorks(unittest.TestCase):
         return text
 
 
-class Reading(EveryRowWorks):
+class Reading(OptionsCase):
 
     def test_nothing_given(self):
         chosen = parse()
@@ -125,7 +116,7 @@ class Reading(EveryRowWorks):
         self.assertEqual((chosen.cpus, chosen.secret, chosen.save_config), (7, 'test', '/etc/dispynode.cfg'))
 
 
-class Refusing(EveryRowWorks):
+class Refusing(OptionsCase):
 
     def test_too_many_processors(self):
         self.assertEqual(self.refusal('--cpus', '12'), '--cpus 12: this host has 8 processors; '
@@ -210,24 +201,7 @@ class Refusing(EveryRowWorks):
         self.assertIn('-p 0', self.refusal('-d', '-p', '0', '--version'))
 
 
-class NotBuiltYet(unittest.TestCase):
-
-    def test_it_is_said(self):
-        for row in options.ROWS:
-            if not row.works:
-                with self.assertRaises(OptionError) as caught:
-                    options.parse([row.flags[0], '1'])
-                self.assertEqual(caught.exception.args[0],
-                                 row.flags[0] + ': not built yet in this release of dispynode')
-
-    def test_help_does_not_promise_it(self):
-        words = options.help_text().replace(',', ' ').split()
-        for row in options.ROWS:
-            for flag in row.flags:
-                self.assertEqual(flag in words, row.works, flag)
-
-
-class Help(EveryRowWorks):
+class Help(OptionsCase):
 
     def test_lines_fit_a_terminal(self):
         for line in options.help_text().splitlines():
