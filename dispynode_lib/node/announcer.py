@@ -56,8 +56,8 @@ class Announcer(object):
         self._named = {}                    # name of --scheduler_node -> its addresses
         self._found = set()                 # those that have pinged since the node became free
         self._rounds = Rounds(random)
-        self._knocks = Knocks(parts, self._is_wanted)
         self._expected = {}                 # (address, port) -> Candidate: clients of a node that was killed
+        self._knocks = Knocks(parts, self._is_wanted, clock, random)
 
     # -- what others tell
 
@@ -77,6 +77,7 @@ class Announcer(object):
         """A scheduler, (address, port), has opened a computation: its port and release are kept for later runs."""
         with self._lock:
             self._last_scheduler = Candidate([scheduler[0]], scheduler[1], version)
+        self._parts.visitors.opened(*scheduler)
         if version is not None:
             self._parts.workers.run(self._known.add, scheduler[1], version)
 
@@ -107,6 +108,7 @@ class Announcer(object):
                                        scheduler, peer, own)
 
     def _wait(self, key, candidate):
+        self._parts.visitors.refused((candidate.addresses[0], candidate.port), candidate.version, candidate.addresses)
         with self._lock:
             if key not in self._waiting:
                 if len(self._order) >= WAITING_LIMIT:

@@ -52,6 +52,7 @@ class Computation(object):
         self._last_heard = self._last_start = monotonic()
         self.zombie = False                                     # its scheduler is silent: see node.duties
         self.moved = False                                      # its scheduler knows an address that is gone: node.duties
+        self.unanswered = 0                                     # pulses since its last sign of life
         self.folder = self.link = None                          # no node.link.Link: there is no supervisor
         self._told_setup = False                                # it has been sent a setup frame
         self.job_log = JobLog(self.id)
@@ -157,7 +158,7 @@ class Computation(object):
 
     def heard(self):
         """Note a sign of life of the scheduler."""
-        self._last_heard = monotonic()
+        self._last_heard, self.unanswered = monotonic(), 0
 
     def last_sign_of_life(self):
         """Return the monotonic time of the scheduler's last sign of life."""

@@ -7,7 +7,7 @@ from dispynode_lib.host.compat import fraction, to_text
 from dispynode_lib.node import duties
 from dispynode_lib.wire import messages
 
-SPREAD = 0.1                                # seconds over which nodes spread their answers to one broadcast
+SPREAD = 0.25                               # seconds over which nodes spread their answers to one broadcast
 
 
 class Discovery(object):
@@ -26,7 +26,7 @@ class Discovery(object):
         source, own = to_text(request.address[0]), to_text(request.local_address())
         ping = self._accepted(request.argument, source)
         if ping is not None:
-            self._answer(ping, source, own)
+            self._parts.answers.give(ping, source, own, True)
 
     def on_datagram(self, opcode, argument, arrival):
         """Take one datagram: PING of a client, PULSE as sign of life. Raises ProtocolError."""
@@ -36,10 +36,10 @@ class Discovery(object):
             if ping is None or own is None:
                 return
             if arrival.directed:
-                self._answer(ping, arrival.source, own)
+                self._parts.answers.give(ping, arrival.source, own, False)
             else:                           # many nodes may have heard it
                 self._parts.loop.call_soon(self._parts.loop.call_later, fraction() * SPREAD,
-                                           self._answer, ping, arrival.source, own)
+                                           self._parts.answers.give, ping, arrival.source, own, False)
         elif opcode == 'PULSE':
             pulse = messages.read_pulse(argument)
             if self._is_from(pulse, arrival.source):
@@ -72,10 +72,3 @@ class Discovery(object):
             parts.announcer.turned_away(ping, source)
             return None
         return ping
-
-    def _answer(self, ping, source, own_address):
-        parts = self._parts
-        if parts.state.refusal() is None:   # nobody was faster
-            parts.notices.answer_ping(ping, source, own_address)
-            parts.announcer.answered(ping, source)
-            parts.nursery.prepare()

@@ -13,6 +13,7 @@ log = Log('dispynode.duties')
 
 DEFAULT_PULSE = 600.0                       # seconds (docs/protocol.rst, "Pulses")
 SHORTEST_PULSE = 0.5
+SILENT_PULSES, SILENT = 1.5, 5.0            # intervals, and seconds more, after which a scheduler is called silent
 IDLE_CHILDREN = 30.0                        # seconds between looks for job processes that wait in vain
 MOVED_PATIENCE, MOVED_AGAIN = 5.0, 0.5      # seconds: an address may come back; between looks whether the last job has ended
 REFUSED_LOOK = 3600.0                       # seconds between looks whether refused replies are too old
@@ -48,12 +49,7 @@ class Pulses(object):
     def wait(self, _now):
         """Return seconds between pulses, None while nobody owns the node (docs/protocol.rst, "Pulses")."""
         computations = self._parts.state.computations()
-        if not computations:
-            return None
-        options = self._parts.options
-        intervals = [computation.pulse_interval for computation in computations]
-        intervals += [options.ping_interval, options.zombie_interval / 5.0]
-        return max(SHORTEST_PULSE, min([interval for interval in intervals if interval] + [DEFAULT_PULSE]))
+        return pulse_interval(self._parts.options, computations) if computations else None
 
     def send(self, _now):
         """Send one pulse to each scheduler, and try again to deliver what could not be delivered."""
@@ -69,6 +65,7 @@ class Pulses(object):
             heard(self._parts.state, computation.scheduler)
             self._parts.delivery.heard(computation.scheduler)
             return
+        computation.unanswered += 1
         parts = self._parts
         parts.notices.unreached(computation.scheduler[0], 'pulse: %s', error)
         if releases.pulses_by_datagram(computation.peer.version):
@@ -173,6 +170,28 @@ class IdleChildren(object):
         for computation in self._parts.state.computations():
             if computation.idle_since(now) > IDLE_CHILDREN:
                 self._parts.loop.call_soon(computation.dismiss_idle)
+
+
+def pulse_interval(options, computations):
+    """Return seconds between pulses to the scheduler of these computations."""
+    intervals = [computation.pulse_interval for computation in computations]
+    intervals += [options.ping_interval, options.zombie_interval / 5.0]
+    return max(SHORTEST_PULSE, min([interval for interval in intervals if interval] + [DEFAULT_PULSE]))
+
+
+def silence(parts, now):
+    """Return (seconds of silence, seconds until the scheduler is given up or None), None if it is not silent.
+
+    It is when a pulse was not answered, or is long overdue; `now`: monotonic seconds.
+    """
+    computations = parts.state.computations()
+    if not computations:
+        return None
+    silent, interval = now - last_sign(computations), parts.options.zombie_interval
+    if not any(computation.unanswered for computation in computations) and \
+            silent < SILENT_PULSES * pulse_interval(parts.options, computations) + SILENT:
+        return None
+    return silent, max(0.0, interval - silent) if interval else None
 
 
 def one_for_each_scheduler(computations):

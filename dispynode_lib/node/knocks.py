@@ -7,17 +7,21 @@ from __future__ import absolute_import, division, print_function
 
 import threading
 
-GAP = 0.05                                  # seconds from the end of one ping to the next: time for the answer
+from dispynode_lib.host.compat import fraction, monotonic
+
+GAP = 0.1                                   # seconds from the end of one ping to the next: time for the answer
+SLOWER = 4                                  # times as long again as the connection took: many nodes may knock at once
 TIMES = 2                                   # the whole list
 
 
 class Knocks(object):
     """Tries releases at (address, port); any thread."""
 
-    def __init__(self, parts, is_wanted):
+    def __init__(self, parts, is_wanted, clock=monotonic, random=fraction):
         """`is_wanted`: function(name) -> whether the scheduler of that name is still looked for."""
         self._parts = parts
         self._is_wanted = is_wanted
+        self._clock, self._random = clock, random
         self._lock = threading.Lock()
         self._running = set()               # (address, port)
         self._unheard = {}                  # (address, port) -> how often all releases have been tried
@@ -39,9 +43,12 @@ class Knocks(object):
                     self._unheard[target] = self._unheard.get(target, 0) + 1
             return
 
+        began = self._clock()
+
         def tried(_reply, error):
             if error is None:
-                self._parts.loop.call_later(GAP, self._parts.workers.run, self._next, name, own, target, versions[1:])
+                gap = (GAP + SLOWER * (self._clock() - began)) * (0.5 + self._random())
+                self._parts.loop.call_later(gap, self._parts.workers.run, self._next, name, own, target, versions[1:])
                 return
             with self._lock:
                 self._running.discard(target)

@@ -14,12 +14,13 @@ from dispynode_lib.host.resources import Meter
 from dispynode_lib.host.wording import counted
 from dispynode_lib.host.workers import Workers
 from dispynode_lib.log import Log
-from dispynode_lib.node import duties, guard, held
+from dispynode_lib.node import duties, guard, held, reasons
 from dispynode_lib.node import state as states
 from dispynode_lib.node.addresses import Addresses, Host
 from dispynode_lib.node.admin import Administration
 from dispynode_lib.node import bigfiles
 from dispynode_lib.node.announcer import Announcer
+from dispynode_lib.node.answers import Answers
 from dispynode_lib.node.complaints import Complaints, printable
 from dispynode_lib.node.delivery import Delivery
 from dispynode_lib.node.discovery import Discovery
@@ -41,6 +42,7 @@ from dispynode_lib.node.service import Service
 from dispynode_lib.node.settings import Settings
 from dispynode_lib.node.spool import Spool
 from dispynode_lib.node.udp import DatagramListener
+from dispynode_lib.node.visitors import Visitors
 from dispynode_lib.node.watchdog import Watchdog
 from dispynode_lib.wire import framing
 
@@ -123,7 +125,7 @@ class Node(object):
         schedulers = self._take_over()
         parts.notices = Notices(parts.loop, parts.state, settings, options, as_client)
         parts.delivery.on_unreached = parts.notices.unreached
-        parts.service = Service(parts, options)
+        parts.visitors, parts.answers, parts.service = Visitors(), Answers(parts), Service(parts, options)
         parts.announcer = Announcer(parts, KnownReleases(os.path.join(parts.state_folder, 'releases')))
         parts.watchdog = Watchdog(duties.table(parts) + self.operation.duties())
         parts.admin, parts.discovery = Administration(parts), Discovery(parts)
@@ -258,6 +260,7 @@ class Node(object):
     def freed(self):
         """The node has no scheduler any more."""
         log.info('the node is free')
+        self._parts.answers.forget()
         self._parts.announcer.begin(BREATH + SPREAD * fraction())
         self._parts.watchdog.reschedule()
 
@@ -277,9 +280,7 @@ class Node(object):
     def why_idle(self):
         """Return sentences (list of text) on why this node has no work: what it waits for, whom it turned away."""
         parts = self._parts
-        refusal = parts.state.refusal()
-        lines = [u'it waits for a client: none has opened a computation' if refusal is None else refusal[1],
-                 parts.service.describe()]
+        lines = reasons.sentences(parts) + [parts.service.describe()]
         lines += [u'it ' + line for line in parts.announcer.describe()[:1]] + parts.announcer.describe()[1:]
         lines += parts.ports.describe()
         if parts.addresses.trouble() is not None:

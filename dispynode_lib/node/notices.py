@@ -69,8 +69,8 @@ class Notices(object):
         with self._lock:
             return list(self._peers.get((address, port), (None, False, ()))[2])
 
-    def answer_ping(self, ping, source, own_address):
-        """Send a PONG, or a PING if the client did not announce its sign, to each address of the client.
+    def answers(self, ping, source, own_address):
+        """Return [((address, port), payload)]: a PONG, or a PING if the client did not announce its sign, to each address.
 
         ping          wire PING record
         source        address (text) that the PING came from
@@ -83,6 +83,7 @@ class Notices(object):
             addresses.insert(0, source)
         announced = settings.announced(own_address)
         auth = settings.answer_to(ping.sign) if ping.sign else None
+        found = []
         for address in unique(map(net.canonical, addresses))[:ADDRESSES]:
             if ping.sign and auth is None or not self._may_answer(address, source):
                 continue
@@ -96,7 +97,15 @@ class Notices(object):
                     settings.meter.read(), address)
             else:
                 payload = replies.ping(ping.version, ping.python2, announced, settings.port, settings.sign, address)
-            self._send((address, ping.port), payload)
+            found.append(((address, ping.port), payload))
+        return found
+
+    def send(self, address, payload, done):
+        """Send `payload` to (address, port); done(error text or None) in the loop's thread."""
+        def sent(_reply, error):
+            self._sent(address, error)
+            done(error)
+        self._call(address, payload, False, sent)
 
     def _may_answer(self, address, source):
         """Return whether to connect to `address` because somebody at `source` said so."""

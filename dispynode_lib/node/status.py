@@ -7,8 +7,9 @@ import time
 
 from dispynode_lib import __version__
 from dispynode_lib.host.compat import PYTHON_VERSION, to_text
-from dispynode_lib.host.wording import counted
+from dispynode_lib.host.wording import counted, duration
 from dispynode_lib.node.history import in_words
+from dispynode_lib.node import reasons, visitors
 
 PIDS_TIMEOUT = 0.5                          # seconds that supervisors have to tell the processes of jobs
 
@@ -17,7 +18,7 @@ def gather(parts, now=None):
     """Return the status as a dict of plain values; waits a moment for supervisors: not for the loop's thread."""
     now = time.time() if now is None else now
     state, settings, history = parts.state, parts.settings, parts.history
-    counts, scheduler = state.counts(), state.scheduler()
+    counts = state.counts()
     info, trouble = settings.meter.read(), parts.addresses.trouble()
     pids = job_pids(state.computations())
     return {
@@ -27,7 +28,7 @@ def gather(parts, now=None):
         'addresses': list(settings.addresses), 'external': list(settings.external),
         'ports': list(parts.ports.numbers()), 'folder': to_text(parts.root), 'state_folder': to_text(parts.state_folder),
         'cpus': state.cpus(), 'busy': counts['busy'], 'free': state.free_cpus(),
-        'scheduler': None if scheduler is None else {'address': scheduler[0], 'port': scheduler[1]},
+        'scheduler': reasons.owner(parts), 'clients': parts.visitors.fields(),
         'computations': [_computation(parts, computation, now, pids) for computation in state.computations()],
         'cleaning_up': _cleaning_up(set(state.computations() + state.ending()), now),
         'jobs_done': counts['jobs_done'], 'clients_done': counts['clients_done'],
@@ -107,8 +108,7 @@ def describe(status):
     lines.append(u'  processors   %d offered, %d busy' % (status['cpus'], status['busy']))
     lines.append(u'  running      %s' % duration(status['uptime']))
     scheduler = status['scheduler']
-    lines.append(u'  scheduler    %s' % (
-        u'%s port %d' % (scheduler['address'], scheduler['port']) if scheduler else u'none'))
+    lines.append(u'  scheduler    %s' % (reasons.describe_owner(scheduler) if scheduler else u'none'))
     lines.append(u'  service      %s%s' % (status['service'], _next_change(status)))
     lines.append(u'  done         %s, %s%s, %.1f s of jobs' % (
         counted(status['clients_done'], u'client'), counted(status['jobs_done'], u'job'),
@@ -122,6 +122,8 @@ def describe(status):
         lines.append(u'  cleaning up  %d (%s) of %s, for %s, since %s' % (
             computation['id'], computation['name'], computation['scheduler'], duration(computation['age']),
             time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(computation['since']))))
+    if not status['why_idle']:
+        lines += [u'  not served   ' + line for line in visitors.sentences(status['clients'], status['ports'][0])]
     if status['why_idle']:
         lines.append(u'  idle because')
         lines += [u'    %s' % line for line in status['why_idle']]
@@ -143,13 +145,3 @@ def _describe_computation(computation):
             job['uid'], job['pid'] or u'(starting)', duration(job['age']),
             u', being stopped' if job['stopping'] else u''))
     return lines
-
-
-def duration(seconds):
-    """Return seconds as text such as 3.2 s, 12 min 5 s, 3 h 20 min, 2 d 4 h."""
-    if seconds < 60:
-        return u'%.1f s' % seconds
-    for size, name, smaller, small_name in ((60, u'min', 1, u's'), (3600, u'h', 60, u'min'), (86400, u'd', 3600, u'h')):
-        if seconds < {60: 3600, 3600: 86400}.get(size, float('inf')):
-            return u'%d %s %d %s' % (seconds // size, name, seconds % size // smaller, small_name)
-    return u''

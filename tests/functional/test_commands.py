@@ -11,6 +11,7 @@ from dispynode_lib.host import lockfile
 from tests.support import processes
 from tests.support.computation import Refused
 from tests.support.operatorcase import MARKED, WAIT, OperatorCase
+from tests.support.waiting import wait_until
 
 
 class Commands(OperatorCase):
@@ -59,6 +60,29 @@ class Commands(OperatorCase):
             self.assertEqual((found['jobs_done'], found['outcomes'], found['busy']), (2, {'finished': 2}, 0))
             self.assertEqual(len(found['recent_jobs']), 2)
             self.assertIn('busy with the scheduler', self.told('why'))
+
+    def test_clients_that_wait_and_the_one_that_has_the_node(self):
+        with self.node() as node, self.scheduler(node) as owner, self.scheduler(node) as other:
+            owner.open(MARKED, 'wait')
+            other.send_ping()
+            wait_until(lambda: self.status()['clients'], 10)
+            told = self.told('why')
+            self.assertIn('busy with the scheduler at 127.0.0.1 port %d for ' % owner.port, told)
+            self.assertIn('127.0.0.1 port %d (release %s) waits for the node: refused once' % (
+                other.port, other.dialect.release), told)
+            found = self.status()
+            self.assertEqual([(one['port'], one['refused']) for one in found['clients']], [(other.port, 1)])
+            self.assertEqual((found['scheduler']['port'], found['scheduler']['silent_for']), (owner.port, None))
+
+    def test_a_client_that_is_answered_twice_and_opens_nothing(self):
+        with self.node() as node, self.scheduler(node) as scheduler:
+            def ask():
+                scheduler.send_ping()
+                return [one for one in self.status()['clients'] if one['answered'] > 1]
+            wait_until(ask, 20, interval=0.3)
+            self.assertIn('has opened nothing: perhaps another secret', self.told('why'))
+            scheduler.open(MARKED, 'wait')
+            self.assertEqual(self.status()['clients'], [])
 
     def started(self, prefix, count):
         found = sorted(int(name[len(prefix):]) for name in os.listdir(self.folder) if name.startswith(prefix))

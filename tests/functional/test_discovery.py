@@ -20,8 +20,8 @@ class DiscoveryTest(unittest.TestCase):
     def test_ping_by_connection_and_datagram_in_every_dialect(self):
         with NodeProcess() as node:
             for dialect in DIALECTS:
-                with FakeScheduler(node, dialect) as scheduler:
-                    for udp in (False, True):
+                for udp in (False, True):
+                    with FakeScheduler(node, dialect) as scheduler:
                         pong = scheduler.ping(udp=udp, timeout=WAIT)
                         self.assertEqual((pong['version'], pong['ip_addr'], pong['port']),
                                          (dialect.release, node.ip_addr, node.port))

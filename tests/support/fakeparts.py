@@ -4,6 +4,7 @@ from __future__ import absolute_import, division, print_function
 from dispynode_lib.node import state as states
 from dispynode_lib.node.complaints import Complaints
 from dispynode_lib.node.state import NodeState
+from dispynode_lib.node.visitors import Visitors
 from dispynode_lib.options import Options
 from dispynode_lib.wire.peers import Peer
 
@@ -46,6 +47,7 @@ class FakeComputation(object):
 
     def __init__(self, state, number=1, scheduler=(u'10.0.0.9', 9700), life=0.0, pulse_interval=None):
         self.id, self.auth, self.scheduler, self.pulse_interval = number, u'aa', scheduler, pulse_interval
+        self.unanswered = 0
         self.zombie, self.life, self.closed, self._state = False, life, None, state
         self.moved, self.node_ip_addr = False, u'10.0.0.1'
         self.peer = Recorder()
@@ -55,7 +57,7 @@ class FakeComputation(object):
         return self.life
 
     def heard(self):
-        self.life = self.clock()
+        self.life, self.unanswered = self.clock(), 0
 
     def clock(self):
         return self.life
@@ -83,6 +85,7 @@ class FakeParts(object):
         self.notices = Recorder(peer_at=lambda *_where: Peer())
         self.announcer, self.watchdog, self.node = Recorder(), Recorder(), Recorder()
         self.addresses = Recorder(gone_for=None, trouble=None)
+        self.visitors = Visitors(self.clock)
         self.settings = Recorder(own_address=u'10.0.0.1')
         self.settings.addresses, self.settings.sign = [u'10.0.0.1'], u'ab' * 20
 

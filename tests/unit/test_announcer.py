@@ -184,7 +184,7 @@ class KnocksTest(unittest.TestCase):
         self.parts, self.wanted, self.asked = FakeParts(), True, []
         self.parts.notices.knock = lambda _own, target, release, done: (
             self.asked.append(release), done(None, None if target[1] in open_ports else 'refused'))
-        return Knocks(self.parts, lambda _name: self.wanted)
+        return Knocks(self.parts, lambda _name: self.wanted, self.parts.clock, lambda: 0.5)
 
     def begin(self, knocks, port):
         knocks.begin(u'host', u'10.0.0.1', (u'10.0.0.9', port), [u'4.8.7'], [u'4.10.6', u'4.9.1'])
@@ -208,6 +208,16 @@ class KnocksTest(unittest.TestCase):
             ports[:] = [51347] if listens else []
             self.begin(knocks, 51347)
         self.assertEqual(len(self.asked), 3 + 3 + 1 + 3)
+
+    def test_a_scheduler_that_is_slow_is_tried_more_slowly(self):
+        knocks, delays = self.make((51347,)), []
+        self.parts.loop = Recorder(call_later=lambda delay, *_what: delays.append(delay))
+        def knock(_own, _target, _release, done):
+            self.parts.now += 2.0
+            done(None, None)
+        self.parts.notices.knock = knock
+        self.begin(knocks, 51347)
+        self.assertEqual(delays, [0.1 + 4 * 2.0])
 
     def test_none_is_tried_when_it_has_been_found_or_the_node_is_busy(self):
         knocks = self.make((51347,))

@@ -55,7 +55,7 @@ def main(settings):
     settings = dict((str(key), native(value)) for key, value in settings.items())
     nodes, shared = [str(node) for node in nodes], shared and str(shared)
     if shared:
-        settings['scheduler_host' if RELEASE >= (4, 15) else 'scheduler_node'] = shared
+        settings['scheduler_host' if RELEASE >= (4, 13) else 'scheduler_node'] = shared
         cluster = dispy.SharedJobCluster(job, nodes=nodes, **settings)
     else:
         cluster = dispy.JobCluster(job, nodes=nodes, **settings)

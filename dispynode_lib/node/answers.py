@@ -1,0 +1,70 @@
+"""Answers to clients that look for nodes: one to each, again where none arrived, and none that is not needed."""
+from __future__ import absolute_import, division, print_function
+
+import collections
+import threading
+
+from dispynode_lib.host.compat import fraction, monotonic
+
+AGAIN = 1.0                                 # seconds in which one client gets one answer: it asks in several ways at once
+REMEMBERED = 200                            # clients
+BACK_OFF = (2.0, 4.0, 8.0)                  # seconds, more or less: when many nodes answer, a client cannot take all
+
+
+class Answers(object):
+    """Sends PONGs through notices; any thread."""
+
+    def __init__(self, parts, clock=monotonic, random=fraction):
+        self._parts = parts
+        self._clock, self._random = clock, random
+        self._lock = threading.Lock()
+        self._answered = collections.OrderedDict()      # (sign, source) -> when
+
+    def give(self, ping, source, own, connected):
+        """Answer a PING that came from `source` to `own` (addresses), unless that has just been done.
+
+        connected   whether it came on a connection
+        """
+        parts = self._parts
+        if parts.state.refusal() is not None or not self._is_first((ping.sign, source)):
+            return                          # somebody was faster
+        parts.visitors.answered((source, ping.port), ping.version, ping.ip_addrs, connected)
+        parts.announcer.answered(ping, source)
+        self._send(ping, source, own, 0)
+        parts.nursery.prepare()
+
+    def forget(self):
+        """The node is free: who asks now is to be answered, whatever there was before."""
+        with self._lock:
+            self._answered.clear()
+
+    def _is_first(self, key):
+        now = self._clock()
+        with self._lock:
+            last = self._answered.pop(key, None)
+            is_first = last is None or now - last >= AGAIN or key[0] is None        # relays have no sign
+            self._answered[key] = now if is_first else last
+            if len(self._answered) > REMEMBERED:
+                self._answered.popitem(last=False)
+        return is_first
+
+    def _send(self, ping, source, own, attempt):
+        """Answer at all addresses of the client."""
+        if self._parts.state.refusal() is not None:
+            return
+        messages, errors = self._parts.notices.answers(ping, source, own), []
+
+        def sent(error):
+            errors.append(error)
+            if len(errors) == len(messages):
+                self._sent(ping, source, own, attempt, errors)
+        for target, payload in messages:
+            self._parts.notices.send(target, payload, sent)
+
+    def _sent(self, ping, source, own, attempt, errors):
+        """Note whether an answer has arrived anywhere; if not, try again later. In the loop's thread."""
+        arrived = None in errors
+        self._parts.visitors.unreached((source, ping.port), None if arrived else errors[0])
+        if not arrived and attempt < len(BACK_OFF):
+            self._parts.loop.call_later(BACK_OFF[attempt] * (0.5 + self._random()),
+                                        self._send, ping, source, own, attempt + 1)
