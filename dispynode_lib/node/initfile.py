@@ -17,7 +17,7 @@ LOOK = 0.05                                 # seconds between two looks at the p
 PATIENCE = 1.0                              # seconds between SIGTERM and SIGKILL
 WRONG_VALUE = 3                             # exit status of the process: the function has told what it returned
 # argv: path of the file, name of the function; the module is called node_init, as in dispy
-SCRIPT = '''\
+SCRIPT = """\
 import os, sys
 path, name = sys.argv[1:3]
 sys.dont_write_bytecode = True
@@ -32,7 +32,7 @@ value = function() if function is not None else 0
 if name == 'init' and value != 0:
     sys.stderr.write('%s: init() returned %r\\n' % (path, value))
     sys.exit(3)
-'''
+"""
 
 
 class InitFile(object):
