@@ -104,13 +104,13 @@ def local_address():
         address = address_towards(target)
         if address is not None and not is_loopback(address):
             return address, u'address of the route to other networks'
-    for name, address, _broadcast in interfaces():
-        if not is_loopback(address):
+    for name, address in [found[:2] for found in interfaces()] + interfaces6():
+        if not is_loopback(address) and has_address(address):
             return address, u'address of interface %s; there is no route to other networks' % name
     name = socket.gethostname()
     try:
         for address in resolve(name):
-            if not is_loopback(address):
+            if not is_loopback(address) and has_address(address):
                 return address, u'address of the host name %s' % compat.to_text(name)
     except EnvironmentError as error:
         return u'127.0.0.1', u'no network found (%s: %s)' % (compat.to_text(name), error.strerror or error)
@@ -130,6 +130,21 @@ def address_towards(target):
         return None                         # no route
     finally:
         probe.close()
+
+
+def has_address(address):
+    """Return whether an IP address (canonical) is one of this host's: a socket can be bound to it."""
+    try:
+        sock = socket.socket(family_of(address), socket.SOCK_DGRAM)
+    except EnvironmentError:
+        return False                        # no IPv6 in this kernel
+    try:
+        sock.bind(sockaddr(address, 0))
+        return True
+    except EnvironmentError:
+        return False
+    finally:
+        sock.close()
 
 
 def is_loopback(address):
@@ -209,6 +224,17 @@ def broadcast_addresses(address):
     found = [broadcast for _name, own, broadcast in interfaces()
              if own == address and broadcast and not is_loopback(broadcast)]
     return [broadcast for broadcast in found if broadcast != EVERYBODY] + [EVERYBODY]
+
+
+def interfaces6():
+    """Return [(name, IPv6 address)] of this host's interfaces, as far as Linux tells; only addresses that reach beyond a link."""
+    found = []
+    for line in holders.proc_lines('/proc/net/if_inet6', 0):
+        fields = line.split()               # address, index, bits, scope, flags, name
+        if len(fields) == 6 and fields[3] == '00':
+            packed = struct.pack('>4I', *[int(fields[0][at:at + 8], 16) for at in range(0, 32, 8)])
+            found.append((compat.to_text(fields[5]), compat.to_text(socket.inet_ntop(socket.AF_INET6, packed))))
+    return found
 
 
 def interface_index(address):

@@ -10,7 +10,7 @@ log = Log('dispynode.addresses')
 
 LOOK, CALM_LOOK = 3.0, 60.0                 # seconds between looks: while something is missing, and otherwise
 SETTLE, LEAST = 0.3, 1.0                    # seconds: after news of the kernel, for more will come; between two looks
-REMEMBERED = 100                            # addresses that are gone
+REMEMBERED = 16                             # addresses that are gone
 HELD = 50.0                                 # seconds that the node still listens at one of them
 
 
@@ -72,12 +72,14 @@ class Addresses(object):
         self._looked, self._news_came = None, None      # seconds of the watchdog's clock
         self._good = []                     # where others can reach the node
         self._trouble = None
+        self._has_warned = False            # that whoever reaches it may run programs
         self._gone = {}                     # address -> since when
         self._why = {}                      # address of the node -> why it is
 
     def begin(self, chosen, now):
         """The node serves at what Host.choose() has told."""
         self._looked, self._why = now, dict(chosen)
+        self._has_warned = bool(self._doors(self._parts.settings.addresses))
         self._note(chosen, self._parts.settings.addresses)
         self._news = netnews.open_news()
         if self._news is not None:
@@ -159,21 +161,31 @@ class Addresses(object):
         new = [address for address in settings.addresses if address not in had]
         for address in new:
             log.info('%s serves at %s now (%s)', settings.name, address, self._why.get(address))
-        for line in guard.open_doors(self._parts.options, new, settings.port):
-            log.warning('%s', line)
+        if not self._has_warned:
+            self._warn(self._doors(new))
         was_alone = self._trouble is not None
         if self._note(chosen, wanted):
             self._parts.announcer.begin_anew()
         if was_alone:
             self._gone = dict.fromkeys(self._gone, now)
 
+    def _doors(self, addresses):
+        return guard.open_doors(self._parts.options, addresses, self._parts.settings.port)
+
+    def _warn(self, lines):
+        self._has_warned = bool(lines)
+        for line in lines:
+            log.warning('%s', line)
+
     def _remember(self, had, addresses, now):
         for address in had:
-            if address not in addresses and len(self._gone) < REMEMBERED:
+            if address not in addresses:
                 self._gone[address] = now
                 self._why.pop(address, None)
         for address in addresses:
             self._gone.pop(address, None)
+        for address in sorted(self._gone, key=self._gone.get)[:-REMEMBERED]:
+            del self._gone[address]
 
     def _note(self, chosen, addresses):
         """Find whether others can reach the node, and tell if that has changed; return whether it can be had at more."""

@@ -17,6 +17,7 @@ SILENT_PULSES, SILENT = 1.5, 5.0            # intervals, and seconds more, after
 IDLE_CHILDREN = 30.0                        # seconds between looks for job processes that wait in vain
 MOVED_PATIENCE, MOVED_AGAIN = 5.0, 0.5      # seconds: an address may come back; between looks whether the last job has ended
 REFUSED_LOOK = 3600.0                       # seconds between looks whether refused replies are too old
+MOVED_LIMIT = 60.0                          # seconds for replies to be delivered from another address
 ZOMBIE_AGAIN = 5.0                          # seconds between looks whether a zombie's last job has ended
 
 
@@ -140,9 +141,20 @@ class Moved(object):
             gone = self._gone_for(computation, now)
             if (gone is not None) != computation.moved:
                 self._tell(computation, gone is not None)
-            has_work = parts.state.jobs(computation.id) or parts.delivery.pending()
-            if gone is not None and gone >= MOVED_PATIENCE and not has_work:
+            if gone is not None and gone >= MOVED_PATIENCE and not self._has_work(computation, gone):
                 computation.close(terminate=False)
+
+    def _has_work(self, computation, gone):
+        """Return whether replies are still to come, or have not reached the scheduler: some were sent from the address that is gone."""
+        parts = self._parts
+        if parts.state.jobs(computation.id):
+            return True
+        if gone >= MOVED_LIMIT:
+            return False
+        kept = parts.spool.to_send((computation.id, computation.auth))
+        if kept:
+            parts.delivery.retry_all()
+        return bool(kept or parts.delivery.pending())
 
     def _tell(self, computation, moved):
         computation.moved = moved

@@ -93,15 +93,5 @@ def external_addresses(names):
 
 
 def own_interface(address):
-    """Return whether `address` is one of this host's: a socket can be bound to it."""
-    try:
-        sock = socket.socket(net.family_of(address), socket.SOCK_DGRAM)
-    except EnvironmentError:
-        return False                        # no IPv6 in this kernel
-    try:
-        sock.bind(net.sockaddr(address, 0))
-        return True
-    except EnvironmentError:
-        return False
-    finally:
-        sock.close()
+    """Return whether `address` is one of this host's."""
+    return net.has_address(address)

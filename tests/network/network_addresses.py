@@ -1,6 +1,7 @@
 """A node whose network comes after it, whose address changes, whose link goes and comes: real clients find it again."""
 from __future__ import absolute_import, division, print_function
 
+import json
 import os
 import select
 import socket
@@ -12,6 +13,15 @@ from tests.support.waiting import wait_until
 
 CLIENT, FIRST, SECOND, THIRD = '10.9.0.1', '10.9.0.2', '10.9.0.3', '10.9.0.4'
 SOON = 20                                   # seconds
+
+
+class NamedNode(HostNode):
+    """A node with an /etc/hosts of its own: the file `hosts`."""
+
+    def command(self):
+        words, count = super(NamedNode, self).command(), len(self.host.prefix)
+        script = 'mount --bind "$0" /etc/hosts && exec "$@"'
+        return words[:count] + ['unshare', '--mount', 'sh', '-c', script, self.hosts] + words[count:]
 
 
 class AddressesTest(unittest.TestCase):
@@ -115,23 +125,44 @@ class AddressesTest(unittest.TestCase):
         self.change('+' + FIRST)
         self.node.start()
         self.node.wait_serving()
-        program = self.start_client(jobs=6, seconds=1.5)
+        program = self.start_client(jobs=5, seconds=1)
         program.wait_result(SOON, event='first')
         self.change('-' + FIRST, '+' + SECOND)
+        self.done_at(program, 5, FIRST, SECOND)
+
+    def test_a_reply_that_was_under_way_when_the_address_went_reaches_the_client(self):
+        self.change('+' + FIRST)
+        self.node.options += ['--msg_timeout', '2']
+        self.node.start()
+        self.node.wait_serving()
+        program = self.start_client(jobs=2, seconds=1)
+        self.node.wait_log(' opened')
+        wait_until(lambda: self.status()['busy'] == 2, SOON, self.node.log_tail, interval=0.1)
+        self.node_host.cut('near')
+        wait_until(lambda: self.status()['being_delivered'] == 2, SOON, self.node.log_tail, interval=0.1)
+        self.change('-' + FIRST, '+' + SECOND)
+        self.node_host.restore('near')
         done = program.wait_result(2 * SOON, event='done')
-        self.assertEqual((done['right'], done['nodes']), (6, [FIRST, SECOND]), program.output())
-        program.wait_result(event='closed')
+        self.assertEqual(done['right'], 2, program.output())
+        program.end()                       # it would wait for ten seconds to close its computation at the old address
+
+    def status(self):
+        return json.loads(self.told('status', '--json'))
+
+    def done_at(self, program, jobs, *addresses):
+        """Wait until all jobs of a client are right, done at these addresses, and it has closed its cluster."""
+        done = program.wait_result(2 * SOON, event='done')
+        self.assertEqual((done['right'], done['nodes']), (jobs, list(addresses)), program.output())
+        program.wait_result(2 * SOON, event='closed')
 
     def test_a_client_on_the_same_host_works_before_and_after_the_network_comes(self):
         self.node.start()
         self.node.wait_serving()
         program = self.lab.client(self.node_host, self.client.python, nodes=['127.0.0.1'], ip_addr='127.0.0.1',
-                                  jobs=6, seconds=1)
+                                  jobs=5, seconds=0.5)
         program.wait_result(SOON, event='first')
         self.change('+' + FIRST)
-        done = program.wait_result(2 * SOON, event='done')
-        self.assertEqual((done['right'], done['nodes']), (6, ['127.0.0.1']), program.output())
-        program.wait_result(event='closed')
+        self.done_at(program, 5, '127.0.0.1')
 
     def test_a_given_address_that_goes_is_served_again_when_it_is_back(self):
         self.change('+' + FIRST)
@@ -143,6 +174,22 @@ class AddressesTest(unittest.TestCase):
         self.change('-' + FIRST)
         self.node.wait_log(FIRST + ' is no address of this host any more')
         self.change('+' + FIRST)
-        done = program.wait_result(2 * SOON, event='done')
-        self.assertEqual((done['right'], done['nodes']), (4, [FIRST]), program.output())
-        program.wait_result(event='closed')
+        self.done_at(program, 4, FIRST)
+
+    def test_a_name_given_is_resolved_anew(self):
+        self.node._discard()
+        self.node = NamedNode(self.node_host, '-c', 2, '-i', 'worker.test', python=self.node_python, wait=False)
+        self.node.hosts = os.path.join(self.node.folder, 'hosts')
+        self.name(FIRST)
+        self.change('+' + FIRST)
+        self.node.start()
+        self.node.wait_serving()
+        self.served_at(self.start_client(), FIRST)
+        self.name(SECOND)
+        self.change('-' + FIRST, '+' + SECOND)
+        self.served_at(self.start_client(), SECOND)
+
+    def name(self, address):
+        """Let worker.test be this address."""
+        with open(self.node.hosts, 'w') as hosts:
+            hosts.write('%s worker.test\n' % address)

@@ -80,7 +80,7 @@ class FakeParts(object):
         self.state.set_phase(states.SERVING)
         self.complaints = Complaints()
         self.workers = self.loop = AtOnce()
-        self.spool = Recorder(holds=False)
+        self.spool = Recorder(holds=False, to_send=())
         self.delivery = Recorder(pending=0)
         self.notices = Recorder(peer_at=lambda *_where: Peer())
         self.announcer, self.watchdog, self.node = Recorder(), Recorder(), Recorder()

@@ -87,8 +87,19 @@ class MovedTest(unittest.TestCase):
         self.parts.delivery = Recorder(pending=1)
         self.look(8.0)
         self.assertIsNone(self.computation.closed)      # its reply is on its way
-        self.parts.delivery = Recorder(pending=0)
-        self.assertIsNone(self.look(8.5))
+        self.parts.delivery, self.parts.spool = Recorder(pending=0), Recorder(to_send=[(7, u'h')])
+        self.look(8.5)
+        self.assertIsNone(self.computation.closed)      # it was sent from the address that is gone, and kept: again
+        self.assertEqual(len(self.parts.delivery.named('retry_all')), 1)
+        self.parts.spool = Recorder(to_send=[])
+        self.assertIsNone(self.look(9.0))
+        self.assertIs(self.computation.closed, False)
+
+    def test_a_reply_that_cannot_be_delivered_does_not_keep_the_node(self):
+        self.parts.spool = Recorder(to_send=[(7, u'h')])
+        self.look(duties.MOVED_LIMIT - 1)
+        self.assertIsNone(self.computation.closed)
+        self.look(duties.MOVED_LIMIT)
         self.assertIs(self.computation.closed, False)
 
     def test_the_address_comes_back(self):

@@ -57,12 +57,14 @@ class Choice(unittest.TestCase):
     """local_address() on hosts that are told, not asked."""
 
     def setUp(self):
-        self._real = net.address_towards, net.interfaces, net.resolve
+        self._real = net.address_towards, net.interfaces, net.resolve, net.interfaces6, net.has_address
 
     def tearDown(self):
-        net.address_towards, net.interfaces, net.resolve = self._real
+        net.address_towards, net.interfaces, net.resolve, net.interfaces6, net.has_address = self._real
 
-    def choose(self, routes, interfaces, names):
+    def choose(self, routes, interfaces, names, interfaces6=(), foreign=()):
+        net.interfaces6 = lambda: list(interfaces6)
+        net.has_address = lambda address: address not in foreign
         net.address_towards = lambda target: routes.get(net.family_of(target))
         net.interfaces = lambda: interfaces
         net.resolve = lambda name: names
@@ -80,6 +82,17 @@ class Choice(unittest.TestCase):
 
     def test_host_name(self):
         self.assertEqual(self.choose({}, [], [u'127.0.1.1', u'10.1.1.1'])[0], u'10.1.1.1')
+
+    def test_network_of_version_6_without_a_way_out(self):
+        found = self.choose({}, [(u'lo', u'127.0.0.1', None)], [u'127.0.1.1'], [(u'lo', u'::1'), (u'eth0', u'fd09::2')])
+        self.assertEqual(found, (u'fd09::2', u'address of interface eth0; there is no route to other networks'))
+
+    def test_the_host_name_has_an_address_that_the_host_does_not_have_yet(self):
+        self.assertEqual(self.choose({}, [], [u'10.1.1.1'], foreign=[u'10.1.1.1'])[0], u'127.0.0.1')
+
+    def test_interfaces_of_version_6_are_addresses_of_this_host(self):
+        for _name, address in net.interfaces6():
+            self.assertTrue(net.is_address(address))
 
     def test_alone(self):
         self.assertEqual(self.choose({}, [(u'lo', u'127.0.0.1', None)], [u'127.0.1.1'])[0], u'127.0.0.1')
