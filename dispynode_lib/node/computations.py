@@ -230,6 +230,17 @@ class Computation(object):
             self._parts.workers.run(self.folder.release, job.xfer_files)
         if job.big is not None:
             self._parts.workers.run(job.big.remove)
+        self._job_is_gone()
+
+    def forget_job(self, job):
+        """Take back that a job was accepted: its client was not reached by the ACK. Any thread."""
+        if self._parts.state.finish_job(job, None):             # else it was stopped, and its reply is under way
+            if job.slot is not None:
+                self._parts.journal.remove(job.slot)
+            self._parts.workers.run(self.folder.release, job.xfer_files)
+            self._parts.loop.call_soon(self._job_is_gone)
+
+    def _job_is_gone(self):
         self._end_if_drained()
         if self._renewing:
             self._renew_if_drained()
@@ -308,7 +319,9 @@ class Computation(object):
             self.start(link, opened)
 
     def _restarted(self, error):
-        if error is not None:
+        if self._renewing:                  # CLOSE came meanwhile: cleanup first, jobs that wait run after the next setup
+            self._renew_if_drained()
+        elif error is not None:
             self._crew.fail_waiting(error)
         elif self._set_up is not None:
             self._send_setup(self._set_up_again)

@@ -294,9 +294,7 @@ class Requests(object):
             log.debug('job %d of computation %d accepted%s', job.uid, job.computation.id, '' if new else ' again')
         except PeerGone:
             if new:
-                if job.slot is not None:
-                    self._parts.journal.remove(job.slot)
-                self._parts.state.finish_job(job, None)
+                job.computation.forget_job(job)
             raise
         if new:
             job.computation.start_job(job, message)

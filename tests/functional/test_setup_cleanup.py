@@ -9,6 +9,7 @@ import time
 import unittest
 
 from dispynode_lib.host import compat
+from tests.functional.test_loop_waits import WaitingCase
 from tests.support.computation import Refused
 from tests.support.dialects import DIALECTS, Dialect
 from tests.support.nodecase import NATIVE, PY2, TIMEOUT, NodeCase
@@ -315,6 +316,24 @@ def f(): return 1
         self.wait_notes(['setup in True', 'cleanup of 2'])
         self.wait_files([])
         self.assertEqual(self.notes(), ['setup in True', 'cleanup of 2'])
+
+
+class RenewalTest(WaitingCase):
+
+    def test_close_false_while_another_supervisor_is_started_is_answered_and_the_job_runs(self):
+        computation = self.open('def f(): return 7', 'f')
+        nursery = wait_until(lambda: self.children_of(self.node.pid))[0]
+        supervisor = wait_until(lambda: self.children_of(nursery))[0]
+        self.stopped(nursery)
+        os.kill(supervisor, signal.SIGKILL)
+        self.node.wait_log('supervisor %d ended unexpectedly' % supervisor, TIMEOUT)
+        job = computation.submit()          # for which another one is asked for, in vain so far
+        self.assertEqual(computation.close(terminate_pending=False, close=False), b'ACK')
+        self.assert_lives()                 # so the loop has dealt with it
+        self.go_on(nursery)
+        computation.scheduler.wait_for('NODE_CLOSED', timeout=TIMEOUT)
+        computation.setup()
+        self.assertEqual(self.finished(job.wait(TIMEOUT)), 7)
 
 
 ENDLESS = '''
