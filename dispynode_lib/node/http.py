@@ -51,7 +51,7 @@ class Pages(object):
     def ready(self):
         """Whether it takes jobs."""
         closed = self._parts.state.closed()
-        trouble = closed[1] if closed is not None else self._parts.addresses.trouble()
+        trouble = closed[1] if closed is not None else self._parts.addresses.trouble() or self._parts.nursery.trouble()
         return (200, TEXT, u'ready\n') if trouble is None else (503, TEXT, u'%s\n' % trouble)
 
     def status(self):

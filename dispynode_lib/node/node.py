@@ -128,6 +128,7 @@ class Node(object):
         parts.visitors, parts.answers, parts.service = Visitors(), Answers(parts), Service(parts, options)
         parts.announcer = Announcer(parts, KnownReleases(os.path.join(parts.state_folder, 'releases')))
         parts.watchdog = Watchdog(duties.table(parts) + self.operation.duties())
+        parts.nursery.on_news = parts.watchdog.reschedule
         parts.admin, parts.discovery = Administration(parts), Discovery(parts)
         self._requests = Requests(parts)
         settings.remember_signs(os.path.join(parts.state_folder, 'signs'))
@@ -283,8 +284,7 @@ class Node(object):
         lines = reasons.sentences(parts) + [parts.service.describe()]
         lines += [u'it ' + line for line in parts.announcer.describe()[:1]] + parts.announcer.describe()[1:]
         lines += parts.ports.describe()
-        if parts.addresses.trouble() is not None:
-            lines.insert(0, parts.addresses.trouble())
+        lines[:0] = [trouble for trouble in (parts.nursery.trouble(), parts.addresses.trouble()) if trouble is not None]
         return lines + parts.penalties.sentences() + (parts.complaints.sentences() or [u'no client has been turned away'])
 
     # -- ending

@@ -4,12 +4,13 @@ from __future__ import absolute_import, division, print_function
 import errno
 import os
 import select
+import signal
 import struct
 import threading
 
 from dispynode_lib.errors import PeerGone
 from dispynode_lib.host import program
-from dispynode_lib.host.compat import send_fd, spawn
+from dispynode_lib.host.compat import send_fd, spawn, to_text
 from dispynode_lib.host.streams import Stream, wait_for, would_block
 from dispynode_lib.log import Log
 from dispynode_lib.node.link import Link, socket_pair
@@ -19,11 +20,16 @@ log = Log('dispynode.nursery')
 
 PID = struct.Struct('>l')
 FORK_TIMEOUT = 20.0                         # seconds
-KEEP_AFTER = 0.3
+KEEP_AFTER, TRY_AGAIN = 0.3, 5.0            # seconds: after the start of the node, after a failure
 
 
 class Nursery(object):
-    """Gives supervisors; starts its process when one is likely to be needed, again if it has died. Any thread."""
+    """Gives supervisors; starts its process soon after the node's start, again if it has died. Any thread.
+
+    on_news()   is called when there is another answer of trouble()
+    """
+
+    on_news = staticmethod(lambda: None)
 
     def __init__(self, loop, workers, folder=None, output=2):
         """`folder`: where the code of supervisors may be put away (host/program.Store); `output`: their descriptors 1 and 2."""
@@ -35,6 +41,7 @@ class Nursery(object):
         self._process = self._sock = None
         self._closed = False
         self._kept = False
+        self._trouble = None                # why the process cannot be started
         self._names = self._wanted = ()     # modules that the process loads, and those that the next one is to load
 
     def prepare(self):
@@ -49,8 +56,22 @@ class Nursery(object):
     def _prepare_locked(self):
         try:
             self._start()
-        except EnvironmentError as error:
-            log.error('cannot start the nursery of supervisors: %s', error)
+        except EnvironmentError:
+            return                          # trouble() tells
+
+    def trouble(self):
+        """Return why no job can run (text), None if all is well as far as is known."""
+        return self._trouble
+
+    def _note(self, trouble):
+        if trouble == self._trouble:
+            return
+        self._trouble = trouble
+        if trouble is not None:
+            log.error('%s', trouble)
+        else:
+            log.info('supervisors can be started again')
+        self.on_news()
 
     def preload(self, names):
         """Have the modules `names` (list of text) loaded before supervisors are forked: by the next process."""
@@ -77,13 +98,16 @@ class Nursery(object):
                     raise EnvironmentError(errno.EPIPE, 'the nursery of supervisors: %s' % gone)
 
     def keep(self, _now=None):
-        """Take the code of supervisors into memory, before somebody replaces the files."""
+        """Take the code of supervisors into memory, before somebody replaces the files; see whether it runs."""
         program.supervisor_image(self._folder)
         self._kept = True
+        self.prepare()
 
     def keep_wait(self, _now):
         """Return seconds until keep() is to be called: soon after the start, which it shall not make longer."""
-        return None if self._kept else KEEP_AFTER
+        if not self._kept:
+            return KEEP_AFTER
+        return None if self._trouble is None or self._closed else TRY_AGAIN
 
     def pids(self):
         """Return the numbers of the processes that this object itself waits for."""
@@ -99,6 +123,17 @@ class Nursery(object):
     def _start(self):
         if self._process is not None or self._closed:
             return
+        try:
+            self._start_process()
+        except EnvironmentError as error:
+            self._note(u'no job can run: the nursery of supervisors cannot be started: %s' % to_text(str(error)))
+            if self._process is not None:
+                os.kill(self._process.pid, signal.SIGKILL)      # as long as nobody waits for it this is its number
+            self._end()
+            raise
+        self._note(None)
+
+    def _start_process(self):
         sock, far = socket_pair()
         sock.setblocking(False)
         image = program.supervisor_image(self._folder)
@@ -108,9 +143,10 @@ class Nursery(object):
             stream = Stream(sock, FORK_TIMEOUT)
             for piece in image.pieces():
                 stream.send(piece)
+            stream.read_exact(PID.size)     # it has imported all it needs
             self._sock = sock
         except PeerGone as error:
-            raise EnvironmentError(errno.EPIPE, 'it ended at once (%s)' % error)
+            raise EnvironmentError(errno.EPIPE, 'it did not begin (%s); what it said is in the log' % error)
         finally:
             far.close()
             if self._sock is None:

@@ -171,7 +171,7 @@ class Operation(object):
     def _notify(self, word):
         if self._notifier is None:
             return
-        state, trouble = self._parts.state, self._parts.addresses.trouble()
+        state, trouble = self._parts.state, self._parts.addresses.trouble() or self._parts.nursery.trouble()
         self._notifier.send(word, 'STATUS=%s: %d of %s busy, %s%s' % (
             state.phase().lower(), state.used_cpus(), counted(state.cpus(), u'processor'),
             counted(len(state.computations()), u'computation'),

@@ -19,11 +19,12 @@ def gather(parts, now=None):
     now = time.time() if now is None else now
     state, settings, history = parts.state, parts.settings, parts.history
     counts = state.counts()
-    info, trouble = settings.meter.read(), parts.addresses.trouble()
+    info, trouble, failing = settings.meter.read(), parts.addresses.trouble(), parts.nursery.trouble()
     pids = job_pids(state.computations())
     return {
         'version': __version__, 'python': PYTHON_VERSION, 'pid': os.getpid(), 'name': settings.name,
-        'phase': state.phase(), 'ready': state.closed() is None and trouble is None, 'network': trouble,
+        'phase': state.phase(), 'ready': state.closed() is None and trouble is None and failing is None,
+        'network': trouble, 'trouble': failing,
         'began': history.began, 'uptime': now - history.began, 'now': now,
         'addresses': list(settings.addresses), 'external': list(settings.external),
         'ports': list(parts.ports.numbers()), 'folder': to_text(parts.root), 'state_folder': to_text(parts.state_folder),
@@ -99,8 +100,7 @@ def describe(status):
     """Return the status as text for a person."""
     lines = [u'%s (dispynode %s, Python %s, process %d) is %s%s' % (
         status['name'], status['version'], status['python'], status['pid'], status['phase'].lower(),
-        u'' if status['ready'] or status['phase'] != 'SERVING' else u', but takes no client%s' % (
-            u' of other hosts: %s' % status['network'] if status['network'] else u''))]
+        u'' if status['ready'] or status['phase'] != 'SERVING' else u', but %s' % _not_ready(status))]
     lines.append(u'  address      %s%s, TCP and UDP ports %s' % (
         u', '.join(status['addresses']),
         u' (announced as %s)' % u', '.join(status['external']) if status['external'] else u'',
@@ -128,6 +128,12 @@ def describe(status):
         lines.append(u'  idle because')
         lines += [u'    %s' % line for line in status['why_idle']]
     return u'\n'.join(lines) + u'\n'
+
+
+def _not_ready(status):
+    if status['trouble']:
+        return status['trouble']
+    return u'takes no client%s' % (u' of other hosts: %s' % status['network'] if status['network'] else u'')
 
 
 def _next_change(status):

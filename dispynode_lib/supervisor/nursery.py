@@ -35,6 +35,7 @@ def main():
     adopting.adopt()                        # for supervisors that a job kills; and it makes ready for theirs
     rehearsal.rehearse()
     prepare_memory()
+    _tell(control_fd, os.getpid())          # all is well
     supervisors, left = set(), names_to_load()
     while True:
         load_some(left, control_fd)
@@ -85,8 +86,12 @@ def _fork(receiver, control_fd, fds):
         supervisor.run(*fds)
     for fd in fds:
         close_quietly(fd)
-    try:
-        os.write(control_fd, PID.pack(max(0, pid)))
-    except EnvironmentError:
-        os._exit(0)
+    _tell(control_fd, max(0, pid))
     return pid
+
+
+def _tell(control_fd, pid):
+    try:
+        os.write(control_fd, PID.pack(pid))
+    except EnvironmentError:
+        os._exit(0)                         # the node has gone

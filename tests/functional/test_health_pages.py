@@ -7,7 +7,15 @@ import re
 import socket
 import unittest
 
-from tests.support.operatorcase import MARKED, OperatorCase
+from tests.support.operatorcase import MARKED, TIMEOUT, OperatorCase
+from tests.support.waiting import wait_until
+
+NO_NURSERY = '''
+import os
+with open('/proc/self/cmdline', 'rb') as source:
+    if b'--supervise' in source.read() and os.path.exists(%r):
+        os._exit(3)
+'''
 
 
 class HealthPages(OperatorCase):
@@ -37,6 +45,26 @@ class HealthPages(OperatorCase):
             self.assertEqual(self.get('/healthz')[0], 200)
             self.told('start')
             self.assertEqual(self.get('/readyz?x=y')[0], 200)
+
+    def test_a_node_whose_nursery_cannot_be_started_is_not_ready_and_says_why(self):
+        broken = os.path.join(self.folder, 'broken')
+        open(broken, 'w').close()
+        with open(os.path.join(self.folder, 'sitecustomize.py'), 'w') as target:
+            target.write(NO_NURSERY % broken)
+        why = 'no job can run: the nursery of supervisors cannot be started: '
+        with self.node(env={'PYTHONPATH': self.folder}) as node:
+            wait_until(lambda: self.get('/readyz')[0] == 503, TIMEOUT)
+            self.assertTrue(self.get('/readyz')[2].startswith(why), self.get('/readyz'))
+            self.assertEqual(self.get('/healthz')[0], 200)
+            self.assertIn(why, self.told('why'))
+            self.assertIn(' is serving, but ' + why, self.told('status'))
+            self.assertFalse(self.status()['ready'])
+            os.unlink(broken)
+            wait_until(lambda: self.get('/readyz')[0] == 200, TIMEOUT)
+            self.assertNotIn(why, self.told('status'))
+            with self.scheduler(node) as scheduler:
+                self.assertEqual(scheduler.open('def f(): return 7', 'f').run().value, 7)
+            self.assertEqual(node.log().count(why), 1)
 
     def test_busy_is_ready_and_draining_is_not(self):
         with self.node() as node:
