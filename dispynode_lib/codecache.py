@@ -22,7 +22,7 @@ class CodeCache(object):
         self._codes = {}
         folder = cache_folder()
         if folder is not None:
-            self._file = os.path.join(folder, '%08x.code' % (crc32(repr(self._key).encode('ascii')) & 0xffffffff))
+            self._file = os.path.join(folder, '%08x.code' % (crc32(repr(self._key).encode('ascii', 'backslashreplace')) & 0xffffffff))
             self._codes = self._load()
 
     def _load(self):

@@ -43,7 +43,7 @@ ROWS = (
     (1, 'node.journal'),
     (1, 'node.state', 'node.spool', 'node.folders', 'node.known', 'node.imports', 'node.initfile', 'node.settings', 'node.bigfiles', 'host.calls',
      'host.datagrams', 'node.history'),
-    (1, 'node.jobframes', 'node.callers', 'node.guard'),
+    (1, 'node.jobframes', 'node.callers', 'node.guard', 'node.faults'),
     (1, 'node.visitors'),
     (1, 'node.complaints', 'node.penalties', 'host.surroundings'),
     (1, 'node.allowance', 'node.incoming', 'node.joboutput', 'host.detach'),

@@ -21,6 +21,8 @@ CATCH_ALL = {
     'host.workers': ('_work', 'run'),           # the top of a worker; a thread that cannot be had
     'node.node': ('_stop',),                    # the top of the thread that stops the node
     'node.server': ('_accept',), 'node.udp': ('_receive',),     # the tops of the listeners
+    'node.requests': ('handle', 'job_at_once', '_start_job', '_opened'),     # a peer is answered, whatever happens
+    'node.operation': ('run_command', 'serve_http'),
     'node.watchdog': ('run_due', '_plan'),       # one duty must not end the others
     'supervisor.computation': ('open', 'execute', 'run_setup', 'remember_cleanup', '_bad_status', 'run_cleanup', 'settle'),
     'supervisor.job': ('serve', '_call', '_end_as_programs_do', '_shown'),

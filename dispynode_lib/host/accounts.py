@@ -8,7 +8,7 @@ import sys
 from dispynode_lib import packed
 from dispynode_lib.errors import StartError
 from dispynode_lib.host import trust
-from dispynode_lib.host.compat import to_native, to_text
+from dispynode_lib.host.compat import to_path, to_text
 
 NOT_ALLOWED, NO_USER = 77, 67               # sysexits.h: EX_NOPERM, EX_NOUSER
 FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK
@@ -18,7 +18,7 @@ def find(name):
     """Return the entry (as pwd has it) of the user `name`. Raises StartError."""
     import pwd
     try:
-        return pwd.getpwnam(to_native(name))
+        return pwd.getpwnam(to_path(name))
     except KeyError:
         raise StartError(u'--user %s: there is no such user on this host' % name, NO_USER)
 

@@ -101,6 +101,21 @@ def to_native(value):
     return to_bytes(value) if PY2 else to_text(value)
 
 
+if PY2:
+    to_path = path_bytes = to_bytes
+else:
+    def to_path(value):
+        """Return text or bytes as a file name that os functions take: UTF-8 on the disk, whatever the locale is."""
+        if not isinstance(value, bytes):
+            try:
+                value = value.encode('utf-8', 'surrogateescape')
+            except UnicodeEncodeError:
+                value = to_bytes(value)
+        return os.fsdecode(value)
+
+    path_bytes = os.fsencode                # what to_path() was given, in bytes
+
+
 def random_hex(count):
     """Return `2 * count` hexadecimal digits (text) from the system's random source."""
     return u''.join(u'%02x' % byte for byte in bytearray(os.urandom(count)))

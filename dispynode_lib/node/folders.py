@@ -8,7 +8,7 @@ import stat
 import threading
 
 from dispynode_lib.errors import Refused
-from dispynode_lib.host.compat import monotonic, random_hex, to_native
+from dispynode_lib.host.compat import monotonic, path_bytes, random_hex, to_path, to_text
 from dispynode_lib.log import Log
 from dispynode_lib.node.incoming import Anchor, fill, make_folder
 from dispynode_lib.node.removal import remove_tree
@@ -25,8 +25,8 @@ NAME_BYTES = 255                            # longest file name of the usual fil
 
 def clean_name(text, what):
     """Return one path component (native str) from the wire, or raise Refused."""
-    name = to_native(text)
-    if name in ('', '.', '..') or '/' in name or '\0' in name or len(name) > NAME_BYTES:
+    name = to_path(text)
+    if name in ('', '.', '..') or '/' in name or '\0' in name or len(path_bytes(name)) > NAME_BYTES:
         raise Refused('%s %r is no name for a file here' % (what, text))
     return name
 
@@ -321,9 +321,9 @@ def _make_shared(path):
 
 
 def _unique_folder(base, name, computation_id):
-    label = ''.join(letter for letter in os.path.basename(to_native(name)) if letter.isalnum() or letter in '_-')
+    label = u''.join(letter for letter in os.path.basename(to_text(name)) if letter.isalnum() or letter in u'_-')
     for _turn in range(UNIQUE_TRIES):
-        path = os.path.join(base, '%s_%s' % (label[:40] or computation_id, str(random_hex(4))))
+        path = os.path.join(base, '%s_%s' % (to_path(label[:40]) or computation_id, str(random_hex(4))))
         try:
             make_folder(base)
             os.mkdir(path, 0o700)

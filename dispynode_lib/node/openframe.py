@@ -1,7 +1,7 @@
 """What a supervisor has to know of its computation: the `open` frame."""
 from __future__ import absolute_import, division, print_function
 
-from dispynode_lib.host.compat import integer_types, to_bytes
+from dispynode_lib.host.compat import integer_types, path_bytes, to_bytes
 from dispynode_lib.wire import releases
 
 
@@ -25,7 +25,7 @@ def _settings(computation, request, parts, argument):
     in_compute = request.setup_in_compute or request.cleanup_in_compute
     return (
         ('id', request.id), ('type', request.type), ('name', request.name), ('code', request.code),
-        ('folder', computation.folder.path), ('big_folder', parts.big_folder), ('setup', request.setup),
+        ('folder', path_bytes(computation.folder.path)), ('big_folder', path_bytes(parts.big_folder)), ('setup', request.setup),
         ('cleanup', request.cleanup if has_cleanup_function(request) else u''),
         ('compute', argument if in_compute else b''),
         ('python2', int(peer.python2)), ('protocol', peer.protocol),
@@ -34,7 +34,7 @@ def _settings(computation, request, parts, argument):
         ('scheduler_ip_addr', computation.result_address[0]), ('job_result_port', computation.result_address[1]),
         ('client_ip_addr', client[0]), ('client_port', client[1]),
         ('max_file_size', options.max_file_size or 0),
-        ('certfile', options.certfile or ''), ('keyfile', options.keyfile or ''),
+        ('certfile', path_bytes(options.certfile or '')), ('keyfile', path_bytes(options.keyfile or '')),
         ('whole_records', int(releases.wants_whole_records(peer.version))),
         ('cleanup_timeout', '%g' % options.cleanup_timeout),
         ('limits', _limits(options, parts.descriptors)), ('client_shutdown', int(bool(options.client_shutdown))),

@@ -7,6 +7,7 @@ import time
 from dispynode_lib.host.compat import monotonic, start_thread
 from dispynode_lib.host.wording import counted
 from dispynode_lib.log import Log
+from dispynode_lib.node import faults
 from dispynode_lib.node import state as states
 from dispynode_lib.node.control_socket import ControlSocket
 from dispynode_lib.node.history import SAMPLE_INTERVAL, History
@@ -15,6 +16,7 @@ from dispynode_lib.node.watchdog import Duty
 
 log = Log('dispynode.operation')
 
+FAULT = 70                                  # sysexits.h: EX_SOFTWARE
 LAST_JOBS = 300.0                           # seconds at most before the end of a lifetime without new jobs
 FIRST_SAMPLE = 5.0                          # seconds after the start
 STATUS_INTERVAL = 60.0                      # seconds between two looks for the service manager's status line
@@ -38,7 +40,12 @@ class Operation(object):
         if self._commands is None:
             from dispynode_lib.node.commands import Commands
             self._commands = Commands(self._parts)
-        return self._commands.run(words)
+        try:
+            return self._commands.run(words)
+        except Exception as error:
+            log.exception('command %s', words[0])
+            from dispynode_lib.node.commands import Answer
+            return Answer(u'%s: %s; its log says more\n' % (words[0], faults.text(error)), status=FAULT)
 
     def open(self):
         """Take the state folder. Raises StartError."""
@@ -108,6 +115,9 @@ class Operation(object):
             connection.sock.sendall(self._pages.answer(connection.data))
         except EnvironmentError as error:
             log.debug('answering HTTP of %s: %s', address, error)
+        except Exception:
+            log.exception('answering HTTP of %s', address)
+            connection.sock.sendall(b'HTTP/1.0 500 Internal Server Error\r\n\r\n')
 
     # -- duties
 

@@ -7,10 +7,11 @@ from dispynode_lib.errors import Busy, PeerGone, ProtocolError, Refused
 from dispynode_lib.host import net
 from dispynode_lib.host.compat import monotonic, to_bytes, to_text
 from dispynode_lib.log import Log
-from dispynode_lib.node import spool
+from dispynode_lib.node import faults, spool
 from dispynode_lib.node.callers import callers_of, may_speak, same
 from dispynode_lib.node.complaints import printable
 from dispynode_lib.node.computations import Computation
+from dispynode_lib.node.crew import TERMINATED
 from dispynode_lib.wire import blobs, messages, replies
 from dispynode_lib.wire.peers import Peer
 
@@ -43,7 +44,26 @@ class Requests(object):
         self._open_to_all = dict(parts.discovery.table(), **parts.admin.table())
 
     def handle(self, request):
-        """Answer one request. Return True if its connection is kept. Raises PeerGone, ProtocolError."""
+        """Answer one request, if by the refusal that a fault of the node is. Return True if its connection is kept.
+
+        Raises PeerGone, ProtocolError.
+        """
+        try:
+            return self._handle(request)
+        except (PeerGone, ProtocolError):
+            raise
+        except Exception as error:
+            self._answer_fault(request, error)
+            return False
+
+    @staticmethod
+    def _answer_fault(request, error):
+        log.exception('%s of %s', request.opcode, request.address[0])
+        refusal = faults.refusal(request.opcode, error)
+        if refusal is not None:
+            request.reply(refusal)
+
+    def _handle(self, request):
         if request.opcode in self._open_to_all:
             return self._open_to_all[request.opcode](request)
         if not request.authorised and not self._knows_of_old(request):
@@ -80,6 +100,9 @@ class Requests(object):
             return False
         try:
             return self._begin(computation, compute, request)
+        except Exception:
+            self._abandon(computation)
+            raise
         finally:
             computation.begun.set()         # who asks about it meanwhile waits until now
 
@@ -88,8 +111,7 @@ class Requests(object):
             link = self._parts.nursery.take()
         except EnvironmentError as error:
             log.error('computation %d: no supervisor can be started: %s', computation.id, error)
-            computation.folder.close(True)
-            self._forget(computation)
+            self._abandon(computation)
             self._refuse_compute(request, compute, 'no supervisor can be started: %s' % error)
             return False
         computation.start(link, lambda error: self._parts.workers.run(self._opened, request, computation, error))
@@ -129,6 +151,14 @@ class Requests(object):
             computation.begun.set()
             raise
         return computation, False
+
+    def _abandon(self, computation):
+        """A computation cannot begin: undo what was done for it."""
+        if computation.link is not None:
+            computation.close(terminate=True)
+            return
+        computation.folder.close(True)
+        self._forget(computation)
 
     def _forget(self, computation):
         if self._parts.state.forget_computation(computation):
@@ -178,6 +208,9 @@ class Requests(object):
         except PeerGone as gone:
             log.info('answering COMPUTE %d: %s; it is closed again', computation.id, gone)
             computation.close(terminate=True)                   # nobody knows of it
+        except Exception as error:
+            computation.close(terminate=True)
+            self._answer_fault(request, error)
         finally:
             request.close()
 
@@ -252,6 +285,15 @@ class Requests(object):
 
     def job_at_once(self, request):
         """The same without waiting: return False, having done nothing, if no processor is free."""
+        try:
+            return self._job_at_once(request)
+        except (PeerGone, ProtocolError):
+            raise
+        except Exception as error:
+            self._answer_fault(request, error)
+            return True
+
+    def _job_at_once(self, request):
         message = self._read(request, messages.read_job, b'NAK (invalid job)')
         if self._is_beginning(self._parts.state.computation(message.compute_id)):
             return False
@@ -297,7 +339,12 @@ class Requests(object):
                 job.computation.forget_job(job)
             raise
         if new:
-            job.computation.start_job(job, message)
+            try:
+                job.computation.start_job(job, message)
+            except Exception as error:      # it has been accepted: it gets its reply
+                log.exception('job %d of computation %d', job.uid, job.computation.id)
+                self._parts.loop.call_soon(job.computation.finish, job, TERMINATED, None, '', '',
+                                           faults.text(error))
         else:
             message.args = None                                 # it runs already
 

@@ -10,7 +10,7 @@ import time
 from dispynode_lib import option_table
 from dispynode_lib.errors import StartError
 from dispynode_lib.host import accounts, lockfile, net, processes, trust
-from dispynode_lib.host.compat import monotonic, random_hex, text_type, to_native, to_text
+from dispynode_lib.host.compat import monotonic, random_hex, text_type, to_native, to_path, to_text
 from dispynode_lib.log import Log
 from dispynode_lib.node.folders import make_folder
 from dispynode_lib.node.removal import move, remove_tree
@@ -221,7 +221,7 @@ class StateFolder(object):
         kept = [record for path in other_nodes(self.root, self.path) for _name, record in read_records(path)]
         kept += [record for _name, record in self._records if record.get('folder') and not record.get('cleanup')]
         for name, record in self._records:
-            folder = to_native(record.get('folder') or '/')
+            folder = to_path(record.get('folder') or '/')
             if record.get('cleanup') and self._is_of_client(folder) and not in_use(folder, kept):
                 self._move_aside(folder, record.get('id'))
             _unlink(self.file(os.path.join(COMPUTATIONS, name)))
@@ -273,7 +273,7 @@ def read_records(path):
         try:
             with open(os.path.join(folder, name), 'rb') as source:
                 record = json.loads(to_text(source.read()))
-            os.path.realpath(to_native(record['folder']))
+            os.path.realpath(to_path(record['folder']))
         except (EnvironmentError, ValueError, TypeError, KeyError, AttributeError, RuntimeError):
             record = {}                     # not as this node writes them
         found.append((name, record))
@@ -308,7 +308,7 @@ def state_folders(root):
 def in_use(folder, records):
     """Return whether a computation of `records` (dicts) uses `folder` or something in it, or lies around it."""
     for record in records:
-        other = os.path.realpath(to_native(record.get('folder') or '/'))
+        other = os.path.realpath(to_path(record.get('folder') or '/'))
         if is_inside(other, folder) or is_inside(folder, other):
             return True
     return False

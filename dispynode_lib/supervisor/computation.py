@@ -9,12 +9,13 @@ import sys
 from dispynode_lib.supervisor import hugepages, names, pickling, preload, surroundings, tracebacks
 from dispynode_lib.supervisor.finalizers import Finalizers
 from dispynode_lib.supervisor.jobapi import JobApi
-from dispynode_lib.supervisor.lean import PYTHON2, to_bytes, to_native
+from dispynode_lib.supervisor.lean import PYTHON2, to_bytes, to_native, to_path
 from dispynode_lib.supervisor.output import TextOutput
 
 FUNCTION, PROGRAM = '1', '2'
 # absolute_import, division, print_function and unicode_literals, for compile() of Python 2
 PYTHON3_FLAGS = 0x4000 | 0x2000 | 0x10000 | 0x20000
+BYTES, PATHS = ('code', 'compute'), ('folder', 'big_folder', 'certfile', 'keyfile')     # others are text
 UTF8_MARK = b'\xef\xbb\xbf'
 
 
@@ -39,12 +40,12 @@ class Computation(object):
     def __init__(self, fields, emit):
         """`fields`: dict from the `open` frame, keys str and values bytes; `emit`: see jobapi.JobApi."""
         for key, value in fields.items():
-            setattr(self, key, value if key in ('code', 'compute') else to_native(value))
+            setattr(self, key, value if key in BYTES else to_path(value) if key in PATHS else to_native(value))
         self.python2 = self.python2 == '1'
         self.protocol = 2 if self.python2 else max(3, int(self.protocol))
         self.load = pickling.loader(self.python2, self.protocol)
         self.accepted = frozenset(int(word) for word in self.setup_accepts.split())
-        self.file_name = '<computation %s>' % (os.path.basename(self.name) or self.id)
+        self.file_name = '<computation %s>' % (os.path.basename(to_path(self.name)) or self.id)
         self.api = JobApi(self, emit)
         self.executed = False
         self.failure = None                 # text of what went wrong when the code was executed
@@ -73,7 +74,7 @@ class Computation(object):
         sys.path.insert(0, self.folder)
         tracebacks.hide(self.folder)
         del sys.argv[1:]                    # they are for the node's own use
-        os.environ['dispy_node_name'] = self.node_name
+        os.environ['dispy_node_name'] = to_path(self.node_name)
         os.environ['dispy_node_ip_addr'] = self.node_ip_addr
         os.environ['dispy_job_path'] = self.folder
         return None

@@ -17,12 +17,20 @@ else:
     import _pickle as pickles
     import _signal as signal
 
-__all__ = ['FORKS_BY_DEFAULT', 'PYTHON2', 'call_system', 'pickles', 'signal', 'to_bytes', 'to_native', 'to_text']
+__all__ = ['FORKS_BY_DEFAULT', 'PYTHON2', 'call_system', 'pickles', 'signal', 'to_bytes', 'to_native', 'to_path', 'to_text']
 
 
 def to_native(part):
     """Return a part of a frame, bytes in UTF-8, as `str`: bytes on Python 2, text on Python 3."""
     return part if PYTHON2 else bytes(part).decode('utf-8', 'replace')
+
+
+def to_path(part):
+    """Return bytes, or text, as `str` that system calls take for these very bytes, or UTF-8, whatever the locale is."""
+    if PYTHON2:
+        return part
+    import os
+    return os.fsdecode(to_bytes(part) if isinstance(part, str) else bytes(part))
 
 
 def to_text(value):

@@ -11,7 +11,7 @@ from dispynode_lib.errors import ProtocolError
 from dispynode_lib.supervisor import pickling
 from dispynode_lib.supervisor.descriptors import close_quietly, read_pipe
 from dispynode_lib.supervisor.job import done_frame, done_head
-from dispynode_lib.supervisor.lean import PYTHON2, to_bytes
+from dispynode_lib.supervisor.lean import PYTHON2, to_bytes, to_path
 from dispynode_lib.supervisor.limits import Budget, OverLimit
 from dispynode_lib.supervisor.output import Kept
 from dispynode_lib.supervisor.spawning import spawn
@@ -221,7 +221,7 @@ class Programs(object):
 
 def _command(computation):
     """Return the beginning of the argv for the computation's program."""
-    name = os.path.basename(computation.name)
+    name = os.path.basename(to_path(computation.name))
     path = os.path.join(computation.folder, name)
     if '\\' in name and not os.path.exists(path):       # the client's system may be another one
         path = os.path.join(computation.folder, name.rpartition('\\')[2])

@@ -1,0 +1,88 @@
+"""A request that fails by a fault of the node is answered: nobody waits for ever."""
+from __future__ import absolute_import, division, print_function
+
+import unittest
+
+from dispynode_lib import log
+from dispynode_lib.errors import PeerGone
+from dispynode_lib.node.operation import Operation
+from dispynode_lib.node.requests import Requests
+
+
+class Table(object):
+    """In place of discovery and administration."""
+
+    def table(self):
+        return {}
+
+
+class FakeParts(object):
+    """What Requests needs to be made."""
+
+    def __init__(self):
+        self.discovery = self.admin = Table()
+        self.options = type('Options', (object,), {'reply_hold': 0.0})
+
+
+class FakeRequest(object):
+    """A request with the right token that keeps the answers to it."""
+
+    def __init__(self, opcode):
+        self.opcode, self.address, self.authorised, self.answers = opcode, ('10.0.0.1', 1), True, []
+
+    def reply(self, payload):
+        self.answers.append(payload)
+
+
+def fail(*_args):
+    """Fail as no request should."""
+    raise UnicodeError(u'\xf6')
+
+
+class FaultsTest(unittest.TestCase):
+
+    def setUp(self):
+        self.records, handler = [], log.output.handler
+        log.output.handler = self.records.append
+        self.addCleanup(setattr, log.output, 'handler', handler)
+        self.requests = Requests(FakeParts())
+
+    def answer(self, opcode, handler=fail):
+        self.requests._table[opcode] = handler
+        request = FakeRequest(opcode)
+        self.assertFalse(self.requests.handle(request))
+        self.assertEqual([record.exc_info is not None for record in self.records], [True])
+        self.records[:] = []
+        return request.answers
+
+    def test_a_client_waits_for_ever_after_an_exception(self):
+        for opcode in ('COMPUTE', 'SETUP'):
+            self.assertTrue(self.answer(opcode)[0].startswith(b'the node failed: UnicodeError('))
+        self.assertTrue(self.answer('JOB')[0].startswith(b'NAK (the node failed: UnicodeError('))
+        for opcode in ('FILEXFER', 'SET_CPUS', 'NODE_STATUS'):
+            self.assertEqual(self.answer(opcode), [b'\x80\x02J\xff\xff\xff\xff.'])
+        self.assertEqual(self.answer('JOBS'), [])
+
+    def test_a_job_that_is_taken_at_once_is_answered_too(self):
+        request = FakeRequest('JOB')
+        self.requests._job_at_once = fail
+        self.assertTrue(self.requests.job_at_once(request))
+        self.assertTrue(request.answers[0].startswith(b'NAK (the node failed: '))
+
+    def test_a_peer_that_has_gone_is_no_fault(self):
+        def gone(_request):
+            raise PeerGone('closed')
+        self.requests._table['JOB'] = gone
+        with self.assertRaises(PeerGone):
+            self.requests.handle(FakeRequest('JOB'))
+
+    def test_a_command_that_fails_is_answered(self):
+        operation = Operation.__new__(Operation)
+        operation._commands = type('Commands', (object,), {'run': fail})()
+        answer = operation.run_command([u'why'])
+        self.assertEqual(answer.status, 70)
+        self.assertTrue(answer.text.startswith(u'why: the node failed: UnicodeError('), answer.text)
+
+
+if __name__ == '__main__':
+    unittest.main()
