@@ -236,7 +236,11 @@ class Delivery(object):
         A reply would have a client send its next job with the token of before. Called before the loop runs.
         """
         self._held_back = set(owner.key for owner in self._spool.owners())
-        self._loop.call_later(HOLD, self._hold_back_no_more, None)
+
+    def serving(self):
+        """The node serves now: clients of the one before can find it from now on. Any thread."""
+        if self._held_back:
+            self._loop.call_soon(self._loop.call_later, HOLD, self._hold_back_no_more, None)
 
     def _hold_back_no_more(self, key):
         self._held_back = set() if key is None else self._held_back - set([key])

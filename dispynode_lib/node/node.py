@@ -172,6 +172,7 @@ class Node(object):
         parts = self._parts
         if socks and parts.state.phase() == states.STARTING:
             parts.state.set_phase(states.SERVING)
+            parts.delivery.serving()
         for sock in socks:
             listener = self._listeners[sock] = Listener(sock, self._reception, parts.loop)
             listener.start()
