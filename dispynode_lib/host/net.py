@@ -237,6 +237,12 @@ def interfaces6():
     return found
 
 
+def hosts_of(broadcast):
+    """Return how many addresses a network has at most by its broadcast address (IPv4): 256 for 10.9.0.255."""
+    number, = struct.unpack('!I', socket.inet_aton(str(broadcast)))
+    return (number ^ (number + 1)) + 1 >> 1
+
+
 def interface_index(address):
     """Return the number of the interface that has an IPv6 address (canonical); 0, the system's choice, if none has."""
     wanted = ''.join('%02x' % byte for byte in bytearray(socket.inet_pton(socket.AF_INET6, str(address))))

@@ -165,12 +165,14 @@ class Announcer(object):
         """Ping everybody, or only those who are known to wait."""
         if self._parts.state.refusal() is not None:
             return
-        others = self._others()
         with self._lock:
-            bunch, step = self._due_bunch(now), self._due_step(now, others)
+            bunch, wait = self._due_bunch(now), self._wait_locked(now)
         if bunch:
             self._parts.workers.run(self._broadcast, bunch)
-        if step is not None:
+        if wait is not None and wait <= EARLY:
+            others = self._others()
+            with self._lock:
+                step = self._due_step(now, others)
             self._parts.workers.run(self._send, *step)
 
     def _due_bunch(self, now):
@@ -178,10 +180,7 @@ class Announcer(object):
         return self._rounds.take(now) if wait is not None and wait <= EARLY else None
 
     def _due_step(self, now, others):
-        """Return the arguments of _send if it is time, else None."""
-        wait = self._wait_locked(now)
-        if wait is None or wait > EARLY:
-            return None
+        """Return the arguments of _send for the step that is due; `others`: the list for a whole round."""
         everybody, again = self._is_for_everybody(now)
         if self._step in WHOLE_STEPS or again:
             self._rounds.begin(now, others, again)

@@ -8,6 +8,7 @@ from dispynode_lib.node import duties
 from dispynode_lib.wire import messages
 
 SPREAD = 0.25                               # seconds over which nodes spread their answers to one broadcast
+WIDEST = 4                                  # times as long in networks that may have more nodes
 
 
 class Discovery(object):
@@ -38,7 +39,7 @@ class Discovery(object):
             if arrival.directed:
                 self._parts.answers.give(ping, arrival.source, own, False)
             else:                           # many nodes may have heard it
-                self._parts.loop.call_soon(self._parts.loop.call_later, fraction() * SPREAD,
+                self._parts.loop.call_soon(self._parts.loop.call_later, fraction() * spread(own),
                                            self._parts.answers.give, ping, arrival.source, own, False)
         elif opcode == 'PULSE':
             pulse = messages.read_pulse(argument)
@@ -72,3 +73,11 @@ class Discovery(object):
             parts.announcer.turned_away(ping, source)
             return None
         return ping
+
+
+def spread(own):
+    """Return the seconds over which nodes in the network of `own` (address) spread their answers to a broadcast."""
+    known = [address for address in net.broadcast_addresses(own) if address != net.EVERYBODY]
+    if not known or net.is_loopback(own):
+        return SPREAD
+    return SPREAD * min(WIDEST, max(1, net.hosts_of(known[0]) / 256.0))

@@ -2,9 +2,10 @@
 from __future__ import absolute_import, division, print_function
 
 DELAY = 0.5                                 # seconds: a client of a likely release takes the node meanwhile, which ends it
-GAP = 0.2                                   # seconds between two bunches; a thousand nodes may do the same
 BUNCH = 2                                   # releases
-TIMES = 2                                   # a datagram may be lost
+# seconds between two bunches, of each round: a datagram may be lost. When a thousand nodes start together, a client
+# cannot take all of the first round, but those of the second one
+GAPS = 0.2, 0.8
 
 
 class Rounds(object):
@@ -24,7 +25,7 @@ class Rounds(object):
 
         again   even if there have been enough rounds
         """
-        if not self._left and (again or self._done < TIMES):
+        if not self._left and (again or self._done < len(GAPS)):
             self._left = list(pairs)
         self._due = now + DELAY * (0.5 + self._fraction())
 
@@ -35,7 +36,7 @@ class Rounds(object):
     def take(self, now):
         """Return the bunch that is due."""
         bunch, self._left = self._left[:BUNCH], self._left[BUNCH:]
-        self._due = now + GAP * (0.5 + self._fraction())
+        self._due = now + GAPS[min(self._done, len(GAPS) - 1)] * (0.5 + self._fraction())
         if not self._left:
             self._done += 1
         return bunch

@@ -21,6 +21,8 @@ COMMON = ((51347, u'4.8.7'), (61590, u'4.14.0'), (9700, u'4.15.2'))
 # all that have been published since 4.6.0: from .0 to these
 _LAST = ((4, 15, 2), (4, 14, 0), (4, 13, 0), (4, 12, 4), (4, 11, 1), (4, 10, 6), (4, 9, 1), (4, 8, 9), (4, 7, 7), (4, 6, 18))
 
+_pairs = []                                 # (port, release) of all, once they have been asked for
+
 PULSE_BY_TCP_FROM = (4, 7, 1)
 TERMINATED_BY_DATAGRAM_FROM = (4, 11)
 PARTS_OF_RECORDS_FROM = (4, 12)             # 4.8.7 fails, 4.12.4 does not
@@ -71,7 +73,9 @@ def published():
 
 def others(first, port=None):
     """Return the list of (port, release) of all that have been published but those in `first`; `port`: see candidates."""
-    pairs = [(port or port_of(release), release) for release in published()]
+    if not _pairs:
+        _pairs.extend((port_of(release), release) for release in published())
+    pairs = [(port, release) for _usual, release in _pairs] if port else _pairs
     return [pair for pair in pairs if pair not in first]
 
 

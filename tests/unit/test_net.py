@@ -110,6 +110,10 @@ class Choice(unittest.TestCase):
         self.assertEqual(net.broadcast_addresses(u'127.0.0.1'), [u'127.255.255.255'])
         self.assertEqual(net.broadcast_addresses(u'fd00::1'), [])
 
+    def test_the_size_of_a_network(self):
+        for broadcast, hosts in ((u'10.9.0.255', 256), (u'10.9.3.255', 1024), (u'10.8.255.255', 65536), (u'10.9.0.3', 4)):
+            self.assertEqual(net.hosts_of(broadcast), hosts)
+
 
 class Sockets(unittest.TestCase):
 
