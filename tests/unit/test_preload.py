@@ -100,7 +100,7 @@ print(upper.lower is os)'''), 'True')
 for name in ("lower", "upper", "other"): preloaded.load(name)
 sys.path.insert(0, "")
 import other
-open("upper.py", "w").write("mark = 7")
+with open("upper.py", "w") as module: module.write("mark = 7")
 import upper
 print(other.mark, upper.mark)'''), '5 7')
 
