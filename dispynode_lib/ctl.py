@@ -64,4 +64,4 @@ def is_healthy(options):
         if pid is None:
             return False
         raise StartError(u'process %d, the node with files in %s, does not answer: %s; end it by kill -9 %d'
-                         % (pid, to_text(os.path.dirname(folder)), error, pid), statefolder.ALREADY_RUNNING)
+                         % (pid, to_text(os.path.dirname(folder)), error, pid), NO_ANSWER)

@@ -82,6 +82,12 @@ if __name__ == '__main__':
         leave_folder()
         load()
         run()
+    except ImportError as error:
+        if 'dispynode_lib' in str(error):
+            raise
+        sys.stderr.write('dispynode: %s has no complete standard library: %s; install it, on Debian the package python3\\n'
+                         % (sys.executable, error))
+        sys.exit(78)
     except KeyboardInterrupt:               # while modules are imported
         sys.exit(130)
 '''

@@ -43,6 +43,19 @@ class LockFile(object):
                 if fd is not None:
                     os.close(fd)
 
+    def renew(self):
+        """Make the file anew if somebody has removed it. Raises as acquire()."""
+        if self._fd is None or os.path.lexists(self.path):
+            return
+        old, self._fd = self._fd, None
+        try:
+            self.acquire()
+        finally:
+            if self._fd is None:
+                self._fd = old
+            else:
+                os.close(old)
+
     def release(self):
         """Remove the file, then give the lock back. Does nothing without the lock."""
         if self._fd is None:

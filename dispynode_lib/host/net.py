@@ -10,7 +10,7 @@ from dispynode_lib.errors import PortTaken, StartError
 from dispynode_lib.host import compat, holders, resources
 
 # sysexits.h
-UNAVAILABLE, NO_PERMISSION, CONFIGURATION = 69, 77, 78
+UNAVAILABLE, NO_PERMISSION = 69, 77
 
 BACKLOG = 128
 EVERYBODY = u'255.255.255.255'
@@ -92,7 +92,7 @@ def node_addresses(given):
             found = (resolve(name)[0], u'option --ip_addr %s' % name)
         except EnvironmentError as error:
             raise StartError(u'--ip_addr %s: no address for this name: %s; give an address of this host'
-                             % (name, error.strerror or error), CONFIGURATION)
+                             % (name, error.strerror or error), UNAVAILABLE)
         if found[0] not in [address for address, _why in chosen]:
             chosen.append(found)
     return chosen
@@ -366,5 +366,5 @@ def _bind_error(error, protocol, address, port, option):
     if code in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT) or isinstance(error, socket.gaierror):
         known = u', '.join(own for _name, own, _broadcast in interfaces())
         return StartError(u'%s: no interface of this host has that address; give one with -i%s'
-                          % (what, u', such as ' + known if known else u''), CONFIGURATION)
+                          % (what, u', such as ' + known if known else u''), UNAVAILABLE)
     return StartError(u'%s: %s' % (what, os.strerror(code) if code else error), UNAVAILABLE)

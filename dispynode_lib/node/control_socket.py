@@ -2,6 +2,7 @@
 from __future__ import absolute_import, division, print_function
 
 import errno
+import os
 
 from dispynode_lib.host import unixsocket
 from dispynode_lib.host.compat import WOULD_BLOCK, set_cloexec, to_text
@@ -32,6 +33,20 @@ class ControlSocket(object):
             return
         self._sock.setblocking(False)
         self._parts.loop.call_soon(self._watch)
+
+    def renew(self):
+        """Listen anew if somebody has removed the socket; the watchdog's thread. Raises EnvironmentError."""
+        if self._sock is None or os.path.lexists(self._path):
+            return
+        sock = unixsocket.listen(self._path)
+        sock.setblocking(False)
+        self._parts.loop.call_soon(self._replace, sock)
+
+    def _replace(self, sock):
+        self._parts.loop.unwatch(self._sock.fileno())
+        self._sock.close()
+        self._sock = sock
+        self._watch()
 
     def _watch(self):
         self._parts.loop.watch(self._sock.fileno(), self._accept)

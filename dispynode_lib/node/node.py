@@ -325,7 +325,10 @@ class Node(object):
                 return
             first, self._stop_began = not self._stop_began, True
         if first:
-            start_thread('stop', self._stop, at_once)
+            try:
+                start_thread('stop', self._stop, at_once)
+            except threading.ThreadError:   # no more threads to be had: in this one
+                self._stop(at_once)
 
     def wait(self, timeout):
         """Wait up to `timeout` seconds (None: without limit) for the end; return whether it has come."""

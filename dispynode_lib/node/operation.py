@@ -4,7 +4,9 @@ from __future__ import absolute_import, division, print_function
 import os
 import time
 
+from dispynode_lib.errors import StartError
 from dispynode_lib.host.compat import monotonic, start_thread
+from dispynode_lib.host.lockfile import Held
 from dispynode_lib.host.wording import counted
 from dispynode_lib.log import Log
 from dispynode_lib.node import faults
@@ -18,6 +20,7 @@ log = Log('dispynode.operation')
 
 FAULT = 70                                  # sysexits.h: EX_SOFTWARE
 LAST_JOBS = 300.0                           # seconds at most before the end of a lifetime without new jobs
+FOLDER_INTERVAL = 5.0                       # seconds between looks whether somebody tidied up the state folder
 FIRST_SAMPLE = 5.0                          # seconds after the start
 STATUS_INTERVAL = 60.0                      # seconds between two looks for the service manager's status line
 
@@ -34,6 +37,7 @@ class Operation(object):
         self._end = None                    # monotonic times: of the end by --lifetime, and of the last new job
         self._last_job = None
         self._sampled = None
+        self._kept = True                   # the state folder is as it should be
 
     def run_command(self, words):
         """Do the operator's command `words` (list of text); return its Answer. It may take its time."""
@@ -123,7 +127,8 @@ class Operation(object):
 
     def duties(self):
         """Return the list of Duty."""
-        found = [Duty('looking at what is free', self._sample, self._sample_wait)]
+        found = [Duty('looking at what is free', self._sample, self._sample_wait),
+                 Duty('keeping the state folder', self._keep_folder, lambda _now: FOLDER_INTERVAL)]
         options = self._parts.options
         if options.lifetime:
             found.append(Duty('ending in time', self._end_in_time, self._end_wait))
@@ -144,6 +149,16 @@ class Operation(object):
         state = self._parts.state
         self._sampled = now
         self._parts.history.add_sample(time.time(), self._parts.settings.meter.read(), state.used_cpus(), state.cpus())
+
+    def _keep_folder(self, _now):
+        try:
+            self.folder.renew()
+            self._socket.renew()
+            self._kept = True
+        except (EnvironmentError, StartError, Held) as error:
+            if self._kept:
+                log.warning('the state folder %s has been tidied up and cannot be made anew: %s', self.folder.path, error)
+            self._kept = False
 
     def _end_wait(self, now):
         if self._end is None:

@@ -9,7 +9,7 @@ from dispynode_lib.host.compat import random_hex, to_text
 from dispynode_lib.node import signs
 from dispynode_lib.wire import framing
 
-CONFIGURATION = 78                          # sysexits.h
+UNAVAILABLE = 69                            # sysexits.h: a name may be known later
 SIGN_SIZE = 40                              # letters of the longest sign of a client
 
 
@@ -88,7 +88,7 @@ def external_addresses(names):
             found.append(net.resolve(name)[0])
         except EnvironmentError as error:
             raise StartError(u'--ext_ip_addr %s: no address for this name: %s; give the address of the router'
-                             % (name, error.strerror or error), CONFIGURATION)
+                             % (name, error.strerror or error), UNAVAILABLE)
     return found
 
 

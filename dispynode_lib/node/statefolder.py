@@ -121,6 +121,14 @@ class StateFolder(object):
             u'pid': os.getpid(), u'identity': os.environ[MARK], u'host': to_text(socket.gethostname()),
             u'port': self._port, u'root': to_text(self.root)})
 
+    def renew(self):
+        """Make anew what somebody who tidied up has removed. Raises StartError, EnvironmentError, lockfile.Held."""
+        make_folder(self.path)
+        for lock in self._locks:
+            lock.renew()
+        if not os.path.exists(self.file(STATE)):
+            self.begin()
+
     def _acquire(self, lock):
         try:
             lock.acquire()

@@ -161,6 +161,52 @@ class Background(OperatorCase):
             self.serve_a_client()
             self.assertEqual(node.stop(), 0)
 
+    def test_ensure_of_a_node_that_hangs_ends_with_one_line(self):
+        self.assertEqual(self.run_node('--detach').status, 0)
+        pid = self.status()['pid']
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            ended = self.run_node('--ensure')
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        self.assertEqual((ended.status, ended.err.count('\n')), (4, 1), ended)
+        self.assertIn('kill -9 %d' % pid, ended.err)
+
+    def test_relative_paths_in_a_folder_that_was_removed_end_with_one_line(self):
+        shell = 'mkdir gone && cd gone && rmdir ../gone && exec "$@"'
+        for options in (('--log_file', 'my.log'), ('--detach', '--pid_file', 'my.pid')):
+            ended = self.run_command(['/bin/sh', '-c', shell, 'sh'] + self.command(*options))
+            self.assertEqual((ended.status, ended.err.count('\n')), (73, 1), ended)
+            self.assertIn('%s %s: the folder in which this was started has been removed' % options[-2:], ended.err)
+
+    def test_a_node_whose_state_folder_was_tidied_up_is_lost_to_its_operator(self):
+        self.assertEqual(self.run_node('--detach').status, 0)
+        pid = self.status()['pid']
+        for name in ('pid', 'ctl', 'state.json'):
+            os.unlink(os.path.join(self.state_folder, name))
+        self.wait(lambda: self.ctl('status').status == 0)
+        self.assertEqual(self.status()['pid'], pid)
+        self.assertEqual(self.run_node('--ensure').status, 0)
+        self.assertEqual(int(read(os.path.join(self.state_folder, 'pid'))), pid)
+        ended = self.run_node()
+        self.assertEqual(ended.status, 75, ended)
+        self.told('quit')
+        self.wait(lambda: self.ctl('status').status == 3)
+
+    def test_an_address_that_is_not_there_yet_may_come(self):
+        for address in ('198.51.100.1', 'no-such-host.invalid'):
+            command = [address if word == '127.0.0.1' else word for word in self.command()]
+            ended = self.run_command(command)
+            self.assertEqual((ended.status, ended.err.count('\n')), (69, 1), ended)
+
+    def test_a_python_without_its_library_is_told_which_package_to_install(self):
+        for name in ('socketserver', 'SocketServer'):
+            with open(os.path.join(self.folder, name + '.py'), 'w') as module:
+                module.write('raise ImportError("No module named %s")\n' % name)
+        ended = self.run_command(self.command(), env={'PYTHONPATH': self.folder, 'PYTHONDONTWRITEBYTECODE': '1'})
+        self.assertEqual((ended.status, ended.err.count('\n')), (78, 1), ended)
+        self.assertIn('install it, on Debian the package python3', ended.err)
+
     def started_by(self, *before):
         """Return a running node (NodeProcess) whose command line has `before` in front; its log is a file."""
         node = self.node('--log_file', os.path.join(self.folder, 'log'), wait=False)

@@ -1,10 +1,12 @@
 """A request that fails by a fault of the node is answered: nobody waits for ever."""
 from __future__ import absolute_import, division, print_function
 
+import threading
 import unittest
 
 from dispynode_lib import log
 from dispynode_lib.errors import PeerGone
+from dispynode_lib.node import node as nodes
 from dispynode_lib.node.operation import Operation
 from dispynode_lib.node.requests import Requests
 
@@ -82,6 +84,20 @@ class FaultsTest(unittest.TestCase):
         answer = operation.run_command([u'why'])
         self.assertEqual(answer.status, 70)
         self.assertTrue(answer.text.startswith(u'why: the node failed: UnicodeError('), answer.text)
+
+
+class StopTest(unittest.TestCase):
+
+    def test_sigterm_where_no_thread_can_be_started(self):
+        def none(*_args):
+            raise threading.ThreadError("can't start new thread")
+        start, nodes.start_thread = nodes.start_thread, none
+        self.addCleanup(setattr, nodes, 'start_thread', start)
+        node, stopped = nodes.Node.__new__(nodes.Node), []
+        node._stop_lock, node._stop_began, node._stop = threading.Lock(), False, stopped.append
+        node.stop()
+        node.stop()
+        self.assertEqual(stopped, [False])
 
 
 if __name__ == '__main__':

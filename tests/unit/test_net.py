@@ -49,7 +49,7 @@ class Addresses(unittest.TestCase):
     def test_name_without_address(self):
         with self.assertRaises(StartError) as caught:
             net.node_addresses([u'a..b'])
-        self.assertEqual(caught.exception.status, 78)
+        self.assertEqual(caught.exception.status, 69)
         self.assertTrue(caught.exception.args[0].startswith(u'--ip_addr a..b: no address for this name: '))
 
 
@@ -214,7 +214,7 @@ class Sockets(unittest.TestCase):
 
     def test_address_of_another_host(self):
         error = self.refusal(net.open_listener, u'198.51.100.1', 0)
-        self.assertEqual(error.status, 78)
+        self.assertEqual(error.status, 69)
         self.assertIn(u'no interface of this host has that address; give one with -i', error.args[0])
 
     def test_no_permission(self):
