@@ -365,9 +365,9 @@ class ReflectorTest(unittest.TestCase):
     def test_pongs_to_one_address_are_limited(self):
         with NodeProcess() as node, FakeScheduler(node, NATIVE) as scheduler:
             sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-            data = b'PING:' + NATIVE.dumps(scheduler.ping_record(sign='f' * 40))
             begun = clock()
-            for _number in range(1000):
+            for number in range(1000):                          # one client would be answered once a second
+                data = b'PING:' + NATIVE.dumps(scheduler.ping_record(sign='%040d' % number))
                 sender.sendto(data, (node.ip_addr, node.port))
                 time.sleep(0.0005)                              # or the receiver's buffer overflows
             wait_until(lambda: len(scheduler.messages('PONG')) >= 40, WAIT)
