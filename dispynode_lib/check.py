@@ -272,7 +272,7 @@ HOST_CHECKS = (
     ('address', check_address),
     ('ports', check_ports),
     ('more ports', check_more_ports),
-    ('processors', check_processors),
+    ('CPUs', check_processors),
     ('psutil', check_psutil),
     ('disk', check_disk),
     ('system', check_surroundings),

@@ -68,7 +68,7 @@ class Console(object):
     def _show(self, answer):
         self._say(answer.text)
         if self._asks_cpus:
-            self._say(u'Number of processors (negative: leave so many free): ')
+            self._say(u'Number of CPUs (negative: leave so many free): ')
         else:
             self._show_menu()
 

@@ -90,7 +90,7 @@ def base_port(text):
 
 def processors(text):
     """Processors to use, or below zero to leave free; Options.finish compares it with the host."""
-    allowed = u'give how many processors to use, or a negative number to leave so many free'
+    allowed = u'give how many CPUs to use, or a negative number to leave so many free'
     value = _integer(text, allowed)
     if value == 0:
         raise ValueError(allowed)
@@ -321,7 +321,7 @@ ROWS = (
         shown='who starts the node'),
 
     Row(JOBS, 'cpus', '-c --cpus', processors, 'N',
-        'processors to use; a negative number leaves so many free', shown='all that this process may use', live=True),
+        'CPUs to use; a negative number leaves so many free', shown='all that this process may use', live=True),
     Row(JOBS, 'job_time', '--job_time', limit_seconds, 'SECONDS',
         'stop jobs that run longer; 0: no limit', default=0.0),
     Row(JOBS, 'cleanup_timeout', '--cleanup_timeout', limit_seconds, 'SECONDS',

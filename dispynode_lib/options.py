@@ -103,7 +103,7 @@ class Options(object):
     def _cpus_text(self, total):
         flag, value = self.given['cpus']
         usable = self.usable_cpus
-        have = u'this host has %s' % counted(total, u'processor')
+        have = u'this host has %s' % counted(total, u'CPU')
         if usable < total:
             have += u', of which this process may use %d' % usable
         allowed = u'give 1 to %d' % total if total > 1 else u'give 1'

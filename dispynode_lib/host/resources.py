@@ -24,15 +24,15 @@ def usable_cpus(root='', affinity=None):
     affinity   number of processors that the scheduler gives this process; by default asked for
     """
     total = host_cpus()
-    count, reason = total, 'all processors of this host'
+    count, reason = total, 'all CPUs of this host'
     allowed = affinity or _affinity(root)
     if allowed and allowed < count:
-        count, reason = allowed, 'CPU affinity: %d of %d processors' % (allowed, total)
+        count, reason = allowed, 'CPU affinity: %d of %d CPUs' % (allowed, total)
     quota, where = cgroup_quota(root)
     if quota is not None and quota < count:
         # part of a processor still serves a job at a time
         count = max(1, int(-(-quota // 1)))
-        reason = 'cgroup quota of %.4g of %d processors (%s)' % (quota, total, where)
+        reason = 'cgroup quota of %.4g of %d CPUs (%s)' % (quota, total, where)
     return count, reason
 
 

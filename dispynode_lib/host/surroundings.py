@@ -84,7 +84,7 @@ PROMISES = (
     ('/proc', _no_proc, u'a job\'s processes outside of its process group may outlive it or a killed node, a secret given on the '
                         u'command line stays visible, and who has a port is not told'),
     ('prctl', _no_prctl, u'processes that leave their parents may outlive their computation'),
-    ('cgroups', _no_cgroups, u'a container\'s limit of processors is not seen (give -c)'),
+    ('cgroups', _no_cgroups, u'a container\'s limit of CPUs is not seen (give -c)'),
     ('ctypes', _no_ctypes, u'memory is given back late, and clocks of Python 2.7 are coarse'),
     ('ssl', _no_ssl, u'--certfile cannot be used'),
     ('huge pages', _no_huge_pages, u'after a setup of 200 MB each job costs some 10 ms more'),

@@ -98,7 +98,7 @@ class Administration(object):
         if rank == WRONG or 'cpus' not in message.given or not 0 <= cpus <= total:
             request.reply(replies.value(peer, REFUSED))
             return
-        log.info('%s sets the number of processors to %d', request.address[0], cpus)
+        log.info('%s sets the number of CPUs to %d', request.address[0], cpus)
         self._parts.node.set_cpus(cpus)
         request.reply(replies.value(peer, {u'cpus': cpus}))
 

@@ -19,7 +19,7 @@ ASKING = 'status', 'why'                    # change nothing
 MENU = u"""
 Enter "quit" or "exit" to end dispynode, "drain" to end it when running computations have been closed,
   "stop" to stop service, "start" to restart service,
-  "release" to check and close computations, "cpus N" to change the processors used,
+  "release" to check and close computations, "cpus N" to change the CPUs used,
   "why" to see why it is idle, anything else to get status: """
 
 
@@ -113,10 +113,10 @@ class Commands(object):
             cpus = 0 if wanted == 0 else resources.cpus_to_use(wanted, options.usable_cpus, total)
             if cpus is None:
                 raise OptionError(u'cpus %s: this host has %s; give 0 to %d, or a negative number to leave so many '
-                                  u'free' % (text, counted(total, u'processor'), total))
+                                  u'free' % (text, counted(total, u'CPU'), total))
             parts.node.set_cpus(cpus)
         cpus = parts.state.cpus()
-        return Answer(u'%s offered, %d busy\n' % (counted(cpus, u'processor'), parts.state.used_cpus()), {'cpus': cpus})
+        return Answer(u'%s offered, %d busy\n' % (counted(cpus, u'CPU'), parts.state.used_cpus()), {'cpus': cpus})
 
     def release(self, which=None):
         """Close computations without jobs whose scheduler does not answer; one given by its id, or all, at once."""

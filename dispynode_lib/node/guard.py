@@ -37,7 +37,7 @@ def warnings(options, addresses, port):
         found.append(u'the secret stays in the list of processes, where all users of this host can read it: use --secret_file')
     wanted = held.cpus_for(held.descriptor_limit()[1])
     if options.cpus > wanted:
-        found.append(u'%d of %d processors are offered: this process may have only %d descriptors (ulimit -n), and each job '
+        found.append(u'%d of %d CPUs are offered: this process may have only %d descriptors (ulimit -n), and each job '
                      u'takes some' % (wanted, options.cpus, held.descriptor_limit()[1]))
     if surroundings.unlike_linux() is not None:
         found.append(surroundings.unlike_linux())

@@ -30,8 +30,8 @@ def _table(status):
         ('phase', GAUGE, 'Whether the node is in this phase.', [
             ({'phase': phase.lower()}, int(status['phase'] == phase)) for phase in PHASES]),
         ('ready', GAUGE, 'Whether the node takes jobs.', one(int(status['ready']))),
-        ('cpus', GAUGE, 'Processors offered.', one(status['cpus'])),
-        ('busy_cpus', GAUGE, 'Processors that jobs hold.', one(status['busy'])),
+        ('cpus', GAUGE, 'CPUs offered.', one(status['cpus'])),
+        ('busy_cpus', GAUGE, 'CPUs that jobs hold.', one(status['busy'])),
         ('computations', GAUGE, 'Open computations.', one(len(status['computations']))),
         ('computations_total', COUNTER, 'Computations opened.', one(status['computations_opened'])),
         ('clients_total', COUNTER, 'Clients served.', one(status['clients_done'])),
@@ -53,7 +53,7 @@ def _host(status):
     if available is None:
         return []
     return [('available_' + name, GAUGE, help, [({}, available[key])]) for name, key, help in (
-        ('cpu_percent', 'cpu', 'Processor time that is free.'),
+        ('cpu_percent', 'cpu', 'CPU time that is free.'),
         ('memory_bytes', 'memory', 'Memory that is free.'),
         ('disk_bytes', 'disk', 'Disk space that is free.'),
         ('swap_percent', 'swap', 'Swap space that is free.'))]
@@ -61,7 +61,7 @@ def _host(status):
 
 def _process():
     times = os.times()
-    return [('process_cpu_seconds_total', COUNTER, 'Processor time of the node itself, without jobs.',
+    return [('process_cpu_seconds_total', COUNTER, 'CPU time of the node itself, without jobs.',
              [({}, times[0] + times[1])])]
 
 

@@ -191,7 +191,7 @@ class Node(object):
         for address, why in parts.addresses.describe():
             log.info('%s serves at %s (%s), TCP and UDP ports %s, with %s', parts.name, address, why,
                      ', '.join(str(port) for port in parts.ports.numbers()),
-                     counted(parts.state.cpus(), u'processor'))
+                     counted(parts.state.cpus(), u'CPU'))
 
     def take_missing_ports(self, _now):
         """Serve at the ports that connections had when the node was started, if they are free; a duty."""

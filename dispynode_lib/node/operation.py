@@ -198,7 +198,7 @@ class Operation(object):
             return
         state, trouble = self._parts.state, self._parts.addresses.trouble() or self._parts.nursery.trouble()
         self._notifier.send(word, 'STATUS=%s: %d of %s busy, %s%s' % (
-            state.phase().lower(), state.used_cpus(), counted(state.cpus(), u'processor'),
+            state.phase().lower(), state.used_cpus(), counted(state.cpus(), u'CPU'),
             counted(len(state.computations()), u'computation'),
             '; %s' % trouble if trouble else ''))
 
@@ -236,7 +236,7 @@ class Operation(object):
         if options.cpus != new.cpus:
             options.cpus = new.cpus
             parts.node.set_cpus(new.cpus)
-            log.info('%s offered now', counted(new.cpus, u'processor'))
+            log.info('%s offered now', counted(new.cpus, u'CPU'))
         names = ('service_start', 'service_stop', 'service_end')
         hours = [getattr(new, name) for name in names]
         if hours != [getattr(options, name) for name in names]:

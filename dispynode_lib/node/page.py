@@ -43,7 +43,7 @@ def _head(status):
         u'<h1>%s <span class="phase %s">%s</span></h1>' % (
             escape(status['name']), u'good' if status['ready'] else u'bad', escape(status['phase'].lower())),
         u'<p>%d of %s busy; scheduler: %s; %s</p>' % (
-            status['busy'], counted(status['cpus'], u'processor'),
+            status['busy'], counted(status['cpus'], u'CPU'),
             escape(u'%s port %d' % (scheduler['address'], scheduler['port'])) if scheduler else u'none',
             escape(status['service'])),
         u'<p>%s done for %s in %s; %s kept</p>' % (
@@ -67,8 +67,8 @@ def _plots(status, samples):
         samples = samples + [Sample(now, available['cpu'], available['memory'], available['disk'], available['swap'],
                                     status['busy'], status['cpus'])]
     figures = [
-        _plot(u'busy processors', samples, now, lambda sample: sample.busy, max(1, status['cpus']), u'%d'),
-        _plot(u'processor time free, %', samples, now, lambda sample: sample.cpu, 100.0, u'%.0f'),
+        _plot(u'busy CPUs', samples, now, lambda sample: sample.busy, max(1, status['cpus']), u'%d'),
+        _plot(u'CPU time free, %', samples, now, lambda sample: sample.cpu, 100.0, u'%.0f'),
         _plot(u'memory free, GB', samples, now, lambda sample: sample.memory / GIGABYTE, None, u'%.1f'),
         _plot(u'disk free, GB', samples, now, lambda sample: sample.disk / GIGABYTE, None, u'%.1f'),
     ]

@@ -102,7 +102,7 @@ class NodeState(object):
         if self._serve == 0:
             return 'served enough', 'it has served as many clients as it was to'
         if self._cpus < 1:
-            return 'no processor', 'no processor is offered'
+            return 'no CPU', 'no CPU is offered'
         return None
 
     def set_hours(self, outside, jobs_until=None):

@@ -105,7 +105,7 @@ def describe(status):
         u', '.join(status['addresses']),
         u' (announced as %s)' % u', '.join(status['external']) if status['external'] else u'',
         u', '.join(u'%d' % port for port in status['ports'])))
-    lines.append(u'  processors   %d offered, %d busy' % (status['cpus'], status['busy']))
+    lines.append(u'  CPUs         %d offered, %d busy' % (status['cpus'], status['busy']))
     lines.append(u'  running      %s' % duration(status['uptime']))
     scheduler = status['scheduler']
     lines.append(u'  scheduler    %s' % (reasons.describe_owner(scheduler) if scheduler else u'none'))

@@ -74,7 +74,7 @@ class Check(unittest.TestCase):
         self.assertEqual(found['address'], 'ok 127.0.0.1: option --ip_addr 127.0.0.1; only clients on this host can '
                                            'use it: give another one with -i')
         self.assertIn('TCP and UDP %d,' % self.port, found['ports'])
-        self.assertTrue(found['processors'].startswith('ok 1, as -c says'), shown)
+        self.assertTrue(found['CPUs'].startswith('ok 1, as -c says'), shown)
         self.assertIn('installed', found['psutil'])
         self.assertIn('free in ' + self.folder, found['disk'])
 

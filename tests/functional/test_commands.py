@@ -134,7 +134,7 @@ class Commands(OperatorCase):
     def test_cpus(self):
         with self.node('-c', '2') as node, self.scheduler(node) as scheduler:
             scheduler.open(WAIT, 'wait')
-            self.assertEqual(self.told('cpus', '1'), '1 processor offered, 0 busy\n')
+            self.assertEqual(self.told('cpus', '1'), '1 CPU offered, 0 busy\n')
             self.assertEqual(scheduler.wait_for('NODE_CPUS').value['cpus'], 1)
             self.assertEqual(json.loads(self.told('cpus', '--json')), {'cpus': 1})
             ended = self.ctl('cpus', 'many')
@@ -236,10 +236,10 @@ class Terminal(OperatorCase):
         self.type('')
         self.read_until('is serving')
         self.type('cpus')
-        self.read_until('1 processor offered')
-        self.read_until('Number of processors')
+        self.read_until('1 CPU offered')
+        self.read_until('Number of CPUs')
         self.type('0')
-        self.read_until('0 processors offered')
+        self.read_until('0 CPUs offered')
         self.type('stop')
         self.read_until('service stopped')
         self.type('start')

@@ -82,7 +82,7 @@ class Files(ConfigTest):
 
     def test_bad_lines(self):
         self.refused('\ncpus\n', 'line 2', "'cpus' is no line of the kind")
-        self.refused('cpus = many\n', 'line 1: cpus many: give how many processors')
+        self.refused('cpus = many\n', 'line 1: cpus many: give how many CPUs')
         self.refused('debug = perhaps\n', 'debug perhaps: give True or False')
         self.refused('cpus = 1\ncpus = 2\n', 'line 2', 'twice')
         self.refused('[dispynode]\nloglevel = True\n', 'there is no option loglevel')

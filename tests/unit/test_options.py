@@ -119,21 +119,21 @@ class Reading(OptionsCase):
 class Refusing(OptionsCase):
 
     def test_too_many_processors(self):
-        self.assertEqual(self.refusal('--cpus', '12'), '--cpus 12: this host has 8 processors; '
+        self.assertEqual(self.refusal('--cpus', '12'), '--cpus 12: this host has 8 CPUs; '
                                                        'give 1 to 8, or -7 to -1 to leave some free')
-        self.assertTrue(self.refusal('-c-8').startswith('-c -8: this host has 8 processors; '))
+        self.assertTrue(self.refusal('-c-8').startswith('-c -8: this host has 8 CPUs; '))
         self.assertIn('-c 0: give how many', self.refusal('-c', '0'))
 
     def test_processors_of_a_restricted_process(self):
         chosen = options.parse(['-c', '-2'])
         with self.assertRaises(OptionError) as caught:
             chosen.finish((2, 'quota'), 8)
-        self.assertEqual(caught.exception.args[0], '-c -2: this host has 8 processors, of which this process '
+        self.assertEqual(caught.exception.args[0], '-c -2: this host has 8 CPUs, of which this process '
                                                    'may use 2; give 1 to 8, or -1 to leave one free')
         chosen = options.parse(['-c', '2'])
         with self.assertRaises(OptionError) as caught:
             chosen.finish((1, 'all'), 1)
-        self.assertEqual(caught.exception.args[0], '-c 2: this host has 1 processor; give 1')
+        self.assertEqual(caught.exception.args[0], '-c 2: this host has 1 CPU; give 1')
 
     def test_wrong_values(self):
         for flag, values in (

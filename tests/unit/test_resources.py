@@ -42,16 +42,16 @@ class Processors(FakeHost):
         return resources.usable_cpus(self.root)
 
     def test_nothing_known(self):
-        self.assertEqual(self.usable(), (8, 'all processors of this host'))
+        self.assertEqual(self.usable(), (8, 'all CPUs of this host'))
 
     def test_affinity_from_status(self):
         self.write('/proc/self/status', 'Name:\tpython\nCpus_allowed:\t0,0000000d\n')
-        self.assertEqual(self.usable(), (3, 'CPU affinity: 3 of 8 processors'))
+        self.assertEqual(self.usable(), (3, 'CPU affinity: 3 of 8 CPUs'))
 
     def test_quota_of_version_2(self):
         self.cgroup('0::/batch/job\n', V2_MOUNT % '/')
         self.write('/sys/fs/cgroup/batch/job/cpu.max', '150000 100000\n')
-        self.assertEqual(self.usable(), (2, 'cgroup quota of 1.5 of 8 processors (/sys/fs/cgroup/batch/job/cpu.max)'))
+        self.assertEqual(self.usable(), (2, 'cgroup quota of 1.5 of 8 CPUs (/sys/fs/cgroup/batch/job/cpu.max)'))
 
     def test_a_second_mount_of_a_part_of_the_hierarchy_hides_no_quota(self):
         self.cgroup('0::/batch/job\n', V2_MOUNT % '/' + '42 31 0:38 /other /mnt/other rw - cgroup2 cgroup2 rw\n')
@@ -93,7 +93,7 @@ class Processors(FakeHost):
         self.cgroup('9:name=systemd:/x\n3:cpu,cpuacct:/docker/abc\n0::/\n', V1_MOUNT % '/docker/abc')
         self.write('/sys/fs/cgroup/cpu,cpuacct/cpu.cfs_quota_us', '250000\n')
         self.write('/sys/fs/cgroup/cpu,cpuacct/cpu.cfs_period_us', '100000\n')
-        self.assertEqual(self.usable(), (3, 'cgroup quota of 2.5 of 8 processors '
+        self.assertEqual(self.usable(), (3, 'cgroup quota of 2.5 of 8 CPUs '
                                             '(/sys/fs/cgroup/cpu,cpuacct/cpu.cfs_quota_us)'))
 
     def test_version_1_without_quota(self):
