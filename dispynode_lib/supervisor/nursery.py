@@ -17,6 +17,7 @@ from dispynode_lib.supervisor.lean import call_system, signal
 from dispynode_lib.wire import control
 
 PID = struct.Struct('>l')
+LOAD_TIMEOUT = 5                            # seconds that a module may take to be imported
 
 
 def main():
@@ -61,10 +62,24 @@ def load_some(left, control_fd):
     preloaded = preload.begin()
     preloaded.install()
     while left and not poll.poll(0):
-        error = preloaded.load(left.pop(0))
+        error = in_time(preloaded.load, left.pop(0))
         if error is not None:
             output.complain('nursery: a module cannot be loaded ahead of jobs: %s' % error)
     prepare_memory()
+
+
+def in_time(load, name):
+    """Return load(name), which is interrupted after LOAD_TIMEOUT: the node waits for this process."""
+    def interrupt(_number, _frame):
+        raise EnvironmentError('it takes longer than %d seconds to import' % LOAD_TIMEOUT)
+
+    signal.signal(signal.SIGALRM, interrupt)
+    signal.alarm(LOAD_TIMEOUT)
+    try:
+        return load(name)
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
 
 
 def prepare_memory():

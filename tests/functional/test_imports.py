@@ -1,6 +1,7 @@
 """Modules that jobs import are loaded before jobs are forked; nothing changes for the job but time."""
 from __future__ import absolute_import, division, print_function
 
+import itertools
 import os
 import unittest
 
@@ -59,6 +60,15 @@ def setup():
 
 
 
+def write_module(folder, name, text, _times=itertools.count(1000000000, 10)):
+    """Write a module that is newer than all before: Python tells byte code that is stale by the second."""
+    path = os.path.join(folder, name + '.py')
+    with open(path, 'w') as module:
+        module.write(text)
+    now = next(_times)
+    os.utime(path, (now, now))
+
+
 class ImportsCase(NodeCase):
     """Helpers."""
 
@@ -97,8 +107,7 @@ class LearnedTest(ImportsCase):
         self.learn(computation, 'colorsys')
         folder = self.folder()
         for text in ('first', 'second'):
-            with open(os.path.join(folder, 'colorsys.py'), 'w') as module:
-                module.write('mark = %r\n' % text + '#' * len(text) * 3)
+            write_module(folder, 'colorsys', 'mark = %r\n' % text)
             computation.send_file(os.path.join(folder, 'colorsys.py'))
             self.assertEqual(computation.run('use', 'colorsys').value, [text])
 
@@ -114,8 +123,7 @@ class LearnedTest(ImportsCase):
         computation = self.open(CODE, 'f')
         folder = self.folder()
         for number in range(4):
-            with open(os.path.join(folder, 'usersmodule.py'), 'w') as module:
-                module.write('mark = %d\n' % number + '#' * number)
+            write_module(folder, 'usersmodule', 'mark = %d\n' % number)
             computation.send_file(os.path.join(folder, 'usersmodule.py'))
             self.assertEqual(computation.run('use', 'usersmodule', 'colorsys').value, [number, None])
         self.learn(computation, 'colorsys')
@@ -206,7 +214,7 @@ class NamedTest(ImportsCase):
     @classmethod
     def setUpClass(cls):
         cls.place = FOLDER.make()
-        cls.options = ('-c', '1', '--preload', 'harmless,no_such_module')
+        cls.options = ('-c', '1', '--preload', 'hangs,harmless,no_such_module')
         cls.env = {'PYTHONPATH': cls.place}
         super(NamedTest, cls).setUpClass()
 
@@ -214,6 +222,7 @@ class NamedTest(ImportsCase):
         self.wait_until_known('harmless')
         self.assertEqual(self.open(CODE, 'f').run('use', 'harmless').value, ['harmless'])
         self.node.wait_log('no_such_module', TIMEOUT)
+        self.node.wait_log('hangs: ', TIMEOUT)
 
 
 class LearnTest(ImportsCase):
@@ -238,7 +247,7 @@ class LearnTest(ImportsCase):
 class Folder(object):
     """Modules beside those of the standard library."""
 
-    MODULES = {'harmless': 'mark = "harmless"\n', 'moves': 'import os\nos.chdir("/")\n',
+    MODULES = {'hangs': 'import time\ntime.sleep(600)\n', 'harmless': 'mark = "harmless"\n', 'moves': 'import os\nos.chdir("/")\n',
                'starts_thread': 'import threading, time\nthread = threading.Thread(target=time.sleep, args=(60,))\n'
                                 'thread.daemon = True\nthread.start()\n',
                'opens': 'kept = open("/dev/null")\n', 'handles': 'import signal\nsignal.signal(signal.SIGUSR1, lambda *_: None)\n'}
