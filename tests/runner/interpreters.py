@@ -37,9 +37,9 @@ def sort_key(version):
     return kind + suffix, tuple(int(part) for part in numbers.split('.'))
 
 
-def newer_folder():
-    """Return where newer_pythons.sh puts the Pythons that the system lacks."""
-    return os.environ.get('DISPYNODE_TEST_PYTHONS') or os.path.join(default_folder(), 'newer')
+def fetched_folder():
+    """Return where fetch_pythons.sh puts the Pythons that the system lacks."""
+    return os.environ.get('DISPYNODE_TEST_PYTHONS') or os.path.join(default_folder(), 'pythons')
 
 
 def candidates():
@@ -51,8 +51,8 @@ def candidates():
     for root in filter(None, roots):
         for name in ('bin/python', 'bin/python3'):
             found += sorted(glob.glob(os.path.join(root, 'versions', '*', name)))
-    own = os.path.join(newer_folder(), 'bin')
-    for folder in os.environ.get('PATH', '').split(os.pathsep) + ['/usr/local/bin', '/usr/bin', own]:
+    own = sorted(glob.glob(os.path.join(fetched_folder(), '*', 'usr', 'bin')))
+    for folder in os.environ.get('PATH', '').split(os.pathsep) + ['/usr/local/bin', '/usr/bin'] + own:
         if os.path.basename(folder) != 'shims':         # pyenv's, slow and found already
             found += [os.path.join(folder, name) for name in names]
     unique, seen = [], set()
@@ -89,3 +89,16 @@ def find():
             if known is None or sort_key(found.version) > sort_key(known.version):
                 best[found.minor] = found
     return dict((minor, best[minor]) for minor in sorted(best, key=sort_key))
+
+
+def main():
+    """Print what fetch_pythons.sh is to be told: the folder, and the Pythons that are not here."""
+    found = find()
+    missing = [minor for minor in SUPPORTED if minor not in found]
+    if not any(minor.startswith('pypy') for minor in found):
+        missing.append('pypy3')
+    print(' '.join([fetched_folder()] + missing))
+
+
+if __name__ == '__main__':
+    main()
