@@ -80,6 +80,7 @@ def run(suite, prefix):
     """Run a suite to its end or its time limit; return the Outcome. `prefix`: see network_prefix."""
     variables = suite.prepare() if suite.prepare else {}
     folder = tempfile.mkdtemp(prefix='dispynode-suite-')
+    os.chmod(folder, 0o711)                 # tests start programs in it as other users
     try:
         return _run_in(folder, suite, prefix if suite.own_network else None, variables)
     finally:
