@@ -2,7 +2,6 @@
 from __future__ import absolute_import, division, print_function
 
 import os
-import pkgutil
 import sys
 
 from dispynode_lib import __version__, options, packed
@@ -37,9 +36,17 @@ def text_of(name):
     """Return the text of the file called `name`. Raises OptionError."""
     for key, file_name, _about in FILES:
         if name in (key, file_name):
-            text = to_text(pkgutil.get_data('dispynode_lib', 'data/' + file_name))
-            return _filled(text)
+            return _filled(to_text(_read(file_name)))
     raise OptionError(u'--print %s: there are %s' % (name, u', '.join(key for key, _file, _about in FILES)))
+
+
+def _read(file_name):
+    """Return the bytes of a file in data/; pkgutil.get_data() wants the program's folder on sys.path on Python 2."""
+    path = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'data', file_name)
+    if packed.importer is not None:
+        return packed.importer.get_data(path)
+    with open(path, 'rb') as source:
+        return source.read()
 
 
 def _filled(text):

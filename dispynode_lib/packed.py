@@ -89,7 +89,7 @@ class Importer(object):
         return code
 
     def get_data(self, path):
-        """Return the content of a file for operators, in bytes; pkgutil.get_data() asks for it."""
+        """Return the content of a file for operators, in bytes."""
         if self.files is None:
             return _read(path)
         text = self.files[path.rpartition('/data/')[2]]
