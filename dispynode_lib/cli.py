@@ -275,12 +275,13 @@ class Signals(object):
 
     wanted      RUN, DRAIN, STOP or AT_ONCE: how the node is to end
     jobs_only   whether draining waits for running jobs only, not for open computations
+    warm        whether running jobs may go on for --grace before the node stops
     asked       set of further wishes: 'reload', 'dump'
     """
 
     def __init__(self):
         self.wanted = RUN
-        self.jobs_only = False
+        self.jobs_only = self.warm = False
         self.number = None                  # of the signal that asked last
         self.asked = set()
         self._read_end, self._write_end = os.pipe()
@@ -312,6 +313,7 @@ class Signals(object):
         self._want(min(self.wanted + 1, AT_ONCE), number)
 
     def _on_terminate(self, number, _frame):
+        self.warm = self.wanted < STOP      # the second one works at once
         self._want(max(self.wanted, STOP), number)
 
     def _on_abort(self, number, _frame):
@@ -364,14 +366,15 @@ class Signals(object):
 def follow(node, signals, console=None, reloading=None):
     """Wait until `node` has ended, and pass on what signals and the terminal ask for.
 
-    node        has drain(), drain_jobs(), stop(at_once=False), dump(), which return soon, and wait(timeout) -> ended
+    node        has drain(), drain_jobs(), terminate(), stop(at_once=False), dump(), which return soon, and
+                wait(timeout) -> ended
     signals     a Signals
     console     a Console or None
     reloading   a Reloading or None
     """
-    done = (RUN, False)
+    done = (RUN, False, False)
     while not node.wait(0):
-        wanted = (signals.wanted, signals.jobs_only)
+        wanted = (signals.wanted, signals.jobs_only, signals.warm)
         if wanted != done:
             done = wanted
             _tell(signals.number, wanted[0])
@@ -390,13 +393,16 @@ def _tell(number, wanted):
     Log('dispynode.cli').info('%s: %s', signal_name(number), MEANINGS[wanted])
 
 
-def _pass_on(node, wanted, jobs_only):
+def _pass_on(node, wanted, jobs_only, warm):
     """Have `node` do what is wanted; return False if its end is not to be waited for."""
     if wanted == DRAIN:
         if jobs_only:
             node.drain_jobs()
         else:
             node.drain()
+        return True
+    if warm and wanted == STOP:
+        node.terminate()
         return True
     node.stop(at_once=wanted == AT_ONCE)
     if wanted == AT_ONCE:

@@ -151,6 +151,15 @@ def limit_seconds(text):
     return value
 
 
+def grace_seconds(text):
+    """Seconds that something may go on, 0 for none."""
+    allowed = u'give seconds, at least 0.1, or 0 for none'
+    value = _number(text, allowed)
+    if value != 0 and not 0.1 <= value <= 100000000:
+        raise ValueError(allowed)
+    return value
+
+
 def count(text):
     """How many, 0 for no limit."""
     allowed = u'give a number, at least 1, or 0 for no limit'
@@ -383,8 +392,12 @@ ROWS = (
     Row(OPERATION, 'drain_timeout', '--drain_timeout', seconds, 'SECONDS',
         'longest wait for running computations after SIGINT, for running jobs after SIGUSR1', shown='no limit',
         live=True),
+    Row(OPERATION, 'grace', '--grace', grace_seconds, 'SECONDS',
+        'after SIGTERM running jobs may go on for so long, no new ones start; a second SIGTERM ends that', default=0.0,
+        live=True),
     Row(OPERATION, 'stop_timeout', '--stop_timeout', timeout, 'SECONDS',
-        'longest wait for running jobs after SIGTERM', default=5.0, live=True),
+        'longest time that jobs which are told to stop, after SIGTERM and --grace, may take for it, with their replies',
+        default=5.0, live=True),
     Row(OPERATION, 'lifetime', '--lifetime', seconds, 'SECONDS',
         'have ended after so long: take no new jobs in the last tenth of it (at most 300 s, or --drain_timeout)',
         shown='no limit'),

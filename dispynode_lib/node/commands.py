@@ -165,7 +165,7 @@ class Commands(object):
                     computation.id, computation.name, reason, computation.id))
                 continue
             self._parts.notices.terminated(computation)
-            computation.close(terminate=True)
+            computation.close(terminate=True, why=u'the operator of the node has closed the computation')
             closed.append(computation.id)
             lines.append(u'computation %d (%s) is closed' % (computation.id, computation.name))
         return Answer(u'\n'.join(lines or [u'no computation is open']) + u'\n', {'closed': closed, 'text': lines})

@@ -179,9 +179,10 @@ class Computation(object):
         self._last_start = monotonic()
         self._crew.start(job, request)
 
-    def stop_job(self, job):
-        """Stop a live job; its final reply, status 9, follows when it has ended. Any thread."""
-        job.stopping = True
+    def stop_job(self, job, why=None):
+        """Stop a live job; its final reply, status 9 and `why` for its client, follows when it has ended. Any thread."""
+        if not job.stopping:
+            job.why, job.stopping = why, True
         self._parts.loop.call_soon(self._crew.stop, job)
 
     def send(self, *parts):
@@ -374,10 +375,11 @@ class Computation(object):
 
     # -- closing
 
-    def close(self, terminate, ended=None):
+    def close(self, terminate, ended=None, why=None):
         """Take no more jobs, end the running ones if `terminate`, then clean up. Any thread.
 
         ended   called in the loop's thread when nothing of it is left
+        why     sentence (text) for the exceptions of jobs, None if their client asked for it
         """
         first, jobs = self._parts.state.close_computation(self)
         if ended is not None:
@@ -386,7 +388,7 @@ class Computation(object):
             self.folder.leave()
         if terminate:
             for job in jobs:
-                self.stop_job(job)
+                self.stop_job(job, why)
         self._parts.loop.call_soon(self._close, terminate)
         return first
 

@@ -61,7 +61,7 @@ def last_words(job, status, result, stdout, stderr, exception, start, end):
     if job.limit is not None:
         return TERMINATED, None, stdout, stderr, job.limit, start, end
     if job.stopping and status == TERMINATED:
-        return TERMINATED, None, None, None, None, start, end
+        return TERMINATED, None, None, None, job.why, start, end
     return status, result, stdout, stderr, exception, start, end
 
 

@@ -49,6 +49,7 @@ from dispynode_lib.wire import framing
 log = Log('dispynode.node')
 
 LAST_OUTPUT = 0.2                           # seconds that the end waits for what jobs wrote to standard error
+STOPPED = u'the node was stopped before the job had ended'
 BREATH = 0.1                                # seconds: its client may come back at once
 SPREAD = 0.2                                # seconds over which nodes that become free together announce themselves
 REQUEST_WORKERS, WORKERS = 48, 16           # threads at most: for requests, for what the node does itself
@@ -299,7 +300,14 @@ class Node(object):
 
     def drain_jobs(self):
         """Take no new job; stop when the running ones have ended. Returns soon."""
-        drain_jobs(self, self._parts)
+        drain_jobs(self, self._parts, self.options.drain_timeout)
+
+    def terminate(self):
+        """As stop(), but running jobs may go on for --grace before that; no new ones start. Returns soon."""
+        if self.options.grace:
+            drain_jobs(self, self._parts, self.options.grace)
+        else:
+            self.stop()
 
     def command(self, words, done):
         """Do the operator's command `words` in a thread of its own; `done(Answer)` there."""
@@ -357,7 +365,7 @@ class Node(object):
             listener.stop()
         self._datagrams.stop()
         for computation in computations:
-            computation.close(terminate=True)
+            computation.close(terminate=True, why=STOPPED)
         while monotonic() < deadline:
             if parts.state.wait_until_empty(deadline - monotonic()) and not parts.delivery.pending():
                 break

@@ -227,7 +227,7 @@ class Operation(object):
         """Take over from the options read again what differs and can change while the node runs."""
         parts, options = self._parts, self._parts.options
         restart = options.need_restart(new)
-        for name in ('ping_interval', 'zombie_interval', 'drain_timeout', 'stop_timeout', 'msg_timeout'):
+        for name in ('ping_interval', 'zombie_interval', 'drain_timeout', 'grace', 'stop_timeout', 'msg_timeout'):
             if getattr(options, name) != getattr(new, name):
                 setattr(options, name, getattr(new, name))
                 log.info('%s is %s now', name, getattr(new, name))
@@ -250,22 +250,27 @@ class Operation(object):
                         ', '.join(restart))
 
 
-def drain_jobs(node, parts):
-    """Take no more jobs, wait for the running ones and their replies, stop `node`. Returns soon."""
+def drain_jobs(node, parts, limit):
+    """Take no more jobs, wait for the running ones and their replies, stop `node`. Returns soon.
+
+    limit   longest wait in seconds, or None
+    """
     parts.state.set_phase(states.DRAINING)
     if parts.state.phase() != states.DRAINING:
         return
     node.set_cpus(0)
-    log.info('draining: no new jobs, waiting for %s', counted(parts.state.used_cpus(), u'running job'))
-    start_thread('drain-jobs', _stop_without_jobs, node, parts)
+    log.info('draining: no new jobs, waiting for %s%s', counted(parts.state.used_cpus(), u'running job'),
+             u'' if limit is None else u', at most %g s' % limit)
+    start_thread('drain-jobs', _stop_without_jobs, node, parts, limit)
 
 
-def _stop_without_jobs(node, parts):
-    limit = parts.options.drain_timeout
+def _stop_without_jobs(node, parts, limit):
     deadline = None if limit is None else monotonic() + limit
     while deadline is None or monotonic() < deadline:
         left = None if deadline is None else deadline - monotonic()
         if parts.state.wait_until_no_jobs(left) and not parts.delivery.pending():
             break
         time.sleep(0.02)
+    else:
+        log.warning('draining has taken %g s: running jobs are stopped', limit)
     node.stop()

@@ -16,6 +16,7 @@ log = Log('dispynode.service')
 
 LONGEST = 60.0                              # seconds between looks: the host's clock may be set, or the host sleep
 GRACE = 5.0                                 # seconds for jobs that were under way when service stopped
+OVER = u'the service hours of the node ended (--service_end) before the job had ended'
 CONTROLS = ('start_time', 'stop_time', 'end_time')
 
 
@@ -76,7 +77,7 @@ class Service(object):
         log.info('service hours have ended%s; closing %s', _until(change), counted(len(computations), u'computation'))
         self._parts.state.set_hours(u'outside service hours: closed%s' % _until(change), now)
         for computation in computations:
-            computation.close(terminate=True)
+            computation.close(terminate=True, why=OVER)
         if computations:
             start_thread('service-end', self._tell_terminated, one_for_each_scheduler(computations))
 

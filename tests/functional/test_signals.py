@@ -9,6 +9,7 @@ import unittest
 from tests.support.computation import Refused
 from tests.support.operatorcase import MARKED, OperatorCase, read
 
+STOPPED = 'the node was stopped before the job had ended'
 STUBBORN = 'def never():\n    import time\n    while True:\n        try:\n            time.sleep(60)\n        except BaseException:\n            pass\n'
 
 
@@ -68,8 +69,44 @@ class Signals(OperatorCase):
             scheduler, _computation, jobs = self.running(node)
             node.signal(signal.SIGTERM)
             self.assertEqual(node.wait_exit(), 0)
-            self.assertEqual([job.wait().status for job in jobs], [9, 9])
+            ends = [job.wait() for job in jobs]
+            self.assertEqual([(end.status, end.exception) for end in ends], [(9, STOPPED)] * 2)
             scheduler.wait_for('TERMINATED')
+
+    def test_a_job_that_its_client_cancels_is_told_no_reason(self):
+        with self.node('-c', '1') as node:
+            _scheduler, computation, jobs = self.running(node, 1)
+            computation.terminate(jobs[0])
+            self.assertEqual((jobs[0].wait().status, jobs[0].wait().exception), (9, None))
+
+    def test_grace_lets_running_jobs_finish_and_starts_no_new_ones(self):
+        with self.node('-c', '2', '--grace', '600') as node:
+            scheduler, computation, jobs = self.running(node, 1)
+            node.signal(signal.SIGTERM)
+            self.assertEqual(scheduler.wait_for('NODE_CPUS').value['cpus'], 0)
+            with self.assertRaises(Refused):
+                computation.submit(self.mark_path)
+            self.release_jobs()
+            self.assertEqual(jobs[0].wait().status, 11)
+            self.assertEqual(node.wait_exit(), 0)       # the computation was never closed
+            scheduler.wait_for('TERMINATED')
+
+    def test_grace_has_an_end(self):
+        with self.node('-c', '1', '--grace', '0.5') as node:
+            _scheduler, _computation, jobs = self.running(node, 1)
+            node.signal(signal.SIGTERM)
+            self.assertEqual(node.wait_exit(), 0)
+            self.assertEqual((jobs[0].wait().status, jobs[0].wait().exception), (9, STOPPED))
+            self.assertIn('draining has taken 0.5 s: running jobs are stopped', node.log())
+
+    def test_second_terminate_ends_the_grace(self):
+        with self.node('-c', '1', '--grace', '600') as node:
+            scheduler, _computation, jobs = self.running(node, 1)
+            node.signal(signal.SIGTERM)
+            scheduler.wait_for('NODE_CPUS')
+            node.signal(signal.SIGTERM)
+            self.assertEqual(node.wait_exit(), 0)
+            self.assertEqual((jobs[0].wait().status, jobs[0].wait().exception), (9, STOPPED))
 
     def test_terminate_keeps_replies_that_nobody_takes(self):
         with self.node('-c', '2') as node:

@@ -104,11 +104,11 @@ class Termination(NodeCase):
         wait_until(lambda: 'running' in self.notes(), TIMEOUT, lambda: 'the job to run; %r' % self.notes())
         return job
 
-    def assert_stopped(self, job):
-        """The reply is that of a job stopped by request: nothing but its status."""
+    def assert_stopped(self, job, why=None):
+        """The reply is that of a job stopped by request: nothing but its status, and why if its client did not ask for it."""
         reply = job.wait(TIMEOUT)
         self.assertEqual((reply.status, reply.stdout, reply.stderr, reply.exception, reply.value),
-                         (TERMINATED, None, None, None, None))
+                         (TERMINATED, None, None, why, None))
         return reply
 
     def test_a_job_that_obeys_is_answered_at_once(self):
@@ -204,7 +204,7 @@ class Termination(NodeCase):
             wait_until(lambda: len(self.pids()) == 2, TIMEOUT)
             node.stop(TIMEOUT)
             scheduler.wait_for('TERMINATED', timeout=TIMEOUT)
-            self.assert_stopped(job)
+            self.assert_stopped(job, 'the node was stopped before the job had ended')
             self.assertEqual([pid for pid in self.pids() if alive(pid)], [])
             scheduler.close()
 

@@ -62,8 +62,8 @@ class FakeComputation(object):
     def clock(self):
         return self.life
 
-    def close(self, terminate):
-        self.closed = terminate
+    def close(self, terminate, why=None):
+        self.closed, self.why = terminate, why
         self._state.close_computation(self)
         self._state.forget_computation(self)
 

@@ -109,6 +109,9 @@ class FakeNode(object):
     def drain_jobs(self):
         self.told.append('drain jobs')
 
+    def terminate(self):
+        self.told.append('terminate')
+
     def dump(self):
         self.told.append('dump')
 
@@ -162,14 +165,17 @@ class Following(unittest.TestCase):
         self.assertEqual(self.follow(['interrupt'] * 3, None), ['drain', 'stop', 'stop at once'])
 
     def test_terminate(self):
-        self.assertEqual(self.follow(['terminate'], 'stop'), ['stop'])
-        self.assertEqual(self.follow(['interrupt', 'terminate'], 'stop'), ['drain', 'stop'])
+        self.assertEqual(self.follow(['terminate'], 'terminate'), ['terminate'])
+        self.assertEqual(self.follow(['interrupt', 'terminate'], 'terminate'), ['drain', 'terminate'])
 
-    def test_second_terminate_changes_nothing(self):
-        self.assertEqual(self.follow(['terminate', 'terminate', 'abort'], None), ['stop', 'stop at once'])
+    def test_second_terminate_ends_the_grace(self):
+        self.assertEqual(self.follow(['terminate', 'terminate', 'terminate', 'abort'], None), ['terminate', 'stop', 'stop at once'])
+
+    def test_terminate_gives_no_grace_once_the_node_stops(self):
+        self.assertEqual(self.follow(['interrupt', 'interrupt', 'terminate', 'abort'], None), ['drain', 'stop', 'stop at once'])
 
     def test_interrupt_after_terminate(self):
-        self.assertEqual(self.follow(['terminate', 'interrupt'], None), ['stop', 'stop at once'])
+        self.assertEqual(self.follow(['terminate', 'interrupt'], None), ['terminate', 'stop at once'])
 
     def test_abort_does_not_wait_for_the_end(self):
         self.assertEqual(self.follow(['abort'], None), ['stop at once'])
@@ -178,16 +184,16 @@ class Following(unittest.TestCase):
         self.assertEqual(self.follow(['last_jobs'], 'drain jobs'), ['drain jobs'])
         self.assertEqual(self.follow(['interrupt', 'last_jobs'], 'drain jobs'), ['drain', 'drain jobs'])
         self.assertEqual(self.follow(['last_jobs', 'interrupt'], 'stop'), ['drain jobs', 'stop'])
-        self.assertEqual(self.follow(['last_jobs', 'terminate'], 'stop'), ['drain jobs', 'stop'])
+        self.assertEqual(self.follow(['last_jobs', 'terminate'], 'terminate'), ['drain jobs', 'terminate'])
 
     def test_hangup_reloads_and_the_node_goes_on(self):
         self.assertEqual(self.follow(['hangup', 'interrupt'], 'drain'), ['reload', 'drain'])
 
     def test_dump(self):
-        self.assertEqual(self.follow(['dump', 'terminate'], 'stop'), ['dump', 'stop'])
+        self.assertEqual(self.follow(['dump', 'terminate'], 'terminate'), ['dump', 'terminate'])
 
     def test_waking_without_a_reason(self):
-        self.assertEqual(self.follow([None, None, 'interrupt', None, 'terminate'], 'stop'), ['drain', 'stop'])
+        self.assertEqual(self.follow([None, None, 'interrupt', None, 'terminate'], 'terminate'), ['drain', 'terminate'])
 
     def test_node_that_ends_by_itself(self):
         node = FakeNode(turns=3)

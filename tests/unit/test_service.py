@@ -79,6 +79,7 @@ class ServiceTest(WithService):
         self.assertIsNone(computation.closed)
         self.follow('2026-06-02 08:01')
         self.assertIs(computation.closed, True)
+        self.assertIn('--service_end', computation.why)
         wait_until(lambda: self.parts.notices.named('terminated') == [(computation,)], 20)
         self.assertIsNone(self.parts.state.scheduler())
 
