@@ -324,12 +324,11 @@ class Supervisor(object):
     def _reap(self):
         """Tell the node of the processes that have ended, except of those that have told their results."""
         for number, status, stopped in self._processes.reap():
-            if status in QUIET:
-                if status == job.TOLD_FAILURE << 8:
-                    tracebacks.prepare()    # there will be more
-                if number not in self._asked_for:
-                    continue
-            if self._programs is None or not self._programs.on_exit(number, status, stopped):
+            if self._programs is not None and self._programs.on_exit(number, status, stopped):
+                continue
+            if status == job.TOLD_FAILURE << 8:
+                tracebacks.prepare()        # there will be more
+            if status not in QUIET or number in self._asked_for:
                 self._send_exited(number, status)
 
     def _send_exited(self, number, status):

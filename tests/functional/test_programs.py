@@ -41,6 +41,10 @@ class Programs(NodeCase):
         self.assertEqual(self.run_it('status', '7')[0], 7)
         self.assertEqual(self.run_it('both'), (0, b'\xff\xfeout', b'err'))
 
+    def test_a_program_that_exits_with_113_or_114_never_ends_for_its_client(self):
+        for number in ('113', '114'):
+            self.assertEqual(self.run_it('status', number)[0], int(number))
+
     def test_an_end_by_signal_is_a_negative_status(self):
         self.assertEqual(self.run_it('signal', '9')[0], -9)
 
