@@ -111,7 +111,7 @@ class FewThings(Surroundings):
     def test_few_descriptors_mean_fewer_processors_and_that_is_told(self):
         env = {'DISPYNODE_TEST_CPUS': '256', 'DISPYNODE_TEST_DESCRIPTORS': '256'}
         with NodeProcess(program=MANY_CPUS, env=env) as node, FakeScheduler(node, NATIVE) as scheduler:
-            node.wait_log('with 85 processors', TIMEOUT)
+            node.wait_log('with 85 CPUs', TIMEOUT)
             node.wait_log('85 of 256 CPUs are offered: this process may have only 256 descriptors', TIMEOUT)
             computation = scheduler.open('import time\ndef f(n):\n    time.sleep(2)\n    return n', 'f')
             jobs = [computation.submit(number) for number in range(85)]
