@@ -43,7 +43,8 @@ def _settings(computation, request, parts, argument):
 
 def _policy(preload):
     """Return what a supervisor may load of what its jobs import, as supervisor/learning reads it."""
-    return '' if u'none' in preload else 'learn' if u'learn' in preload else 'standard'
+    words = sorted(set(['standard'] + [name.partition('.')[0] for name in preload]))
+    return '' if u'none' in preload else ' '.join(words)
 
 
 def _limits(options, descriptors):

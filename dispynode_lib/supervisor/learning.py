@@ -12,7 +12,7 @@ from dispynode_lib.supervisor.preload import NOT_TAKEN, is_standard
 from dispynode_lib.supervisor.signals import end_by_alarm
 from dispynode_lib.wire.control import MODULE_NAME_SIZE, is_module_name
 
-NONE, STANDARD, LEARN = '', 'standard', 'learn'     # what is loaded: nothing; modules of the standard library; all
+LEARN = 'learn'                             # word of a policy: modules of any package, each after a trial
 TIMES = 2                                   # jobs that have to import a module before it is loaded
 LINES = 4000                                # bytes of names that are written at once: less than PIPE_BUF
 NAMES = 3000                                # names that are counted
@@ -26,11 +26,12 @@ class Learner(object):
     def __init__(self, preloaded, policy, poll, timers, on_learned):
         """Learn by a preload.Preloaded.
 
-        policy      STANDARD or LEARN
+        policy      words: LEARN or not, and packages whose modules are loaded as those of the standard library are
         poll        the select.poll of the supervisor; it calls takes() for what is readable
         on_learned  function (names): jobs import these; they are loaded now if they can be
         """
-        self._preloaded, self._policy, self._poll, self._timers = preloaded, policy, poll, timers
+        self._preloaded, self._poll, self._timers = preloaded, poll, timers
+        self._packages = frozenset(policy.split())
         self._on_learned = on_learned
         self.read_end, write_end = wake_pipe()
         self._write_end = move_out_of_reach(write_end)
@@ -110,7 +111,10 @@ class Learner(object):
 
     def _may_load(self, name):
         top = name.partition('.')[0]
-        return top not in NOT_TAKEN and (self._policy == LEARN or is_standard(top))
+        return top not in NOT_TAKEN and (LEARN in self._packages or self._is_trusted(top))
+
+    def _is_trusted(self, top):
+        return is_standard(top) or top in self._packages
 
     def has_work(self):
         """Return whether work() has something to do."""
@@ -122,7 +126,7 @@ class Learner(object):
             self.report()
             return
         name = self._pending.pop(0)
-        if is_standard(name.partition('.')[0]):
+        if self._is_trusted(name.partition('.')[0]):
             self._preloaded.load(name)
         elif not self._preloaded.has(name):
             self._try(name)

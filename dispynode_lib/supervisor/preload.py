@@ -127,6 +127,21 @@ class Preloaded(object):
             self._modules[each] = sys.modules.pop(each)
             # what exactly others need is known only if they were loaded before what needs them
             self._needs.setdefault(each, standard if each in standard else came)
+        for each in came:
+            self._unbind(each)
+
+    def _unbind(self, name):
+        """Take a module out of the package that contains it, where its import has put it."""
+        parent, _dot, own = name.rpartition('.')
+        package = self._modules.get(parent) or sys.modules.get(parent)
+        module = self._modules[name]        # None on Python 2: there is no such module in the package
+        if None not in (package, module) and package.__dict__.get(own) is module:
+            delattr(package, own)
+
+    def _bind(self, name):
+        parent, dot, own = name.rpartition('.')
+        if dot and own not in sys.modules[parent].__dict__:
+            setattr(sys.modules[parent], own, self._modules[name])
 
     # being asked for a module
 
@@ -176,6 +191,9 @@ class Preloaded(object):
                 missing.append(each)
         for each in missing:
             present[each] = modules[each]
+        for each in missing:
+            if modules[each] is not None:
+                self._bind(each)
         if not self._loading:
             self._given.update(missing)
             if os.getpid() != self._pid:

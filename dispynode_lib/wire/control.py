@@ -40,7 +40,7 @@ OPEN_KEYS = (
     'max_file_size',                                # bytes that a file may have, b'0' for no limit
     'limits',                                       # words of supervisor/limits: nice=5 memory=1000000, or b''
     'cleanup_timeout',                              # seconds, b'0' for no limit
-    'preload',                                      # what is loaded before jobs are forked: b'', b'standard' or b'learn'
+    'preload',                                      # b'': nothing is loaded before jobs are forked; else supervisor/learning's policy
     'client_shutdown',                              # b'1': cleanup may call dispynode_shutdown()
 )
 

@@ -214,13 +214,22 @@ class NamedTest(ImportsCase):
     @classmethod
     def setUpClass(cls):
         cls.place = FOLDER.make()
-        cls.options = ('-c', '1', '--preload', 'hangs,harmless,no_such_module')
+        cls.options = ('-c', '1', '--preload', 'hangs,harmless,package,no_such_module')
         cls.env = {'PYTHONPATH': cls.place}
         super(NamedTest, cls).setUpClass()
 
     def test_named_modules_are_there_for_the_first_job(self):
         self.wait_until_known('harmless')
         self.assertEqual(self.open(CODE, 'f').run('use', 'harmless').value, ['harmless'])
+
+    def test_modules_of_named_packages_are_learned(self):
+        computation = self.open(CODE, 'f')
+        for _ in range(3):
+            computation.run('use', 'package.part', 'other')
+        self.learn(computation, 'package.part')
+        self.assertNotIn('other', computation.run('aside').value[0])
+
+    def test_a_module_that_cannot_be_loaded_is_told(self):
         self.node.wait_log('no_such_module', TIMEOUT)
         self.node.wait_log('hangs: ', TIMEOUT)
 
@@ -247,7 +256,7 @@ class LearnTest(ImportsCase):
 class Folder(object):
     """Modules beside those of the standard library."""
 
-    MODULES = {'hangs': 'import time\ntime.sleep(600)\n', 'harmless': 'mark = "harmless"\n', 'moves': 'import os\nos.chdir("/")\n',
+    MODULES = {'package/__init__': '', 'package/part': 'mark = 1\n', 'other': '', 'hangs': 'import time\ntime.sleep(600)\n', 'harmless': 'mark = "harmless"\n', 'moves': 'import os\nos.chdir("/")\n',
                'starts_thread': 'import threading, time\nthread = threading.Thread(target=time.sleep, args=(60,))\n'
                                 'thread.daemon = True\nthread.start()\n',
                'opens': 'kept = open("/dev/null")\n', 'handles': 'import signal\nsignal.signal(signal.SIGUSR1, lambda *_: None)\n'}
@@ -263,6 +272,7 @@ class Folder(object):
         if self.path is None:
             self.path = tempfile.mkdtemp(prefix='dispynode-test-')
             atexit.register(shutil.rmtree, self.path)
+            os.mkdir(os.path.join(self.path, 'package'))
             for name, text in self.MODULES.items():
                 with open(os.path.join(self.path, name + '.py'), 'w') as module:
                     module.write(text)

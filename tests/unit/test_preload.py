@@ -111,6 +111,14 @@ import case.inner
 print(case.mark, case.inner.mark, sorted(name for name in sys.modules if name in ("case", "case.inner", "upper", "lower")))'''),
                          "3 4 ['case', 'case.inner', 'lower', 'upper']")
 
+    def test_a_package_does_not_show_modules_that_nobody_has_imported(self):
+        self.assertEqual(self.run_code("""
+preloaded.load("case"); preloaded.load("case.inner")
+import case
+print(hasattr(case, "inner"))
+import case.inner
+print(case.inner.mark)"""), 'False\n4')
+
     def test_a_module_within_a_package_of_the_user(self):
         self.write(self.folder, 'case/__init__.py', '')
         self.write(self.folder, 'case/inner.py', 'mark = "the user\'s"\n')
