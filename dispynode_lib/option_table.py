@@ -330,17 +330,19 @@ ROWS = (
         shown='who starts the node'),
 
     Row(JOBS, 'cpus', '-c --cpus', processors, 'N',
-        'CPUs to use; a negative number leaves so many free', shown='all that this process may use', live=True),
+        'CPUs to use; a negative number leaves so many free', shown='all that affinity, cpuset and cgroup quota leave',
+        live=True),
     Row(JOBS, 'job_time', '--job_time', limit_seconds, 'SECONDS',
         'stop jobs that run longer; 0: no limit', default=0.0),
     Row(JOBS, 'cleanup_timeout', '--cleanup_timeout', limit_seconds, 'SECONDS',
         'end cleanup functions that run longer; 0: no limit', default=60.0, live=True),
     Row(JOBS, 'job_memory', '--job_memory', size, 'BYTES',
-        'stop jobs that use more memory, also with k, m, g or t behind it; 0: no limit', default=0),
+        'stop jobs that use more memory, looked at every 0.25 s (to ask at once for twice as much and 256 MB fails), also '
+        'with k, m, g or t behind it; 0: no limit', default=0),
     Row(JOBS, 'job_output', '--job_output', size, 'BYTES',
         'stop jobs that print more, also with k, m, g or t behind it; 0: no limit', default=0),
     Row(JOBS, 'job_processes', '--job_processes', count, 'N',
-        'stop jobs that have more processes at once, themselves included; 0: no limit', default=0),
+        'stop jobs that have more processes at once, themselves included, looked at every 0.25 s; 0: no limit', default=0),
     Row(JOBS, 'preload', '--preload', modules, 'NAMES',
         'load these modules before jobs are forked, with commas between; learn: whatever jobs import, tried first; '
         'none: nothing; without it what jobs import of the standard library; may be given more than once',

@@ -18,7 +18,7 @@ def kernel_version():
 
 
 def usable_cpus(root='', affinity=None):
-    """Return (processors that this process may really use, why that many): affinity and cgroup quota.
+    """Return (processors that this process may really use, why that many): affinity, cpuset and cgroup quota.
 
     root       put before /proc and cgroup paths
     affinity   number of processors that the scheduler gives this process; by default asked for
@@ -28,6 +28,9 @@ def usable_cpus(root='', affinity=None):
     allowed = affinity or _affinity(root)
     if allowed and allowed < count:
         count, reason = allowed, 'CPU affinity: %d of %d CPUs' % (allowed, total)
+    allowed, where = cpuset(root)
+    if allowed and allowed <= count and allowed < total:       # the affinity is never more: which CPUs it has says the cpuset
+        count, reason = allowed, 'cpuset of %d of %d CPUs (%s)' % (allowed, total, where)
     quota, where = cgroup_quota(root)
     if quota is not None and quota < count:
         # part of a processor still serves a job at a time
@@ -68,7 +71,7 @@ def cgroup_quota(root=''):
     (None, None) if there is no limit. Looks at version 2 and version 1, and at all parents.
     """
     least, where = None, None
-    for folder, version in _cpu_cgroups(root):
+    for folder, version in _cgroups(root, 'cpu'):
         quota, name = _folder_quota(root + folder, version)
         if quota is not None and (least is None or quota < least):
             least, where = quota, folder + '/' + name
@@ -89,21 +92,40 @@ def _folder_quota(folder, version):
     return (quota / period, name) if quota > 0 and period > 0 else (None, None)
 
 
-def _cpu_cgroups(root):
-    """Return [(folder, version)] of the cgroups that may limit this process, parents included."""
+def cpuset(root=''):
+    """Return (CPUs of the cpuset of this process, file that says so), (None, None) if nothing says so. Both versions."""
+    for folder, version in _cgroups(root, 'cpuset'):
+        for name in ('cpuset.cpus.effective',) if version == 2 else ('cpuset.effective_cpus', 'cpuset.cpus'):
+            count = _count_of_list(_first_line(root + folder + '/' + name))
+            if count:
+                return count, folder + '/' + name
+    return None, None
+
+
+def _count_of_list(text):
+    """Return how many numbers are in a list as the kernel writes it, such as 0-3,8; 0 for what is none."""
+    try:
+        ends = [part.partition('-')[::2] for part in text.split(',')]
+        return sum(int(last or first) - int(first) + 1 for first, last in ends)
+    except ValueError:
+        return 0
+
+
+def _cgroups(root, controller):
+    """Return [(folder, version)] of the cgroups that may limit this process by a controller, parents included."""
     found = []
-    mounts = _cgroup_mounts(root)
+    mounts = _cgroup_mounts(root, controller)
     for line in _lines(root + '/proc/self/cgroup'):
         _number, controllers, path = (line.split(':', 2) + ['', ''])[:3]
         version = 1 if controllers else 2
-        if (version == 2 or 'cpu' in controllers.split(',')) and version in mounts:
+        if (version == 2 or controller in controllers.split(',')) and version in mounts:
             found += [(folder, version) for folder in _with_parents(path, *_mount_of(path, mounts[version]))]
     return found
 
 
 def sees_cgroups():
     """Return whether there are cgroups here that could limit this process."""
-    return bool(_cpu_cgroups(''))
+    return bool(_cgroups('', 'cpu'))
 
 
 def _mount_of(path, mounts):
@@ -112,14 +134,14 @@ def _mount_of(path, mounts):
     return min(showing or mounts[:1], key=lambda mount: len(mount[0]))
 
 
-def _cgroup_mounts(root):
-    """Return {1 or 2: [(part of the hierarchy mounted, mount point)]}."""
+def _cgroup_mounts(root, controller):
+    """Return {1 or 2: [(part of the hierarchy mounted, mount point)]} of the mounts that have a controller."""
     mounts = {}
     for line in _lines(root + '/proc/self/mountinfo'):
         before, dash, after = line.partition(' - ')
         kind, _source, options = (after.split() + ['', '', ''])[:3]
         fields = before.split()
-        if len(fields) > 4 and (kind == 'cgroup2' or (kind == 'cgroup' and 'cpu' in options.split(','))):
+        if len(fields) > 4 and (kind == 'cgroup2' or (kind == 'cgroup' and controller in options.split(','))):
             mounts.setdefault(2 if kind == 'cgroup2' else 1, []).append((fields[3], fields[4]))
     return mounts
 

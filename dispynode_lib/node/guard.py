@@ -5,6 +5,7 @@ import os
 
 from dispynode_lib.host import net, surroundings
 from dispynode_lib.host.compat import to_text
+from dispynode_lib.host.wording import counted
 from dispynode_lib.log import Log
 from dispynode_lib.node import held
 
@@ -39,6 +40,9 @@ def warnings(options, addresses, port):
     if options.cpus > wanted:
         found.append(u'%d of %d CPUs are offered: this process may have only %d descriptors (ulimit -n), and each job '
                      u'takes some' % (wanted, options.cpus, held.descriptor_limit()[1]))
+    if options.cpus > options.usable_cpus:
+        found.append(u'%s offered, but this process may use %d: %s' % (
+            counted(options.cpus, u'CPU'), options.usable_cpus, options.cpus_reason))
     if surroundings.unlike_linux() is not None:
         found.append(surroundings.unlike_linux())
     if os.geteuid() == 0:

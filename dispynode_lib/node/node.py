@@ -8,7 +8,7 @@ import time
 
 from dispynode_lib.errors import StartError
 from dispynode_lib.host import net
-from dispynode_lib.host.compat import fraction, monotonic, start_thread
+from dispynode_lib.host.compat import fraction, monotonic, start_thread, to_text
 from dispynode_lib.host.loop import Loop
 from dispynode_lib.host.resources import Meter
 from dispynode_lib.host.wording import counted
@@ -382,6 +382,9 @@ class Node(object):
         bigfiles.remove_folder(parts.big_folder)
         self._init_file.close(0.5 if at_once else self.options.stop_timeout)
         self.operation.close()
+        if parts.spool.total():
+            log.warning('%s to clients could not be delivered: kept in %s, for the next node with this port and folder',
+                        counted(parts.spool.total(), u'reply'), to_text(parts.state_folder))
         log.info('stopped')
 
     def _kill_rest(self):

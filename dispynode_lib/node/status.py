@@ -28,6 +28,7 @@ def gather(parts, now=None):
         'began': history.began, 'uptime': now - history.began, 'now': now,
         'addresses': list(settings.addresses), 'external': list(settings.external),
         'ports': list(parts.ports.numbers()), 'folder': to_text(parts.root), 'state_folder': to_text(parts.state_folder),
+        'usable_cpus': parts.options.usable_cpus, 'cpus_reason': parts.options.cpus_reason,
         'cpus': state.cpus(), 'busy': counts['busy'], 'free': state.free_cpus(),
         'scheduler': reasons.owner(parts), 'clients': parts.visitors.fields(),
         'computations': [_computation(parts, computation, now, pids) for computation in state.computations()],
@@ -105,7 +106,8 @@ def describe(status):
         u', '.join(status['addresses']),
         u' (announced as %s)' % u', '.join(status['external']) if status['external'] else u'',
         u', '.join(u'%d' % port for port in status['ports'])))
-    lines.append(u'  CPUs         %d offered, %d busy' % (status['cpus'], status['busy']))
+    lines.append(u'  CPUs         %d offered, %d busy; this process may use %d: %s' % (
+        status['cpus'], status['busy'], status['usable_cpus'], status['cpus_reason']))
     lines.append(u'  running      %s' % duration(status['uptime']))
     scheduler = status['scheduler']
     lines.append(u'  scheduler    %s' % (reasons.describe_owner(scheduler) if scheduler else u'none'))

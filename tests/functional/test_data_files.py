@@ -109,20 +109,62 @@ class InitScript(OperatorCase):
 
 
 class SlurmScript(OperatorCase):
+    """What the script does with what Slurm tells it; the real one: tests/network/network_slurm.py."""
+
+    SRUN = 'while [ "${1#-}" != "$1" ]; do shift; done\nexec "$@"'
+
+    def setUp(self):
+        super(SlurmScript, self).setUp()
+        self.bin = os.path.join(self.folder, 'bin')
+        os.mkdir(self.bin)
+        self.program('srun', self.SRUN)
+        self.program('squeue', 'echo "${TOLD_END-}"')
+        self.program('told', 'env; echo options "$@"')
+        text = self.run_command(self.command()[:2] + ['--print', 'slurm']).out
+        self.script = os.path.join(self.folder, 'script')
+        with open(self.script, 'w') as target:
+            target.write(text.replace(' '.join(self.command()[:2]), 'told'))
+        self.now = int(subprocess.check_output(['date', '+%s']))
+
+    def program(self, name, text):
+        """Make a program that the script finds first."""
+        path = os.path.join(self.bin, name)
+        with open(path, 'w') as target:
+            target.write('#!/bin/sh\n%s\n' % text)
+        os.chmod(path, 0o755)
+
+    def run_script(self, **env):
+        """Run the script as in an allocation of 4 CPUs; return the Ended."""
+        env.update({'SLURM_JOB_ID': '17', 'SLURM_CPUS_ON_NODE': '4', 'PATH': self.bin + os.pathsep + os.environ['PATH']})
+        return self.run_command(['sh', self.script], env=env)
+
+    def lifetime(self, ended):
+        """Return the seconds that nodes are told to live, None if they are not."""
+        found = re.findall(r'^DISPYNODE_LIFETIME=(\d+)$', ended.out, re.M)
+        return int(found[0]) if found else None
 
     def test_lifetime_from_the_end_of_the_allocation(self):
-        ended = self.run_command(self.command()[:2] + ['--print', 'slurm'])
-        path = os.path.join(self.folder, 'script')
-        with open(path, 'w') as target:
-            target.write(ended.out.replace(' '.join(self.command()[:2]), 'echo'))
-        end = int(subprocess.check_output(['date', '+%s'])) + 1000
-        env = {'SRUN': ' ', 'SLURM_JOB_END_TIME': str(end), 'SLURM_JOB_ID': '17', 'SLURM_CPUS_ON_NODE': '4'}
-        ended = self.run_command(['sh', path], env=env)
-        found = re.search(r'--daemon --idle_timeout 600 --cpus 4 --dest_path_prefix \S+/dispynode-17 --secret_file \S+ '
-                          r'--lifetime (\d+)$', ended.out.strip())
-        self.assertTrue(found and 900 <= int(found.group(1)) <= 940, ended)
-        ended = self.run_command(['sh', path], env=dict(env, SLURM_JOB_END_TIME=str(end - 950)))
-        self.assertEqual(ended.status, 1)
+        ended = self.run_script(SLURM_JOB_END_TIME=str(self.now + 1000))
+        self.assertTrue(900 <= self.lifetime(ended) <= 940, ended)
+        for line in ('DISPYNODE_CPUS=4', 'DISPYNODE_IDLE_TIMEOUT=600', 'DISPYNODE_ZOMBIE_INTERVAL=5'):
+            self.assertIn('\n%s\n' % line, ended.out)
+        self.assertTrue(re.search(r'\noptions --daemon --secret_file \S+\n$', ended.out), ended)
+        self.assertEqual(self.run_script(SLURM_JOB_END_TIME=str(self.now + 50)).status, 1)
+
+    def test_lifetime_where_slurm_sets_no_end_time(self):
+        end = subprocess.check_output(['date', '-d', '@%d' % (self.now + 1000), '+%Y-%m-%dT%H:%M:%S']).decode().strip()
+        self.assertTrue(900 <= self.lifetime(self.run_script(TOLD_END=end)) <= 940)
+
+    def test_an_end_that_nobody_knows_is_told_of(self):
+        for told in ('NONE', 'N/A', ''):
+            ended = self.run_script(TOLD_END=told)
+            self.assertEqual((ended.status, self.lifetime(ended)), (0, None), ended)
+            self.assertIn("nobody says when this allocation ends (squeue: '%s')" % told, ended.err)
+
+    def test_what_the_user_sets_wins(self):
+        ended = self.run_script(DISPYNODE_CPUS='2', DISPYNODE_IDLE_TIMEOUT='60', SLURM_JOB_END_TIME=str(self.now + 1000))
+        self.assertIn('\nDISPYNODE_CPUS=2\n', ended.out)
+        self.assertIn('\nDISPYNODE_IDLE_TIMEOUT=60\n', ended.out)
 
 
 if __name__ == '__main__':

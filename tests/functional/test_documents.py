@@ -38,6 +38,7 @@ COMMANDS = {
     'dispynode.py --print slurm > dispynode.slurm': HERE,
     'dispynode.py --print kubernetes > dispynode.yaml': HERE,
     'dispynode.py --print slurm': HERE,
+    'sbatch --nodes=4 --time=2:00:00 dispynode.slurm': 'tests/network/network_slurm.py',
     'dispynode.py --print kubernetes': HERE,
     'dispynode.py --print logrotate': HERE,
     'dispynode.py --detach --name worker7 --save_config /etc/dispynode.cfg': SESSION,

@@ -281,6 +281,7 @@ class Restart(unittest.TestCase):
             job = computation.submit(7)
             wait_until(lambda: computation.pending_jobs()['done'], TIMEOUT)
             first.stop()
+            self.assertIn('1 reply to clients could not be delivered: kept in %s' % first.folder, first.log())
             del job.replies[:]
             scheduler.answers['JOB_REPLY'] = b'ACK'
             with NodeProcess('-c', '2', folder=first.folder, port=first.port):

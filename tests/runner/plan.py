@@ -20,6 +20,7 @@ ONE_NODE = ('4.8.7 on 3.6', '4.12.4 on 3.8', '4.15.2 on 3.11')      # one node s
 TLS = ('4.8.7 on 3.6', '4.15.2 on 3.10', '4.15.2 on 3.11')            # those of 3.12 and later cannot
 NETWORK = ('4.15.2 on 3.11', '4.8.7 on 3.6', '4.12.4 on 3.8', '4.8.7 on 2.7')       # in networks of several hosts
 NETWORK_TOOLS = ('ip', 'nft', 'nsenter', 'unshare')
+SLURM_TOOLS = ('slurmctld', 'slurmd', 'munged', 'sbatch')
 COMPUTATIONS = (                # everything a computation may do; each module with the releases that can do it
     ('interop_lifecycle', ('4.15.2 on 3.11', '4.12.4 on 3.8', '4.8.7 on 3.6')),
     ('interop_recovery', ('4.8.7 on 3.6', '4.12.4 on 3.8')),
@@ -140,6 +141,7 @@ class Plan(object):
                 self._add_clients('network_addresses', [recipes[name]], minor, 'network')
         if self.newest in self._wanted and not quick:
             self._add_clients('network_releases', FINDERS, self.newest, 'network')
+            self._add_clients('network_slurm', [recipes[NETWORK[0]]], self.newest, 'network')
 
     def _add_machines(self, minors):
         """Add the suites of Debian roots of other machines; those that qemu runs with --full only, or when asked for."""
@@ -210,7 +212,9 @@ class Plan(object):
         self.recipes += [recipe for recipe in recipes if recipe not in self.recipes]
 
         def prepare():
-            missing = [tool for tool in NETWORK_TOOLS if kind == 'network' and not shutil.which(tool)]
+            tools = NETWORK_TOOLS if kind == 'network' else ()
+            tools += SLURM_TOOLS if module == 'network_slurm' else ()
+            missing = [tool for tool in tools if not shutil.which(tool)]
             if missing:
                 raise CannotBuild('commands are missing: ' + ', '.join(missing))
             clients = [{'name': recipe.name, 'release': recipe.release,

@@ -6,7 +6,9 @@ import shutil
 import tempfile
 import unittest
 
+from dispynode_lib import options
 from dispynode_lib.host import resources
+from dispynode_lib.node import guard
 
 V1_MOUNT = '32 31 0:29 %s /sys/fs/cgroup/cpu,cpuacct rw shared:9 - cgroup cgroup rw,cpu,cpuacct\n'
 V2_MOUNT = '41 31 0:38 %s /sys/fs/cgroup rw,relatime shared:4 - cgroup2 cgroup2 rw\n'
@@ -31,6 +33,15 @@ class FakeHost(unittest.TestCase):
             target.write(text)
 
 
+class MoreThanThereIs(unittest.TestCase):
+
+    def test_more_cpus_than_the_affinity_are_warned_of(self):
+        chosen = options.parse(['--cpus', '3', '--user', 'nobody'])
+        chosen.finish(usable_cpus=(1, u'CPU affinity: 1 of 4 CPUs'), host_cpus=4)
+        self.assertIn(u'3 CPUs offered, but this process may use 1: CPU affinity: 1 of 4 CPUs',
+                      guard.warnings(chosen, [u'127.0.0.1'], 51348))
+
+
 class Processors(FakeHost):
 
     def cgroup(self, line, mount):
@@ -47,6 +58,18 @@ class Processors(FakeHost):
     def test_affinity_from_status(self):
         self.write('/proc/self/status', 'Name:\tpython\nCpus_allowed:\t0,0000000d\n')
         self.assertEqual(self.usable(), (3, 'CPU affinity: 3 of 8 CPUs'))
+
+    def test_cpuset_of_both_versions_is_named(self):
+        self.write('/proc/self/status', 'Name:\tpython\nCpus_allowed:\t0,0000000d\n')
+        self.cgroup('0::/batch/job\n', V2_MOUNT % '/')
+        self.write('/sys/fs/cgroup/batch/cpuset.cpus.effective', '0,2-3\n')
+        self.assertEqual(self.usable(), (3, 'cpuset of 3 of 8 CPUs (/sys/fs/cgroup/batch/cpuset.cpus.effective)'))
+        self.cgroup('3:cpuset:/docker/abc\n', '33 31 0:29 /docker/abc /sys/fs/cgroup/cpuset rw - cgroup cgroup rw,cpuset\n')
+        self.write('/sys/fs/cgroup/cpuset/cpuset.cpus', '0-1\n')
+        self.assertEqual(self.usable(), (2, 'cpuset of 2 of 8 CPUs (/sys/fs/cgroup/cpuset/cpuset.cpus)'))
+        for text in ('\n', 'what\n', '0-7\n', '0-3\n'):          # no limit, or more than the affinity
+            self.write('/sys/fs/cgroup/cpuset/cpuset.cpus', text)
+            self.assertEqual(self.usable(), (3, 'CPU affinity: 3 of 8 CPUs'))
 
     def test_quota_of_version_2(self):
         self.cgroup('0::/batch/job\n', V2_MOUNT % '/')
