@@ -2,6 +2,8 @@
 from __future__ import absolute_import, division, print_function
 
 import os
+import subprocess
+import sys
 import unittest
 
 from dispynode_lib import options
@@ -69,11 +71,8 @@ class PromisesTest(Changed):
 class OrphansTest(unittest.TestCase):
 
     def test_a_name_that_is_no_text_does_not_stop_the_reaping(self):
-        pid = os.fork()
-        if not pid:
-            fd = os.open('/proc/self/comm', os.O_WRONLY)
-            os.write(fd, b'\xff\xfe) Z')
-            os._exit(0)
+        process = subprocess.Popen([sys.executable, '-c', 'open("/proc/self/comm", "wb").write(b"\\xff\\xfe) Z")'])
+        pid = process.pid
 
         def has_ended():
             with open('/proc/%d/stat' % pid, 'rb') as stat:
@@ -82,6 +81,7 @@ class OrphansTest(unittest.TestCase):
         wait_until(has_ended, 10)
         others = set(int(name) for name in os.listdir('/proc') if name.isdigit()) - set([pid])
         self.assertEqual(orphans.reap(others), 1)
+        process.returncode = 0              # it need not look for it any more
 
 
 if __name__ == '__main__':
