@@ -1,6 +1,7 @@
 """--ctl: has the running node do a command; --ensure: finds whether it is there and answers."""
 from __future__ import absolute_import, division, print_function
 
+import errno
 import os
 
 from dispynode_lib.errors import StartError
@@ -11,13 +12,16 @@ from dispynode_lib.node import control_socket, statefolder
 NOT_RUNNING, NOT_RUNNING_ELSE, NO_ANSWER = 3, 7, 4      # as the LSB gives them for `status`, and for other actions
 TIMEOUT = 20.0                              # seconds to wait for an answer
 HEALTHY = 10.0                              # seconds in which a healthy node answers
+NO_ACCESS = errno.EACCES, errno.EPERM
 ENDING = ('quit', 'exit')
 
 
 def main(options, say):
     """Do the command --ctl, print the answer with say(text); return the exit status."""
-    folder = statefolder.place(options)[1]
     words = options.ctl
+    if [word.lower() for word in words] == [u'list']:
+        return _list(options.json, say)
+    folder = statefolder.place(options)[1]
     asks = words[0].lower() == u'status'
     try:
         answer = control_socket.ask(os.path.join(folder, statefolder.SOCKET), words, TIMEOUT)
@@ -32,17 +36,39 @@ def main(options, say):
     return answer['status']
 
 
+def _list(as_json, say):
+    """Show the nodes of this host; return the exit status."""
+    from dispynode_lib import hostnodes
+    found = hostnodes.find()
+    if as_json:
+        say(plainjson.dumps([node.data() for node in found]) + u'\n')
+    else:
+        say(u''.join(node.line() for node in found) or u'no node runs on this host, or none that you may see\n')
+    return 0 if found else NOT_RUNNING
+
+
 def _no_answer(error, folder, as_json, asks, say):
     pid = lockfile.owner(os.path.join(folder, statefolder.PID))
-    if pid is None:
-        status, text = NOT_RUNNING if asks else NOT_RUNNING_ELSE, u'not running'
+    if pid is None and error.errno in NO_ACCESS:
+        status, text = statefolder.NOT_ALLOWED, (u'no access to %s: %s; do it as the user of the node, or as root'
+                                                 % (to_text(folder), error.strerror))
+    elif pid is None:
+        status, text = NOT_RUNNING if asks else NOT_RUNNING_ELSE, u'not running: there is no node in %s%s' % (
+            to_text(folder), _elsewhere(folder))
     else:
         status, text = NO_ANSWER, u'process %d does not answer: %s' % (pid, error)
     if as_json:
-        say(plainjson.dumps({'running': pid is not None, 'pid': pid, 'text': text}) + u'\n')
+        say(plainjson.dumps({'running': None if status == statefolder.NOT_ALLOWED else pid is not None, 'pid': pid, 'text': text}) + u'\n')
     else:
         say(u'dispynode with files in %s: %s\n' % (to_text(os.path.dirname(folder)), text), to_error=True)
     return status
+
+
+def _elsewhere(folder):
+    """Return what is known (text) of the port of the state folder `folder`, whose node does not run."""
+    from dispynode_lib import hostnodes
+    found = hostnodes.on_port(int(os.path.basename(folder)[len(statefolder.PREFIX):]))
+    return found and u'; ' + found
 
 
 def _wait_for_end(pid_path, options):

@@ -381,7 +381,7 @@ ROWS = (
         'as --detach, but do nothing if this node runs already and answers: for cron', default=False, saved=False),
     Row(OPERATION, 'ctl', '--ctl', command, 'COMMAND',
         'have the running node with the same port and folder do it: status, stop, start, cpus N, release, drain, '
-        'quit, exit, why; exit status 0 done, 3 not running', default=None, saved=False),
+        'quit, exit, why; list: show all nodes of this host; exit status 0 done, 3 not running', default=None, saved=False),
     Row(OPERATION, 'json', '--json', switch, '', 'with --ctl: answer as JSON', default=False, saved=False),
     Row(OPERATION, 'http_allow', '--http_allow', network, 'ADDR',
         'who may see /, /healthz, /readyz, /metrics and /status.json on the node port: an address, or a network '

@@ -15,7 +15,7 @@ ROWS = (
     (7, '__main__'),
     (7, 'cli'),
     (7, 'check', 'ctl', 'console', 'datafiles'),
-    (7, 'trial'),
+    (7, 'trial', 'hostnodes'),
     (6, 'node.node'),
     (5, 'node.operation'),
     (5, 'node.http', 'node.commands'),

@@ -4,7 +4,7 @@ _dispynode() {
     COMPREPLY=()
     case $before in
         @PATH_FLAGS@) COMPREPLY=($(compgen -f -- "$word")); return ;;
-        --ctl) COMPREPLY=($(compgen -W 'status stop start cpus release drain quit exit why' -- "$word")); return ;;
+        --ctl) COMPREPLY=($(compgen -W 'status list stop start cpus release drain quit exit why' -- "$word")); return ;;
         --print) COMPREPLY=($(compgen -W '@PRINT_NAMES@' -- "$word")); return ;;
         --log_format) COMPREPLY=($(compgen -W 'text json' -- "$word")); return ;;
         @VALUE_FLAGS@) return ;;

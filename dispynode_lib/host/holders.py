@@ -15,10 +15,15 @@ def port_holder(protocol, port):
     """
     listening, others = _sockets(protocol, port)
     inodes = listening or others            # a connection that happens to have the port takes it, too
-    for pid in sorted(_process_ids()):
+    for pid in sorted(process_ids()):
         if inodes & _open_sockets(pid):
             return u'process %d (%s)' % (pid, program_of(pid))
     return None
+
+
+def is_listened_at(protocol, port):
+    """Return whether a program, perhaps of another user, takes what comes to a port."""
+    return bool(_sockets(protocol, port)[0])
 
 
 def only_connections(protocol, port):
@@ -47,7 +52,8 @@ def proc_lines(path, headings=1):
         return []
 
 
-def _process_ids():
+def process_ids():
+    """Return the numbers of all processes that may be seen (list)."""
     try:
         return [int(name) for name in os.listdir('/proc') if name.isdigit()]
     except EnvironmentError:

@@ -27,6 +27,8 @@ class ControlSocket(object):
     def open(self):
         """Listen; without that the node works as well, and says so in the log."""
         try:
+            if os.path.lexists(self._path):     # of a dead node: this one has its ports
+                os.unlink(self._path)
             self._sock = unixsocket.listen(self._path)
         except EnvironmentError as error:
             log.warning('no commands can be sent to this node: %s: %s', self._path, error)

@@ -109,8 +109,7 @@ class StateFolder(object):
             self._acquire(lock)
         self._before = self._read_before()
         self._records = read_records(self.path)
-        for name in (SOCKET, STATE + '.part'):
-            _unlink(self.file(name))
+        _unlink(self.file(STATE + '.part'))
         if self._clean:
             Cleaning(self.root, self.path).run()
         os.environ[MARK] = processes.identity(os.getpid()) or '-'

@@ -1,10 +1,14 @@
 """The operator's commands, sent to a node in the background and typed at a terminal."""
 from __future__ import absolute_import, division, print_function
 
+import contextlib
 import json
 import os
 import pty
+import pwd
 import select
+import socket
+import time
 import unittest
 
 from dispynode_lib.host import lockfile
@@ -19,11 +23,39 @@ class Commands(OperatorCase):
     def test_status_without_a_node(self):
         ended = self.ctl('status')
         self.assertEqual((ended.status, ended.out), (3, ''))
-        self.assertEqual(ended.err, 'dispynode with files in %s: not running\n' % self.files)
+        self.assertEqual(ended.err, 'dispynode with files in %s: not running: there is no node in %s\n' % (
+            self.files, self.state_folder))
         ended = self.ctl('status', '--json')
         self.assertEqual((ended.status, json.loads(ended.out)['running']), (3, False))
         self.assertEqual(self.ctl('stop').status, 7)
         self.assertFalse(os.path.exists(self.files))
+
+    def test_list_shows_all_nodes_of_this_host(self):
+        user = pwd.getpwuid(os.getuid()).pw_name
+        with self.node('-c', '1', port=self.port) as node:
+            text = 'port %d, files in %s: process %d of user %s, since 2' % (self.port, self.files, node.process.pid, user)
+            self.assertIn(text, self.told('list'))
+            found = dict((one['pid'], one) for one in json.loads(self.told('list', '--json')))[node.process.pid]
+            self.assertTrue(0 <= time.time() - found.pop('since') < 300, found)
+            self.assertEqual(found, {'pid': node.process.pid, 'port': self.port, 'folder': self.files, 'user': user})
+            os.unlink(os.path.join(self.state_folder, 'pid'))       # somebody tidied up
+            self.assertIn(text, self.told('list'))
+        self.assertNotIn(self.files, self.ctl('list').out)
+
+    def test_a_node_with_another_folder_is_named_not_called_absent(self):
+        with self.node('-c', '1') as node:
+            self.files, right = os.path.join(self.folder, 'other'), self.files
+            ended = self.ctl('status')
+            self.assertEqual((ended.status, ended.err), (3, (
+                'dispynode with files in {0}/other: not running: there is no node in {0}/other/.node-{1}; the node with that port '
+                'is process {2} of user {3}, with files in {4}: give --dest_path_prefix {4}\n').format(
+                    self.folder, self.port, node.process.pid, pwd.getpwuid(os.getuid()).pw_name, right)))
+
+    def test_a_program_that_has_the_port_is_named(self):
+        with contextlib.closing(socket.socket()) as holder:
+            holder.bind(('127.0.0.1', self.port))
+            holder.listen(1)
+            self.assertIn('; port %d is held by process %d (' % (self.port, os.getpid()), self.ctl('status').err)
 
     def test_status_of_an_idle_node(self):
         with self.node('-c', '1', '--name', 'lazy'):

@@ -174,6 +174,12 @@ class StateFolder(OperatorCase):
         self.assertIn('process %d' % os.getpid(), ended.err)
         self.assertEqual(os.listdir(self.files), [])
 
+    def test_a_start_that_fails_takes_the_socket_of_the_running_node(self):
+        with self.node():
+            os.unlink(os.path.join(self.state_folder, 'pid'))               # somebody tidied up
+            self.assertEqual(self.run_node().status, 69)
+            self.assertEqual(self.status()['phase'], 'SERVING')
+
     def hold_port(self, port=None):
         """Have a connection, without SO_REUSEADDR, that has a port, by default this test's; return what ends it."""
         listener, sock = socket.socket(), socket.socket()

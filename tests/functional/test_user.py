@@ -143,6 +143,17 @@ class UserTest(OperatorCase):
         self.wait(lambda: 'cannot be made anew: Permission denied' in read(log + '.2'))
         self.assertFalse(os.path.exists(log))
 
+    def test_a_node_of_another_user_is_not_called_absent(self):
+        self.assertEqual(self.run_node('--detach').status, 0)
+        stranger = ['setpriv', '--reuid=%d' % STRANGER, '--regid=%d' % STRANGER, '--clear-groups']
+        for words in (['status'], ['quit']):
+            ended = self.run_command(stranger + [word for word in self.command('--ctl', *words) if word not in ('--user', 'nobody')])
+            self.assertEqual((ended.status, ended.err), (77, (
+                'dispynode with files in %s: no access to %s: Permission denied; do it as the user of the node, or as root\n'
+                % (self.files, self.state_folder))))
+        ended = self.run_command(stranger + [self.python, self.program, '--ctl', 'list'])
+        self.assertIn('port %d, files in %s: a process that you may not see of user nobody\n' % (self.port, self.files), ended.out)
+
     def test_a_link_to_a_file_of_root_is_not_given_away(self):
         victim, log = os.path.join(self.folder, 'victim'), os.path.join(self.files, 'log')
         with open(victim, 'w'):
