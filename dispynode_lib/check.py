@@ -224,7 +224,7 @@ def check_user(options):
 
 def check_files(options):
     """Find whether the files that options name can be written, without making them."""
-    for flag, name in ((u'--log_file', options.log_file), (u'--pid_file', options.pid_file)):
+    for flag, name in ((u'--log_file', options.log_file), (u'--pid_file', options.pid_file), (u'--ledger', options.ledger)):
         if name:
             path = os.path.abspath(compat.to_native(name))
             there = path if os.path.exists(path) else os.path.dirname(path)

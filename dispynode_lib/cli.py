@@ -137,7 +137,7 @@ def _take_rights(chosen):
         tls = Tls(chosen.certfile, chosen.keyfile)
     if chosen.user:
         from dispynode_lib.host import accounts, logs       # logs: this user may perhaps not read the program, to say so
-        accounts.become(chosen.user, [path for path in (chosen.log_file, chosen.pid_file) if path])
+        accounts.become(chosen.user, [path for path in (chosen.log_file, chosen.pid_file, chosen.ledger) if path])
     return tls
 
 

@@ -391,6 +391,8 @@ ROWS = (
     Row(OPERATION, 'log_file', '--log_file', path, 'FILE', 'write the log to FILE',
         shown='standard error; with --detach a file in the state folder'),
     Row(OPERATION, 'log_format', '--log_format', log_format, 'text|json', 'form of log lines', default=u'text'),
+    Row(OPERATION, 'ledger', '--ledger', path, 'FILE',
+        'append one line of JSON to FILE for each job and each computation that has ended: who, what, when, what it used'),
     Row(OPERATION, 'drain_timeout', '--drain_timeout', seconds, 'SECONDS',
         'longest wait for running computations after SIGINT, for running jobs after SIGUSR1', shown='no limit',
         live=True),

@@ -62,12 +62,13 @@ class StandardError(object):
 class LogFile(object):
     """Appends to a file without waiting for it; goes on in a new one when somebody has moved or removed it."""
 
-    def __init__(self, path, line):
-        """`line` as in StandardError. Raise StartError if the file cannot be written."""
+    def __init__(self, path, line, option=u'--log_file'):
+        """`line` as in StandardError; `option` that names the file. Raise StartError if it cannot be written."""
         self._path, self._line = path, line
+        self._what = u'log' if option == u'--log_file' else option.strip(u'-')
         self._fd = self._file = None
-        self._follow(open_or_refuse(self._path))
-        self._writer = Writer(self._append, lambda count: to_bytes(line(_left_out(count))) + b'\n')
+        self._follow(open_or_refuse(self._path, option))
+        self._writer = Writer(self._append, lambda count: to_bytes(line(_left_out(count, self._what))) + b'\n', str(self._what))
         self.finish = self._writer.finish
 
     def _follow(self, fd):
@@ -89,9 +90,9 @@ class LogFile(object):
         """Return the line (bytes) that the file cannot be made anew, empty if it was told before."""
         told, self._told = self._told, True
         return b'' if told else to_bytes(self._line(Record(
-            WARNING, 'dispynode.log', u'%s was moved away and cannot be made anew: %s; the log goes on where it was moved '
+            WARNING, 'dispynode.log', u'%s was moved away and cannot be made anew: %s; the %s goes on where it was moved '
             u'to; let who moves it make a new one that the user of the node may write'
-            % (to_text(self._path), error.strerror or error)))) + b'\n'
+            % (to_text(self._path), error.strerror or error, self._what)))) + b'\n'
 
     def _is_moved(self):
         try:
@@ -110,13 +111,13 @@ class LogFile(object):
         return False
 
 
-def open_or_refuse(path):
+def open_or_refuse(path, option=u'--log_file'):
     """As open_log, but raise StartError."""
     try:
         return open_log(path)
     except EnvironmentError as error:
-        raise StartError(u'--log_file %s: it cannot be written: %s; make room or give access there, or choose another file'
-                         % (to_text(path), error.strerror or error), CANNOT_CREATE)
+        raise StartError(u'%s %s: it cannot be written: %s; make room or give access there, or choose another file'
+                         % (option, to_text(path), error.strerror or error), CANNOT_CREATE)
 
 
 def open_log(path):
@@ -133,8 +134,8 @@ def open_log(path):
     return fd
 
 
-def _left_out(count):
-    return Record(WARNING, 'dispynode.log', u'lines of the log that could not be written and are left out: %d' % count)
+def _left_out(count, what=u'log'):
+    return Record(WARNING, 'dispynode.log', u'lines of the %s that could not be written and are left out: %d' % (what, count))
 
 
 def plain_line(record):

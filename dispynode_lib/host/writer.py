@@ -20,9 +20,12 @@ class Writer(object):
     room, lines are left out until all that wait have been written: so the number stands in their place.
     """
 
-    def __init__(self, write, told):
-        """`write(data)`: writes bytes, may take any time, returns whether it could; `told(count)`: the line as bytes."""
-        self._write, self._told = write, told
+    def __init__(self, write, told, name='log'):
+        """`write(data)`: writes bytes, may take any time, returns whether it could; `told(count)`: the line as bytes.
+
+        name   of the thread
+        """
+        self._write, self._told, self._name = write, told, name
         self._lock = threading.Lock()       # for what follows; not held while something is written
         self._lines = collections.deque()
         self._size = self._left_out = 0     # bytes that wait; lines to be told of
@@ -56,7 +59,7 @@ class Writer(object):
             self._ready.release()
             return
         try:
-            self._thread = start_thread('log', self._run)
+            self._thread = start_thread(self._name, self._run)
         except threading.ThreadError:       # no more threads to be had
             self._write_all()
 

@@ -10,7 +10,7 @@ from dispynode_lib.errors import PeerGone, ProtocolError
 from dispynode_lib.host.compat import monotonic, to_bytes, to_text
 from dispynode_lib.log import Log
 from dispynode_lib.node.complaints import printable
-from dispynode_lib.node.crew import Crew
+from dispynode_lib.node.crew import CREW_FRAMES, Crew
 from dispynode_lib.node.jobframes import ENDED, JobLog, answer_rest, last_words, text_of
 from dispynode_lib.node.openframe import has_cleanup_function, open_frame
 from dispynode_lib.wire.control import number
@@ -47,8 +47,7 @@ class Computation(object):
         self.callers = frozenset()                              # addresses that may ask about it
         self.scheduler = scheduler                              # (address, port): pulses and notices
         self.result_address = (scheduler[0], request.job_result_port)
-        self.node_ip_addr = node_ip_addr
-        self.pulse_interval = request.pulse_interval
+        self.node_ip_addr, self.pulse_interval = node_ip_addr, request.pulse_interval
         self._last_heard = self._last_start = monotonic()
         self.zombie = False                                     # its scheduler is silent: see node.duties
         self.moved = False                                      # its scheduler knows an address that is gone: node.duties
@@ -68,7 +67,7 @@ class Computation(object):
         self._ended_callback = None
         self.cleaning_since = None                              # seconds since the epoch, once it is being cleaned up
         self._bound = None                                      # Timer of what the supervisor is to have done by then
-        for name in ('on_child', 'on_child_frame', 'on_child_closed', 'on_lost_child', 'dismiss_idle'):
+        for name in ('on_child', 'on_child_frame', 'on_child_closed', 'on_lost_child', 'dismiss_idle', 'usage'):
             setattr(self, name, getattr(self._crew, name))
 
     # -- opening and setup
@@ -223,9 +222,10 @@ class Computation(object):
             return
         words = last_words(job, status, result, stdout, stderr, exception, start, end)
         self._parts.delivery.deliver(self, job, *words)
-        outcome = self._parts.history.job_ended(job, words[0], start, end, words[4])
-        self.outcomes[outcome] = self.outcomes.get(outcome, 0) + 1
-        log.debug('job %d of computation %d %s after %.3f s%s', job.uid, self.id, outcome, end - start,
+        past = self._parts.history.job_ended(job, words[0], start, end, words[4])
+        self.usage.job_ended(job.child, past)
+        self.outcomes[past.outcome] = self.outcomes.get(past.outcome, 0) + 1
+        log.debug('job %d of computation %d %s after %.3f s%s', job.uid, self.id, past.outcome, end - start,
                   ': %s' % words[4] if words[4] else '')
         if job.xfer_files:
             self._parts.workers.run(self.folder.release, job.xfer_files)
@@ -261,16 +261,12 @@ class Computation(object):
             elif kind in (b'opened', b'setup', b'closed'):
                 if self._answers[kind]:
                     self._answers[kind].popleft()(parts[1:])
-            elif kind == b'exited':
-                self._crew.on_exited(number(parts[1]), number(parts[2]))
-            elif kind == b'done':
-                self._crew.on_program_done(number(parts[1]), parts[2:])
+            elif kind in CREW_FRAMES:
+                self._crew.on_frame(kind, parts[1:])
             elif kind == b'imports':
                 self._on_imports(parts[1:])
             elif kind == b'log':
                 self.job_log.write(parts)
-            elif kind == b'limit':
-                self._crew.on_limit(number(parts[1]), to_text(parts[2]))
             elif kind == b'shutdown' and self._parts.options.client_shutdown:
                 log.info('computation %d: its cleanup function shuts this node down', self.id)
                 self._parts.client_shutdown()

@@ -6,14 +6,15 @@ import itertools
 import threading
 
 from dispynode_lib.errors import PeerGone, ProtocolError
-from dispynode_lib.host.compat import monotonic, to_bytes
+from dispynode_lib.host.compat import monotonic, to_bytes, to_text
 from dispynode_lib.log import DEBUG, Log, output
 from dispynode_lib.node import bigfiles
 from dispynode_lib.node.exits import describe_exit
 from dispynode_lib.node.jobframes import read_done
 from dispynode_lib.node.link import Child
+from dispynode_lib.node.usage import Usage
 from dispynode_lib.wire import control
-from dispynode_lib.wire.control import pack
+from dispynode_lib.wire.control import number, pack
 
 log = Log('dispynode.computations')
 
@@ -27,6 +28,8 @@ EVERY_ONE = b'0'                            # a number that no job process has
 SPARE = 2                                   # children forked at once, besides those that are missing
 REST = 2.0                                  # seconds without a job after which one child is enough
 HANDING_OVER = 0.01                         # seconds until the next look at a job that is being handed over
+
+CREW_FRAMES = (b'exited', b'done', b'limit', b'used')
 
 _program_numbers = itertools.count(control.FIRST_PROGRAM)
 
@@ -45,6 +48,7 @@ class Crew(object):
         self._parts = parts
         self._computation = computation
         self._program = program
+        self.usage = Usage(parts, computation)
         self._lock = threading.Lock()       # for the count only
         self._forking = 0                   # children that were asked for and have not come yet
         self._idle = collections.deque()    # children that wait for a job
@@ -290,6 +294,17 @@ class Crew(object):
             self._computation.tell(b'kill', b'%d' % child.number)
             self._lost(child, SILENT)
 
+    def on_frame(self, kind, fields):
+        """Take one of CREW_FRAMES of the supervisor. Raises ProtocolError, IndexError."""
+        if kind == b'exited':
+            self.on_exited(number(fields[0]), number(fields[1]))
+        elif kind == b'done':
+            self.on_program_done(number(fields[0]), fields[1:])
+        elif kind == b'limit':
+            self.on_limit(number(fields[0]), to_text(fields[1]))
+        else:
+            self.usage.on_used(fields[0], self._children)
+
     def on_exited(self, child_number, status):
         """The supervisor reaped a job process; `status` as os.waitpid gives it. It does not tell this of those that did well."""
         child = self._children.pop(child_number, None)
@@ -358,6 +373,7 @@ class Crew(object):
         for child in children.values():
             if child.job is not None and not child.done and child.closed:
                 self._lost(child, u'the supervisor of the computation ended, and the job with it')
+        self.usage.expect_nothing()
 
 
 def _tell_start(job, pid):

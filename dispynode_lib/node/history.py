@@ -1,6 +1,7 @@
 """What the node remembers of itself for its operator: recent jobs, since when, what was free in the last hour."""
 from __future__ import absolute_import, division, print_function
 
+import bisect
 import collections
 import threading
 import time
@@ -8,24 +9,56 @@ import time
 FINISHED = 11                               # a job status (docs/protocol.rst, "Status numbers")
 OUTCOMES = ('finished', 'failed', 'stopped')
 OVER_LIMIT = u'the job was stopped: '       # so begins what is said of a job that was stopped by one of LIMITS
+BY_LIMIT = 'stopped by '                    # so begins the outcome then, and the name of the limit follows
 LIMITS = ('--job_time', '--job_memory', '--job_output', '--job_processes')
+CPU_BOUNDS = (0.01, 0.1, 1, 10, 100, 1000, 10000)           # seconds
+MEMORY_BOUNDS = tuple(16 * 4 ** step << 20 for step in range(8))        # bytes: 16 MiB to 256 GiB
 RECENT_JOBS = 50
 SAMPLE_INTERVAL = 60.0                      # seconds between two looks at what is free
 SAMPLES = 61                                # one hour
 
 
 class PastJob(object):
-    """A job that has ended: id and name of its computation, uid, outcome, when, after how long, why it failed."""
+    """A job that has ended: id and name of its computation, uid, outcome, when, after how long, why it failed.
 
-    __slots__ = ('computation', 'name', 'uid', 'outcome', 'ended', 'seconds', 'reason')
+    Also what its process used: cpu_seconds, peak_memory (bytes), exit_status or signal (a name); None: not known, or not yet.
+    """
+
+    __slots__ = ('computation', 'name', 'uid', 'outcome', 'ended', 'seconds', 'reason',
+                 'cpu_seconds', 'peak_memory', 'exit_status', 'signal')
 
     def __init__(self, *values):
-        for name, value in zip(self.__slots__, values):
+        for name, value in zip(self.__slots__, values + (None, None, None, None)):
             setattr(self, name, value)
+
+    def limit(self):
+        """Return the option that says what the job went over, None if it was within its limits."""
+        return self.outcome[len(BY_LIMIT):] if self.outcome.startswith(BY_LIMIT) else None
 
     def fields(self):
         """Return all as a dict."""
         return dict((name, getattr(self, name)) for name in self.__slots__)
+
+
+class Sums(object):
+    """What jobs of one outcome used: how many (of which that is known), sums, and how many used up to each bound or more."""
+
+    def __init__(self):
+        self.jobs, self.cpu_seconds, self.peak_memory = 0, 0.0, 0
+        self.cpu_counts, self.memory_counts = [0] * (len(CPU_BOUNDS) + 1), [0] * (len(MEMORY_BOUNDS) + 1)
+
+    def add(self, seconds, memory):
+        """Count one more job."""
+        self.jobs += 1
+        self.cpu_seconds += seconds
+        self.peak_memory += memory
+        self.cpu_counts[bisect.bisect_left(CPU_BOUNDS, seconds)] += 1
+        self.memory_counts[bisect.bisect_left(MEMORY_BOUNDS, memory)] += 1
+
+    def fields(self):
+        """Return all as a dict."""
+        return {'jobs': self.jobs, 'cpu_seconds': self.cpu_seconds, 'peak_memory': self.peak_memory,
+                'cpu_counts': list(self.cpu_counts), 'memory_counts': list(self.memory_counts)}
 
 
 class Sample(object):
@@ -47,6 +80,7 @@ class History(object):
         self._lock = threading.Lock()
         self._opened = {}                   # computation id -> time
         self._outcomes = {}                 # outcome -> number of jobs
+        self._usage = {}                    # outcome -> Sums
         self._jobs = collections.deque(maxlen=RECENT_JOBS)
         self._samples = collections.deque(maxlen=SAMPLES)
 
@@ -67,7 +101,7 @@ class History(object):
             return self._opened.get(computation_id) or time.time()
 
     def job_ended(self, job, status, start, end, reason=None):
-        """Note a job's end; return its outcome in words.
+        """Note a job's end; return the PastJob.
 
         status   FINISHED or another
         reason   the client's text, its last line is kept
@@ -78,7 +112,17 @@ class History(object):
         with self._lock:
             self._jobs.append(past)
             self._outcomes[outcome] = self._outcomes.get(outcome, 0) + 1
-        return outcome
+        return past
+
+    def job_used(self, past):
+        """Count what a PastJob used, now that it is known."""
+        with self._lock:
+            self._usage.setdefault(past.outcome, Sums()).add(past.cpu_seconds, past.peak_memory)
+
+    def usage(self):
+        """Return {outcome: fields of Sums}."""
+        with self._lock:
+            return dict((outcome, sums.fields()) for outcome, sums in self._usage.items())
 
     def jobs(self):
         """Return the last jobs (list of PastJob), newest first."""
@@ -110,7 +154,7 @@ def outcome_of(job, status, reason):
     if reason and reason.startswith(OVER_LIMIT):
         for limit in LIMITS:
             if limit in reason:
-                return 'stopped by ' + limit
+                return BY_LIMIT + limit
     return 'stopped' if job.stopping else 'failed'
 
 

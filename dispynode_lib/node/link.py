@@ -29,7 +29,7 @@ LEFT = 64                                   # reads of what an ended job has lef
 class Child(object):
     """The node's end of one job process: idle until a job is sent, gone when its channel is closed."""
 
-    __slots__ = ('number', 'pid', 'sock', 'link', 'job', 'sent', 'done', 'exit_status', 'closed', 'closed_by_peer',
+    __slots__ = ('number', 'pid', 'sock', 'link', 'job', 'sent', 'done', 'exit_status', 'used', 'closed', 'closed_by_peer',
                  'splitter')
 
     def __init__(self, number, sock=None, link=None):
@@ -41,6 +41,7 @@ class Child(object):
         self.sent = False                   # the job is in its hands
         self.done = False                   # its result has come, or never will
         self.exit_status = None             # as os.waitpid gives it, once known
+        self.used = None                    # of usage.read_used(), if that is known before the job's end
         self.closed = sock is None
         self.closed_by_peer = False
         self.splitter = None

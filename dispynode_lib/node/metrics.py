@@ -3,9 +3,9 @@ from __future__ import absolute_import, division, print_function
 
 import os
 
-from dispynode_lib.node.history import OUTCOMES
+from dispynode_lib.node.history import CPU_BOUNDS, MEMORY_BOUNDS, OUTCOMES
 
-GAUGE, COUNTER = 'gauge', 'counter'
+GAUGE, COUNTER, HISTOGRAM = 'gauge', 'counter', 'histogram'
 PHASES = ('STARTING', 'SERVING', 'PAUSED', 'DRAINING', 'STOPPING')
 
 
@@ -15,13 +15,14 @@ def text(status):
     for name, kind, help, samples in _table(status):
         lines.append(u'# HELP dispynode_%s %s' % (name, help))
         lines.append(u'# TYPE dispynode_%s %s' % (name, kind))
-        for labels, value in samples:
-            lines.append(u'dispynode_%s%s %s' % (name, _labels(labels), _number(value)))
+        for sample in samples:
+            suffix, labels, value = sample if kind == HISTOGRAM else ('',) + sample
+            lines.append(u'dispynode_%s%s%s %s' % (name, suffix, _labels(labels), _number(value)))
     return u'\n'.join(lines) + u'\n'
 
 
 def _table(status):
-    """Return [(name, kind, help, [(labels, value)])]."""
+    """Return [(name, kind, help, [(labels, value)])]; for a histogram [(end of the name, labels, value)]."""
     one = lambda value: [({}, value)]       # noqa: E731
     rows = [
         ('info', GAUGE, 'What runs here; always 1.', [(dict(
@@ -45,7 +46,22 @@ def _table(status):
         ('refused_total', COUNTER, 'Peers turned away, by cause.', [
             ({'cause': cause}, count) for cause, count in sorted(status['refused'].items())]),
     ]
-    return rows + _host(status) + _process()
+    return rows + [
+        _histogram(status, 'job_cpu_seconds', 'Processor time of jobs that have ended.',
+                   CPU_BOUNDS, 'cpu_counts', 'cpu_seconds'),
+        _histogram(status, 'job_peak_memory_bytes', 'Memory of jobs that have ended, at its peak.',
+                   MEMORY_BOUNDS, 'memory_counts', 'peak_memory')] + _host(status) + _process()
+
+
+def _histogram(status, name, help, bounds, counts, total):
+    samples = []
+    for outcome, sums in sorted(status['usage'].items()):
+        up_to = 0
+        for bound, count in zip(bounds + ('+Inf',), sums[counts]):
+            up_to += count
+            samples.append(('_bucket', {'outcome': outcome, 'le': bound}, up_to))
+        samples += [('_sum', {'outcome': outcome}, sums[total]), ('_count', {'outcome': outcome}, sums['jobs'])]
+    return name, HISTOGRAM, help, samples
 
 
 def _host(status):

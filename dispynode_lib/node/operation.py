@@ -5,7 +5,7 @@ import os
 import time
 
 from dispynode_lib.errors import StartError
-from dispynode_lib.host.compat import monotonic, start_thread
+from dispynode_lib.host.compat import monotonic, start_thread, to_native
 from dispynode_lib.host.lockfile import Held
 from dispynode_lib.host.wording import counted
 from dispynode_lib.log import Log
@@ -31,7 +31,7 @@ class Operation(object):
     def __init__(self, parts):
         self._parts = parts
         self.folder = StateFolder(parts.options)
-        parts.history = History()
+        parts.history, parts.ledger = History(), None
         self._commands = self._socket = self._pages = self._notifier = None
         self._began = monotonic()
         self._end = None                    # monotonic times: of the end by --lifetime, and of the last new job
@@ -53,6 +53,9 @@ class Operation(object):
 
     def open(self):
         """Take the state folder. Raises StartError."""
+        if self._parts.options.ledger:
+            from dispynode_lib.node.ledger import Ledger
+            self._parts.ledger = Ledger(to_native(self._parts.options.ledger))
         self.folder.open()
         self._parts.root, self._parts.state_folder = self.folder.root, self.folder.path
 
@@ -91,6 +94,8 @@ class Operation(object):
         if self._socket is not None:
             self._socket.close()
         self.folder.close()
+        if self._parts.ledger is not None:
+            self._parts.ledger.finish()
 
     def opened(self, computation):
         """A computation has been opened."""
@@ -99,7 +104,10 @@ class Operation(object):
 
     def ended(self, computation):
         """A computation has gone with its files."""
-        self._parts.history.ended(computation.id)
+        history, ledger = self._parts.history, self._parts.ledger
+        if ledger is not None:
+            ledger.computation(computation, history.opened_at(computation.id))
+        history.ended(computation.id)
         self.folder.forget(computation)
         self._parts.watchdog.reschedule()
 

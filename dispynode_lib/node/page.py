@@ -113,8 +113,15 @@ def _recent(status):
     if not jobs:
         return u'<h2>Recent jobs</h2><p>None has ended yet.</p>'
     rows = [(u'%d' % job['uid'], job['name'], job['outcome'] + (u': ' + job['reason'] if job['reason'] else u''),
-             _time(job['ended']), duration(job['seconds'])) for job in jobs]
-    return u'<h2>Recent jobs</h2>' + _table((u'job', u'computation', u'outcome', u'ended', u'took'), rows)
+             _time(job['ended']), duration(job['seconds'])) + _used(job) for job in jobs]
+    return u'<h2>Recent jobs</h2>' + _table(
+        (u'job', u'computation', u'outcome', u'ended', u'took', u'CPU time', u'memory'), rows)
+
+
+def _used(job):
+    if job['cpu_seconds'] is None:
+        return u'', u''
+    return duration(job['cpu_seconds']), u'%.0f MB' % (job['peak_memory'] / 1e6)
 
 
 def _table(head, rows):

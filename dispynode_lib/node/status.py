@@ -35,7 +35,7 @@ def gather(parts, now=None):
         'cleaning_up': _cleaning_up(set(state.computations() + state.ending()), now),
         'jobs_done': counts['jobs_done'], 'clients_done': counts['clients_done'],
         'computations_opened': counts['computations'], 'job_seconds': counts['cpu_time'],
-        'outcomes': history.outcomes(), 'serve': counts['serve'],
+        'outcomes': history.outcomes(), 'usage': history.usage(), 'serve': counts['serve'],
         'undelivered': parts.spool.total(), 'being_delivered': parts.delivery.pending(),
         'service': parts.service.describe(), 'service_open': parts.service.is_open(),
         'service_next_change': parts.service.next_change(),

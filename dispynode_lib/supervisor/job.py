@@ -16,9 +16,9 @@ from dispynode_lib.wire.control import LENGTH, unpack
 
 LARGEST_RESULT = 0xF0000000                 # bytes; the frames around it count up to 4 GiB
 LINGER = 5                                  # seconds that threads and helper processes of a finished job may take
-# Exit statuses. A job that has told the node how it ended ends its process with one of the latter two: numbers that
-# users' programs rarely choose, for the supervisor says nothing of such an end unless it is asked
-NOT_NEEDED, TOLD_WELL, TOLD_FAILURE = 0, 113, 114
+# Exit statuses. A job that has told the node how it ended ends its process with one of the latter two: the supervisor
+# says nothing of such an end unless it is asked
+NOT_NEEDED, (TOLD_WELL, TOLD_FAILURE) = 0, control.TOLD
 READ_SIZE = 65536
 
 

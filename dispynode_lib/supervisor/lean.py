@@ -5,6 +5,7 @@ dearer. For the same reason the C halves of standard modules are taken where Pyt
 """
 from __future__ import absolute_import, division, print_function
 
+import os
 import sys
 
 PYTHON2 = str is bytes
@@ -17,7 +18,14 @@ else:
     import _pickle as pickles
     import _signal as signal
 
-__all__ = ['FORKS_BY_DEFAULT', 'PYTHON2', 'call_system', 'pickles', 'signal', 'to_bytes', 'to_native', 'to_path', 'to_text']
+try:
+    import resource                         # os.wait4 needs it
+    HAS_WAIT4 = hasattr(resource, 'struct_rusage') and hasattr(os, 'wait4')
+except ImportError:
+    HAS_WAIT4 = False
+
+__all__ = ['FORKS_BY_DEFAULT', 'HAS_WAIT4', 'PYTHON2', 'call_system', 'pickles', 'signal', 'to_bytes', 'to_native', 'to_path',
+           'to_text']
 
 
 def to_native(part):
@@ -29,7 +37,6 @@ def to_path(part):
     """Return bytes, or text, as `str` that system calls take for these very bytes, or UTF-8, whatever the locale is."""
     if PYTHON2:
         return part
-    import os
     return os.fsdecode(to_bytes(part) if isinstance(part, str) else bytes(part))
 
 

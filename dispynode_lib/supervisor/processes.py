@@ -4,10 +4,12 @@ from __future__ import absolute_import, division, print_function
 import os
 
 from dispynode_lib.supervisor import stopping
+from dispynode_lib.supervisor.lean import HAS_WAIT4
 from dispynode_lib.supervisor.signals import number_of
 from dispynode_lib.wire import control
 
 HAS_WAITID = hasattr(os, 'waitid')
+MEMORY_UNIT = 1024                          # bytes: in it Linux tells peak memory
 MOST_ENDED, GROUPS_DELAY = 16, 0.2          # jobs, seconds until their process groups are looked at
 
 
@@ -79,9 +81,12 @@ class Processes(object):
         stopping.signal_relatives(relatives.values(), number_of(name), pid)
 
     def reap(self):
-        """Return [(number, wait status, stopped by request)] of what has ended since the last call."""
-        reaped = [(number, status, number in self._stopped) for number, status in self._wait()]
-        for number, _status, stopped in reaped:
+        """Return [(number, wait status, used, stopped by request)] of what has ended since the last call.
+
+        used   processor time in seconds and peak memory in bytes; None if the user has waited for it: its status is lost
+        """
+        reaped = [(number, status, used, number in self._stopped) for number, status, used in self._wait()]
+        for number, _status, _used, stopped in reaped:
             if stopped:
                 self._end_relatives(number, self.live.pop(number))
             else:
@@ -91,7 +96,7 @@ class Processes(object):
         return reaped
 
     def _wait(self):
-        """Return [(number, wait status)] of those that have ended. Other children are left to the user who started them."""
+        """Return [(number, wait status, used)] of those that have ended. Other children are left to the user who started them."""
         found = []
         if HAS_WAITID and len(self.live) > 2:
             numbers = dict((pid, number) for number, pid in self.live.items())
@@ -105,17 +110,17 @@ class Processes(object):
                 number = numbers.pop(ended.si_pid, None)
                 if number is None:
                     break                   # it hides the others
-                found.append((number, os.waitpid(ended.si_pid, 0)[1]))
-        known = set(number for number, _status in found)
+                found.append((number,) + _wait_for(ended.si_pid, 0)[1:])
+        known = set(row[0] for row in found)
         for number, pid in self.live.items():
             if number in known:
                 continue
             try:
-                ended, status = os.waitpid(pid, os.WNOHANG)
+                ended, status, used = _wait_for(pid, os.WNOHANG)
             except EnvironmentError:        # the user's setup has waited for it: its status is lost
-                ended, status = pid, 0
+                ended, status, used = pid, 0, None
             if ended:
-                found.append((number, status))
+                found.append((number, status, used))
         return found
 
     def _end_relatives(self, number, pid):
@@ -156,3 +161,11 @@ class Processes(object):
             if not stopping.process_lives(pid):     # else it is another process, and the group has gone
                 stopping.signal_group(pid, number_of('SIGKILL'))
         self._groups = []
+
+
+def _wait_for(pid, how):
+    """Return (pid or 0, wait status, used) of a child; `used` as in Processes.reap(). Raises EnvironmentError."""
+    if not HAS_WAIT4:
+        return os.waitpid(pid, how) + (control.NOT_KNOWN,)
+    ended, status, usage = os.wait4(pid, how)
+    return ended, status, (usage.ru_utime + usage.ru_stime, usage.ru_maxrss * MEMORY_UNIT)

@@ -24,6 +24,7 @@ QUIET = frozenset([job.TOLD_WELL << 8, job.TOLD_FAILURE << 8])      # wait statu
 DEBUG, WARNING, ERROR = 10, 30, 40
 RETRY_FORK = 0.5                            # seconds
 REAP_DELAY = 0.03                           # seconds that those wait which have told their results
+MOST_UNTOLD = 64                            # ended processes of which the node has not been told what they used
 ORPHAN_QUICKER = 0.2                        # without a node nobody waits for what a job still says
 LINGER = 1.0                                # seconds that job processes may take to end by themselves
 MORE_PATIENT = 20                           # seconds that this process waits longer than the node for the end of cleanup
@@ -48,6 +49,7 @@ class Supervisor(object):
         self._wanted = 0                    # children still to be forked
         self._fork_error, self._fork_timer = None, False        # why none can be forked; whether it will be tried again
         self._asked_for = set()             # numbers of children whose end is news in any case
+        self._used = []                     # control.USED of ended processes: the node has not been told yet
         self._settled = False
         self._learner = None                # learning.Learner, if jobs may import what was loaded before
         self._ending = None                 # function to call when no process is left
@@ -162,6 +164,8 @@ class Supervisor(object):
             self._processes.kill(each)
 
     def _on_pids(self):
+        self._reap()
+        self._tell_used()
         parts = []
         for number, pid in self._processes.pids():
             parts += [b'%d' % number, b'%d' % pid]
@@ -323,13 +327,28 @@ class Supervisor(object):
 
     def _reap(self):
         """Tell the node of the processes that have ended, except of those that have told their results."""
-        for number, status, stopped in self._processes.reap():
+        reaped = self._processes.reap()
+        self._note_used(reaped)
+        for number, status, _used, stopped in reaped:
             if self._programs is not None and self._programs.on_exit(number, status, stopped):
                 continue
             if status == job.TOLD_FAILURE << 8:
                 tracebacks.prepare()        # there will be more
             if status not in QUIET or number in self._asked_for:
                 self._send_exited(number, status)
+
+    def _note_used(self, reaped):
+        """Tell what ended processes have used, if somebody waits for that, else of many at once."""
+        for number, status, used, _stopped in reaped:
+            self._used.append(control.USED.pack(number, status, *used) if used is not None else
+                              control.USED.pack(number, control.LOST, *control.NOT_KNOWN))
+        if len(self._used) >= (1 if reaped and self._computation.ledger == '1' else MOST_UNTOLD):
+            self._tell_used()
+
+    def _tell_used(self):
+        used, self._used = self._used, []
+        if used:
+            self._send(b'used', b''.join(used))
 
     def _send_exited(self, number, status):
         self._asked_for.discard(number)
@@ -363,6 +382,7 @@ class Supervisor(object):
         error = self._clean_up() if with_cleanup else None
         adopting.end_descendants()
         self._run_exit_functions()
+        self._tell_used()
         self._send(b'closed', _encode(error))
         self._ended = True
 

@@ -21,6 +21,13 @@ BIND_NOW = ('LD_BIND_NOW', 'dispynode')
 
 CHILD_NUMBER = struct.Struct('>LL')         # of a job process, and its pid: follow the byte that comes with its descriptor
 
+# Of a process that was reaped: its number, wait status, processor time in seconds and peak memory in bytes
+USED = struct.Struct('>LLdd')
+NOT_KNOWN = -1.0, -1.0                      # for the last two: the system does not tell
+LOST = 0xFFFFFFFF                           # for the wait status: user code has reaped it
+
+TOLD = 113, 114     # exit statuses of job processes that told a result, or a failure: users' programs rarely choose them
+
 # In the environment of the nursery: names of modules that it loads, with commas between
 PRELOAD = '_DISPYNODE_PRELOAD'
 MODULE_NAME_SIZE = 200                      # characters of the longest name of a module
@@ -41,6 +48,7 @@ OPEN_KEYS = (
     'limits',                                       # words of supervisor/limits: nice=5 memory=1000000, or b''
     'cleanup_timeout',                              # seconds, b'0' for no limit
     'preload',                                      # b'': nothing is loaded before jobs are forked; else supervisor/learning's policy
+    'ledger',                                       # b'1': tell at once what each job used
     'client_shutdown',                              # b'1': cleanup may call dispynode_shutdown()
 )
 

@@ -32,7 +32,7 @@ DEFAULTS = {
     'node_name': b'here', 'node_ip_addr': b'127.0.0.1', 'scheduler_ip_addr': b'127.0.0.1', 'job_result_port': b'9',
     'client_ip_addr': b'', 'client_port': b'0',
     'max_file_size': b'0', 'certfile': b'', 'keyfile': b'', 'whole_records': b'0',
-    'client_shutdown': b'0', 'limits': b'', 'cleanup_timeout': b'0', 'preload': b'',
+    'client_shutdown': b'0', 'limits': b'', 'cleanup_timeout': b'0', 'preload': b'', 'ledger': b'0',
 }
 
 
