@@ -21,10 +21,14 @@ log = Log('dispynode.nursery')
 PID = struct.Struct('>l')
 FORK_TIMEOUT = 20.0                         # seconds
 KEEP_AFTER, TRY_AGAIN = 0.3, 5.0            # seconds: after the start of the node, after a failure
+REST_AFTER = 10.0                           # seconds without a client after which the process is not kept, once it was seen to run
 
 
 class Nursery(object):
-    """Gives supervisors; starts its process soon after the node's start, again if it has died. Any thread.
+    """Gives supervisors; starts its process when a client comes, again if it has died. Any thread.
+
+    It is also started soon after the node's start, to see that it can be, and ended if no client comes then: an idle
+    node is as small as it can be.
 
     on_news()   is called when there is another answer of trouble()
     """
@@ -41,11 +45,13 @@ class Nursery(object):
         self._process = self._sock = None
         self._closed = False
         self._kept = False
+        self._is_on_trial = False           # the process was started only to see that it runs
         self._trouble = None                # why the process cannot be started
         self._names = self._wanted = ()     # modules that the process loads, and those that the next one is to load
 
     def prepare(self):
-        """Start the process in the background if it does not run."""
+        """Start the process in the background if it does not run: it will be needed."""
+        self._is_on_trial = False
         if self._process is None and not self._closed:
             self._workers.run(self._prepare)
 
@@ -86,6 +92,7 @@ class Nursery(object):
 
     def take(self):
         """Return a Link to a new supervisor. Raises EnvironmentError if none can be had."""
+        self._is_on_trial = False
         with self._lock:
             try:
                 return self._fork()
@@ -99,15 +106,28 @@ class Nursery(object):
 
     def keep(self, _now=None):
         """Take the code of supervisors into memory, before somebody replaces the files; see whether it runs."""
+        if self._is_on_trial and self._trouble is None:
+            self._workers.run(self._rest)
+            return
         program.supervisor_image(self._folder)
         self._kept = True
+        on_trial = self._process is None and not self._wanted
         self.prepare()
+        self._is_on_trial = on_trial
+
+    def _rest(self):
+        with self._lock:
+            if self._is_on_trial:
+                self._is_on_trial = False
+                self._end()
 
     def keep_wait(self, _now):
         """Return seconds until keep() is to be called: soon after the start, which it shall not make longer."""
         if not self._kept:
             return KEEP_AFTER
-        return None if self._trouble is None or self._closed else TRY_AGAIN
+        if self._closed:
+            return None
+        return TRY_AGAIN if self._trouble is not None else REST_AFTER if self._is_on_trial else None
 
     def pids(self):
         """Return the numbers of the processes that this object itself waits for."""
