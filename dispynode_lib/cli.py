@@ -199,13 +199,14 @@ def _serve(chosen, argv, background, tls):
 
 
 def _run(chosen, argv, background, tls, target):
+    at_terminal = not chosen.daemon and sys.stdin and os.isatty(0)      # it may be closed before the node serves
     try:
         node, signals = _started(chosen, tls)
     finally:
         compat.collect_from_now_on()
     if background is not None:
         background.report(0)
-    follow(node, signals, _console(chosen, node, target), Reloading(argv, node))
+    follow(node, signals, _console(node, target) if at_terminal else None, Reloading(argv, node))
     return node.exit_status
 
 
@@ -223,14 +224,15 @@ def _started(chosen, tls):
     return node, signals
 
 
-def _console(chosen, node, target):
-    """Return the Console, None where there is no terminal to read commands from; it waits for no terminal either."""
-    if chosen.daemon or not sys.stdin or not os.isatty(0):
-        return None
+def _console(node, target):
+    """Return the Console, which writes to the terminal without waiting for it."""
     from dispynode_lib.console import Console
     from dispynode_lib.host import logs
     screen = target if target.goes_to(sys.stdout) else logs.StandardError(logs.bare_line, sys.stdout)
-    return Console(node, screen.say)
+    console = Console(node, screen.say)
+    if screen is target:
+        target.prompt = console.prompt
+    return console
 
 
 class Reloading(object):
@@ -276,7 +278,7 @@ class Signals(object):
     wanted      RUN, DRAIN, STOP or AT_ONCE: how the node is to end
     jobs_only   whether draining waits for running jobs only, not for open computations
     warm        whether running jobs may go on for --grace before the node stops
-    asked       set of further wishes: 'reload', 'dump'
+    asked       set of further wishes: 'reload', 'dump', 'continued'
     """
 
     def __init__(self):
@@ -297,6 +299,7 @@ class Signals(object):
         signal.signal(signal.SIGABRT, self._on_abort)
         signal.signal(signal.SIGUSR1, self._on_last_jobs)
         signal.signal(signal.SIGUSR2, self._on_dump)
+        signal.signal(signal.SIGCONT, self._on_continue)
         signal.signal(signal.SIGPIPE, signal.SIG_IGN)
         for name in [name for name in ENDING if hasattr(signal, name)]:
             signal.signal(getattr(signal, name), self._on_terminate)
@@ -313,6 +316,10 @@ class Signals(object):
         self._want(min(self.wanted + 1, AT_ONCE), number)
 
     def _on_terminate(self, number, _frame):
+        self.end(number)
+
+    def end(self, number):
+        """Ask for the end, as SIGTERM does, because of the signal `number`."""
         self.warm = self.wanted < STOP      # the second one works at once
         self._want(max(self.wanted, STOP), number)
 
@@ -330,6 +337,10 @@ class Signals(object):
 
     def _on_dump(self, _number, _frame):
         self.asked.add('dump')
+        self.wake()
+
+    def _on_continue(self, _number, _frame):
+        self.asked.add('continued')
         self.wake()
 
     def _want(self, wanted, number):
@@ -381,7 +392,7 @@ def follow(node, signals, console=None, reloading=None):
             if not _pass_on(node, *wanted):
                 return
         elif signals.asked:
-            _answer(node, signals, reloading)
+            _answer(node, signals, console, reloading)
         elif console is None:
             signals.wait()
         else:
@@ -411,9 +422,15 @@ def _pass_on(node, wanted, jobs_only, warm):
     return True
 
 
-def _answer(node, signals, reloading):
+def _answer(node, signals, console, reloading):
     asked = signals.asked.pop()
     if asked == 'dump':
         node.dump()
+    elif asked == 'continued':
+        if console is not None:
+            console.come_back()
+    elif console is not None and console.hung_up():
+        Log('dispynode.cli').info('the terminal was closed')
+        signals.end(signal.SIGHUP)
     elif reloading is not None:
         reloading.reload()

@@ -12,6 +12,7 @@ from dispynode_lib.host.writer import Writer, to_stream, write_all
 from dispynode_lib.log import DEBUG, INFO, WARNING, Record, output
 
 CANNOT_CREATE = 73                          # sysexits.h
+CLEAR_LINE = u'\r\x1b[K' if os.environ.get('TERM', 'dumb') != 'dumb' else u'\n'
 KEPT_SIZE = 1 << 20                         # bytes of the log of a node in the background that are carried over
 
 
@@ -33,15 +34,17 @@ class StandardError(object):
     """Writes to standard error, or another stream, without waiting for it."""
 
     def __init__(self, line, stream=None):
-        """`line(Record)`: the text of a line about one."""
+        """`line(Record)`: the text of a line about one. `prompt()`: text that waits for input there, may be set."""
+        self.prompt = lambda: u''
         self._stream = sys.stderr if stream is None else stream
         self._encoding = getattr(self._stream, 'encoding', None) or 'utf-8'
         self._writer = Writer(to_stream(self._stream), lambda count: self._encoded(line(_left_out(count)) + u'\n'))
         self.finish = self._writer.finish
 
     def write(self, line):
-        """Write one line (text)."""
-        self.say(line + u'\n')
+        """Write one line (text), in the place of the prompt, which follows it."""
+        prompt = self.prompt()
+        self.say(CLEAR_LINE + line + u'\n' + prompt if prompt else line + u'\n')
 
     def say(self, text):
         """Write text."""

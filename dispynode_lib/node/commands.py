@@ -19,7 +19,7 @@ ASKING = 'status', 'why'                    # change nothing
 MENU = u"""
 Enter "quit" or "exit" to end dispynode, "drain" to end it when running computations have been closed,
   "stop" to stop service, "start" to restart service,
-  "release" to check and close computations, "cpus N" to change the CPUs used,
+  "release" to check and close computations, "cpus" or "cpus N" to change the CPUs used,
   "why" to see why it is idle, anything else to get status: """
 
 

@@ -7,14 +7,16 @@ import os
 import pty
 import pwd
 import select
+import signal
 import socket
+import sys
 import time
 import unittest
 
 from dispynode_lib.host import lockfile
 from tests.support import processes
 from tests.support.computation import Refused
-from tests.support.operatorcase import MARKED, WAIT, OperatorCase
+from tests.support.operatorcase import MARKED, WAIT, OperatorCase, read
 from tests.support.waiting import wait_until
 
 
@@ -218,25 +220,42 @@ class Commands(OperatorCase):
         self.assertEqual(lockfile.owner(os.path.join(self.state_folder, 'pid')), None)
 
 
+PROMPT_END = 'anything else to get status: '
+
+
 class Terminal(OperatorCase):
     """The menu, typed at a pseudo terminal."""
 
     def setUp(self):
         super(Terminal, self).setUp()
         self.master, slave = pty.openpty()
-        self.addCleanup(os.close, self.master)
+        self.addCleanup(self.close_terminal)
         self.text = ''
         self.slave = slave
         self.addCleanup(os.close, slave)
 
+    def close_terminal(self):
+        if self.master is not None:
+            os.close(self.master)
+            self.master = None
+
     def start(self, *options):
         """Start the node at the terminal."""
-        # a session of its own, of which the terminal is the controlling one
+        self.run_at_terminal(self.command('-c', '1', *options))
+
+    def run_at_terminal(self, command):
+        """Start a program in a session of its own, of which the terminal is the controlling one."""
         code = ('import fcntl, os, sys, termios\nfcntl.ioctl(0, termios.TIOCSCTTY, 0)\n'
-                'os.execv(sys.argv[1], sys.argv[1:])')
-        command = self.command('-c', '1', *options)
-        self.process = processes.spawn([command[0], '-c', code] + command, self.mark, stdin=self.slave,
-                                       stdout=self.slave, stderr=self.slave, cwd=self.folder)
+                'os.execvp(sys.argv[1], sys.argv[1:])')
+        self.process = processes.spawn([sys.executable, '-c', code] + command, self.mark, dict(
+            os.environ, TERM='xterm', PS1='$ '), stdin=self.slave, stdout=self.slave, stderr=self.slave, cwd=self.folder)
+
+    def start_in_shell(self, words='%s'):
+        """Start the node from an interactive shell; return once the menu is there."""
+        self.run_at_terminal(['bash', '--norc', '--noediting', '-i'])
+        self.read_until('$ ')
+        self.type(words % ' '.join(self.command('-c', '1')))
+        self.read_until('serves at')
 
     def read_until(self, text):
         """Read what the node prints until it has printed `text`."""
@@ -281,6 +300,86 @@ class Terminal(OperatorCase):
         self.type('quit')
         self.assertEqual(self.wait(lambda: self.process.poll() is not None), True)
         self.assertEqual(self.process.returncode, 0)
+
+    def test_the_menu_asks_for_the_number_of_cpus(self):
+        self.start()
+        self.read_until('"cpus" or "cpus N" to change the CPUs used')
+        self.type('cpus')
+        self.read_until('Number of CPUs (negative: leave so many free): ')
+        self.type('many')
+        self.read_until('cpus many: give how many CPUs to use, or a negative number')
+        self.read_until(PROMPT_END)
+
+    def test_a_node_ends_when_its_terminal_is_closed(self):
+        self.start('--log_file', os.path.join(self.folder, 'log'))
+        self.read_until(PROMPT_END)
+        self.close_terminal()
+        self.wait(lambda: self.process.poll() is not None)
+        self.assertEqual(self.process.returncode, 0)
+        said = read(os.path.join(self.folder, 'log'))
+        self.assertIn('the terminal was closed', said)
+        self.assertIn('SIGHUP: this node is to end', said)
+
+    def test_a_node_in_the_background_of_a_shell_ends_when_its_terminal_is_closed(self):
+        self.start_in_shell('%s &')
+        self.close_terminal()
+        self.wait(lambda: self.ctl('status').status == 3, 'the node to end')
+
+    def test_nohup_keeps_a_node_when_its_terminal_is_closed(self):
+        self.run_at_terminal(['bash', '--norc', '--noediting', '-i'])
+        self.read_until('$ ')
+        self.type('nohup %s > log 2>&1 &' % ' '.join(self.command()))
+        self.wait(lambda: self.ctl('status').status == 0, 'the node to serve')
+        self.close_terminal()
+        self.wait(lambda: self.process.poll() is not None, 'the shell to end')
+        self.assertEqual(self.ctl('status').status, 0)
+        self.told('quit')
+
+    def test_a_hangup_signal_reads_the_options_while_the_terminal_is_there(self):
+        self.start()
+        self.read_until(PROMPT_END)
+        self.process.send_signal(signal.SIGHUP)
+        self.read_until('SIGHUP: the log is open, the options have been read')
+        self.assertEqual(self.status()['phase'], 'SERVING')
+
+    def test_ctrl_d_says_what_happens_and_commands_are_read_on(self):
+        self.start()
+        self.read_until(PROMPT_END)
+        os.write(self.master, b'\x04')
+        self.read_until('Ctrl-D: the node goes on; "quit" ends it now')
+        self.read_until('status): ')
+        self.type('status')
+        self.read_until('is serving')
+
+    def test_the_prompt_follows_lines_of_the_log(self):
+        self.start()
+        self.read_until(PROMPT_END)
+        self.told('stop')                               # the log tells of it
+        self.read_until('\r\x1b[K2')                    # it takes the place of the prompt
+        self.read_until('command of the operator: stop\r\n')
+        self.read_until('dispynode (quit, drain, stop, start, release, cpus, why, status): ')
+        self.type('start')
+        self.read_until('service restarted')
+
+    def test_a_node_stopped_by_ctrl_z_goes_on_with_fg(self):
+        self.start_in_shell()
+        self.read_until(PROMPT_END)
+        os.write(self.master, b'\x1a')
+        self.read_until('$ ')
+        self.type('fg')
+        self.read_until('status): ')                    # the prompt is there again
+        self.type('why')
+        self.read_until('it waits for a client')
+        os.write(self.master, b'\x1a')
+        self.read_until('$ ')
+        self.type('bg')
+        self.read_until('$ ')
+        self.assertEqual(self.status()['phase'], 'SERVING')
+        self.told('cpus', '0')                          # the log tells of it, no prompt follows: the shell has its own
+        self.read_until('command of the operator: cpus 0\r\n')
+        self.told('quit')
+        self.wait(lambda: self.ctl('status').status == 3, 'the node to end')
+        self.assertNotIn('why, status): ', self.text)
 
     def test_exit_and_interrupt_work_alike(self):
         self.start()
