@@ -95,6 +95,11 @@ class History(object):
             self._opened.pop(computation_id, None)
             self.last_busy = time.time()
 
+    def idle_since(self, now):
+        """Return when the last computation ended; `now` while one is open, or is just being ended."""
+        with self._lock:
+            return now if self._opened else self.last_busy
+
     def opened_at(self, computation_id):
         """Return when a computation was opened; now, if that is not known."""
         with self._lock:

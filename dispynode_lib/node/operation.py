@@ -187,8 +187,8 @@ class Operation(object):
     def _idle_wait(self, _now):
         if self._parts.state.scheduler() is not None:
             return None
-        idle = time.time() - self._parts.history.last_busy
-        return max(0.0, self._parts.options.idle_timeout - idle)
+        now = time.time()
+        return max(0.0, self._parts.options.idle_timeout - (now - self._parts.history.idle_since(now)))
 
     def _end_idle(self, now):
         if self._parts.state.scheduler() is None and self._idle_wait(now) <= 0.0:

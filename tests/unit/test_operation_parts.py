@@ -109,6 +109,14 @@ class Words(unittest.TestCase):
         self.assertIn('points="250.0,40.0 300.0,40.0"', shape)
         self.assertIn('&lt;x&gt;: 50 ', shape)
 
+    def test_a_computation_that_is_just_ending_is_no_idle_time(self):
+        history = History()
+        self.assertEqual(history.idle_since(history.began + 100), history.began)
+        history.opened(1)
+        self.assertEqual(history.idle_since(history.began + 100), history.began + 100)
+        history.ended(1)
+        self.assertEqual(history.idle_since(history.began + 100), history.last_busy)
+
     def test_history_is_bounded(self):
         history = History()
 
