@@ -11,6 +11,8 @@ import tarfile
 import tempfile
 import unittest
 
+from dispynode_lib import options
+from dispynode_lib.option_table import NODE_PORTS, size
 from tests.runner.interpreters import SUPPORTED
 
 PROJECT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -52,6 +54,29 @@ class DocumentsTest(unittest.TestCase):
         with open(page, 'w') as target:
             target.write(self.call(self.python, os.path.join(PROJECT, 'dispynode.py'), '--print', 'man'))
         self.assertEqual(self.call('groff', '-man', '-Tutf8', '-ww', '-z', page), '')
+
+    def printed(self, name):
+        """Return the path of a file that has what --print NAME prints."""
+        path = os.path.join(self.folder, name)
+        with open(path, 'w') as target:
+            target.write(self.call(self.python, os.path.join(PROJECT, 'dispynode.py'), '--print', name))
+        return path
+
+    def test_kubernetes_takes_the_daemon_set(self):
+        path = self.printed('kubernetes')
+        for release in ('1.28.0', '1.30.0'):
+            told = self.call(self.python, '-m', 'kubernetes_validate', '-k', release, '--strict', path)
+            self.assertIn('passed for resource daemonset/dispynode', told)
+        pod = json.loads(self.call(self.python, '-c', 'import json, sys, yaml; print(json.dumps(yaml.safe_load(open(sys.argv[1]))))',
+                                   path))['spec']['template']['spec']
+        container = pod['containers'][0]
+        self.assertEqual([(port['containerPort'], port['protocol']) for port in container['ports']],
+                         [(port, kind) for port in NODE_PORTS for kind in ('TCP', 'UDP')])
+        chosen = options.parse([word.replace('$(HOST_IP)', '10.0.0.1') for word in container['args'] + container['command'][1:]])
+        limits = container['resources']['limits']
+        self.assertLess(int(limits['cpu']) * chosen.job_memory, size(limits['memory'][:2]))
+        self.assertLess(230 + chosen.grace + chosen.stop_timeout, pod['terminationGracePeriodSeconds'])
+        self.assertIn('timeout 230 ', ' '.join(container['lifecycle']['preStop']['exec']['command']))
 
     def test_the_index_renders_the_long_description(self):
         self.assertEqual(len(self.made), 2)

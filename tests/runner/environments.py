@@ -64,7 +64,8 @@ TOOLS = Recipe('virtualenv', ('3.9', '3.8', '3.7', '3.6'), [['install', 'virtual
                check='import virtualenv')
 
 DOCUMENTS = Recipe('documents', ('3.13', '3.12', '3.11', '3.10'), [
-    ['install', 'docutils==0.21.2', 'setuptools', 'wheel', 'twine']], check='import docutils, twine, wheel')
+    ['install', 'docutils==0.21.2', 'setuptools', 'wheel', 'twine', 'kubernetes-validate==1.30.0']],
+    check='import docutils, kubernetes_validate, twine, wheel')
 
 CLIENTS = (
     Recipe('4.8.7 on 2.7', ('2.7',), _legacy('4.8.7') + [
