@@ -82,7 +82,7 @@ def read_used(data):
     for at in range(0, len(data), size):
         number, status, seconds, peak = control.USED.unpack_from(data, at)
         known = 0 <= seconds < 1e12 and 0 <= peak < 1e18        # a NaN is not
-        found.append((number, ((seconds, int(peak)) if known else (None, None)) + _ending(number, status)))
+        found.append((number, ((round(seconds, 6), int(peak)) if known else (None, None)) + _ending(number, status)))
     return found
 
 

@@ -22,6 +22,7 @@ NETWORK = ('4.15.2 on 3.11', '4.8.7 on 3.6', '4.12.4 on 3.8', '4.8.7 on 2.7')   
 NETWORK_TOOLS = ('ip', 'nft', 'nsenter', 'unshare')
 SLURM_TOOLS = ('slurmctld', 'slurmd', 'munged', 'sbatch')
 COMPUTATIONS = (                # everything a computation may do; each module with the releases that can do it
+    ('interop_ledger', ('4.15.2 on 3.11', '4.8.7 on 3.6')),
     ('interop_lifecycle', ('4.15.2 on 3.11', '4.12.4 on 3.8', '4.8.7 on 3.6')),
     ('interop_recovery', ('4.8.7 on 3.6', '4.12.4 on 3.8')),
     ('interop_restart', ('4.8.7 on 3.6', '4.15.2 on 3.11')),
