@@ -123,7 +123,7 @@ def _start(chosen, argv):
         if chosen.ensure and status == ALREADY_RUNNING:
             status = 0                      # somebody else was quicker
         else:
-            _say_last(u'dispynode: %s\n' % error)
+            _say_last(_last_line(error))
         if background is not None:
             background.report(status)
         return status
@@ -169,8 +169,13 @@ def say(text, to_error=False):
 
 def _complain(error, status):
     """Write one line about `error` to standard error; return `status`."""
-    say(u'dispynode: %s\n' % error, to_error=True)
+    say(_last_line(error), to_error=True)
     return status
+
+
+def _last_line(error):
+    from dispynode_lib.host import logs
+    return u'%sdispynode: %s\n' % (u'<3>' if logs.goes_to_journal() else u'', error)
 
 
 def _say_last(text):

@@ -15,7 +15,7 @@ FILES = (
     (u'init', 'dispynode.init', u'SysV init script, for /etc/init.d/dispynode'),
     (u'systemd', 'dispynode.service', u'systemd unit, for /etc/systemd/system/dispynode.service'),
     (u'logrotate', 'dispynode.logrotate', u'for /etc/logrotate.d/dispynode'),
-    (u'cron', 'dispynode.cron', u'lines for crontab -e, or for /etc/cron.d with a user\'s name'),
+    (u'cron', 'dispynode.cron', u'for /etc/cron.d/dispynode'),
     (u'slurm', 'dispynode.slurm', u'batch script for sbatch'),
     (u'kubernetes', 'dispynode.yaml', u'DaemonSet, for kubectl apply -f -'),
     (u'man', 'dispynode.1', u'manual page'),

@@ -9,16 +9,19 @@ import time
 from dispynode_lib.errors import StartError
 from dispynode_lib.host.compat import set_cloexec, to_bytes, to_native, to_text
 from dispynode_lib.host.writer import Writer, to_stream, write_all
-from dispynode_lib.log import DEBUG, INFO, WARNING, Record, output
+from dispynode_lib.log import CRITICAL, DEBUG, ERROR, INFO, WARNING, Record, output
 
 CANNOT_CREATE = 73                          # sysexits.h
 CLEAR_LINE = u'\r\x1b[K' if os.environ.get('TERM', 'dumb') != 'dumb' else u'\n'
+PRIORITIES = (CRITICAL, 2), (ERROR, 3), (WARNING, 4), (INFO, 6), (0, 7)       # sd-daemon(3)
 KEPT_SIZE = 1 << 20                         # bytes of the log of a node in the background that are carried over
 
 
 def set_up(options):
     """Send the log where `options` (log_file, log_format, debug) say; return the target. Raises StartError."""
     line = json_line if options.log_format == u'json' else plain_line
+    if line is plain_line and not options.log_file and goes_to_journal():
+        line = journal_line
     target = LogFile(to_native(options.log_file), line) if options.log_file else StandardError(line)
     output.handler = lambda record: target.write(line(record))
     set_debug(options.debug)
@@ -147,6 +150,24 @@ def plain_line(record):
         time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(record.created)), record.created % 1 * 1000,
         record.level_name(), record.logger, to_text(record.message))
     return text + u'\n' + _traceback(record) if record.exc_info else text
+
+
+def journal_line(record):
+    """Return the text for a Record in the journal of systemd, which has the time itself: a priority before each line."""
+    text = u'%s: %s' % (record.logger, to_text(record.message))
+    if record.exc_info:
+        text += u'\n' + _traceback(record)
+    priority = u'<%d>' % [number for level, number in PRIORITIES if record.level >= level][0]
+    return priority + text.replace(u'\n', u'\n' + priority)
+
+
+def goes_to_journal():
+    """Return whether standard error is the stream that systemd has connected to its journal."""
+    try:
+        found = os.fstat(2)
+    except EnvironmentError:
+        return False
+    return os.environ.get('JOURNAL_STREAM') == '%d:%d' % (found.st_dev, found.st_ino)
 
 
 def bare_line(record):

@@ -22,7 +22,9 @@ FAULT = 70                                  # sysexits.h: EX_SOFTWARE
 LAST_JOBS = 300.0                           # seconds at most before the end of a lifetime without new jobs
 FOLDER_INTERVAL = 5.0                       # seconds between looks whether somebody tidied up the state folder
 FIRST_SAMPLE = 5.0                          # seconds after the start
-STATUS_INTERVAL = 60.0                      # seconds between two looks for the service manager's status line
+WATCHDOG_INTERVAL = 60.0                    # seconds between two signs of life for a service manager that wants none
+STATUS_INTERVAL = 1.0                       # seconds at least between two status lines for the service manager
+STOP_MARGIN = 30.0                          # seconds that a stop may take besides its timeouts
 
 
 class Operation(object):
@@ -36,7 +38,7 @@ class Operation(object):
         self._began = monotonic()
         self._end = None                    # monotonic times: of the end by --lifetime, and of the last new job
         self._last_job = None
-        self._sampled = None
+        self._sampled = self._told = None
         self._kept = True                   # the state folder is as it should be
 
     def run_command(self, words):
@@ -144,6 +146,7 @@ class Operation(object):
             found.append(Duty('ending when idle', self._end_idle, self._idle_wait))
         if self._wants_watchdog():
             found.append(Duty('telling the service manager', self._tell, self._tell_wait))
+            found.append(Duty('telling the service manager the status', self._tell_status, self._status_wait))
         return found
 
     @staticmethod
@@ -196,19 +199,34 @@ class Operation(object):
             self._parts.node.stop()
 
     def _tell_wait(self, _now):
-        return None if self._notifier is None else min(STATUS_INTERVAL, self._notifier.watchdog_interval or 1e9)
+        return None if self._notifier is None else min(WATCHDOG_INTERVAL, self._notifier.watchdog_interval or 1e9)
 
     def _tell(self, _now):
         self._parts.loop.call_soon(self._notify, 'WATCHDOG=1')      # the loop's thread has to live, too
 
-    def _notify(self, word):
-        if self._notifier is None:
-            return
+    def _status_wait(self, _now):
+        busy = self._parts.state.scheduler() is not None
+        return STATUS_INTERVAL if self._notifier is not None and (busy or self._status() != self._told) else None
+
+    def _tell_status(self, _now):
+        if self._status() != self._told:
+            self._notify()
+
+    def _status(self):
         state, trouble = self._parts.state, self._parts.addresses.trouble() or self._parts.nursery.trouble()
-        self._notifier.send(word, 'STATUS=%s: %d of %s busy, %s%s' % (
+        return 'STATUS=%s: %d of %s busy, %s%s' % (
             state.phase().lower(), state.used_cpus(), counted(state.cpus(), u'CPU'),
             counted(len(state.computations()), u'computation'),
-            '; %s' % trouble if trouble else ''))
+            '; %s' % trouble if trouble else '')
+
+    def _notify(self, *words):
+        if self._notifier is not None:
+            self._told = self._status()
+            self._notifier.send(*(words + (self._told,)))
+
+    def draining(self, limit):
+        """The node is to stop in `limit` seconds at the latest: the service manager is to wait for that."""
+        self._notify('EXTEND_TIMEOUT_USEC=%d' % ((limit + self._parts.options.stop_timeout + STOP_MARGIN) * 1e6))
 
     def network_changed(self):
         """There is a network, or none any more: tell the service manager."""
@@ -269,6 +287,8 @@ def drain_jobs(node, parts, limit):
     node.set_cpus(0)
     log.info('draining: no new jobs, waiting for %s%s', counted(parts.state.used_cpus(), u'running job'),
              u'' if limit is None else u', at most %g s' % limit)
+    if limit is not None:
+        parts.operation.draining(limit)
     start_thread('drain-jobs', _stop_without_jobs, node, parts, limit)
 
 

@@ -2,6 +2,7 @@
 from __future__ import absolute_import, division, print_function
 
 import os
+import re
 import signal
 import socket
 import sys
@@ -133,6 +134,41 @@ class Background(OperatorCase):
             words = []
             while 'STOPPING=1' not in words:
                 words.append(manager.recv(4096).decode('utf-8').split('\n')[0])
+
+    def test_the_service_manager_sees_changes_and_waits_for_the_grace(self):
+        path, mark = os.path.join(self.folder, 'notify'), os.path.join(self.folder, 'mark')
+        manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.addCleanup(manager.close)
+        manager.bind(path)
+        manager.settimeout(20)
+
+        def told(begin):
+            while True:
+                for line in manager.recv(4096).decode('utf-8').split('\n'):
+                    if line.startswith(begin):
+                        return line
+
+        with self.node('-c', '1', '--grace', '100', env={'NOTIFY_SOCKET': path}) as node:
+            scheduler = self.scheduler(node)
+            self.addCleanup(scheduler.close)
+            job = scheduler.open(WAIT, 'wait').submit(mark)
+            told('STATUS=serving: 1 of 1 CPU busy, 1 computation')
+            node.signal(signal.SIGTERM)
+            self.assertEqual(told('EXTEND_TIMEOUT_USEC'), 'EXTEND_TIMEOUT_USEC=135000000')
+            open(mark, 'w').close()
+            self.assertEqual(job.wait().status, 11)
+            told('STOPPING=1')
+            self.assertEqual(node.wait_exit(), 0)
+
+    def test_lines_in_the_journal_have_a_priority_and_no_second_time(self):
+        to_journal = ['sh', '-c', 'JOURNAL_STREAM=$(stat -Lc %d:%i /proc/self/fd/2) exec "$@"', 'sh']
+        ended = self.run_command(to_journal + self.command('--daemon', '--idle_timeout', '0.1'))
+        self.assertEqual(ended.status, 0, ended)
+        for line in ended.err.splitlines():
+            self.assertTrue(re.match(r'<[46]>dispynode\.\w+: ', line), ended)
+        self.assertIn('\n<6>dispynode.node: stopped\n', ended.err)
+        ended = self.run_command(to_journal + self.command('--user', 'no-such-user', '--daemon'))
+        self.assertTrue(ended.err.startswith('<3>dispynode: '), ended)
 
     def test_a_silent_peer_is_waited_for_as_long_as_said(self):
         with self.node('--msg_timeout', '0.3') as node:

@@ -42,7 +42,10 @@ class Printing(OperatorCase):
     def test_completion(self):
         path = self.printed('completion')[1]
         script = ('. "$1"; COMP_WORDS=(dispynode.py %s); COMP_CWORD=%d; _dispynode; echo "${COMPREPLY[@]}"')
-        for words, at, expected in (('--http', 1, '--http_allow'), ('--ctl dr', 2, 'drain'), ('--print sys', 2, 'systemd'),
+        os.mkdir(os.path.join(self.folder, 'a folder'))
+        for words, at, expected in (('--http', 1, '--http_allow'), ('--http-a', 1, '--http-allow'), ('--log-format j', 2, 'json'),
+                                    ('--log_format = j', 3, 'json'), ('--print = logr', 3, 'logrotate'), ('--log-format =', 2, 'text json'),
+                                    ('--dest-path-prefix "%s/a "' % self.folder, 2, self.folder + '/a folder'), ('--ctl dr', 2, 'drain'), ('--print sys', 2, 'systemd'),
                                     ('--log_format j', 2, 'json'), ('--cpus 1', 2, '')):
             ended = self.run_command(['bash', '-c', script % (words, at), 'bash', path])
             self.assertEqual((ended.status, ended.out.strip(), ended.err), (0, expected, ''))
@@ -57,13 +60,15 @@ class InitScript(OperatorCase):
 
     def setUp(self):
         super(InitScript, self).setUp()
-        self.script = os.path.join(self.folder, 'dispynode')
+        self.script, self.log = os.path.join(self.folder, 'dispynode'), os.path.join(self.folder, 'node.log')
         ended = self.run_command(self.command()[:2] + ['--print', 'init'])
         with open(self.script, 'w') as target:
             target.write(ended.out)
         with open(os.path.join(self.folder, 'defaults'), 'w') as target:
-            target.write('DAEMON="%s"\nDAEMON_ARGS="%s"\n' % (
-                ' '.join(self.command()[:2]), ' '.join(self.command()[2:])))
+            target.write('DAEMON="%s"\nDAEMON_ARGS="%s"\nDAEMON_USER="$(id -un)"\n' % (
+                ' '.join(self.command()[:2]), ' '.join(self.command()[2:6])))
+            for name, path in (('DIR', self.files), ('LOG', self.log), ('PID', os.path.join(self.folder, 'node.pid'))):
+                target.write('DAEMON_%s="%s"\n' % (name, path))
         self.addCleanup(self.run_script, 'stop')
 
     def run_script(self, action):
@@ -81,11 +86,14 @@ class InitScript(OperatorCase):
 
     def test_life(self):
         self.check('status', 3, 'not running')
+        self.check('reload', 7, 'not running')
         self.check('start', 0, 'dispynode started')
         first = self.pid()
         self.check('start', 0, 'running already')
         self.check('status', 0, 'is serving')
         self.assertEqual(self.pid(), first)
+        self.check('reload', 0, '')
+        self.wait(lambda: 'SIGHUP: the log is open' in read(self.log))
         self.check('restart', 0, 'dispynode started')
         self.assertNotEqual(self.pid(), first)
         self.check('try-restart', 0, 'dispynode started')
@@ -100,9 +108,22 @@ class InitScript(OperatorCase):
         self.check('status', 0, 'is serving')
         self.check('nonsense', 2, 'Usage')
 
+    def test_wrong_options_are_no_running_node(self):
+        with open(os.path.join(self.folder, 'defaults'), 'a') as target:
+            target.write('DAEMON_ARGS="--none"\n')
+        self.check('start', 64, '--none: there is no such option')
+        self.check('stop', 0, 'not running')
+
+    def test_an_empty_user_is_not_root(self):
+        for user, text in (('', 'is empty: name the user'), ('no-such-user', 'there is no user no-such-user')):
+            with open(os.path.join(self.folder, 'defaults'), 'a') as target:
+                target.write('DAEMON_USER="%s"\n' % user)
+            self.check('start', 6, text)
+        self.assertFalse(os.path.exists(self.files))
+
     def test_start_that_fails(self):
         with open(os.path.join(self.folder, 'defaults'), 'a') as target:
-            target.write('DAEMON_ARGS="$DAEMON_ARGS --pid_file /none/pid"\n')
+            target.write('DAEMON_PID=/none/pid\n')
         ended = self.check('start', 73, 'could not be started')
         self.assertIn('/none/pid cannot be written: No such file or directory; make room or give access there, or choose '
                       'another place with --pid_file', ended.err)
