@@ -18,6 +18,8 @@ FILES = (
     (u'cron', 'dispynode.cron', u'for /etc/cron.d/dispynode'),
     (u'slurm', 'dispynode.slurm', u'batch script for sbatch'),
     (u'kubernetes', 'dispynode.yaml', u'DaemonSet, for kubectl apply -f -'),
+    (u'grafana', 'dispynode-grafana.json', u'dashboard of /metrics, to be imported in Grafana'),
+    (u'alerts', 'dispynode-alerts.yaml', u'alert rules on /metrics, for rule_files of Prometheus'),
     (u'man', 'dispynode.1', u'manual page'),
     (u'completion', 'dispynode.bash', u'completion of options for bash'),
 )

@@ -68,6 +68,7 @@ class Commands(OperatorCase):
             found = self.status()
             self.assertEqual((found['phase'], found['cpus'], found['busy'], found['ports'], found['addresses']),
                              ('SERVING', 1, 0, [self.port], ['127.0.0.1']))
+            self.assertIn('; this process may use %d: %s\n' % (found['usable_cpus'], found['cpus_reason']), text)
             self.assertTrue(found['why_idle'])
             self.assertIn(found['why_idle'][0], self.told('why'))
 

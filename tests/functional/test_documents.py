@@ -39,6 +39,8 @@ COMMANDS = {
     'dispynode.py --print kubernetes > dispynode.yaml': HERE,
     'sbatch --nodes=4 --time=2:00:00 dispynode.slurm': 'tests/network/network_slurm.py',
     'dispynode.py --print logrotate': HERE,
+    'dispynode.py --print grafana': HERE,
+    'dispynode.py --print alerts': HERE,
     'dispynode.py --detach --name worker7 --save_config /etc/dispynode.cfg': SESSION,
     'dispynode.py --detach': SESSION,
     'dispynode.py --detach --config /etc/dispynode.cfg': SESSION,

@@ -7,6 +7,7 @@ import re
 import socket
 import unittest
 
+from dispynode_lib import datafiles
 from tests.support.operatorcase import MARKED, TIMEOUT, OperatorCase
 from tests.support.waiting import wait_until
 
@@ -35,6 +36,17 @@ class HealthPages(OperatorCase):
             sock.close()
         head, _blank, body = data.decode('utf-8').partition('\r\n\r\n')
         return int(head.split()[1]) if head else None, head, body
+
+    def test_dashboard_and_alerts_ask_for_metrics_that_there_are(self):
+        with self.node():
+            there = set(re.findall(r'^# TYPE (\S+)', self.get('/metrics')[2], re.M))
+        for name in ('grafana', 'alerts'):
+            text = datafiles.text_of(name)
+            asked = set(re.sub(r'_bucket$', '', metric) for metric in re.findall(r'dispynode_[a-z_]+', text))
+            self.assertGreater(len(asked), 4)
+            self.assertEqual(asked - there, set())
+        panels = json.loads(datafiles.text_of('grafana'))['panels']
+        self.assertEqual(len(set(panel['id'] for panel in panels)), len(panels))
 
     def test_health_and_readiness(self):
         with self.node():

@@ -70,6 +70,8 @@ class SlurmTest(unittest.TestCase):
         self.start_slurm()
 
     def end_marked(self):
+        self.slurm('scancel', '--full', '--user=root')         # what a failed test has left: slurmstepd has no mark
+        wait_until(lambda: not self.slurm('squeue', '-h'), WAIT, 'allocations to end', interval=0.2)
         ended = processes.end_marked(self.mark, 8)
         for process in self.started:
             process.wait()

@@ -62,13 +62,21 @@ class DocumentsTest(unittest.TestCase):
             target.write(self.call(self.python, os.path.join(PROJECT, 'dispynode.py'), '--print', name))
         return path
 
+    def load(self, path):
+        """Return the content of a YAML file."""
+        return json.loads(self.call(self.python, '-c', 'import json, sys, yaml; print(json.dumps(yaml.safe_load(open(sys.argv[1]))))',
+                                    path))
+
+    def test_alert_rules_are_whole(self):
+        for rule in self.load(self.printed('alerts'))['groups'][0]['rules']:
+            self.assertEqual(set(rule) - set(['for']), set(['alert', 'expr', 'labels', 'annotations']))
+
     def test_kubernetes_takes_the_daemon_set(self):
         path = self.printed('kubernetes')
         for release in ('1.28.0', '1.30.0'):
             told = self.call(self.python, '-m', 'kubernetes_validate', '-k', release, '--strict', path)
             self.assertIn('passed for resource daemonset/dispynode', told)
-        pod = json.loads(self.call(self.python, '-c', 'import json, sys, yaml; print(json.dumps(yaml.safe_load(open(sys.argv[1]))))',
-                                   path))['spec']['template']['spec']
+        pod = self.load(path)['spec']['template']['spec']
         container = pod['containers'][0]
         self.assertEqual([(port['containerPort'], port['protocol']) for port in container['ports']],
                          [(port, kind) for port in NODE_PORTS for kind in ('TCP', 'UDP')])
