@@ -140,7 +140,8 @@ def _end_as_programs_do(computation):
         shutdown = getattr(sys.modules.get('threading'), '_shutdown', None)
         if shutdown is not None:
             shutdown()
-        computation.finalizers.run(computation.namespace)
+        if computation.finalizers.are_wanted():
+            computation.finalizers.run(computation.namespace)
     except Exception:                       # objects of the user's
         os.write(2, to_bytes(tracebacks.describe(sys.exc_info(), u'after the end of a job')))
 

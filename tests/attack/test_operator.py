@@ -140,6 +140,7 @@ class WarningTest(unittest.TestCase):
         from dispynode_lib.node.guard import warnings
         from dispynode_lib.options import Options
         options = Options()
+        options.finish()
         self.assertTrue([line for line in warnings(options, [u'192.0.2.1'], 51348) if 'no --secret' in line and '192.0.2.1' in line])
         self.assertFalse([line for line in warnings(options, [u'127.0.0.1', u'::1'], 51348) if 'no --secret' in line])
         options.secret = u'x'

@@ -148,7 +148,8 @@ class Undelivered(NodeCase):
         self.finished(self.computation.run('another'))          # a success brings what is kept, but not this
         self.assertEqual(self.computation.retrieve(jobs[0]).value, 1)
         self.assertEqual(jobs[1].replies, [])
-        wait_until(lambda: self.computation.resend() == 1, TIMEOUT)
+        wait_until(lambda: len(self.computation.pending_jobs()['done']) == 1, TIMEOUT, 'the end of the one retrieved')
+        self.assertEqual(self.computation.resend(), 1)
         self.assertEqual(self.finished(jobs[1].wait(TIMEOUT)), 2)
         self.wait_tidy()
 
