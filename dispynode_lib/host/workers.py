@@ -80,12 +80,13 @@ class Workers(object):
 
     def finish(self, timeout):
         """Wait up to `timeout` seconds until nothing is queued or being done; return whether so."""
-        deadline = monotonic() + timeout
+        deadline, pause = monotonic() + timeout, 0.0005         # the end of an idle node waits here for its nursery's
         while monotonic() < deadline:
             with self._lock:
                 if not self._queue and len(self._idle) == self._threads:
                     return True
-            time.sleep(0.005)
+            time.sleep(pause)
+            pause = min(0.005, 2 * pause)
         return False
 
     def _work(self, task):

@@ -51,7 +51,7 @@ class Writer(object):
         """Wait up to `timeout` seconds until all is written; return whether so."""
         deadline = monotonic() + timeout
         while self._busy and monotonic() < deadline:
-            time.sleep(0.002)
+            time.sleep(0.0002)
         return not self._busy
 
     def _wake(self):
