@@ -21,6 +21,7 @@ ROWS = (
     (5, 'node.http', 'node.commands'),
     (5, 'node.page', 'node.metrics'),
     (5, 'node.udp'),
+    (5, 'node.plots'),
     (5, 'node.status', 'node.server', 'node.control_socket', 'supervisor.nursery'),
     (5, 'node.reasons'),
     (4, 'node.requests', 'supervisor.supervisor', 'supervisor.rehearsal'),

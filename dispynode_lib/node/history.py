@@ -15,7 +15,7 @@ CPU_BOUNDS = (0.01, 0.1, 1, 10, 100, 1000, 10000)           # seconds
 MEMORY_BOUNDS = tuple(16 * 4 ** step << 20 for step in range(8))        # bytes: 16 MiB to 256 GiB
 RECENT_JOBS = 50
 SAMPLE_INTERVAL = 60.0                      # seconds between two looks at what is free
-SAMPLES = 61                                # one hour
+SAMPLES = 73                                # one hour, and more of them in the first minute
 
 
 class PastJob(object):

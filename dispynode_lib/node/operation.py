@@ -154,7 +154,10 @@ class Operation(object):
         return bool(os.environ.get('NOTIFY_SOCKET'))
 
     def _sample_wait(self, now):
-        return FIRST_SAMPLE if self._sampled is None else max(0.0, self._sampled + SAMPLE_INTERVAL - now)
+        if self._sampled is None:
+            return FIRST_SAMPLE
+        interval = FIRST_SAMPLE if now - self._began < SAMPLE_INTERVAL else SAMPLE_INTERVAL
+        return max(0.0, self._sampled + interval - now)
 
     def _sample(self, now):
         state = self._parts.state

@@ -4,21 +4,35 @@ from __future__ import absolute_import, division, print_function
 import time
 
 from dispynode_lib.host.wording import counted
-from dispynode_lib.node.history import Sample
+from dispynode_lib.node import plots
+from dispynode_lib.node.history import RECENT_JOBS, Sample
 from dispynode_lib.node.status import duration
 
-WIDTH, HEIGHT = 300.0, 80.0                 # of a plot
-HOUR = 3600.0
 GIGABYTE = 1e9
+KEY = (u'<p class="small">Jobs (those running, and the last %d): <span class="key"><b style="background: var(--run)"></b>running'
+       u'<b style="background: var(--good)"></b>finished<b style="background: var(--bad)"></b>failed or stopped</span></p>'
+       % RECENT_JOBS)
 
 STYLE = u"""
-body { font: 15px/1.4 sans-serif; margin: 1.5em auto; max-width: 64em; padding: 0 1em; color: #222; background: #fff }
-h1 { font-size: 1.5em; margin: 0 } h2 { font-size: 1.1em; margin: 1.5em 0 .4em }
-p { margin: .3em 0 } .phase { padding: .1em .6em; border-radius: 1em; color: #fff; font-size: .7em; vertical-align: middle }
-.good { background: #27713b } .bad { background: #a33 } .small { color: #666; font-size: .9em }
-table { border-collapse: collapse; width: 100% } th { text-align: left; color: #666; font-weight: normal }
-th, td { padding: .15em .8em .15em 0; border-bottom: 1px solid #ddd } td.n { text-align: right }
-figure { display: inline-block; margin: 0 1.5em .5em 0 } figcaption { font-size: .9em } svg { display: block; border: 1px solid #ccc }
+:root { color-scheme: light dark; --ink: #222; --dim: #595959; --paper: #fff; --rule: #ccc; --line: #1f5f99; --area: #cfe3f5;
+  --good: #27713b; --bad: #a33; --run: #1f5f99 }
+@media (prefers-color-scheme: dark) { :root { --ink: #ddd; --dim: #a5a5a5; --paper: #161a1e; --rule: #444; --line: #7db8ee;
+  --area: #24405a; --good: #3f9a5a; --bad: #d86a6a; --run: #7db8ee } }
+body { font: 15px/1.4 sans-serif; margin: 1.5em auto; max-width: 64em; padding: 0 1em; color: var(--ink);
+  background: var(--paper); overflow-wrap: anywhere }
+h1 { font-size: 1.5em; margin: 0 } h2 { font-size: 1.1em; margin: 1.5em 0 .4em } p { margin: .3em 0 }
+a { color: var(--line) } .small { color: var(--dim); font-size: .9em } .wide { overflow-x: auto }
+.phase { padding: .1em .6em; border-radius: 1em; color: #fff; font-size: .7em; vertical-align: middle; background: #a33 }
+.phase.good { background: #27713b }
+table { border-collapse: collapse; width: 100%; overflow-wrap: normal } th { text-align: left; color: var(--dim); font-weight: normal }
+td:not(:nth-child(3)) { white-space: nowrap }
+th, td { padding: .15em .8em .15em 0; border-bottom: 1px solid var(--rule); vertical-align: top }
+.plots { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 20em), 1fr)); gap: .8em 1.5em }
+figure { margin: 0 } figcaption { font-size: .9em } svg { display: block; width: 100%; height: auto }
+svg text { font-size: 9px; fill: var(--dim) } .frame { fill: none; stroke: var(--rule) } .tick { stroke: var(--rule) }
+.area { fill: var(--area) } .line { fill: none; stroke: var(--line); stroke-width: 1.5 } .dot { fill: var(--line) }
+rect.running { fill: var(--run) } rect.finished { fill: var(--good) } rect.failed { fill: var(--bad) }
+.key { white-space: nowrap } .key b { display: inline-block; width: .8em; height: .8em; margin: 0 .3em 0 .8em }
 ul { margin: .3em 0; padding-left: 1.2em }
 """
 
@@ -27,10 +41,10 @@ def html(status, samples):
     """Return the page (text) for a status of node.status.gather() and the history's samples."""
     parts = [
         u'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>%s: dispynode</title>'
-        u'<meta name="viewport" content="width=device-width"><style>%s</style></head><body>'
+        u'<meta name="viewport" content="width=device-width, initial-scale=1"><style>%s</style></head><body>'
         % (escape(status['name']), STYLE),
         _head(status), _idle(status), _plots(status, samples), _computations(status), _recent(status),
-        u'<p class="small">As of %s; for programs: <a href="/status.json">/status.json</a>, '
+        u'<p class="small">As of %s, reload for now; for programs: <a href="/status.json">/status.json</a>, '
         u'<a href="/metrics">/metrics</a>, <a href="/readyz">/readyz</a></p></body></html>\n'
         % _time(status['now'], u'%Y-%m-%d %H:%M:%S'),
     ]
@@ -63,34 +77,31 @@ def _idle(status):
 
 def _plots(status, samples):
     now, available = status['now'], status['available']
+    span = plots.span_of(status['uptime'])
     if available is not None:
         samples = samples + [Sample(now, available['cpu'], available['memory'], available['disk'], available['swap'],
                                     status['busy'], status['cpus'])]
+
+    def curve(title, value, top, form):
+        return plots.curve(title, [(sample.when, value(sample)) for sample in samples], now, span, top, form)
     figures = [
-        _plot(u'busy CPUs', samples, now, lambda sample: sample.busy, max(1, status['cpus']), u'%d'),
-        _plot(u'CPU time free, %', samples, now, lambda sample: sample.cpu, 100.0, u'%.0f'),
-        _plot(u'memory free, GB', samples, now, lambda sample: sample.memory / GIGABYTE, None, u'%.1f'),
-        _plot(u'disk free, GB', samples, now, lambda sample: sample.disk / GIGABYTE, None, u'%.1f'),
+        plots.rows_of_jobs(_jobs(status), status['cpus'], now, span),
+        curve(u'busy CPUs of %d' % status['cpus'], lambda sample: sample.busy, max(1, status['cpus']), u'%.3g'),
+        curve(u'CPU time free, %', lambda sample: sample.cpu, 100.0, u'%.0f'),
+        curve(u'memory free, GB', lambda sample: sample.memory / GIGABYTE, None, u'%.1f'),
+        curve(u'disk free, GB', lambda sample: sample.disk / GIGABYTE, None, u'%.1f'),
     ]
-    return u'<h2>The last hour</h2>' + u''.join(figures)
+    return u'<h2>The last %d minutes</h2><div class="plots">%s</div>%s' % (span / 60, u''.join(figures), KEY)
 
 
-def _plot(title, samples, now, value, top, form):
-    """Return one figure: the last hour from left to right, 0 at the bottom."""
-    points = [(sample.when, value(sample)) for sample in samples if now - HOUR <= sample.when <= now]
-    top = top or (max([height for _when, height in points] + [1e-9]) * 1.1)
-    marks = [(WIDTH * (1 - (now - when) / HOUR), HEIGHT * (1 - min(1.0, height / top))) for when, height in points]
-    line = u' '.join(u'%.1f,%.1f' % mark for mark in marks)
-    last = form % points[-1][1] if points else u'not known yet'
-    shape = u''
-    if marks:
-        area = u'%.1f,%.1f %s %.1f,%.1f' % (marks[0][0], HEIGHT, line, marks[-1][0], HEIGHT)
-        shape = (u'<polygon points="%s" fill="#cfe3f5"/><polyline points="%s" fill="none" stroke="#1f5f99" '
-                 u'stroke-width="1.5"/>' % (area, line))
-        shape += u'<circle cx="%.1f" cy="%.1f" r="2.5" fill="#1f5f99"/>' % marks[-1]
-    return (u'<figure><figcaption>%s: %s <span class="small">(of %s)</span></figcaption><svg width="%d" height="%d" '
-            u'viewBox="0 0 %d %d" role="img" aria-label="%s">%s</svg></figure>' % (
-                escape(title), last, form % top, WIDTH, HEIGHT, WIDTH, HEIGHT, escape(title), shape))
+def _jobs(status):
+    """Return what plots.rows_of_jobs takes: jobs that have ended and are remembered, and those that run."""
+    found = [(job['ended'] - job['seconds'], job['ended'], job['outcome'], escape(
+        u'job %d of %s: %s' % (job['uid'], job['name'], job['outcome']))) for job in status['recent_jobs']]
+    for computation in status['computations']:
+        found += [(job['started'], None, u'running', escape(u'job %d of %s: running' % (job['uid'], computation['name'])))
+                  for job in computation['jobs']]
+    return found
 
 
 def _computations(status):
@@ -125,7 +136,7 @@ def _used(job):
 
 
 def _table(head, rows):
-    return u'<table><tr>%s</tr>%s</table>' % (
+    return u'<div class="wide"><table><tr>%s</tr>%s</table></div>' % (
         u''.join(u'<th>%s</th>' % word for word in head),
         u''.join(u'<tr>%s</tr>' % u''.join(u'<td>%s</td>' % escape(cell) for cell in row) for row in rows))
 

@@ -141,7 +141,19 @@ class HealthPages(OperatorCase):
             self.assertIn('failed: ValueError: &lt;script&gt;', body)
             self.assertNotIn('<script', body)
             self.assertEqual(re.findall(r'(?:src|href)="(?!/)', body), [])      # nothing from elsewhere
-            self.assertEqual(body.count('<svg'), 4)
+            self.assertEqual(body.count('<svg'), 5)
+            self.assertIn('<title>job', body)
+            self.assertEqual(re.findall(r'>(CPU \d)<', body), ['CPU 1', 'CPU 2'])
+            self.assertTrue(re.search(r'>\d\d:\d\d</text>', body), 'times on the axis')
+            for link in ('/metrics', '/status.json'):
+                self.assertIn('href="%s"' % link, body)
+
+    def test_curves_begin_in_the_first_minute(self):
+        with self.node():
+            def points():
+                return len(re.findall(r'<polyline class="line" points="([^"]*)"', self.get('/')[2])[0].split())
+            wait_until(lambda: points() >= 3, 30)           # two samples and what is now
+            self.assertIn('The last 5 minutes', self.get('/')[2])
 
     def test_bad_requests(self):
         with self.node():

@@ -8,8 +8,8 @@ import tempfile
 import unittest
 
 from dispynode_lib.host import lockfile, networks, plainjson, processes
-from dispynode_lib.node import metrics, page, status
-from dispynode_lib.node.history import History, Sample
+from dispynode_lib.node import metrics, status
+from dispynode_lib.node.history import History
 
 
 class PlainJson(unittest.TestCase):
@@ -101,13 +101,6 @@ class Words(unittest.TestCase):
 
     def test_labels_of_metrics_are_escaped(self):
         self.assertEqual(metrics._labels({'a': u'x"\\\n', 'b': 1}), u'{a="x\\"\\\\\\n",b="1"}')
-
-    def test_plots_without_and_with_samples(self):
-        self.assertIn('not known yet', page._plot(u'x', [], 1000.0, lambda sample: sample.cpu, 100.0, u'%.0f'))
-        samples = [Sample(now, 50.0, 1, 1, 1, 0, 1) for now in (-9000.0, 400.0, 1000.0)]
-        shape = page._plot(u'<x>', samples, 1000.0, lambda sample: sample.cpu, 100.0, u'%.0f')
-        self.assertIn('points="250.0,40.0 300.0,40.0"', shape)
-        self.assertIn('&lt;x&gt;: 50 ', shape)
 
     def test_a_computation_that_is_just_ending_is_no_idle_time(self):
         history = History()
