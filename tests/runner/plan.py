@@ -30,6 +30,7 @@ COMPUTATIONS = (                # everything a computation may do; each module w
 PYTHON2 = '4.8.7 on 2.7'
 VERSIONS = ('4.8.7 on 2.7', '4.8.7 on 3.6', '4.15.2 on 3.11', '4.15.2 on 3.12')      # clients whose node is older or newer
 MANY_JOBS = ('4.15.2 on 3.11',)
+EXAMPLES = ('4.15.2 on 3.10', '4.12.4 on 3.8')          # the second one recovers: 4.15.2 cannot
 # of the functional tests, those that interpreters between the named ones run: where they differ, it shows here
 BETWEEN = ('test_check', 'test_jobs', 'test_job_endings', 'test_programs', 'test_setup_cleanup', 'test_supervisor')
 # of the functional tests, what 32 bits and other processors may do otherwise, and what may be asked of qemu
@@ -129,6 +130,7 @@ class Plan(object):
                 self._add_clients('interop_versions', [recipes[name] for name in VERSIONS], minor)
         if self.newest in self._wanted:
             self._add_clients('interop_many_jobs', [recipes[name] for name in MANY_JOBS], self.newest)
+            self._add_clients('interop_examples', [recipes[name] for name in EXAMPLES], self.newest)
 
     def _add_network(self, quick):
         recipes = dict((recipe.name, recipe) for recipe in CLIENTS)
