@@ -44,6 +44,8 @@ COMMANDS = {
     'dispynode.py --print systemd': HERE,
     'dispynode.py --print init': HERE,
     'dispynode.py --print cron': HERE,
+    'dispynode.py --print completion': HERE,
+    'dispynode.py --ctl list': 'tests/functional/test_commands.py',
     'dispynode.py --detach --name worker7 --save_config /etc/dispynode.cfg': SESSION,
     'dispynode.py --detach': SESSION,
     'dispynode.py --detach --config /etc/dispynode.cfg': SESSION,
