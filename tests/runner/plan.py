@@ -15,7 +15,7 @@ from tests.runner.suites import Suite
 
 PROJECT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 KINDS = ('unit', 'functional', 'attack', 'interop', 'network', 'package', 'container', 'machine')
-TIMEOUTS = {'unit': 120, 'functional': 600, 'attack': 600, 'interop': 180, 'network': 300}
+TIMEOUTS = {'unit': 200, 'functional': 1000, 'attack': 900, 'interop': 180, 'network': 300}
 ONE_NODE = ('4.8.7 on 3.6', '4.12.4 on 3.8', '4.15.2 on 3.11')      # one node serves them in turn
 TLS = ('4.8.7 on 3.6', '4.15.2 on 3.10', '4.15.2 on 3.11')            # those of 3.12 and later cannot
 NETWORK = ('4.15.2 on 3.11', '4.8.7 on 3.6', '4.12.4 on 3.8', '4.8.7 on 2.7')       # in networks of several hosts
