@@ -167,11 +167,11 @@ class FirstProcessTest(unittest.TestCase):
         """Start the entry point as a user; return (Popen, number of process 1, seen from here). settings: reader."""
         variables = [word for word in self.config['Env'] if not word.startswith('PATH=')] + ['PATH=/usr/local/bin:/usr/bin:/bin']
         variables.append('%s=%s' % (processes.MARK, self.mark))
-        volume = os.path.join(self.folder, 'volume')
+        volume, own = os.path.join(self.folder, 'volume'), os.stat(self.root + list(self.config['Volumes'])[0])
         if not os.path.isdir(volume):
-            os.mkdir(volume)
-            os.chown(volume, OWNER, 0)
-            os.chmod(volume, 0o770)             # as the image has its own
+            os.mkdir(volume)                    # an engine makes it as the image has its own
+            os.chown(volume, own.st_uid, own.st_gid)
+            os.chmod(volume, own.st_mode & 0o7777)
         with open(self.path, 'wb') as log:
             process = processes.spawn(
                 ['unshare', '--pid', '--fork', '--mount', '--kill-child', 'sh', '-c', READ_ONLY, 'sh', self.root, volume, str(user),

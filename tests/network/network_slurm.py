@@ -41,7 +41,7 @@ MpiDefault=none
 ReturnToService=2
 NodeName=n1 NodeAddr={n1} CPUs={cpus} RealMemory=500
 NodeName=n2 NodeAddr={n2} CPUs={cpus} RealMemory=500
-PartitionName=all Nodes=n1,n2 Default=YES MaxTime=UNLIMITED State=UP
+PartitionName=all Nodes=n1,n2 Default=YES MaxTime=UNLIMITED State=UP CpuBind=core
 '''
 
 
@@ -151,7 +151,8 @@ class SlurmTest(unittest.TestCase):
         client.wait_result(WAIT, event='closed')
         for name, _address in HOSTS:
             status = self.status(name)
-            self.assertEqual(status['cpus'], os.sysconf('SC_NPROCESSORS_ONLN'))        # not those of one task
+            total = os.sysconf('SC_NPROCESSORS_ONLN')          # not those of one task
+            self.assertEqual((status['cpus'], status['usable_cpus']), (total, total))
             with open('/proc/%d/environ' % status['pid']) as source:
                 lifetime = re.findall(r'DISPYNODE_LIFETIME=(\d+)', source.read())
             self.assertTrue(lifetime and 60 <= int(lifetime[0]) <= 120, lifetime)       # this Slurm had to be asked
