@@ -11,6 +11,8 @@ from tests.runner.environments import PROJECT, CannotBuild, default_folder, lock
 TOOLS = ('buildah', 'debootstrap', 'nsenter')
 SUITE = 'bookworm'
 PACKAGES = 'python3-minimal,libpython3-stdlib'
+HOST_PACKAGES = 'python3,systemd,cron,logrotate'
+GROUPS = '/sys/fs/cgroup/systemd'          # systemd as process 1 wants its own hierarchy, with or without controllers
 STEP_TIMEOUT = 400
 
 
@@ -25,10 +27,29 @@ def make_base():
     os.makedirs(store, exist_ok=True)
     with locked(store + '.lock'):
         if not os.path.isdir(bare_root(store)):
-            _debootstrap(bare_root(store))
+            _debootstrap(bare_root(store), PACKAGES)
         if base_name() not in _run(_buildah(store, 'images', '--format', '{{.Name}}:{{.Tag}}')):
             _make(store)
     return store
+
+
+def make_host():
+    """Return the root of a Debian with systemd, cron and logrotate, to be the lower layer of others. Raises CannotBuild."""
+    missing = [tool for tool in ('debootstrap', 'nsenter', 'pivot_root', 'pgrep') if shutil.which(tool) is None]
+    if missing:
+        raise CannotBuild('not installed: ' + ', '.join(missing))
+    if os.geteuid():
+        raise CannotBuild('debootstrap and systemd want to be run by root')
+    if not os.access(GROUPS, os.W_OK):
+        raise CannotBuild('no control groups for systemd in %s' % GROUPS)
+    _run(['unshare', '--cgroup', '--pid', '--fork', '--mount', 'true'])
+    store = os.path.join(default_folder(), 'containers')
+    os.makedirs(store, exist_ok=True)
+    root = os.path.join(store, 'host')
+    with locked(root + '.lock'):
+        if not os.path.isdir(root):
+            _debootstrap(root, HOST_PACKAGES)
+    return root
 
 
 def bare_root(store):
@@ -42,11 +63,11 @@ def base_name():
         return 'docker.io/library/' + re.findall(r'^FROM (\S+)', source.read(), re.M)[-1]
 
 
-def _debootstrap(root):
+def _debootstrap(root, packages):
     part = root + '.part'
     shutil.rmtree(part, ignore_errors=True)
     try:
-        _run(['debootstrap', '--variant=minbase', '--include=' + PACKAGES, SUITE, part])
+        _run(['debootstrap', '--variant=minbase', '--include=' + packages, SUITE, part])
         shutil.rmtree(os.path.join(part, 'var', 'cache', 'apt'), ignore_errors=True)
         os.rename(part, root)
     finally:

@@ -62,6 +62,8 @@ def add(plan, kinds, minors, wanted, environments):
     if 'container' in kinds:
         for title, module in (('Dockerfile', 'container_image'), ('one file in a bare root', 'bare_root')):
             plan.suites.append(_container(title, module, environments))
+        plan.suites.append(_container('systemd, cron, logrotate, init', 'operators_host', environments, lambda: {
+            'DISPYNODE_TEST_HOST': containers.make_host()}))
 
 
 def with_one_file(suite):
@@ -95,12 +97,13 @@ def _client_recipe():
     return [one for one in CLIENTS if one.name == CLIENT][0]
 
 
-def _container(title, module, environments):
+def _container(title, module, environments, base=lambda: {'DISPYNODE_TEST_STORE': containers.make_base()}):
+    """`base`: makes what the containers are made from, returns variables that tell where it is."""
     def prepare():
         recipe = _client_recipe()
         clients = [{'name': recipe.name, 'release': recipe.release, 'python': environments.python(recipe)}]
-        return dict(make_one_file(), DISPYNODE_TEST_STORE=containers.make_base(), DISPYNODE_TEST_INTEROP=json.dumps(
-            {'clients': clients, 'node': sys.executable}))
+        told = json.dumps({'clients': clients, 'node': sys.executable})
+        return dict(make_one_file(), DISPYNODE_TEST_INTEROP=told, **base())
 
     return Suite('container', title, sys.executable, ['tests.container.' + module],
                  TIMEOUTS['container'], own_network=True, prepare=prepare)
