@@ -47,7 +47,7 @@ def _table(status):
             ({'cause': cause}, count) for cause, count in sorted(status['refused'].items())]),
     ]
     return rows + [
-        _histogram(status, 'job_cpu_seconds', 'Processor time of jobs that have ended.',
+        _histogram(status, 'job_cpu_seconds', 'CPU time of jobs that have ended.',
                    CPU_BOUNDS, 'cpu_counts', 'cpu_seconds'),
         _histogram(status, 'job_peak_memory_bytes', 'Memory of jobs that have ended, at its peak.',
                    MEMORY_BOUNDS, 'memory_counts', 'peak_memory')] + _host(status) + _process()
