@@ -16,15 +16,20 @@ def count_functions():
     return len(atexit._exithandlers) if PYTHON2 else atexit._ncallbacks()
 
 
+def temporary_names():
+    """Return what makes the names of temporary files; there is none before the first one is made."""
+    return getattr(sys.modules.get('tempfile'), '_name_sequence', None)
+
+
 class Finalizers(object):
     """Those of the user's code in one computation: what setup registered belongs to the supervisor, not to its jobs."""
 
     def __init__(self):
         self._inherited = count_functions()
         self._at_start = 0
+        self._names = None                  # of temporary files, when the job began
         self._always = False
         self._before = {}                   # globals that were there before any job
-        self._had_tempfile = 'tempfile' in sys.modules
 
     def settle(self, source, namespace):
         """Look at what setup has done; return functions that each job process has to call.
@@ -32,7 +37,7 @@ class Finalizers(object):
         source      the user's code, bytes
         namespace   its globals
         """
-        self._always = b'__del__' in source or b'tempfile' in source
+        self._always = b'__del__' in source
         self._before = dict(namespace)
         weakref = sys.modules.get('weakref')
         kept = getattr(getattr(weakref, 'finalize', None), '_registry', None)
@@ -52,12 +57,11 @@ class Finalizers(object):
 
     def begin(self):
         """In a job process: the job begins."""
-        self._at_start = count_functions()
+        self._at_start, self._names = count_functions(), temporary_names()
 
     def are_wanted(self):
         """In a job process: return whether run() may have something to do."""
-        return self._always or count_functions() != self._at_start or (
-            'tempfile' in sys.modules and not self._had_tempfile)
+        return self._always or count_functions() != self._at_start or temporary_names() is not self._names
 
     def run(self, namespace):
         """In a job process: end as a program does. `namespace`: the globals of the user's code."""
