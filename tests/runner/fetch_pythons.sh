@@ -7,7 +7,8 @@ mkdir -p "$1"
 folder=$(cd "$1" && pwd)
 shift
 [ "$(dpkg --print-architecture)" = amd64 ] || { echo "fetch_pythons.sh: for x86-64 only" >&2; exit 1; }
-keys=/usr/share/keyrings/debian-archive-keyring.gpg ubuntu=http://archive.ubuntu.com/ubuntu
+keys=/usr/share/keyrings/debian-archive-keyring.gpg
+ubuntu=${DISPYNODE_TEST_UBUNTU:-}        # the address of a mirror of Ubuntu; without it what only Ubuntu has is left out, and named
 debian=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Component: main' | grep -v security | head -1)
 
 apt() {
@@ -44,6 +45,7 @@ ubuntu_keys() { # fetch the keys of Ubuntu, signed by Debian
 fetch() {       # SUITE COMPONENTS KEYRING NAME...: where python2.7, python3.6, pypy3 and so on are to come from
     suite=$1 components=$2 keyring=$3
     shift 3
+    [ "$keyring$ubuntu" != ubuntu ] || { echo 'no mirror of Ubuntu is named by DISPYNODE_TEST_UBUNTU' >&2; return 1; }
     command -v patchelf >/dev/null || apt-get install -y -qq patchelf >/dev/null
     if [ "$keyring" = debian ]; then
         sources "$suite" "$keys" "$debian" "$suite" "$components" || return 1
