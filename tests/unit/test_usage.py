@@ -2,6 +2,8 @@
 from __future__ import absolute_import, division, print_function
 
 import os
+import subprocess
+import sys
 import unittest
 
 from dispynode_lib.errors import ProtocolError
@@ -80,17 +82,17 @@ class UsageTest(unittest.TestCase):
 
 class ReapTest(unittest.TestCase):
 
-    def fork(self):
-        pid = os.fork()
-        if not pid:
-            os._exit(5)
-        return pid
+    def start(self):
+        """Return the pid of a process that ends with 5; not by a fork, for other tests have left threads."""
+        process = subprocess.Popen([sys.executable, '-c', 'import os; os._exit(5)'])
+        process.returncode = 5              # it need not look for it
+        return process.pid
 
     def test_what_a_process_used_and_one_that_somebody_else_has_reaped(self):
         for count in (1, 4):                # by number, and whatever comes
             processes = Processes(Timers())
-            processes.live = dict((number, self.fork()) for number in range(count))
-            gone = processes.live[99] = self.fork()
+            processes.live = dict((number, self.start()) for number in range(count))
+            gone = processes.live[99] = self.start()
             os.waitpid(gone, 0)
             found = {}
             while processes.live:
