@@ -2,6 +2,7 @@
 from __future__ import absolute_import, division, print_function
 
 import os
+import sys
 import threading
 
 from dispynode_lib.host.compat import to_text
@@ -10,7 +11,8 @@ from dispynode_lib.wire.control import is_module_name
 
 log = Log('dispynode.imports')
 
-HEADER = u'imports 1'                       # first line of the file: what it is, version of its form
+# first line of the file: what it is, version of its form, and whose modules these are
+HEADER = u'imports 2 Python ' + u'.'.join(to_text(sys.version).split(u'.')[:2])
 FADING = 0.9                                # of each score, at the end of each computation that imports something
 ENOUGH, TOO_LITTLE = 1.5, 0.1               # scores from which a module is loaded, below which it is forgotten
 NAMES = 600                                 # remembered
@@ -53,6 +55,8 @@ class KnownImports(object):
         try:
             with open(self._path, 'rb') as source:
                 lines = to_text(source.read(NAMES * 256)).splitlines()
+            if lines[:1] != [HEADER] and lines and lines[0].startswith(u'imports '):
+                return []                   # of another Python, or of another release of this program
             if lines[:1] != [HEADER]:
                 raise ValueError('it does not begin with "%s"' % HEADER)
             return [_pair(line) for line in lines[1:]]

@@ -29,6 +29,7 @@ class Finalizers(object):
         self._at_start = 0
         self._names = None                  # of temporary files, when the job began
         self._always = False
+        self._inherits = False              # what setup imported has something to do at the end of each job
         self._before = {}                   # globals that were there before any job
 
     def settle(self, source, namespace):
@@ -41,6 +42,7 @@ class Finalizers(object):
         self._before = dict(namespace)
         weakref = sys.modules.get('weakref')
         kept = getattr(getattr(weakref, 'finalize', None), '_registry', None)
+        self._inherits = 'logging' in sys.modules
         return [self._forget] if kept or count_functions() > self._inherited else []
 
     @staticmethod
@@ -54,6 +56,8 @@ class Finalizers(object):
             del atexit._exithandlers[:]
         else:
             atexit._clear()
+        if 'logging' in sys.modules:
+            atexit.register(sys.modules['logging'].shutdown)
 
     def begin(self):
         """In a job process: the job begins."""
@@ -61,13 +65,16 @@ class Finalizers(object):
 
     def are_wanted(self):
         """In a job process: return whether run() may have something to do."""
-        return self._always or count_functions() != self._at_start or temporary_names() is not self._names
+        return self._inherits or count_functions() != self._at_start or self._collects()
+
+    def _collects(self):
+        return self._always or temporary_names() is not self._names
 
     def run(self, namespace):
         """In a job process: end as a program does. `namespace`: the globals of the user's code."""
-        if PYTHON2:
-            del atexit._exithandlers[:self._at_start]
         atexit._run_exitfuncs()
+        if not self._collects():
+            return
         for name, value in list(namespace.items()):
             if self._before.get(name) is not value and not isinstance(value, KEPT):
                 del namespace[name]

@@ -10,6 +10,8 @@ import sys
 
 PYTHON2 = str is bytes
 FORKS_BY_DEFAULT = sys.version_info < (3, 14)       # the module multiprocessing
+COMPLETE_LAST = sys.version_info >= (3, 8)          # the import system moves a complete module to the end of sys.modules
+EXECUTORS_EXIT = sys.version_info < (3, 9)          # executors are ended by atexit, later by threading
 
 if PYTHON2:
     import cPickle as pickles
@@ -24,7 +26,7 @@ try:
 except ImportError:
     HAS_WAIT4 = False
 
-__all__ = ['FORKS_BY_DEFAULT', 'HAS_WAIT4', 'PYTHON2', 'call_system', 'pickles', 'signal', 'to_bytes', 'to_native', 'to_path',
+__all__ = ['COMPLETE_LAST', 'EXECUTORS_EXIT', 'FORKS_BY_DEFAULT', 'HAS_WAIT4', 'PYTHON2', 'call_system', 'pickles', 'signal', 'to_bytes', 'to_native', 'to_path',
            'to_text']
 
 

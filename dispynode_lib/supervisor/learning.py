@@ -7,7 +7,7 @@ import sys
 
 from dispynode_lib.supervisor import stopping
 from dispynode_lib.supervisor.descriptors import close_quietly, move_out_of_reach, read_some, wake_pipe
-from dispynode_lib.supervisor.lean import signal, to_bytes, to_native
+from dispynode_lib.supervisor.lean import COMPLETE_LAST, signal, to_bytes, to_native
 from dispynode_lib.supervisor.preload import NOT_TAKEN, is_standard
 from dispynode_lib.supervisor.signals import end_by_alarm
 from dispynode_lib.wire.control import MODULE_NAME_SIZE, is_module_name
@@ -65,7 +65,7 @@ class Learner(object):
         names = [to_bytes(name) for name, module in list(sys.modules.items())
                  if module is not None and name not in self._base and (curious or not loaded.has_aside(name))]
         lines, size = [], 0
-        for name in reversed(names):
+        for name in (names if COMPLETE_LAST else reversed(names)):
             if lines and size + len(name) >= LINES:
                 self._write(lines)
                 lines, size = [], 0

@@ -5,10 +5,12 @@ that would be found earlier on its `sys.path` wins. So only the time of an impor
 """
 from __future__ import absolute_import, division, print_function
 
+import atexit
 import os
 import sys
+import time
 
-from dispynode_lib.supervisor.lean import PYTHON2
+from dispynode_lib.supervisor.lean import COMPLETE_LAST, EXECUTORS_EXIT, PYTHON2
 
 # modules of the standard library that do something when they are imported, or want a terminal or a screen
 NOT_TAKEN = frozenset(['__main__', 'antigravity', 'curses', 'distutils', 'ensurepip', 'idlelib', 'lib2to3', 'msilib',
@@ -17,14 +19,13 @@ NOT_TAKEN = frozenset(['__main__', 'antigravity', 'curses', 'distutils', 'ensure
 
 
 def _renew_random(module):
-    if not hasattr(os, 'register_at_fork'):     # later Pythons do it by themselves
+    if not _reseeds_itself():
         module.seed()
 
 
 def _renew_process(module):
     module.ORIGINAL_DIR = os.path.abspath(os.getcwd())
-    process = module.current_process()
-    process.authkey = os.urandom(32)
+    module.current_process().authkey = os.urandom(32)
 
 
 def _renew_numpy(module):
@@ -35,17 +36,34 @@ def _renew_torch(module):
     module.default_generator.seed()
 
 
-# modules that took something from the process that imported them: what to do with them in a job
-RENEWED = {'random': _renew_random, 'multiprocessing.process': _renew_process, 'numpy.random': _renew_numpy,
-           'torch.random': _renew_torch}
+def _renew_logging(module):
+    module._startTime = time.time() if isinstance(module._startTime, float) else time.time_ns()
+    atexit.register(module.shutdown)
+
+
+def _renew_executors(module):
+    if EXECUTORS_EXIT:
+        atexit.register(module._python_exit)
+
+
+def _renew_zoneinfo(module):
+    module.reset_tzpath()
+
+
+# modules that took something from the process that imported them, or gave it something to do at its end: what to do with
+# them in a job
+GENERATORS = {'random': _renew_random, 'numpy.random': _renew_numpy, 'torch.random': _renew_torch}
+RENEWED = dict(GENERATORS, **{
+    'concurrent.futures.process': _renew_executors, 'concurrent.futures.thread': _renew_executors, 'logging': _renew_logging,
+    'multiprocessing.process': _renew_process, 'zoneinfo': _renew_zoneinfo})
 
 
 def renewals():
     """Return the functions (no arguments) that each job has to call, for what is in `sys.modules` before it is forked."""
     found = []
-    for name, renew in sorted(RENEWED.items()):
+    for name, renew in sorted(GENERATORS.items()):
         module = sys.modules.get(name)
-        if module is not None and name != 'multiprocessing.process' and (name != 'random' or not _reseeds_itself()):
+        if module is not None and (name != 'random' or not _reseeds_itself()):
             found.append(lambda renew=renew, module=module: renew(module))
     return found
 
@@ -122,11 +140,10 @@ class Preloaded(object):
                 if each in self._needs:
                     self._modules[each] = module
             return
-        standard = [each for each in came if is_standard(each.partition('.')[0])]
+        needs = complete_needs(came) if COMPLETE_LAST else all_needs(came)
         for each in came:
             self._modules[each] = sys.modules.pop(each)
-            # what exactly others need is known only if they were loaded before what needs them
-            self._needs.setdefault(each, standard if each in standard else came)
+            self._needs.setdefault(each, needs[each])
         for each in came:
             self._unbind(each)
 
@@ -147,8 +164,8 @@ class Preloaded(object):
 
     def find_spec(self, name, _path=None, target=None):
         """Return the spec of a module that is here, and may be had: Python 3."""
-        if name not in self._needs or target is not None or not self._give(name):
-            return None
+        if name not in self._needs or target is not None or not is_import(sys._getframe(2)) or not self._give(name):
+            return None                     # who only asks gets the usual answer
         return type(sys.__spec__)(name, self)
 
     def create_module(self, spec):
@@ -163,7 +180,8 @@ class Preloaded(object):
 
     def find_module(self, name, _path=None):
         """Return who loads a module: Python 2."""
-        return self if name in self._needs and self._give(name) else None
+        asked = sys._getframe(1).f_globals.get('__name__') in ('pkgutil', 'runpy', 'imp')
+        return self if name in self._needs and not asked and self._give(name) else None
 
     def load_module(self, name):
         """Return a module: Python 2."""
@@ -230,6 +248,31 @@ class Preloaded(object):
                 return None                 # an archive
             known = self._listed[folder] = changed, names
         return known[1]
+
+
+def complete_needs(came):
+    """Return {name: what comes with it} for modules in the order in which they were complete: a module after what it needs."""
+    place = dict((name, at) for at, name in enumerate(came))
+    complete = dict((name, max([place.get(each, 0) for each in packages_of(name)] + [place[name]])) for name in came)
+    # a module of a package that is complete only later is no need of others
+    return dict((name, [each for each in came if complete[each] <= complete[name]]) for name in came)
+
+
+def packages_of(name):
+    """Return the names of the packages that contain module `name`."""
+    parts = name.split('.')
+    return ['.'.join(parts[:count]) for count in range(1, len(parts))]
+
+
+def all_needs(came):
+    """Return {name: what comes with it} where the order tells little: all; for the standard library all of that."""
+    standard = [name for name in came if is_standard(name.partition('.')[0])]
+    return dict((name, standard if name in standard else came) for name in came)
+
+
+def is_import(frame):
+    """Return whether the import system itself runs in `frame`, and not importlib.util.find_spec() and the like."""
+    return frame.f_code.co_name == '_find_and_load_unlocked'
 
 
 def is_standard(top):

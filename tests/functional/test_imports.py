@@ -3,6 +3,7 @@ from __future__ import absolute_import, division, print_function
 
 import itertools
 import os
+import sys
 import unittest
 
 from tests.support.nodecase import PY2, TIMEOUT, NodeCase
@@ -43,6 +44,26 @@ def surroundings():
 def add_folder(path):
     sys.path.insert(0, path)
     return use('colorsys')
+
+def log_by_memory(path):
+    import logging, logging.handlers
+    handler = logging.handlers.MemoryHandler(1000, target=logging.FileHandler(path))
+    logger = logging.getLogger('of a job')
+    logger.addHandler(handler)
+    logger.warning('a line')
+
+def run_later(path):
+    import concurrent.futures, time
+    pool = concurrent.futures.ThreadPoolExecutor(1)
+    def late():
+        time.sleep(0.2)
+        open(path, 'w').close()
+    pool.submit(late)
+
+def brought():
+    before = set(sys.modules)
+    import socket
+    return sorted(name for name in set(sys.modules) - before if '.' not in name and name[0] != '_')
 
 def patch():
     shutil.rmtree = len
@@ -151,6 +172,28 @@ class LearnedTest(ImportsCase):
 
     def test_what_a_job_changes_in_a_module_that_it_did_not_import_is_changed_in_the_module(self):
         self.assertIs(self.open(CODE, 'f').run('patch').value, True)
+
+    def test_what_a_loaded_module_does_at_the_end_is_done(self):
+        computation = self.open(CODE, 'f')
+        self.learn(computation, 'logging.handlers')
+        path = os.path.join(self.folder(), 'log')
+        computation.run('log_by_memory', path)
+        wait_until(lambda: os.path.exists(path) and os.path.getsize(path), TIMEOUT, 'the line of the job')
+
+    @unittest.skipIf(PY2, 'there are no executors')
+    def test_an_executor_of_a_job_does_what_it_was_given(self):
+        computation = self.open(CODE, 'f')
+        self.learn(computation, 'concurrent.futures.thread')
+        path = os.path.join(self.folder(), 'late')
+        computation.run('run_later', path)
+        wait_until(lambda: os.path.exists(path), TIMEOUT, 'the file of the job')
+
+    @unittest.skipIf(sys.version_info < (3, 8), 'the order of modules tells too little there')
+    def test_a_module_brings_what_it_needs_and_nothing_else(self):
+        computation = self.open(CODE, 'f')
+        usual = computation.run('brought').value
+        self.learn(computation, 'socket', 'http.client', 'ssl', 'xml.dom.minidom')
+        self.assertEqual(computation.run('brought').value, usual)
 
     def test_words_of_a_job_that_are_no_modules(self):
         computation = self.open(CODE + '''

@@ -10,6 +10,8 @@ from dispynode_lib import log
 from dispynode_lib.node import imports
 from dispynode_lib.node.imports import KnownImports
 
+HEADER = imports.HEADER.encode('ascii') + b'\n'
+
 
 class KnownImportsTest(unittest.TestCase):
 
@@ -50,7 +52,7 @@ class KnownImportsTest(unittest.TestCase):
         self.assertIn(u'm2999', self.known.names())
 
     def test_a_file_that_is_damaged_is_ignored_with_a_line(self):
-        for text in (b'', b'imports 2\njson 3.0\n', b'imports 1\n../x 2.0\n', b'imports 1\njson\n', b'\xff\xfe'):
+        for text in (b'', HEADER + b'../x 2.0\n', HEADER + b'json\n', b'\xff\xfe'):
             with open(self.path, 'wb') as target:
                 target.write(text)
             told = []
@@ -60,6 +62,11 @@ class KnownImportsTest(unittest.TestCase):
             finally:
                 log.output.handler = handler
             self.assertEqual(len(told), 1, text)
+
+    def test_modules_of_another_python_are_forgotten_without_a_word(self):
+        with open(self.path, 'wb') as target:
+            target.write(b'imports 2 Python 1.5\njson 3.0\n')
+        self.assertEqual(KnownImports(self.path).names(), [])
 
     def test_without_a_file_nothing_is_remembered(self):
         known = KnownImports(None)

@@ -152,6 +152,32 @@ upper.mark = 8
 spec = upper.__spec__
 print(importlib.reload(upper).mark, spec.origin.endswith("upper.py"))'''), '2 True')
 
+    def test_who_only_asks_for_a_module_gets_the_usual_answer(self):
+        self.assertEqual(self.run_code("""
+import pkgutil
+for name in ("lower", "upper", "case", "case.inner"): preloaded.load(name)
+print(pkgutil.get_data("case", "inner.py") == b"import upper\\nmark = 4\\n", "upper" in sys.modules)
+import case.inner
+print(case.inner.mark, sys.modules["case"].inner is case.inner)"""), 'True False\n4 True')
+
+    @unittest.skipIf(sys.version_info < (3, 4), 'there is no such function there')
+    def test_the_import_after_a_question_is_whole(self):
+        self.assertEqual(self.run_code("""
+import importlib.util
+for name in ("lower", "upper", "case", "case.inner"): preloaded.load(name)
+print(importlib.util.find_spec("case").origin.endswith("__init__.py"), "case" in sys.modules)
+print(importlib.util.find_spec("upper").origin.endswith("upper.py"), "lower" in sys.modules)
+import case.inner
+print(case.inner.mark, hasattr(case, "inner"))"""), 'True False\nTrue False\n4 True')
+
+    @unittest.skipIf(sys.version_info < (3, 8), 'the order of modules tells too little there')
+    def test_only_what_a_module_needs_comes_with_it(self):
+        self.assertEqual(self.run_code("""
+open(%(home)r + "/all.py", "w").write("import lower, other, case.inner")
+print(preloaded.load("all"))
+import other
+print(sorted(set(["lower", "upper", "case", "all", "other"]) & set(sys.modules)))"""), "None\n['lower', 'other']")
+
     def test_random_numbers_differ_after_a_fork(self):
         numbers = self.run_code('''
 preloaded.load("random")
