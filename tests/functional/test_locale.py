@@ -10,7 +10,7 @@ import unittest
 from dispynode_lib.host.compat import to_text
 from tests.support import processes
 from tests.support.nodecase import PY2, NodeCase
-from tests.support.nodeprocess import PROJECT
+from tests.support.nodeprocess import PROJECT, free_port
 
 sys.path.insert(0, os.path.join(PROJECT, 'packaging'))
 import onefile      # noqa: E402
@@ -75,7 +75,7 @@ class OneFileTest(unittest.TestCase):
         program = onefile.write(os.path.join(folder, 'dispynode.py'))
         for environment in (LOCALE_C, {}):
             env = dict(os.environ, HOME=folder, **dict((key, value) for key, value in environment.items() if value))
-            process = processes.spawn([sys.executable, program, '--check'], processes.new_mark(), env,
+            process = processes.spawn([sys.executable, program, '--check', '-p', str(free_port())], processes.new_mark(), env,
                                       stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
             out = process.communicate()[0].decode('utf-8', 'replace')
             self.assertEqual(process.returncode, 0, out)
