@@ -210,6 +210,7 @@ def _run(chosen, argv, background, tls, target):
     finally:
         compat.collect_from_now_on()
     if background is not None:
+        target.finish(LAST_LINES)           # who started it may look into the log now
         background.report(0)
     follow(node, signals, _console(node, target) if at_terminal else None, Reloading(argv, node))
     return node.exit_status
