@@ -1,6 +1,7 @@
 """Nothing keeps the loop's thread waiting, and slow requests keep no short ones waiting."""
 from __future__ import absolute_import, division, print_function
 
+import json
 import os
 import signal
 import socket
@@ -81,9 +82,13 @@ class LoopTest(WaitingCase):
         nursery = self.stopped(self.children_of(self.node.pid)[0])
         record = scheduler.compute_record('def f(): return 7', 'f')
         answers = self.in_thread(scheduler.ask, 'COMPUTE', record)
-        taken = ('"port": %d' % scheduler.port).encode('ascii')
-        wait_until(lambda: taken in self.page('/status.json'))
+        wait_until(lambda: self.owner_port() == scheduler.port)
         return record, answers, nursery
+
+    def owner_port(self):
+        """Return the port of the scheduler that has the node, None if there is none."""
+        status = json.loads(self.page('/status.json').partition(b'\r\n\r\n')[2].decode('utf-8'))
+        return (status['scheduler'] or {}).get('port')
 
     def opened_once(self):
         """Return a scheduler; there is a nursery."""
