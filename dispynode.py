@@ -18,7 +18,7 @@ def run():
     if sys.argv[1:2] == ['--supervise']:
         from dispynode_lib.supervisor.nursery import main
         sys.exit(main())
-    from dispynode_lib.cli import program
+    from dispynode_lib.cli.main import program
     program()
 
 

@@ -4,7 +4,7 @@ import os
 import re
 import sys
 
-from setuptools import Command, setup
+from setuptools import Command, find_packages, setup
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 
@@ -41,11 +41,10 @@ setup(
     long_description=read('README.rst'),
     long_description_content_type='text/x-rst',
     license='Apache-2.0',
-    packages=['dispynode_lib', 'dispynode_lib.host', 'dispynode_lib.node',
-              'dispynode_lib.supervisor', 'dispynode_lib.wire'],
+    packages=find_packages(include=['dispynode_lib', 'dispynode_lib.*']),
     package_data={'dispynode_lib': ['data/*']},
     scripts=['dispynode.py'],
-    entry_points={'console_scripts': ['dispynode = dispynode_lib.cli:program']},
+    entry_points={'console_scripts': ['dispynode = dispynode_lib.cli.main:program']},
     python_requires='>=2.7,!=3.0.*,!=3.1.*,!=3.2.*,!=3.3.*,!=3.4.*,!=3.5.*',
     install_requires=['psutil<7; python_version < "3"', 'psutil; python_version >= "3"'],
     zip_safe=False,

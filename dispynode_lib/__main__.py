@@ -3,7 +3,7 @@ from __future__ import absolute_import, division, print_function
 
 import sys
 
-from dispynode_lib.cli import program
+from dispynode_lib.cli.main import program
 
 if __name__ == '__main__':
     try:

@@ -46,11 +46,11 @@ def load():
         modules[name[:-len('.__init__')]] = modules.pop(name)
     for name in FILES:
         FILES[name] = FILES[name][1:]
-    packed = sys.modules['dispynode_lib.packed'] = type(sys)('dispynode_lib.packed')
-    packed.__file__, source, _code = modules['dispynode_lib.packed']
+    packed = sys.modules['dispynode_lib.code.packed'] = type(sys)('dispynode_lib.code.packed')
+    packed.__file__, source, _code = modules['dispynode_lib.code.packed']
     exec(compile(source, packed.__file__, 'exec', 0, True), packed.__dict__)
     importer = packed.install(modules, FILES)
-    from dispynode_lib.codecache import CodeCache
+    from dispynode_lib.code.cache import CodeCache
     importer.cache = CodeCache(path)
     sys.excepthook = show
 
@@ -73,7 +73,7 @@ def run():
     if sys.argv[1:2] == ['--supervise']:
         from dispynode_lib.supervisor.nursery import main
         sys.exit(main())
-    from dispynode_lib.cli import program
+    from dispynode_lib.cli.main import program
     program()
 
 

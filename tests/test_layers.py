@@ -2,6 +2,7 @@
 from __future__ import absolute_import, division, print_function
 
 import ast
+import collections
 import io
 import os
 import unittest
@@ -9,68 +10,36 @@ import unittest
 PROJECT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PACKAGE = 'dispynode_lib'
 
-# top row first; names are relative to the package. The number is the row of the developers' guide;
-# it stands more than once where one module of a row needs another
+# top row first; one row for each folder, relative to the package (docs/architecture.rst, "Rooms")
 ROWS = (
-    (7, '__main__'),
-    (7, 'cli'),
-    (7, 'check', 'ctl', 'console', 'datafiles'),
-    (7, 'trial', 'hostnodes'),
-    (6, 'node.node'),
-    (5, 'node.operation'),
-    (5, 'node.http', 'node.commands'),
-    (5, 'node.page', 'node.metrics'),
-    (5, 'node.udp'),
-    (5, 'node.plots'),
-    (5, 'node.status', 'node.server', 'node.control_socket', 'supervisor.nursery'),
-    (5, 'node.reasons'),
-    (4, 'node.requests', 'supervisor.supervisor', 'supervisor.rehearsal'),
-    (4, 'node.discovery', 'node.admin'),
-    (4, 'node.service'),
-    (4, 'node.duties'),
-    (3, 'node.computations', 'node.announcer', 'node.watchdog', 'supervisor.programs'),
-    (3, 'node.crew', 'node.openframe', 'supervisor.job', 'node.nursery'),
-    (3, 'supervisor.computation', 'node.usage'),
-    (2, 'node.delivery', 'node.notices', 'node.link', 'node.exits', 'node.orphans', 'node.statefolder', 'supervisor.jobapi',
-     'node.ports', 'node.addresses'),
-    (2, 'supervisor.limits', 'supervisor.adopting', 'supervisor.learning', 'node.knocks', 'node.rounds', 'node.answers'),
-    (2, 'supervisor.bigframes'),
-    (2, 'supervisor.sending', 'supervisor.processes', 'supervisor.spawning'),
-    (2, 'supervisor.surroundings', 'supervisor.finalizers'),
-    (2, 'supervisor.signals', 'supervisor.pickling', 'supervisor.stopping', 'supervisor.output',
-     'supervisor.names', 'supervisor.preload', 'supervisor.timers', 'supervisor.tracebacks'),
-    (2, 'supervisor.newer_pickles', 'supervisor.python3_pickles', 'supervisor.descriptors', 'supervisor.hugepages'),
-    (2, 'supervisor.lean'),
-    (1, 'node.journal'),
-    (1, 'node.state', 'node.spool', 'node.ledger', 'node.folders', 'node.known', 'node.imports', 'node.initfile', 'node.settings', 'node.bigfiles', 'host.calls',
-     'host.datagrams', 'node.history'),
-    (1, 'node.jobframes', 'node.callers', 'node.guard', 'node.faults'),
-    (1, 'node.visitors'),
-    (1, 'node.complaints', 'node.penalties', 'host.surroundings'),
-    (1, 'node.allowance', 'node.incoming', 'node.joboutput', 'host.detach'),
-    (1, 'host.net', 'host.loop', 'host.workers', 'host.streams', 'host.tls', 'host.logs', 'host.accounts',
-     'host.notify'),
-    (1, 'node.held', 'node.removal', 'node.signs', 'host.bodies', 'host.writer'),
-    (0, 'config'),
-    (0, 'wire.blobs'),
-    (0, 'wire.messages', 'wire.replies', 'wire.asking', 'options'),
-    (0, 'option_table'),
-    (0, 'wire.releases'),
-    (0, 'wire.fields', 'wire.peers'),
-    (0, 'wire.pickles'),
-    (0, 'wire.reader', 'wire.objects'),
-    (0, 'wire.opcodes'),
-    (0, 'host.processes'),
-    (0, 'wire.records', 'wire.framing', 'wire.control', 'host.hours', 'host.resources',
-     'host.arguments', 'host.plainjson', 'host.lockfile', 'host.unixsocket', 'host.networks', 'host.holders',
-     'host.inherited', 'host.netnews', 'host.wording', 'host.trust'),
-    (0, 'host.program'),
-    (0, 'host.bytecode'),
-    (0, 'host.compat'),
-    (0, 'errors', 'codecache', 'log'),
-    (0, 'packed'),              # imports nothing: it runs before there is anything to import
-    (0, ''),                    # the package itself: the version
+    '__main__',
+    'cli',
+    'node',
+    'node.operator',
+    'node.requests',
+    'node.discovery',
+    'node.computations',
+    'node.replies',
+    'node.files',
+    'node.timed',
+    'node.access',
+    'node.shared',
+    'supervisor',
+    'supervisor.job',
+    'supervisor.imports',
+    'supervisor.pickles',
+    'supervisor.processes',
+    'options',
+    'host.io',
+    'host.network',
+    'wire',
+    'wire.pickle',
+    'host.process',
+    'code',
+    'host',
+    '',
 )
+MODULES = 11                                # of a folder, at most: then a newcomer finds the room for a change
 _trees = {}
 APART = (('node', 'supervisor'), ('supervisor', 'node'))
 
@@ -125,31 +94,57 @@ def is_empty_package(name, path):
         isinstance(node, (ast.Expr, ast.ImportFrom)) for node in parse(path).body)
 
 
+def folder_of(name, path):
+    """Return the folder of a module, relative to the package."""
+    return name if path.endswith('__init__.py') else name.rpartition('.')[0] or (name if name == '__main__' else '')
+
+
 class LayersTest(unittest.TestCase):
 
     def setUp(self):
         self.modules = module_files()
-        self.rows = dict((name, number) for number, row in enumerate(ROWS)
-                         for name in row[1:])
+        self.rows = dict((name, number) for number, name in enumerate(ROWS))
+        self.folders = dict((name, folder_of(name, path)) for name, path in self.modules.items())
 
-    def test_every_module_has_a_row(self):
-        missing = [name for name, path in self.modules.items()
-                   if name not in self.rows and not is_empty_package(name, path)]
-        self.assertEqual(sorted(missing), [], 'add them to ROWS')
+    def imports(self):
+        """Yield (module, line, module that it imports)."""
+        for name, path in sorted(self.modules.items()):
+            for line, other in imports(parse(path), self.modules):
+                yield name, line, other
+
+    def test_every_folder_has_a_row(self):
+        used = set(self.folders.values()) - set(
+            name for name, path in self.modules.items() if is_empty_package(name, path))
+        used |= set(self.folders[name] for name in self.modules if not name.endswith('__init__'))
+        self.assertEqual(sorted(used), sorted(ROWS))
+
+    def test_no_folder_has_too_many_modules(self):
+        count = collections.Counter(folder for name, folder in self.folders.items()
+                                    if not self.modules[name].endswith('__init__.py'))
+        self.assertEqual([folder for folder in count if count[folder] > MODULES], [])
 
     def test_imports_go_downwards(self):
         wrong = []
-        for name, path in sorted(self.modules.items()):
-            for line, other in imports(parse(path), self.modules):
-                if other not in self.rows or self.rows.get(name, -1) >= self.rows[other]:
-                    wrong.append('%s, line %d: %s imports %s' % (
-                        os.path.relpath(path, PROJECT), line, name, other or PACKAGE))
+        for name, line, other in self.imports():
+            here, there = self.folders[name], self.folders.get(other)
+            if there is None or here != there and self.rows[here] >= self.rows[there]:
+                wrong.append('%s, line %d: %s' % (name, line, other or PACKAGE))
         self.assertEqual(wrong, [])
+
+    def test_modules_of_a_folder_import_each_other_in_one_direction(self):
+        below = collections.defaultdict(set)
+        for name, _line, other in self.imports():
+            if other != name and self.folders[name] == self.folders.get(other):
+                below[name].add(other)
+        while below:
+            free = [name for name in below if not below[name] & set(below)]
+            self.assertTrue(free, 'these import each other: %s' % ', '.join(sorted(below)))
+            for name in free:
+                del below[name]
 
     def test_node_and_supervisor_do_not_import_each_other(self):
         wrong = []
-        for name, path in sorted(self.modules.items()):
-            for line, other in imports(parse(path), self.modules):
-                if (name.split('.')[0], other.split('.')[0]) in APART:
-                    wrong.append('%s, line %d: %s' % (name, line, other))
+        for name, line, other in self.imports():
+            if (name.split('.')[0], other.split('.')[0]) in APART:
+                wrong.append('%s, line %d: %s' % (name, line, other))
         self.assertEqual(wrong, [])

@@ -7,8 +7,8 @@ import re
 import textwrap
 import unittest
 
-from dispynode_lib import options
-from dispynode_lib.option_table import ROWS, switch
+from dispynode_lib.options import parser
+from dispynode_lib.options.table import ROWS, switch
 
 PROJECT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
@@ -75,7 +75,7 @@ def readme_table():
             lines += ['**%s**' % group, '']
         flags = ', '.join('``%s``' % flag for flag in row.flags)
         lines.append(flags + (' ``%s``' % row.unit if row.unit else ''))
-        lines += textwrap.wrap(options.describe(row), 100, initial_indent='    ', subsequent_indent='    ') + ['']
+        lines += textwrap.wrap(parser.describe(row), 100, initial_indent='    ', subsequent_indent='    ') + ['']
     return '\n'.join(lines)
 
 

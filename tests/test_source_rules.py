@@ -17,44 +17,44 @@ FUTURE = 'from __future__ import absolute_import, division, print_function'
 # module -> functions where `except Exception` or a bare `except` may stand: at the top of a thread or
 # process, or around user code. A handler that ends in `raise` is no catch-all
 CATCH_ALL = {
-    'host.loop': ('_call',),                    # callbacks: the top of the loop's thread
-    'host.workers': ('_work', 'run'),           # the top of a worker; a thread that cannot be had
+    'host.io.loop': ('_call',),                    # callbacks: the top of the loop's thread
+    'host.io.workers': ('_work', 'run'),           # the top of a worker; a thread that cannot be had
     'node.node': ('_stop',),                    # the top of the thread that stops the node
-    'node.server': ('_accept',), 'node.udp': ('_receive',),     # the tops of the listeners
-    'node.requests': ('handle', 'job_at_once', '_start_job', '_opened'),     # a peer is answered, whatever happens
+    'node.requests.listeners': ('_accept',), 'node.requests.udp': ('_receive',),     # the tops of the listeners
+    'node.requests.handlers': ('handle', 'job_at_once', '_start_job', '_opened'),     # a peer is answered, whatever happens
     'node.operation': ('run_command', 'serve_http'),
-    'node.watchdog': ('run_due', '_plan'),       # one duty must not end the others
-    'supervisor.computation': ('open', 'execute', 'run_setup', 'remember_cleanup', '_bad_status', 'run_cleanup', 'settle'),
-    'supervisor.job': ('serve', '_call', '_end_as_programs_do', '_shown'),
-    'supervisor.jobapi': ('emit',),
-    'supervisor.output': ('run_exit_functions',),
-    'supervisor.preload': ('load',),
+    'node.timed.watchdog': ('run_due', '_plan'),       # one duty must not end the others
+    'supervisor.job.computation': ('open', 'execute', 'run_setup', 'remember_cleanup', '_bad_status', 'run_cleanup', 'settle'),
+    'supervisor.job.job': ('serve', '_call', '_end_as_programs_do', '_shown'),
+    'supervisor.job.jobapi': ('emit',),
+    'supervisor.job.output': ('run_exit_functions',),
+    'supervisor.imports.preload': ('load',),
     'supervisor.supervisor': ('run', '_become_job'),
-    'supervisor.tracebacks': ('describe',),
+    'supervisor.job.tracebacks': ('describe',),
 }
 
 # where the interpreter and the system are told apart
-COMPAT = ('host.compat', 'host.bytecode', 'supervisor.lean')
+COMPAT = ('host.compat', 'code.bytecode', 'supervisor.processes.lean')
 
 # where numbers of dispy releases may stand
 RELEASES = re.compile(r'(?<![\d.])4\.(?:6|7|8|9|10|11|12|13|14|15)(?:\.\d+)?(?![\d.])')
-RELEASE_PLACES = ('wire.', 'option')
+RELEASE_PLACES = ('wire.', 'options.')
 
 # pickles are opened in job processes only
-NO_PICKLE = ('node.', 'wire.', 'option', 'host.')
-OWN_CODE = ('host.bytecode', 'host.program')        # what they marshal is this program
+NO_PICKLE = ('node.', 'wire.', 'options.', 'host.')
+OWN_CODE = ('code.bytecode', 'code.image')        # what they marshal is this program
 
 # import nothing of these at module level: every node, supervisor and job would pay for them
 HEAVY = ('argparse', 'asyncio', 'concurrent', 'email', 'hashlib', 'http', 'inspect', 'json',
          'logging', 'multiprocessing', 'optparse', 'pickle', 'platform', 'psutil', 'random', 're', 'ssl', 'subprocess',
          'tempfile', 'traceback', 'unittest', 'urllib', 'uuid')
 HEAVY_PLACES = {
-    'check': HEAVY, 'trial': HEAVY,     # --check is no node
-    'config': ('re',),                  # only with --config or DISPYNODE_...
+    'cli.check': HEAVY, 'cli.trial': HEAVY,     # --check is no node
+    'options.configfile': ('re',),                  # only with --config or DISPYNODE_...
     'host.compat': ('hashlib',),        # only where neither _sha1 nor _sha is to be had
-    'supervisor.newer_pickles': ('pickle',),    # imported itself only when it is needed
-    'supervisor.python3_pickles': ('pickle',),
-    'host.tls': ('ssl',),               # likewise
+    'supervisor.pickles.newer_pickles': ('pickle',),    # imported itself only when it is needed
+    'supervisor.pickles.python3_pickles': ('pickle',),
+    'host.network.tls': ('ssl',),               # likewise
 }
 
 # from outside the package; psutil is optional

@@ -46,7 +46,7 @@ class Locked(object):
 
 LOOPING = """
 import os, socket, threading, time
-from dispynode_lib.host.loop import Loop
+from dispynode_lib.host.io.loop import Loop
 loop, lock, quick = Loop(), threading.Lock(), threading.Lock()
 
 def hold():

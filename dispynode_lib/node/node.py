@@ -7,43 +7,45 @@ import threading
 import time
 
 from dispynode_lib.errors import StartError
-from dispynode_lib.host import net
+from dispynode_lib.host.network import net
 from dispynode_lib.host.compat import fraction, monotonic, start_thread, to_text
-from dispynode_lib.host.loop import Loop
+from dispynode_lib.host.io.loop import Loop
 from dispynode_lib.host.resources import Meter
 from dispynode_lib.host.wording import counted
-from dispynode_lib.host.workers import Workers
+from dispynode_lib.host.io.workers import Workers
 from dispynode_lib.log import Log
-from dispynode_lib.node import duties, guard, held, reasons
-from dispynode_lib.node import state as states
-from dispynode_lib.node.addresses import Addresses, Host
-from dispynode_lib.node.admin import Administration
-from dispynode_lib.node import bigfiles
-from dispynode_lib.node.announcer import Announcer
-from dispynode_lib.node.answers import Answers
-from dispynode_lib.node.complaints import Complaints, printable
-from dispynode_lib.node.delivery import Delivery
-from dispynode_lib.node.discovery import Discovery
-from dispynode_lib.node.folders import Folders
-from dispynode_lib.node.history import in_words
-from dispynode_lib.node.joboutput import JobOutput
-from dispynode_lib.node.journal import Journal, settle
-from dispynode_lib.node.imports import KnownImports
+from dispynode_lib.node.access import guard, held
+from dispynode_lib.node.operator import reasons
+from dispynode_lib.node.timed import duties
+from dispynode_lib.node.shared import state as states
+from dispynode_lib.node.requests.addresses import Addresses, Host
+from dispynode_lib.node.requests.admin import Administration
+from dispynode_lib.node.files import bigfiles
+from dispynode_lib.node.discovery.announcer import Announcer
+from dispynode_lib.node.discovery.answers import Answers
+from dispynode_lib.node.shared.complaints import Complaints, printable
+from dispynode_lib.node.replies.delivery import Delivery
+from dispynode_lib.node.discovery.pings import Discovery
+from dispynode_lib.node.files.folders import Folders
+from dispynode_lib.node.operator.history import in_words
+from dispynode_lib.node.computations.joboutput import JobOutput
+from dispynode_lib.node.replies.journal import Journal, settle
+from dispynode_lib.node.computations.imports import KnownImports
 from dispynode_lib.node.initfile import InitFile
-from dispynode_lib.node.known import KnownReleases
-from dispynode_lib.node.nursery import Nursery
-from dispynode_lib.node.notices import Notices
+from dispynode_lib.node.discovery.known import KnownReleases
+from dispynode_lib.node.computations.nursery import Nursery
+from dispynode_lib.node.discovery.notices import Notices
 from dispynode_lib.node.operation import Operation, drain_jobs
-from dispynode_lib.node.ports import Ports
-from dispynode_lib.node.penalties import Penalties
-from dispynode_lib.node.requests import Requests
-from dispynode_lib.node.server import Listener, Reception
-from dispynode_lib.node.service import Service
-from dispynode_lib.node.settings import Settings
-from dispynode_lib.node.spool import Spool
-from dispynode_lib.node.udp import DatagramListener
-from dispynode_lib.node.visitors import Visitors
-from dispynode_lib.node.watchdog import Watchdog
+from dispynode_lib.node.requests.ports import Ports
+from dispynode_lib.node.access.penalties import Penalties
+from dispynode_lib.node.requests.handlers import Requests
+from dispynode_lib.node.requests.listeners import Listener, Reception
+from dispynode_lib.node.timed.service import Service
+from dispynode_lib.node.shared.identity import Settings
+from dispynode_lib.node.replies.spool import Spool
+from dispynode_lib.node.requests.udp import DatagramListener
+from dispynode_lib.node.discovery.visitors import Visitors
+from dispynode_lib.node.timed.watchdog import Watchdog
 from dispynode_lib.wire import framing
 
 log = Log('dispynode.node')
@@ -63,7 +65,7 @@ class Node(object):
     """One dispynode. start() once, then drain() or stop(), then wait()."""
 
     def __init__(self, options, tls=None):
-        """`options`: as options.parse() and finish() give them; `tls`: host.tls.Tls, None for plain connections."""
+        """`options`: as options.parse() and finish() give them; `tls`: host.network.tls.Tls, None for plain connections."""
         self.options = options
         self._tls = tls
         self.exit_status = 0

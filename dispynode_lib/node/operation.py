@@ -6,15 +6,15 @@ import time
 
 from dispynode_lib.errors import StartError
 from dispynode_lib.host.compat import monotonic, start_thread, to_native
-from dispynode_lib.host.lockfile import Held
+from dispynode_lib.host.process.lockfile import Held
 from dispynode_lib.host.wording import counted
 from dispynode_lib.log import Log
-from dispynode_lib.node import faults
-from dispynode_lib.node import state as states
-from dispynode_lib.node.control_socket import ControlSocket
-from dispynode_lib.node.history import SAMPLE_INTERVAL, History
-from dispynode_lib.node.statefolder import SOCKET, StateFolder
-from dispynode_lib.node.watchdog import Duty
+from dispynode_lib.node.shared import faults
+from dispynode_lib.node.shared import state as states
+from dispynode_lib.node.operator.control_socket import ControlSocket
+from dispynode_lib.node.operator.history import SAMPLE_INTERVAL, History
+from dispynode_lib.node.operator.statefolder import SOCKET, StateFolder
+from dispynode_lib.node.timed.watchdog import Duty
 
 log = Log('dispynode.operation')
 
@@ -44,19 +44,19 @@ class Operation(object):
     def run_command(self, words):
         """Do the operator's command `words` (list of text); return its Answer. It may take its time."""
         if self._commands is None:
-            from dispynode_lib.node.commands import Commands
+            from dispynode_lib.node.operator.commands import Commands
             self._commands = Commands(self._parts)
         try:
             return self._commands.run(words)
         except Exception as error:
             log.exception('command %s', words[0])
-            from dispynode_lib.node.commands import Answer
+            from dispynode_lib.node.operator.commands import Answer
             return Answer(u'%s: %s; its log says more\n' % (words[0], faults.text(error)), status=FAULT)
 
     def open(self):
         """Take the state folder. Raises StartError."""
         if self._parts.options.ledger:
-            from dispynode_lib.node.ledger import Ledger
+            from dispynode_lib.node.computations.ledger import Ledger
             self._parts.ledger = Ledger(to_native(self._parts.options.ledger))
         self.folder.open()
         self._parts.root, self._parts.state_folder = self.folder.root, self.folder.path
@@ -73,7 +73,7 @@ class Operation(object):
         if options.lifetime:
             self._plan_end(options.lifetime)
         if self._wants_watchdog():
-            from dispynode_lib.host import notify
+            from dispynode_lib.host.process import notify
             self._notifier = notify.from_environment()
             self._notify('READY=1')
 
@@ -118,7 +118,7 @@ class Operation(object):
     def serve_http(self, connection):
         """Answer a connection that began with GET; a worker's thread."""
         if self._pages is None:
-            from dispynode_lib.node.http import Pages
+            from dispynode_lib.node.operator.health import Pages
             self._pages = Pages(self._parts)
         address = connection.address[0]
         if not self._pages.allows(address):
@@ -243,7 +243,7 @@ class Operation(object):
         import threading
         import traceback
         from dispynode_lib.host import plainjson
-        from dispynode_lib.node import status
+        from dispynode_lib.node.operator import status
         names = dict((thread.ident, thread.name) for thread in threading.enumerate())
         lines = ['the state: ' + plainjson.dumps(status.gather(self._parts))]
         for ident, frame in sorted(sys._current_frames().items()):

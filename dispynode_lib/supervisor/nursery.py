@@ -10,10 +10,13 @@ import os
 import select
 import struct
 
-from dispynode_lib.supervisor import adopting, output, preload, rehearsal, supervisor, surroundings
-from dispynode_lib.supervisor.descriptors import (
+from dispynode_lib.supervisor import rehearsal, supervisor
+from dispynode_lib.supervisor.imports import preload
+from dispynode_lib.supervisor.job import output, surroundings
+from dispynode_lib.supervisor.processes import adopting
+from dispynode_lib.supervisor.processes.descriptors import (
     Receiver, close_quietly, close_strangers, take_standard)
-from dispynode_lib.supervisor.lean import call_system, signal
+from dispynode_lib.supervisor.processes.lean import call_system, signal
 from dispynode_lib.wire import control
 
 PID = struct.Struct('>l')

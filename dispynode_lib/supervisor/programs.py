@@ -8,13 +8,13 @@ import sys
 import time
 
 from dispynode_lib.errors import ProtocolError
-from dispynode_lib.supervisor import pickling
-from dispynode_lib.supervisor.descriptors import close_quietly, read_pipe
-from dispynode_lib.supervisor.job import done_frame, done_head
-from dispynode_lib.supervisor.lean import PYTHON2, to_bytes, to_path
-from dispynode_lib.supervisor.limits import Budget, OverLimit
-from dispynode_lib.supervisor.output import Kept
-from dispynode_lib.supervisor.spawning import spawn
+from dispynode_lib.supervisor.pickles import pickling
+from dispynode_lib.supervisor.processes.descriptors import close_quietly, read_pipe
+from dispynode_lib.supervisor.job.job import done_frame, done_head
+from dispynode_lib.supervisor.processes.lean import PYTHON2, to_bytes, to_path
+from dispynode_lib.supervisor.processes.limits import Budget, OverLimit
+from dispynode_lib.supervisor.job.output import Kept
+from dispynode_lib.supervisor.processes.spawning import spawn
 from dispynode_lib.wire import control
 
 FINISHED, TERMINATED = b'11', b'9'
@@ -232,7 +232,7 @@ def _command(computation):
 
 def _arguments(data):
     """Return the list of arguments in the pickle `data`; raises ProtocolError, ValueError."""
-    from dispynode_lib.wire import pickles
+    from dispynode_lib.wire.pickle import pickles
     value, form = pickles.load(data)
     if not isinstance(value, (list, tuple)):
         raise ValueError('they are no list')

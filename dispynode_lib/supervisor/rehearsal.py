@@ -9,9 +9,10 @@ from __future__ import absolute_import, division, print_function
 import os
 import sys
 
-from dispynode_lib.supervisor import job
-from dispynode_lib.supervisor.computation import Computation
-from dispynode_lib.supervisor.descriptors import close_quietly, move_out_of_reach, read_some, socket_pair
+from dispynode_lib.supervisor.job import job
+from dispynode_lib.supervisor.job.computation import Computation
+from dispynode_lib.supervisor.processes.descriptors import (
+    close_quietly, move_out_of_reach, read_some, socket_pair)
 from dispynode_lib.wire import control
 
 CODE = b'def rehearsal(number):\n    return number\n'

@@ -6,15 +6,17 @@ import select
 import sys
 
 from dispynode_lib.errors import DispynodeError, ProtocolError
-from dispynode_lib.supervisor.computation import FUNCTION, Computation
-from dispynode_lib.supervisor.descriptors import (
+from dispynode_lib.supervisor.job.computation import FUNCTION, Computation
+from dispynode_lib.supervisor.processes.descriptors import (
     Channels, move_out_of_reach, read_some, socket_pair, write_pieces)
-from dispynode_lib.supervisor import adopting, job, learning, output, preload, surroundings, tracebacks
-from dispynode_lib.supervisor.lean import to_bytes
-from dispynode_lib.supervisor.limits import Limits, Watch
-from dispynode_lib.supervisor.processes import Processes
-from dispynode_lib.supervisor.signals import Signals, Stopped, end_by_alarm
-from dispynode_lib.supervisor.timers import Timers
+from dispynode_lib.supervisor.imports import learning, preload
+from dispynode_lib.supervisor.job import job, output, surroundings, tracebacks
+from dispynode_lib.supervisor.processes import adopting
+from dispynode_lib.supervisor.processes.lean import to_bytes
+from dispynode_lib.supervisor.processes.limits import Limits, Watch
+from dispynode_lib.supervisor.processes.processes import Processes
+from dispynode_lib.supervisor.processes.signals import Signals, Stopped, end_by_alarm
+from dispynode_lib.supervisor.processes.timers import Timers
 from dispynode_lib.wire import control
 
 ERROR_STATUS = 70                           # sysexits.h: EX_SOFTWARE

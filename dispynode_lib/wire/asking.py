@@ -6,7 +6,7 @@ Each writer returns the payload of a frame as a Python 3 client of a recent rele
 from __future__ import absolute_import, division, print_function
 
 from dispynode_lib.host.compat import to_text
-from dispynode_lib.wire.pickles import Record, dump
+from dispynode_lib.wire.pickle.pickles import Record, dump
 
 
 def ping_request(version, sign, port, ip_addrs, node_ip_addr=None, python2=False):

@@ -45,9 +45,9 @@ OPEN_KEYS = (
     'certfile', 'keyfile',
     'whole_records',                                # b'1': TLS records of a file go out one by one
     'max_file_size',                                # bytes that a file may have, b'0' for no limit
-    'limits',                                       # words of supervisor/limits: nice=5 memory=1000000, or b''
+    'limits',                                       # words of supervisor/processes/limits: nice=5 memory=1000000, or b''
     'cleanup_timeout',                              # seconds, b'0' for no limit
-    'preload',                                      # b'': nothing is loaded before jobs are forked; else supervisor/learning's policy
+    'preload',                                      # b'': nothing is loaded before jobs are forked; else supervisor/imports/learning's policy
     'ledger',                                       # b'1': tell at once what each job used
     'client_shutdown',                              # b'1': cleanup may call dispynode_shutdown()
 )

@@ -9,7 +9,7 @@ from __future__ import absolute_import, division, print_function
 
 from dispynode_lib.host.compat import integer_types, text_type
 from dispynode_lib.wire.fields import REQUIRED, Fields, fields_of
-from dispynode_lib.wire.pickles import UNKNOWN, Record, load, load_first
+from dispynode_lib.wire.pickle.pickles import UNKNOWN, Record, load, load_first
 
 FUNCTION, PROGRAM = 1, 2            # types of computations
 

@@ -9,10 +9,10 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspa
 import dispynode                                                # noqa: E402
 
 if __name__ == '__main__':
-    from dispynode_lib.node import settings
-    real = settings.own_interface
-    settings.own_interface = lambda address: address != '127.0.0.9' and real(address)
-    from dispynode_lib.host import net
+    from dispynode_lib.node.shared import identity
+    real = identity.own_interface
+    identity.own_interface = lambda address: address != '127.0.0.9' and real(address)
+    from dispynode_lib.host.network import net
     loopback = net.is_loopback
     net.is_loopback = lambda address: address != '127.0.0.9' and loopback(address)
     dispynode.run()

@@ -137,8 +137,8 @@ class SecretTest(unittest.TestCase):
 class WarningTest(unittest.TestCase):
 
     def test_without_a_secret_on_a_network(self):
-        from dispynode_lib.node.guard import warnings
-        from dispynode_lib.options import Options
+        from dispynode_lib.node.access.guard import warnings
+        from dispynode_lib.options.parser import Options
         options = Options()
         options.finish()
         self.assertTrue([line for line in warnings(options, [u'192.0.2.1'], 51348) if 'no --secret' in line and '192.0.2.1' in line])

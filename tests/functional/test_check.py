@@ -10,7 +10,7 @@ import sys
 import tempfile
 import unittest
 
-from dispynode_lib import check, trial
+from dispynode_lib.cli import check, trial
 from dispynode_lib.host import compat
 from tests.support import processes
 from tests.support.nodeprocess import PROGRAM, free_port

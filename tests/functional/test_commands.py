@@ -13,7 +13,7 @@ import sys
 import time
 import unittest
 
-from dispynode_lib.host import lockfile
+from dispynode_lib.host.process import lockfile
 from tests.support import processes
 from tests.support.computation import Refused
 from tests.support.operatorcase import MARKED, WAIT, OperatorCase, read

@@ -6,8 +6,8 @@ import re
 import subprocess
 import unittest
 
-from dispynode_lib import datafiles
-from dispynode_lib.option_table import ROWS
+from dispynode_lib.cli import printed
+from dispynode_lib.options.table import ROWS
 from tests.support import processes
 from tests.support.operatorcase import OperatorCase, read
 
@@ -25,12 +25,12 @@ class Printing(OperatorCase):
 
     def test_list_and_unknown_name(self):
         ended = self.run_command(self.command()[:2] + ['--print'])
-        self.assertEqual([line.split()[0] for line in ended.out.splitlines()], [row[0] for row in datafiles.FILES])
+        self.assertEqual([line.split()[0] for line in ended.out.splitlines()], [row[0] for row in printed.FILES])
         ended = self.run_command(self.command()[:2] + ['--print', 'none'])
         self.assertEqual((ended.status, ended.err.count('\n')), (64, 1))
 
     def test_no_mark_is_left(self):
-        for name, _file, _about in datafiles.FILES:
+        for name, _file, _about in printed.FILES:
             self.assertEqual(re.findall(r'@[A-Z_]+@', self.printed(name)[0]), [], name)
 
     def test_manual_page_names_every_option(self):

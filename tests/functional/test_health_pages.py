@@ -7,7 +7,7 @@ import re
 import socket
 import unittest
 
-from dispynode_lib import datafiles
+from dispynode_lib.cli import printed
 from tests.support.operatorcase import MARKED, TIMEOUT, OperatorCase
 from tests.support.waiting import wait_until
 
@@ -41,11 +41,11 @@ class HealthPages(OperatorCase):
         with self.node():
             there = set(re.findall(r'^# TYPE (\S+)', self.get('/metrics')[2], re.M))
         for name in ('grafana', 'alerts'):
-            text = datafiles.text_of(name)
+            text = printed.text_of(name)
             asked = set(re.sub(r'_bucket$', '', metric) for metric in re.findall(r'dispynode_[a-z_]+', text))
             self.assertGreater(len(asked), 4)
             self.assertEqual(asked - there, set())
-        panels = json.loads(datafiles.text_of('grafana'))['panels']
+        panels = json.loads(printed.text_of('grafana'))['panels']
         self.assertEqual(len(set(panel['id'] for panel in panels)), len(panels))
 
     def test_health_and_readiness(self):

@@ -15,7 +15,7 @@ NOT_PASSED = '''
 import os, sys
 
 def setup():
-    channels = sys.modules['dispynode_lib.supervisor.descriptors'].Channels
+    channels = sys.modules['dispynode_lib.supervisor.processes.descriptors'].Channels
     real, failures = channels.send_fd, [1, 1]
     def fail_first(*arguments):
         if failures:

@@ -220,9 +220,9 @@ class TextTest(ReleaseTest):
             target.write(text.replace(u'def program():\n', u'def program():\n    raise KeyError("here")\n'))
         done = subprocess.Popen([sys.executable, program], stderr=subprocess.PIPE)
         told = done.communicate()[1].decode('utf-8')
-        with io.open(os.path.join(PROJECT, 'dispynode_lib', 'cli.py')) as source:
+        with io.open(os.path.join(PROJECT, 'dispynode_lib', 'cli', 'main.py')) as source:
             line = source.read().split(u'\n').index(u'def program():') + 2
-        self.assertIn(u'dispynode_lib/cli.py", line %d, in program\n    raise KeyError("here")' % line, told)
+        self.assertIn(u'dispynode_lib/cli/main.py", line %d, in program\n    raise KeyError("here")' % line, told)
 
 
 if __name__ == '__main__':

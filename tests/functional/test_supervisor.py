@@ -8,7 +8,7 @@ import sys
 import time
 import unittest
 
-from dispynode_lib.supervisor import job
+from dispynode_lib.supervisor.job import job
 from tests.support.fakenode import QUICK_STEPS, Done, FakeNode
 
 PY2 = sys.version_info[0] == 2
@@ -34,7 +34,7 @@ def is_gone(pid):
 
 FAILURES = """
 import errno, os
-from dispynode_lib.supervisor import descriptors, supervisor
+from dispynode_lib.supervisor.processes import descriptors; from dispynode_lib.supervisor import supervisor
 supervisor.RETRY_FORK = 0.0
 real, failures = %(what)s, [1] * 200
 def fail_first(*arguments):

@@ -8,7 +8,8 @@ import os
 import sys
 
 PROJECT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-MEASURED = ('wire/*', 'config.py', 'node/jobframes.py', 'node/journal.py', 'node/known.py', 'node/signs.py')
+MEASURED = ('wire/*', 'wire/pickle/*', 'options/configfile.py', 'node/computations/jobframes.py', 'node/replies/journal.py',
+            'node/discovery/known.py', 'node/shared/signs.py')
 
 
 def fuzz():

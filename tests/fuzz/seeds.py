@@ -4,7 +4,8 @@ from __future__ import absolute_import, division, print_function
 import os
 import struct
 
-from dispynode_lib.wire import control, pickles
+from dispynode_lib.wire import control
+from dispynode_lib.wire.pickle import pickles
 from tests.fuzz.targets import READERS, TARGETS
 
 RECORDED = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), 'wire')

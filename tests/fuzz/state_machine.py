@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 
 from dispynode_lib.errors import Refused
-from dispynode_lib.node.state import SERVING, NodeState
+from dispynode_lib.node.shared.state import SERVING, NodeState
 
 CPUS = 3
 NUMBERS = st.integers(min_value=1, max_value=4)

@@ -6,16 +6,21 @@ import os
 import shutil
 import tempfile
 
-from dispynode_lib import config
+from dispynode_lib.options import configfile
 from dispynode_lib.errors import ConfigError, OptionError, PeerGone, ProtocolError
 from dispynode_lib.log import CRITICAL, output
-from dispynode_lib.node import control_socket, jobframes, journal, known, signs, statefolder
-from dispynode_lib.node.commands import Commands
-from dispynode_lib.node.http import Pages
-from dispynode_lib.node.server import Connection
-from dispynode_lib.node.spool import Spool
-from dispynode_lib.options import Options
-from dispynode_lib.wire import blobs, control, framing, messages, pickles
+from dispynode_lib.node.computations import jobframes
+from dispynode_lib.node.discovery import known
+from dispynode_lib.node.operator import control_socket, statefolder
+from dispynode_lib.node.replies import journal
+from dispynode_lib.node.shared import signs
+from dispynode_lib.node.operator.commands import Commands
+from dispynode_lib.node.operator.health import Pages
+from dispynode_lib.node.requests.listeners import Connection
+from dispynode_lib.node.replies.spool import Spool
+from dispynode_lib.options.parser import Options
+from dispynode_lib.wire import control, framing, messages
+from dispynode_lib.wire.pickle import blobs, pickles
 
 READERS = (
     messages.read_ping, messages.read_pulse, messages.read_node_info_udp, messages.read_compute, messages.read_file,
@@ -238,13 +243,13 @@ def config_file(data):
     options = Options()
     options.config = _write('config', data)
     try:
-        config.apply(options, {})
+        configfile.apply(options, {})
     except (ConfigError, OptionError):
         pass
     if b'\0' not in data:
         try:
             name, _equals, text = data.decode('latin-1').partition(u'=')
-            config.apply(Options(), {str('DISPYNODE_') + str(name.encode('ascii', 'replace').decode('ascii')).upper(): text})
+            configfile.apply(Options(), {str('DISPYNODE_') + str(name.encode('ascii', 'replace').decode('ascii')).upper(): text})
         except (ConfigError, OptionError):
             return
 

@@ -11,8 +11,8 @@ import tarfile
 import tempfile
 import unittest
 
-from dispynode_lib import options
-from dispynode_lib.option_table import NODE_PORTS, size
+from dispynode_lib.options import parser
+from dispynode_lib.options.table import NODE_PORTS, size
 from tests.runner.interpreters import SUPPORTED
 
 PROJECT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -80,7 +80,7 @@ class DocumentsTest(unittest.TestCase):
         container = pod['containers'][0]
         self.assertEqual([(port['containerPort'], port['protocol']) for port in container['ports']],
                          [(port, kind) for port in NODE_PORTS for kind in ('TCP', 'UDP')])
-        chosen = options.parse([word.replace('$(HOST_IP)', '10.0.0.1') for word in container['args'] + container['command'][1:]])
+        chosen = parser.parse([word.replace('$(HOST_IP)', '10.0.0.1') for word in container['args'] + container['command'][1:]])
         limits = container['resources']['limits']
         self.assertLess(int(limits['cpu']) * chosen.job_memory, size(limits['memory'][:2]))
         self.assertLess(230 + chosen.grace + chosen.stop_timeout, pod['terminationGracePeriodSeconds'])

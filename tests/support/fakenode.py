@@ -20,7 +20,7 @@ QUICK_STEPS = """
 from dispynode_lib.wire import control
 control.STOP_STEPS = ((0.0, 'SIGINT'), (0.5, 'SIGTERM'), (0.8, 'SIGKILL'))
 """
-START = ('from dispynode_lib.supervisor import descriptors, supervisor; channels = descriptors.move_away(1); '
+START = ('from dispynode_lib.supervisor.processes import descriptors; from dispynode_lib.supervisor import supervisor; channels = descriptors.move_away(1); '
          'supervisor.run(descriptors.take_standard(), channels)')
 TIMEOUT = 20.0
 PROTOCOL = 2 if sys.version_info[0] == 2 else 4

@@ -1,11 +1,11 @@
 """Doubles of the node's parts that note what they were told."""
 from __future__ import absolute_import, division, print_function
 
-from dispynode_lib.node import state as states
-from dispynode_lib.node.complaints import Complaints
-from dispynode_lib.node.state import NodeState
-from dispynode_lib.node.visitors import Visitors
-from dispynode_lib.options import Options
+from dispynode_lib.node.shared import state as states
+from dispynode_lib.node.shared.complaints import Complaints
+from dispynode_lib.node.shared.state import NodeState
+from dispynode_lib.node.discovery.visitors import Visitors
+from dispynode_lib.options.parser import Options
 from dispynode_lib.wire.peers import Peer
 
 

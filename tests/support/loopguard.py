@@ -161,7 +161,7 @@ def watch_condition():
 
 
 def install():
-    """Watch all of it; the loop's thread is the one that runs host.loop.Loop."""
+    """Watch all of it; the loop's thread is the one that runs host.io.loop.Loop."""
     threading.Lock, select.poll = Lock, Poll
     watch_condition()
     watch(time, 'sleep')
@@ -174,7 +174,7 @@ def install():
         watch(os, name)
     for name in SOCKET_CALLS:
         watch(socket.socket, name, lambda sock, *_args, **_more: sock.gettimeout() != 0)
-    from dispynode_lib.host.loop import Loop
+    from dispynode_lib.host.io.loop import Loop
     run = Loop.run
 
     def run_watched(self):

@@ -6,7 +6,7 @@ import sys
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 
-from dispynode_lib import cli
+from dispynode_lib.cli import main
 from dispynode_lib.host import resources
 
 if 'DISPYNODE_TEST_DESCRIPTORS' in os.environ:
@@ -17,4 +17,4 @@ resources.host_cpus = lambda: CPUS
 resources.usable_cpus = lambda *args, **kwargs: (CPUS, 'a test says so')
 
 if __name__ == '__main__':
-    cli.program()
+    main.program()

@@ -3,11 +3,12 @@ from __future__ import absolute_import, division, print_function
 
 import unittest
 
-from dispynode_lib.host import net
-from dispynode_lib.node import addresses
-from dispynode_lib.node import settings as node_settings
-from dispynode_lib.node.addresses import CALM_LOOK, HELD, LEAST, LOOK, SETTLE, Addresses, Host
-from dispynode_lib.options import Options
+from dispynode_lib.host.network import net
+from dispynode_lib.node.requests import addresses
+from dispynode_lib.node.shared import identity as node_settings
+from dispynode_lib.node.requests.addresses import (
+    CALM_LOOK, HELD, LEAST, LOOK, SETTLE, Addresses, Host)
+from dispynode_lib.options.parser import Options
 from tests.support.fakeparts import AtOnce, Recorder
 
 LOOPBACK, FIRST, SECOND = u'127.0.0.1', u'10.0.0.2', u'10.0.0.3'

@@ -6,9 +6,9 @@ import shutil
 import tempfile
 import unittest
 
-from dispynode_lib.node.announcer import NAMED_INTERVAL, STEPS, Announcer
-from dispynode_lib.node.knocks import Knocks
-from dispynode_lib.node.known import KnownReleases
+from dispynode_lib.node.discovery.announcer import NAMED_INTERVAL, STEPS, Announcer
+from dispynode_lib.node.discovery.knocks import Knocks
+from dispynode_lib.node.discovery.known import KnownReleases
 from dispynode_lib.wire import releases
 from tests.support.fakeparts import FakeParts, Recorder
 

@@ -5,7 +5,8 @@ import struct
 import unittest
 
 from dispynode_lib.errors import ProtocolError
-from dispynode_lib.wire import blobs, messages, pickles
+from dispynode_lib.wire import messages
+from dispynode_lib.wire.pickle import blobs, pickles
 from dispynode_lib.wire.asking import job_request
 
 BIG = bytes(bytearray(range(256))) * 400

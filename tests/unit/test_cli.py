@@ -7,7 +7,8 @@ import sys
 import types
 import unittest
 
-from dispynode_lib import __version__, cli
+from dispynode_lib import __version__
+from dispynode_lib.cli import main
 from dispynode_lib.errors import StartError
 from dispynode_lib.host import compat
 from dispynode_lib.log import output
@@ -46,23 +47,23 @@ class WithStreams(unittest.TestCase):
 class Statuses(WithStreams):
 
     def test_wrong_option(self):
-        self.assertEqual(cli.main(['--cpus', 'x']), 64)
+        self.assertEqual(main.main(['--cpus', 'x']), 64)
         self.assertTrue(self.err.text().startswith('dispynode: --cpus x: give '))
         self.assertEqual(self.err.text().count('\n'), 1)
         self.assertEqual(self.out.text(), '')
 
     def test_letters_that_the_terminal_does_not_know(self):
         sys.stderr = Stream('ascii')
-        self.assertEqual(cli.main([u'caf\xe9']), 64)
+        self.assertEqual(main.main([u'caf\xe9']), 64)
         self.assertIn(u'caf\\xe9', sys.stderr.text())
         sys.stderr = Stream('utf-8')
-        cli.main([u'caf\xe9'])
+        main.main([u'caf\xe9'])
         self.assertIn(u'caf\xe9', sys.stderr.text())
 
     def test_help_and_version(self):
-        self.assertEqual(cli.main(['--help']), 0)
+        self.assertEqual(main.main(['--help']), 0)
         self.assertIn('--node_port', self.out.text())
-        self.assertEqual(cli.main(['--version']), 0)
+        self.assertEqual(main.main(['--version']), 0)
         last = self.out.text().splitlines()[-1]
         self.assertTrue(last.startswith('dispynode %s (build ' % __version__), last)
         self.assertTrue(last.endswith('Python %s)' % compat.PYTHON_VERSION), last)
@@ -70,19 +71,19 @@ class Statuses(WithStreams):
 
     def test_output_that_nobody_reads(self):
         sys.stdout = Stream(broken=True)
-        self.assertEqual(cli.main(['--version']), 0)
+        self.assertEqual(main.main(['--version']), 0)
         sys.stdout = None
-        self.assertEqual(cli.main(['--version']), 0)
+        self.assertEqual(main.main(['--version']), 0)
         sys.stderr = None
-        self.assertEqual(cli.main(['--nonsense']), 64)
+        self.assertEqual(main.main(['--nonsense']), 64)
 
     def test_interrupt_shows_no_traceback(self):
-        real = cli._main
-        cli._main = lambda argv: signal.default_int_handler(signal.SIGINT, None)
+        real = main._main
+        main._main = lambda argv: signal.default_int_handler(signal.SIGINT, None)
         try:
-            self.assertEqual(cli.main([]), 130)
+            self.assertEqual(main.main([]), 130)
         finally:
-            cli._main = real
+            main._main = real
 
 
 class FakeNode(object):
@@ -130,7 +131,7 @@ class FakeSignals(object):
     """Plays a history: one signal (name of a handler) each time the main thread waits."""
 
     def __init__(self, *history):
-        self.signals = cli.Signals()
+        self.signals = main.Signals()
         self.history = list(history)
 
     def __getattr__(self, name):
@@ -150,7 +151,7 @@ class Following(unittest.TestCase):
     def follow(self, history, ends_at):
         node = FakeNode(ends_at=ends_at)
         signals = FakeSignals(*history)
-        cli.follow(node, signals, None, node)
+        main.follow(node, signals, None, node)
         signals.close()
         self.assertEqual(signals.history, [])
         return node.told
@@ -198,7 +199,7 @@ class Following(unittest.TestCase):
     def test_node_that_ends_by_itself(self):
         node = FakeNode(turns=3)
         signals = FakeSignals(None, None, None)
-        cli.follow(node, signals)
+        main.follow(node, signals)
         signals.close()
         self.assertEqual(node.told, [])
 
@@ -211,7 +212,7 @@ class WithSignals(unittest.TestCase):
             signal.SIGINT, signal.SIGTERM, signal.SIGABRT, signal.SIGPIPE, signal.SIGUSR1, signal.SIGUSR2,
             signal.SIGHUP))
         self._wakeup = signal.set_wakeup_fd(-1)
-        self.signals = cli.Signals()
+        self.signals = main.Signals()
         self.signals.install()
 
     def tearDown(self):
@@ -224,7 +225,7 @@ class WithSignals(unittest.TestCase):
 class RealSignals(WithSignals):
 
     def test_handlers_wake_the_main_thread(self):
-        for number, wanted in ((signal.SIGINT, cli.DRAIN), (signal.SIGTERM, cli.STOP), (signal.SIGABRT, cli.AT_ONCE)):
+        for number, wanted in ((signal.SIGINT, main.DRAIN), (signal.SIGTERM, main.STOP), (signal.SIGABRT, main.AT_ONCE)):
             os.kill(os.getpid(), number)
             self.signals.wait()
             self.assertEqual(self.signals.wanted, wanted)
@@ -257,14 +258,14 @@ class Serving(WithSignals, WithStreams):
 
     def test_status_of_the_node(self):
         FakeNode.exit_status = 7
-        self.assertEqual(cli.main(['--daemon', '-p', '5000']), 7)
+        self.assertEqual(main.main(['--daemon', '-p', '5000']), 7)
         node = FakeNode.made[-1]
         self.assertEqual(node.options.node_port, 5000)
         self.assertTrue(callable(node.on_end))
 
     def test_node_that_cannot_start(self):
         FakeNode.error = StartError(u'port 5 is in use by caf\xe9; end that', 69)
-        self.assertEqual(cli.main([]), 69)
+        self.assertEqual(main.main([]), 69)
         self.assertEqual(self.err.text(), u'dispynode: port 5 is in use by caf\xe9; end that\n')
 
 

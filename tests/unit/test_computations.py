@@ -1,11 +1,11 @@
-"""node.computations and node.requests: what becomes of a computation when a job of it does not come to be."""
+"""node.computations.computation and node.requests.handlers: what becomes of a computation when a job of it does not come to be."""
 from __future__ import absolute_import, division, print_function
 
 import unittest
 
 from dispynode_lib.errors import PeerGone
-from dispynode_lib.node.computations import Computation
-from dispynode_lib.node.requests import Requests
+from dispynode_lib.node.computations.computation import Computation
+from dispynode_lib.node.requests.handlers import Requests
 from dispynode_lib.wire import asking, messages
 from tests.support.fakeparts import FakeParts, Recorder
 

@@ -7,7 +7,7 @@ import stat
 import tempfile
 import unittest
 
-from dispynode_lib import config, options
+from dispynode_lib.options import configfile, parser
 from dispynode_lib.errors import ConfigError, OptionError
 
 HERE = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'configs')
@@ -31,8 +31,8 @@ class ConfigTest(unittest.TestCase):
 
     @staticmethod
     def read_file(path, arguments=(), environment=None):
-        chosen = options.parse(['--config', path] + list(arguments))
-        config.apply(chosen, environment if environment is not None else {})
+        chosen = parser.parse(['--config', path] + list(arguments))
+        configfile.apply(chosen, environment if environment is not None else {})
         return chosen
 
     def refused(self, text, *parts):
@@ -61,8 +61,8 @@ class Files(ConfigTest):
 
     def test_config_file_named_by_the_environment(self):
         self.write('cpus = 2\n')
-        chosen = options.parse([])
-        config.apply(chosen, {'DISPYNODE_CONFIG': self.path})
+        chosen = parser.parse([])
+        configfile.apply(chosen, {'DISPYNODE_CONFIG': self.path})
         self.assertEqual(chosen.cpus, 2)
 
     def test_options_that_exclude_each_other(self):
@@ -98,7 +98,7 @@ class Files(ConfigTest):
 
     def test_bad_value_in_the_environment(self):
         with self.assertRaises(ConfigError) as caught:
-            config.apply(options.parse([]), {'DISPYNODE_CPUS': 'x'})
+            configfile.apply(parser.parse([]), {'DISPYNODE_CPUS': 'x'})
         self.assertIn('DISPYNODE_CPUS in the environment x: give how many', str(caught.exception))
 
 
@@ -133,9 +133,9 @@ class Saving(ConfigTest):
 
     def save(self, *arguments):
         """Return what --save_config writes for `arguments`."""
-        chosen = options.parse(list(arguments) + ['--save_config', self.path])
+        chosen = parser.parse(list(arguments) + ['--save_config', self.path])
         self.told = []
-        config.save(chosen, lambda text, to_error=False: self.told.append((text, to_error)))
+        configfile.save(chosen, lambda text, to_error=False: self.told.append((text, to_error)))
         with open(self.path) as source:
             return source.read()
 
@@ -146,7 +146,7 @@ class Saving(ConfigTest):
         self.assertEqual(self.told, [('dispynode: %s holds a secret: keep it from others\n' % self.path, True)])
         self.assertEqual(stat.S_IMODE(os.stat(self.path).st_mode), 0o600)
         again = self.read_file(self.path)
-        given = options.parse(arguments)
+        given = parser.parse(arguments)
         for name in given.given:
             self.assertEqual(getattr(again, name), getattr(given, name), name)
         self.assertNotIn('save_config', text)
@@ -169,20 +169,20 @@ class Saving(ConfigTest):
         arguments = ['-i', '10.0.0.1', '-i', 'fe80::1', '--name', 'x', '-s', ' "a" ', '--log_format', 'json',
                      '--http_allow', '10.0.0.0/8', '--http_allow', '::1', '--pid_file', '/run/x y', '--clean']
         self.save(*arguments)
-        again, given = self.read_file(self.path), options.parse(arguments)
+        again, given = self.read_file(self.path), parser.parse(arguments)
         for name in given.given:
             self.assertEqual(again.texts[name], given.texts[name]) if name != 'clean' else None
         self.assertEqual((again.ip_addr, again.secret, again.clean), (['10.0.0.1', 'fe80::1'], ' "a" ', True))
 
     def test_standard_output(self):
         said = []
-        config.save(options.parse(['-c', '2', '-s', 'x', '--save_config']), lambda *told: said.append(told))
+        configfile.save(parser.parse(['-c', '2', '-s', 'x', '--save_config']), lambda *told: said.append(told))
         self.assertIn('[dispynode]\nsecret = x\ncpus = 2\n', said[0][0])
         self.assertEqual(said[1:], [('dispynode: this is a secret: keep it from others\n', True)])
 
     def test_file_that_cannot_be_written(self):
         with self.assertRaises(ConfigError) as caught:
-            config.save(options.parse(['--save_config', os.path.join(self.folder, 'none', 'x')]), None)
+            configfile.save(parser.parse(['--save_config', os.path.join(self.folder, 'none', 'x')]), None)
         self.assertEqual(caught.exception.status, 73)
         self.assertEqual(os.listdir(self.folder), [])
 
@@ -191,13 +191,13 @@ class SecretFile(ConfigTest):
 
     def test_first_line(self):
         self.write('top secret \r\nmore\n')
-        chosen = options.parse(['--secret_file', self.path])
+        chosen = parser.parse(['--secret_file', self.path])
         chosen.finish(usable_cpus=(1, ''), host_cpus=1)
         self.assertEqual(chosen.secret, 'top secret ')
 
     def test_missing(self):
         with self.assertRaises(OptionError) as caught:
-            options.parse(['--secret_file', self.path]).finish(usable_cpus=(1, ''), host_cpus=1)
+            parser.parse(['--secret_file', self.path]).finish(usable_cpus=(1, ''), host_cpus=1)
         self.assertEqual(caught.exception.status, 78)
 
 

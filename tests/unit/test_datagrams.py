@@ -6,7 +6,8 @@ import socket
 import unittest
 
 from dispynode_lib.errors import StartError
-from dispynode_lib.host import compat, datagrams, net
+from dispynode_lib.host import compat
+from dispynode_lib.host.network import datagrams, net
 
 FIRST, SECOND, THIRD = u'127.0.0.1', u'127.0.0.2', u'127.0.0.3'
 

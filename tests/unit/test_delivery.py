@@ -1,12 +1,12 @@
-"""node.delivery: what is told of a reply that can neither be delivered nor kept; what is kept from before a crash."""
+"""node.replies.delivery: what is told of a reply that can neither be delivered nor kept; what is kept from before a crash."""
 from __future__ import absolute_import, division, print_function
 
 import unittest
 
 from dispynode_lib.log import INFO, output
-from dispynode_lib.node.delivery import HOLD, Delivery, _Letter, _Outbox
-from dispynode_lib.node.spool import LOST, Owner
-from dispynode_lib.options import Options
+from dispynode_lib.node.replies.delivery import HOLD, Delivery, _Letter, _Outbox
+from dispynode_lib.node.replies.spool import LOST, Owner
+from dispynode_lib.options.parser import Options
 from tests.support.fakeparts import AtOnce, FakeComputation, Recorder
 
 CLIENT = (u'10.0.0.9', 51347)

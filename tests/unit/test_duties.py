@@ -3,7 +3,7 @@ from __future__ import absolute_import, division, print_function
 
 import unittest
 
-from dispynode_lib.node import duties
+from dispynode_lib.node.timed import duties
 from tests.support.fakeparts import FakeParts, Recorder
 
 OTHER = (u'10.0.0.8', 9700)

@@ -8,7 +8,7 @@ from dispynode_lib import log
 from dispynode_lib.errors import PeerGone
 from dispynode_lib.node import node as nodes
 from dispynode_lib.node.operation import Operation
-from dispynode_lib.node.requests import Requests
+from dispynode_lib.node.requests.handlers import Requests
 
 
 class Table(object):

@@ -9,7 +9,7 @@ import threading
 import unittest
 
 from dispynode_lib.errors import PeerGone, Refused
-from dispynode_lib.node.folders import HELD_OPEN, Folders, clean_parts, is_below
+from dispynode_lib.node.files.folders import HELD_OPEN, Folders, clean_parts, is_below
 
 
 class FakeFile(object):

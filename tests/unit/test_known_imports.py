@@ -1,4 +1,4 @@
-"""node/imports: which modules are worth having before supervisors are forked."""
+"""node/computations/imports: which modules are worth having before supervisors are forked."""
 from __future__ import absolute_import, division, print_function
 
 import os
@@ -7,8 +7,8 @@ import tempfile
 import unittest
 
 from dispynode_lib import log
-from dispynode_lib.node import imports
-from dispynode_lib.node.imports import KnownImports
+from dispynode_lib.node.computations import imports
+from dispynode_lib.node.computations.imports import KnownImports
 
 HEADER = imports.HEADER.encode('ascii') + b'\n'
 

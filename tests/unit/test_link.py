@@ -7,9 +7,9 @@ import unittest
 
 from dispynode_lib.host.compat import send_fd
 from dispynode_lib.log import CRITICAL, output
-from dispynode_lib.node import computations
-from dispynode_lib.node.computations import Computation
-from dispynode_lib.node.link import Link, socket_pair
+from dispynode_lib.node.computations import computation as computations
+from dispynode_lib.node.computations.computation import Computation
+from dispynode_lib.node.computations.link import Link, socket_pair
 from dispynode_lib.wire import control
 from tests.support.fakeparts import FakeParts, Recorder
 

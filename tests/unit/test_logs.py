@@ -9,8 +9,8 @@ import sys
 import tempfile
 import unittest
 
-from dispynode_lib.host import logs, writer
-from dispynode_lib.host.loop import set_blocking
+from dispynode_lib.host.io import logs, writer
+from dispynode_lib.host.io.loop import set_blocking
 from dispynode_lib.log import DEBUG, ERROR, INFO, WARNING, Log, Record, output
 
 MOMENT = 1700000000.25

@@ -6,12 +6,12 @@ import threading
 import unittest
 
 from dispynode_lib.errors import StartError
-from dispynode_lib.host import net
-from dispynode_lib.host import workers as host_workers
-from dispynode_lib.host.calls import Call
+from dispynode_lib.host.network import net
+from dispynode_lib.host.io import workers as host_workers
+from dispynode_lib.host.io.calls import Call
 from dispynode_lib.host.compat import monotonic
-from dispynode_lib.host.loop import WRITE, Loop
-from dispynode_lib.host.workers import Workers
+from dispynode_lib.host.io.loop import WRITE, Loop
+from dispynode_lib.host.io.workers import Workers
 from dispynode_lib.log import output
 
 DEADLINE = 20.0

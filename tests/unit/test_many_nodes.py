@@ -6,9 +6,9 @@ import itertools
 import random
 import unittest
 
-from dispynode_lib.node import discovery
-from dispynode_lib.node.announcer import Announcer
-from dispynode_lib.node.answers import Answers
+from dispynode_lib.node.discovery import pings
+from dispynode_lib.node.discovery.announcer import Announcer
+from dispynode_lib.node.discovery.answers import Answers
 from tests.support.fakeparts import FakeParts, Recorder
 
 NODES = 1000
@@ -104,14 +104,14 @@ class Node(object):
 class SpreadTest(unittest.TestCase):
 
     def test_nodes_of_a_wide_network_take_longer_to_answer(self):
-        saved = discovery.net.broadcast_addresses
+        saved = pings.net.broadcast_addresses
         for broadcast, seconds in ((u'10.9.0.255', 0.25), (u'10.8.1.255', 0.5), (u'10.9.255.255', 1.0), (u'255.255.255.255', 0.25)):
-            discovery.net.broadcast_addresses = lambda _own, broadcast=broadcast: [broadcast]
+            pings.net.broadcast_addresses = lambda _own, broadcast=broadcast: [broadcast]
             try:
-                self.assertEqual(discovery.spread(u'10.9.0.1'), seconds)
+                self.assertEqual(pings.spread(u'10.9.0.1'), seconds)
             finally:
-                discovery.net.broadcast_addresses = saved
-        self.assertEqual(discovery.spread(u'127.0.0.1'), discovery.SPREAD)
+                pings.net.broadcast_addresses = saved
+        self.assertEqual(pings.spread(u'127.0.0.1'), pings.SPREAD)
 
 
 class ManyNodesTest(unittest.TestCase):
@@ -124,7 +124,7 @@ class ManyNodesTest(unittest.TestCase):
         """Each once, though it asks each of them three times."""
         for node in self.nodes:
             for _time in range(3):
-                self.world.at(1000.0 + self.chance() * discovery.SPREAD * discovery.WIDEST, node.answers.give, Ping(),
+                self.world.at(1000.0 + self.chance() * pings.SPREAD * pings.WIDEST, node.answers.give, Ping(),
                               u'10.0.0.9', u'10.0.0.1', False)
         self.world.run(1010.0)
         taken = [number for _when, number in self.world.taken]

@@ -8,7 +8,8 @@ import sys
 import unittest
 
 from dispynode_lib.errors import PeerGone, StartError
-from dispynode_lib.host import compat, holders, net, tls
+from dispynode_lib.host import compat
+from dispynode_lib.host.network import holders, net, tls
 
 
 class Addresses(unittest.TestCase):
@@ -120,7 +121,7 @@ class Sockets(unittest.TestCase):
     def test_connecting_loads_no_tables_of_international_names(self):
         listener = net.open_listener(u'127.0.0.1', 0)
         self.addCleanup(listener.close)
-        code = ('import sys\nfrom dispynode_lib.host import net\nfor address in (u"127.0.0.1", b"127.0.0.1".decode(), "127.0.0.1"):\n'
+        code = ('import sys\nfrom dispynode_lib.host.network import net\nfor address in (u"127.0.0.1", b"127.0.0.1".decode(), "127.0.0.1"):\n'
                 '    net.connect(address, %d, 5.0).close()\n    net.sockaddr(address, 1)\n'
                 'print([name for name in sys.modules if name == "encodings.idna"])' % listener.getsockname()[1])
         self.assertEqual(subprocess.check_output([sys.executable, '-c', code]).strip(), b'[]')

@@ -1,10 +1,10 @@
-"""node/nursery: when its process is there."""
+"""node/computations/nursery: when its process is there."""
 from __future__ import absolute_import, division, print_function
 
 import unittest
 
-from dispynode_lib.host import program
-from dispynode_lib.node.nursery import KEEP_AFTER, REST_AFTER, TRY_AGAIN, Nursery
+from dispynode_lib.code import image as program
+from dispynode_lib.node.computations.nursery import KEEP_AFTER, REST_AFTER, TRY_AGAIN, Nursery
 
 
 class Workers(object):

@@ -7,9 +7,11 @@ import shutil
 import tempfile
 import unittest
 
-from dispynode_lib.host import lockfile, networks, plainjson, processes
-from dispynode_lib.node import metrics, status
-from dispynode_lib.node.history import History
+from dispynode_lib.host import plainjson, processes
+from dispynode_lib.host.network import networks
+from dispynode_lib.host.process import lockfile
+from dispynode_lib.node.operator import metrics, status
+from dispynode_lib.node.operator.history import History
 
 
 class PlainJson(unittest.TestCase):

@@ -3,13 +3,13 @@ from __future__ import absolute_import, division, print_function
 
 import unittest
 
-from dispynode_lib import option_table, options
+from dispynode_lib.options import table, parser
 from dispynode_lib.errors import OptionError
 
 
 def parse(*arguments):
     """Return finished Options of a host with 8 processors."""
-    chosen = options.parse(list(arguments))
+    chosen = parser.parse(list(arguments))
     chosen.finish((8, 'all'), 8)
     return chosen
 
@@ -69,8 +69,8 @@ class Reading(OptionsCase):
         self.assertEqual(parse('--secret=a=b').secret, 'a=b')
 
     def test_help_ends_the_reading(self):
-        self.assertTrue(options.parse(['-h', '--nonsense']).help)
-        self.assertTrue(options.parse(['--version', '--nonsense']).version)
+        self.assertTrue(parser.parse(['-h', '--nonsense']).help)
+        self.assertTrue(parser.parse(['--version', '--nonsense']).version)
 
     def test_double_dash_at_the_end(self):
         self.assertTrue(parse('-d', '--').debug)
@@ -104,13 +104,13 @@ class Reading(OptionsCase):
         self.assertEqual(parse('--zombie_interval', '0').zombie_interval, 0)
 
     def test_save_config_without_a_file(self):
-        self.assertEqual(options.parse(['--save_config']).save_config, '')
-        chosen = options.parse(['--save_config', '-d'])
+        self.assertEqual(parser.parse(['--save_config']).save_config, '')
+        chosen = parser.parse(['--save_config', '-d'])
         self.assertEqual((chosen.save_config, chosen.debug), ('', True))
-        self.assertEqual(options.parse(['--save_config', 'x']).save_config, 'x')
+        self.assertEqual(parser.parse(['--save_config', 'x']).save_config, 'x')
 
     def test_the_example_of_the_manual(self):
-        chosen = options.parse('-d --cpus -1 -s test --zombie_interval=10 --service_start 17:00 --service_stop 6:00'
+        chosen = parser.parse('-d --cpus -1 -s test --zombie_interval=10 --service_start 17:00 --service_stop 6:00'
                                ' --service_end 8:00 --save_config /etc/dispynode.cfg'.split())
         chosen.finish((8, 'all'), 8)
         self.assertEqual((chosen.cpus, chosen.secret, chosen.save_config), (7, 'test', '/etc/dispynode.cfg'))
@@ -125,12 +125,12 @@ class Refusing(OptionsCase):
         self.assertIn('-c 0: give how many', self.refusal('-c', '0'))
 
     def test_processors_of_a_restricted_process(self):
-        chosen = options.parse(['-c', '-2'])
+        chosen = parser.parse(['-c', '-2'])
         with self.assertRaises(OptionError) as caught:
             chosen.finish((2, 'quota'), 8)
         self.assertEqual(caught.exception.args[0], '-c -2: this host has 8 CPUs, of which this process '
                                                    'may use 2; give 1 to 8, or -1 to leave one free')
-        chosen = options.parse(['-c', '2'])
+        chosen = parser.parse(['-c', '2'])
         with self.assertRaises(OptionError) as caught:
             chosen.finish((1, 'all'), 1)
         self.assertEqual(caught.exception.args[0], '-c 2: this host has 1 CPU; give 1')
@@ -156,7 +156,7 @@ class Refusing(OptionsCase):
                 self.assertIn('give ', text)
 
     def test_secrets_are_not_repeated(self):
-        for row in options.ROWS:
+        for row in parser.ROWS:
             if row.hidden:
                 text = self.refusal(row.flags[-1] + '=sesame', row.flags[-1] + '=sesame')
                 self.assertNotIn('sesame', text)
@@ -204,20 +204,20 @@ class Refusing(OptionsCase):
 class Help(OptionsCase):
 
     def test_lines_fit_a_terminal(self):
-        for line in options.help_text().splitlines():
+        for line in parser.help_text().splitlines():
             self.assertLessEqual(len(line), 79)
 
     def test_units_and_defaults(self):
-        text = ' '.join(options.help_text().split())
+        text = ' '.join(parser.help_text().split())
         self.assertIn('-c, --cpus N', text)
         self.assertIn('--msg_timeout SECONDS longest wait for a peer in one step of a dialogue (default: 5)', text)
         self.assertIn('(default: 60)', text)
 
     def test_every_row_is_complete(self):
         seen = set()
-        for row in options.ROWS:
+        for row in parser.ROWS:
             self.assertTrue(row.help and row.flags and row.group)
-            self.assertEqual(bool(row.unit), row.kind is not option_table.switch, row.name)
+            self.assertEqual(bool(row.unit), row.kind is not table.switch, row.name)
             for flag in row.flags:
                 self.assertNotIn(flag, seen)
                 self.assertNotIn('-', flag.lstrip('-'))

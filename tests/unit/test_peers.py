@@ -4,7 +4,7 @@ from __future__ import absolute_import, division, print_function
 import unittest
 
 from dispynode_lib.wire.peers import Peer, release_tuple
-from dispynode_lib.wire.records import Form
+from dispynode_lib.wire.pickle.records import Form
 
 
 class PeerTest(unittest.TestCase):

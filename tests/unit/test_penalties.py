@@ -4,7 +4,7 @@ from __future__ import absolute_import, division, print_function
 import unittest
 
 from dispynode_lib.log import CRITICAL, output
-from dispynode_lib.node.penalties import FORGOTTEN, FREE, LONGEST, REMEMBERED, Penalties
+from dispynode_lib.node.access.penalties import FORGOTTEN, FREE, LONGEST, REMEMBERED, Penalties
 
 STRANGER, OTHER = '10.0.0.9', '10.0.0.8'
 

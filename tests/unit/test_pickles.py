@@ -6,8 +6,8 @@ import pickle
 import unittest
 
 from dispynode_lib.host.compat import PY2, integer_types
-from dispynode_lib.wire import pickles
-from dispynode_lib.wire.pickles import UNKNOWN, Record, Set, dump, load
+from dispynode_lib.wire.pickle import pickles
+from dispynode_lib.wire.pickle.pickles import UNKNOWN, Record, Set, dump, load
 from tests.support.standins import dispy_module, instance
 
 PROTOCOLS = range(pickle.HIGHEST_PROTOCOL + 1)

@@ -3,7 +3,7 @@ from __future__ import absolute_import, division, print_function
 
 import unittest
 
-from dispynode_lib.node import plots
+from dispynode_lib.node.operator import plots
 
 
 class PlotsTest(unittest.TestCase):

@@ -5,8 +5,8 @@ import select
 import socket
 import unittest
 
-from dispynode_lib.host import net
-from dispynode_lib.node.ports import Ports
+from dispynode_lib.host.network import net
+from dispynode_lib.node.requests.ports import Ports
 
 HERE, THERE = u'127.0.0.1', u'127.0.0.2'
 

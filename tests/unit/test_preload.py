@@ -1,4 +1,4 @@
-"""supervisor/preload: modules that wait until they are imported. Each test in a process of its own: it changes `sys`."""
+"""supervisor/imports/preload: modules that wait until they are imported. Each test in a process of its own: it changes `sys`."""
 from __future__ import absolute_import, division, print_function
 
 import os
@@ -15,7 +15,7 @@ import os, sys
 sys.path[:] = [entry for entry in sys.path if entry] + [%(home)r]
 sys.dont_write_bytecode = True
 sys.path.insert(0, %(project)r)
-from dispynode_lib.supervisor import preload
+from dispynode_lib.supervisor.imports import preload
 sys.path.remove(%(project)r)
 preloaded = preload.Preloaded()
 preloaded.install()

@@ -10,7 +10,7 @@ from dispynode_lib.host.compat import PY2, text_type
 from dispynode_lib.wire import asking, messages, replies
 from dispynode_lib.wire.framing import frame, split
 from dispynode_lib.wire.peers import Peer
-from dispynode_lib.wire.pickles import load
+from dispynode_lib.wire.pickle.pickles import load
 from tests.support import annotated
 from tests.support.standins import dispy_module
 

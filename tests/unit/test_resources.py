@@ -6,9 +6,9 @@ import shutil
 import tempfile
 import unittest
 
-from dispynode_lib import options
+from dispynode_lib.options import parser
 from dispynode_lib.host import resources
-from dispynode_lib.node import guard
+from dispynode_lib.node.access import guard
 
 V1_MOUNT = '32 31 0:29 %s /sys/fs/cgroup/cpu,cpuacct rw shared:9 - cgroup cgroup rw,cpu,cpuacct\n'
 V2_MOUNT = '41 31 0:38 %s /sys/fs/cgroup rw,relatime shared:4 - cgroup2 cgroup2 rw\n'
@@ -36,7 +36,7 @@ class FakeHost(unittest.TestCase):
 class MoreThanThereIs(unittest.TestCase):
 
     def test_more_cpus_than_the_affinity_are_warned_of(self):
-        chosen = options.parse(['--cpus', '3', '--user', 'nobody'])
+        chosen = parser.parse(['--cpus', '3', '--user', 'nobody'])
         chosen.finish(usable_cpus=(1, u'CPU affinity: 1 of 4 CPUs'), host_cpus=4)
         self.assertIn(u'3 CPUs offered, but this process may use 1: CPU affinity: 1 of 4 CPUs',
                       guard.warnings(chosen, [u'127.0.0.1'], 51348))

@@ -4,10 +4,10 @@ from __future__ import absolute_import, division, print_function
 import time
 
 from dispynode_lib.errors import OptionError
-from dispynode_lib.node import service
-from dispynode_lib.node.duties import one_for_each_scheduler
-from dispynode_lib.node.service import Service
-from dispynode_lib.node.watchdog import Duty, Watchdog
+from dispynode_lib.node.timed import service
+from dispynode_lib.node.timed.duties import one_for_each_scheduler
+from dispynode_lib.node.timed.service import Service
+from dispynode_lib.node.timed.watchdog import Duty, Watchdog
 from tests.support.fakeparts import FakeParts
 from tests.support.waiting import wait_until
 from tests.unit.test_hours import BERLIN, InAZone, minutes

@@ -7,8 +7,8 @@ import tempfile
 import threading
 import unittest
 
-from dispynode_lib.node import spool as spools
-from dispynode_lib.node.spool import REFUSED, Spool
+from dispynode_lib.node.replies import spool as spools
+from dispynode_lib.node.replies.spool import REFUSED, Spool
 
 PAYLOAD = b'JOB_REPLY:\x80\x02N.'
 KEY, JOB = (7, u'ab12'), (5, u'cd34')

@@ -5,8 +5,8 @@ import threading
 import unittest
 
 from dispynode_lib.errors import Refused
-from dispynode_lib.node import state as states
-from dispynode_lib.node.state import NodeState
+from dispynode_lib.node.shared import state as states
+from dispynode_lib.node.shared.state import NodeState
 
 HOST_A, HOST_B = (u'10.0.0.1', 51347), (u'10.0.0.2', 51347)
 

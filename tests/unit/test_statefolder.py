@@ -1,4 +1,4 @@
-"""node.statefolder: what a dead node has written is believed as far as it must be, and no further."""
+"""node.operator.statefolder: what a dead node has written is believed as far as it must be, and no further."""
 from __future__ import absolute_import, division, print_function
 
 import json
@@ -7,8 +7,8 @@ import shutil
 import tempfile
 import unittest
 
-from dispynode_lib.node.statefolder import StateFolder
-from dispynode_lib.options import Options
+from dispynode_lib.node.operator.statefolder import StateFolder
+from dispynode_lib.options.parser import Options
 
 
 class RecordsTest(unittest.TestCase):

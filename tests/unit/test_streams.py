@@ -1,11 +1,11 @@
-"""host.streams: time limits that the kernel keeps."""
+"""host.io.streams: time limits that the kernel keeps."""
 from __future__ import absolute_import, division, print_function
 
 import socket
 import struct
 import unittest
 
-from dispynode_lib.host import streams
+from dispynode_lib.host.io import streams
 
 
 class TimeLimitTest(unittest.TestCase):

@@ -3,7 +3,7 @@ from __future__ import absolute_import, division, print_function
 import io
 import unittest
 
-from dispynode_lib.supervisor.output import Kept, TextOutput
+from dispynode_lib.supervisor.job.output import Kept, TextOutput
 
 
 def kept(*pieces, **sizes):

@@ -4,8 +4,9 @@ import os
 import sys
 import unittest
 
-from dispynode_lib.supervisor import names, stopping, tracebacks
-from dispynode_lib.supervisor.timers import Timers
+from dispynode_lib.supervisor.job import names, tracebacks
+from dispynode_lib.supervisor.processes import stopping
+from dispynode_lib.supervisor.processes.timers import Timers
 
 
 def raise_from(source, file_name='<user code>'):

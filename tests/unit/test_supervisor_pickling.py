@@ -4,7 +4,7 @@ import pickle
 import sys
 import unittest
 
-from dispynode_lib.supervisor import pickling
+from dispynode_lib.supervisor.pickles import pickling
 
 PY2 = sys.version_info[0] == 2
 # protocol 5 of Python 3.8: [bytearray(b'ab'), 'x', memoryview-free bytes b'cd']
@@ -26,7 +26,7 @@ class UnpickleTest(unittest.TestCase):
 
     @unittest.skipIf(PY2, 'only Python 3 reads protocol 5')
     def test_the_reader_for_newer_protocols(self):
-        from dispynode_lib.supervisor import newer_pickles
+        from dispynode_lib.supervisor.pickles import newer_pickles
         self.assertEqual(newer_pickles.load(PROTOCOL5, 'ASCII', None), [bytearray(b'ab'), 'x', b'cd'])
         with self.assertRaises(ValueError):
             newer_pickles.load(b'\x80\x06N.', 'ASCII', None)

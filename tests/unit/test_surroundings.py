@@ -6,10 +6,10 @@ import subprocess
 import sys
 import unittest
 
-from dispynode_lib import options
+from dispynode_lib.options import parser
 from dispynode_lib.errors import StartError
 from dispynode_lib.host import compat, processes, resources, surroundings
-from dispynode_lib.node import orphans
+from dispynode_lib.node.timed import orphans
 from tests.support.waiting import wait_until
 
 
@@ -22,7 +22,7 @@ class Changed(unittest.TestCase):
 
     def refusal(self, *given):
         with self.assertRaises(StartError) as caught:
-            surroundings.require(options.parse(list(given)))
+            surroundings.require(parser.parse(list(given)))
         self.assertEqual(caught.exception.status, 78)
         return str(caught.exception)
 
@@ -30,20 +30,20 @@ class Changed(unittest.TestCase):
 class RequireTest(Changed):
 
     def test_this_host_has_all(self):
-        self.assertIsNone(surroundings.require(options.parse(['--job_memory', '1g'])))
+        self.assertIsNone(surroundings.require(parser.parse(['--job_memory', '1g'])))
         self.assertIsNone(surroundings.unlike_linux())
 
     def test_limits_that_nobody_can_watch_are_not_ignored(self):
         self.change(processes, 'has_proc', lambda: False)
         self.change(resources, 'import_psutil', lambda: None)
-        self.assertIsNone(surroundings.require(options.parse(['--job_output', '1g'])))
+        self.assertIsNone(surroundings.require(parser.parse(['--job_output', '1g'])))
         for name, value in (('--job_memory', '1g'), ('--job_processes', '5')):
             self.assertTrue(self.refusal(name, value).startswith(name + ': this host does not tell'))
 
     def test_psutil_can_watch_as_well(self):
         self.change(processes, 'has_proc', lambda: False)
         self.change(resources, 'import_psutil', lambda: os)
-        self.assertIsNone(surroundings.require(options.parse(['--job_memory', '1g'])))
+        self.assertIsNone(surroundings.require(parser.parse(['--job_memory', '1g'])))
 
     def test_without_dev_null(self):
         self.change(os, 'devnull', '/nonexistent/null')

@@ -3,9 +3,9 @@ from __future__ import absolute_import, division, print_function
 
 import unittest
 
-from dispynode_lib.host.calls import Call
-from dispynode_lib.host.loop import WRITE
-from dispynode_lib.node import link
+from dispynode_lib.host.io.calls import Call
+from dispynode_lib.host.io.loop import WRITE
+from dispynode_lib.node.computations import link
 from dispynode_lib.wire import control
 
 ENDLESS = 10000

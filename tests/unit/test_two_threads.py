@@ -7,10 +7,12 @@ import tempfile
 import threading
 import unittest
 
-from dispynode_lib.host.networks import Network
-from dispynode_lib.host.datagrams import Arrival
+from dispynode_lib.host.network.networks import Network
+from dispynode_lib.host.network.datagrams import Arrival
 from dispynode_lib.log import output
-from dispynode_lib.node import bigfiles, guard, udp
+from dispynode_lib.node.access import guard
+from dispynode_lib.node.files import bigfiles
+from dispynode_lib.node.requests import udp
 
 TIMES = 2000
 PIECE = 5000

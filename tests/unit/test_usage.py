@@ -7,11 +7,11 @@ import sys
 import unittest
 
 from dispynode_lib.errors import ProtocolError
-from dispynode_lib.node.history import History, PastJob
-from dispynode_lib.node.link import Child
-from dispynode_lib.node.usage import MOST_UNSETTLED, NOTHING_KNOWN, Usage, read_used
-from dispynode_lib.supervisor.processes import Processes
-from dispynode_lib.supervisor.timers import Timers
+from dispynode_lib.node.operator.history import History, PastJob
+from dispynode_lib.node.computations.link import Child
+from dispynode_lib.node.computations.usage import MOST_UNSETTLED, NOTHING_KNOWN, Usage, read_used
+from dispynode_lib.supervisor.processes.processes import Processes
+from dispynode_lib.supervisor.processes.timers import Timers
 from dispynode_lib.wire import control
 from tests.support.fakeparts import Recorder
 

@@ -4,9 +4,11 @@ from __future__ import absolute_import, division, print_function
 import unittest
 
 from dispynode_lib.host.wording import duration
-from dispynode_lib.node import answers, duties, reasons, visitors
-from dispynode_lib.node.answers import Answers
-from dispynode_lib.node.history import History
+from dispynode_lib.node.discovery import answers, visitors
+from dispynode_lib.node.operator import reasons
+from dispynode_lib.node.timed import duties
+from dispynode_lib.node.discovery.answers import Answers
+from dispynode_lib.node.operator.history import History
 from tests.support.fakeparts import FakeParts, Recorder
 
 CLIENT = u'10.0.0.9'

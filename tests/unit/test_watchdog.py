@@ -4,7 +4,7 @@ from __future__ import absolute_import, division, print_function
 import unittest
 
 from dispynode_lib.log import output
-from dispynode_lib.node.watchdog import SHORTEST, Duty, Watchdog
+from dispynode_lib.node.timed.watchdog import SHORTEST, Duty, Watchdog
 
 
 class Recorder(object):

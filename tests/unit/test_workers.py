@@ -4,8 +4,8 @@ from __future__ import absolute_import, division, print_function
 import threading
 import unittest
 
-from dispynode_lib.host import workers
-from dispynode_lib.host.workers import GATHERED, IDLE_SECONDS, Workers
+from dispynode_lib.host.io import workers
+from dispynode_lib.host.io.workers import GATHERED, IDLE_SECONDS, Workers
 from tests.support.waiting import wait_until
 
 

@@ -1,0 +1,94 @@
+"""--ctl: has the running node do a command; --ensure: finds whether it is there and answers."""
+from __future__ import absolute_import, division, print_function
+
+import errno
+import os
+
+from dispynode_lib.errors import StartError
+from dispynode_lib.host import plainjson
+from dispynode_lib.host.process import lockfile
+from dispynode_lib.host.compat import monotonic, to_text
+from dispynode_lib.node.operator import control_socket, statefolder
+
+NOT_RUNNING, NOT_RUNNING_ELSE, NO_ANSWER = 3, 7, 4      # as the LSB gives them for `status`, and for other actions
+TIMEOUT = 20.0                              # seconds to wait for an answer
+HEALTHY = 10.0                              # seconds in which a healthy node answers
+NO_ACCESS = errno.EACCES, errno.EPERM
+ENDING = ('quit', 'exit')
+
+
+def main(options, say):
+    """Do the command --ctl, print the answer with say(text); return the exit status."""
+    words = options.ctl
+    if [word.lower() for word in words] == [u'list']:
+        return _list(options.json, say)
+    folder = statefolder.place(options)[1]
+    asks = words[0].lower() == u'status'
+    try:
+        answer = control_socket.ask(os.path.join(folder, statefolder.SOCKET), words, TIMEOUT)
+    except EnvironmentError as error:
+        return _no_answer(error, folder, options.json, asks, say)
+    if words[0].lower() in ENDING:
+        _wait_for_end(os.path.join(folder, statefolder.PID), options)
+    if options.json:
+        say(plainjson.dumps(answer['data']) + u'\n')
+    else:
+        say(answer['text'], to_error=answer['status'] != 0)
+    return answer['status']
+
+
+def _list(as_json, say):
+    """Show the nodes of this host; return the exit status."""
+    from dispynode_lib.cli import hostnodes
+    found = hostnodes.find()
+    if as_json:
+        say(plainjson.dumps([node.data() for node in found]) + u'\n')
+    else:
+        say(u''.join(node.line() for node in found) or u'no node runs on this host, or none that you may see\n')
+    return 0 if found else NOT_RUNNING
+
+
+def _no_answer(error, folder, as_json, asks, say):
+    pid = lockfile.owner(os.path.join(folder, statefolder.PID))
+    if pid is None and error.errno in NO_ACCESS:
+        status, text = statefolder.NOT_ALLOWED, (u'no access to %s: %s; do it as the user of the node, or as root'
+                                                 % (to_text(folder), error.strerror))
+    elif pid is None:
+        status, text = NOT_RUNNING if asks else NOT_RUNNING_ELSE, u'not running: there is no node in %s%s' % (
+            to_text(folder), _elsewhere(folder))
+    else:
+        status, text = NO_ANSWER, u'process %d does not answer: %s' % (pid, error)
+    if as_json:
+        say(plainjson.dumps({'running': None if status == statefolder.NOT_ALLOWED else pid is not None, 'pid': pid, 'text': text}) + u'\n')
+    else:
+        say(u'dispynode with files in %s: %s\n' % (to_text(os.path.dirname(folder)), text), to_error=True)
+    return status
+
+
+def _elsewhere(folder):
+    """Return what is known (text) of the port of the state folder `folder`, whose node does not run."""
+    from dispynode_lib.cli import hostnodes
+    found = hostnodes.on_port(int(os.path.basename(folder)[len(statefolder.PREFIX):]))
+    return found and u'; ' + found
+
+
+def _wait_for_end(pid_path, options):
+    """Wait until the node has ended, as long as it may take."""
+    import time
+    deadline = monotonic() + options.stop_timeout + TIMEOUT
+    while lockfile.owner(pid_path) is not None and monotonic() < deadline:
+        time.sleep(0.02)
+
+
+def is_healthy(options):
+    """Return whether the node with these options runs and answers. Raises StartError if it runs and does not."""
+    folder = statefolder.place(options)[1]
+    try:
+        control_socket.ask(os.path.join(folder, statefolder.SOCKET), [u'cpus'], HEALTHY)
+        return True
+    except EnvironmentError as error:
+        pid = lockfile.owner(os.path.join(folder, statefolder.PID))
+        if pid is None:
+            return False
+        raise StartError(u'process %d, the node with files in %s, does not answer: %s; end it by kill -9 %d'
+                         % (pid, to_text(os.path.dirname(folder)), error, pid), NO_ANSWER)

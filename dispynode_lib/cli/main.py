@@ -1,0 +1,447 @@
+"""The command line: options, log, signals and exit status of the node."""
+from __future__ import absolute_import, division, print_function
+
+import gc
+import os
+import select
+import signal
+import sys
+
+from dispynode_lib import __version__
+from dispynode_lib.options import parser
+from dispynode_lib.code import packed
+from dispynode_lib.errors import OptionError, StartError
+from dispynode_lib.host import compat
+from dispynode_lib.host.process import inherited
+from dispynode_lib.log import Log
+
+INTERRUPTED_STATUS = 130                    # as shells tell of SIGINT
+ALREADY_RUNNING = 75                        # sysexits.h: EX_TEMPFAIL
+LAST_WAIT = 2.0                             # seconds that a node told to stop at once may still take
+LAST_LINES = 1.0                            # seconds that the end waits for what the node still has to say
+
+ENDING = ('SIGQUIT', 'SIGXCPU', 'SIGPWR')   # as SIGTERM, where the system has them
+MEANINGLESS = ('SIGALRM', 'SIGVTALRM', 'SIGPROF', 'SIGIO', 'SIGSTKFLT')
+
+# How a node ends, each more urgent than the one before
+RUN, DRAIN, STOP, AT_ONCE = range(4)
+MEANINGS = {DRAIN: 'this node is to end when its work is done', STOP: 'this node is to end', AT_ONCE: 'this node is to end at once'}
+
+
+def program():
+    """Be the program `dispynode`: call main() and end this process with its status.
+
+    It ends at once: threads of the node may still wait somewhere, and Python taking itself apart around
+    them takes 20 ms and can fail.
+    """
+    inherited.put_right()
+    status = main()
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None:
+                stream.flush()
+        except EnvironmentError:
+            continue                        # nobody reads it any more
+    os._exit(status)
+
+
+def main(argv=None):
+    """Do what the command line asks for; return the exit status.
+
+    argv   list without the program's name; by default that of this process
+    """
+    try:
+        return _main(sys.argv[1:] if argv is None else argv)
+    except (OptionError, StartError) as error:
+        return _complain(error, error.status)
+    except KeyboardInterrupt:               # before the node has its signal handlers, or in --check
+        return INTERRUPTED_STATUS
+
+
+def _main(argv):
+    _require_files()
+    chosen = read_options(argv)
+    if argv == sys.argv[1:]:
+        from dispynode_lib.host.process import arguments
+        chosen.secret_shown = not arguments.hide([chosen.secret, chosen.admin_secret])
+    if chosen.help or chosen.version:
+        say(parser.help_text() if chosen.help else _version_text())
+        return 0
+    if chosen.print_file is not None:
+        from dispynode_lib.cli import printed
+        return printed.show(chosen.print_file, say)
+    if chosen.save_config is not None:
+        from dispynode_lib.options import configfile
+        configfile.save(chosen, say)
+        return 0
+    chosen.finish()
+    chosen.make_paths_absolute()
+    if chosen.ctl:
+        from dispynode_lib.cli import ctl
+        return ctl.main(chosen, say)
+    if chosen.check:
+        from dispynode_lib.cli import check
+        return check.main(chosen, say)
+    return _start(chosen, argv)
+
+
+def _require_files():
+    """Raise OptionError if this program lies in an archive: its other processes are started from its files."""
+    folder = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    if packed.importer is None and not os.path.isdir(folder):
+        raise OptionError(u'this program does not run inside an archive, %s; unpack it, or use the one file'
+                          % compat.to_text(os.path.dirname(folder)))
+
+
+def read_options(argv, config_path=None, environment=None):
+    """Return the Options of command line, environment and config file; finish() is still to do.
+
+    config_path   where the file of --config lies, for a process that has changed its folder
+    environment   dict in place of that of this process, from which secrets have been removed
+    Raises OptionError.
+    """
+    chosen = parser.parse(argv)
+    chosen.config = config_path or chosen.config
+    environment = os.environ if environment is None else environment
+    if chosen.config is not None or any(name.startswith('DISPYNODE_') for name in environment):
+        from dispynode_lib.options import configfile
+        configfile.apply(chosen, environment)
+    return chosen
+
+
+def _start(chosen, argv):
+    """Be the node, perhaps in the background; return the exit status."""
+    background = None
+    try:
+        if chosen.ensure:
+            from dispynode_lib.cli import ctl
+            if ctl.is_healthy(chosen):
+                return 0
+        tls = _take_rights(chosen)
+        if chosen.detach or chosen.ensure:
+            background = _detach(chosen)
+        return _serve(chosen, argv, background, tls)
+    except StartError as error:
+        status = error.status
+        if chosen.ensure and status == ALREADY_RUNNING:
+            status = 0                      # somebody else was quicker
+        else:
+            _say_last(_last_line(error))
+        if background is not None:
+            background.report(status)
+        return status
+
+
+def _take_rights(chosen):
+    """Read what only who starts the node may read, then be --user; return the host.network.tls.Tls, or None. Raises StartError."""
+    tls = None
+    if chosen.certfile:
+        from dispynode_lib.host.network.tls import Tls
+        tls = Tls(chosen.certfile, chosen.keyfile)
+    if chosen.user:
+        from dispynode_lib.host.io import logs
+        from dispynode_lib.host.process import accounts       # logs: this user may perhaps not read the program, to say so
+        accounts.become(chosen.user, [path for path in (chosen.log_file, chosen.pid_file, chosen.ledger) if path])
+    return tls
+
+
+def _detach(chosen):
+    """Go into the background; return the Background there. Raises StartError."""
+    from dispynode_lib.host.io import logs
+    from dispynode_lib.host.process import detach
+    from dispynode_lib.node.operator import statefolder
+    chosen.daemon = True
+    statefolder.make(chosen)
+    if not chosen.log_file:
+        chosen.log_file = statefolder.log_path(chosen)
+        logs.keep_small(chosen.log_file)
+    return detach.detach(logs.open_or_refuse(compat.to_native(chosen.log_file)))
+
+
+def say(text, to_error=False):
+    """Write `text` to standard output or error, as far as its encoding goes; a reader that has gone is no error."""
+    stream = sys.stderr if to_error else sys.stdout
+    if stream is None:                      # closed by who started this process
+        return
+    encoding = getattr(stream, 'encoding', None) or 'utf-8'
+    data = compat.to_text(text).encode(encoding, 'backslashreplace')
+    try:
+        stream.write(data if compat.PY2 else data.decode(encoding))
+        stream.flush()
+    except EnvironmentError:
+        return
+
+
+def _complain(error, status):
+    """Write one line about `error` to standard error; return `status`."""
+    say(_last_line(error), to_error=True)
+    return status
+
+
+def _last_line(error):
+    from dispynode_lib.host.io import logs
+    return u'%sdispynode: %s\n' % (u'<3>' if logs.goes_to_journal() else u'', error)
+
+
+def _say_last(text):
+    """Write to standard error, but do not wait for it for ever: signals do not end this process any more."""
+    from dispynode_lib.host.io import logs
+    last = logs.StandardError(logs.bare_line)
+    last.say(text)
+    last.finish(LAST_LINES)
+
+
+def _version_text():
+    from dispynode_lib.code import image
+    return 'dispynode %s (build %s, %s, Python %s)\n' % (
+        (__version__,) + image.build() + (compat.PYTHON_VERSION,))
+
+
+def _serve(chosen, argv, background, tls):
+    """Run a node until it ends; return its exit status. Raises StartError."""
+    from dispynode_lib.host.io import logs
+    gc.disable()                            # what is made until the node serves, stays
+    target = logs.set_up(chosen)
+    try:
+        return _run(chosen, argv, background, tls, target)
+    finally:
+        target.finish(LAST_LINES)
+
+
+def _run(chosen, argv, background, tls, target):
+    at_terminal = not chosen.daemon and sys.stdin and os.isatty(0)      # it may be closed before the node serves
+    try:
+        node, signals = _started(chosen, tls)
+    finally:
+        compat.collect_from_now_on()
+    if background is not None:
+        target.finish(LAST_LINES)           # who started it may look into the log now
+        background.report(0)
+    follow(node, signals, _console(node, target) if at_terminal else None, Reloading(argv, node))
+    return node.exit_status
+
+
+def _started(chosen, tls):
+    """Return (the Node, which serves, the Signals). Raises StartError."""
+    from dispynode_lib.host import surroundings
+    surroundings.require(chosen)
+    from dispynode_lib.node.node import Node
+    signals = Signals()
+    signals.install()
+    node = Node(chosen, tls)
+    node.on_end = signals.wake
+    node.is_wanted = lambda: signals.wanted == RUN
+    node.start()
+    return node, signals
+
+
+def _console(node, target):
+    """Return the Console, which writes to the terminal without waiting for it."""
+    from dispynode_lib.cli.console import Console
+    from dispynode_lib.host.io import logs
+    screen = target if target.goes_to(sys.stdout) else logs.StandardError(logs.bare_line, sys.stdout)
+    console = Console(node, screen.say)
+    if screen is target:
+        target.prompt = console.prompt
+    return console
+
+
+class Reloading(object):
+    """What SIGHUP asks for: the config file read again. The log itself sees that its file was moved."""
+
+    def __init__(self, argv, node):
+        self._argv, self._node = argv, node
+
+    def reload(self):
+        """Do it; a wrong config file changes nothing and is told in the log."""
+        from dispynode_lib.host.io import logs
+        log = Log('dispynode.cli')
+        old = self._node.options
+        try:
+            new = read_options(self._argv, old.config, dict(old.environment))
+            if old.folder is not None:
+                new.make_paths_absolute(old.folder)
+            new.finish(with_secret=False)
+        except OptionError as error:
+            log.error('SIGHUP: the options stay as they are: %s', error)
+            return
+        try:
+            new.read_secret()
+        except OptionError as error:
+            log.warning('SIGHUP: the secret stays as it is: %s', error)
+            new.secret = old.secret
+        logs.set_debug(new.debug)
+        self._node.operation.change(new)
+        log.info('SIGHUP: the log is open, the options have been read')
+
+
+def _meaningless():
+    """Return the numbers of signals that mean nothing to a node, but would end it."""
+    named = [getattr(signal, name) for name in MEANINGLESS if hasattr(signal, name)]
+    if hasattr(signal, 'SIGRTMIN'):
+        named += range(signal.SIGRTMIN, signal.SIGRTMAX + 1)
+    return named
+
+
+class Signals(object):
+    """Notes what signals ask for and wakes the main thread; the handlers do nothing else.
+
+    wanted      RUN, DRAIN, STOP or AT_ONCE: how the node is to end
+    jobs_only   whether draining waits for running jobs only, not for open computations
+    warm        whether running jobs may go on for --grace before the node stops
+    asked       set of further wishes: 'reload', 'dump', 'continued'
+    """
+
+    def __init__(self):
+        self.wanted = RUN
+        self.jobs_only = self.warm = False
+        self.number = None                  # of the signal that asked last
+        self.asked = set()
+        self._read_end, self._write_end = os.pipe()
+        import fcntl
+        for fd in (self._read_end, self._write_end):
+            compat.set_cloexec(fd)
+            fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) | os.O_NONBLOCK)
+
+    def install(self):
+        """Take over the signals that end a node, or ask something of it."""
+        signal.signal(signal.SIGINT, self._on_interrupt)
+        signal.signal(signal.SIGTERM, self._on_terminate)
+        signal.signal(signal.SIGABRT, self._on_abort)
+        signal.signal(signal.SIGUSR1, self._on_last_jobs)
+        signal.signal(signal.SIGUSR2, self._on_dump)
+        signal.signal(signal.SIGCONT, self._on_continue)
+        signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+        for name in [name for name in ENDING if hasattr(signal, name)]:
+            signal.signal(getattr(signal, name), self._on_terminate)
+        for number in _meaningless():       # by a handler: what is ignored would be so in jobs, too
+            signal.signal(number, lambda _number, _frame: None)
+            signal.siginterrupt(number, False)
+        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:       # else: nohup
+            signal.signal(signal.SIGHUP, self._on_hangup)
+        # the system may give a signal to any thread: this wakes the main thread all the same
+        signal.set_wakeup_fd(self._write_end)
+
+    def _on_interrupt(self, number, _frame):
+        """SIGINT: drain; each further one is more urgent."""
+        self._want(min(self.wanted + 1, AT_ONCE), number)
+
+    def _on_terminate(self, number, _frame):
+        self.end(number)
+
+    def end(self, number):
+        """Ask for the end, as SIGTERM does, because of the signal `number`."""
+        self.warm = self.wanted < STOP      # the second one works at once
+        self._want(max(self.wanted, STOP), number)
+
+    def _on_abort(self, number, _frame):
+        self._want(AT_ONCE, number)
+
+    def _on_last_jobs(self, number, _frame):
+        """SIGUSR1: batch systems warn by it before the end."""
+        self.jobs_only = True
+        self._want(max(self.wanted, DRAIN), number)
+
+    def _on_hangup(self, _number, _frame):
+        self.asked.add('reload')
+        self.wake()
+
+    def _on_dump(self, _number, _frame):
+        self.asked.add('dump')
+        self.wake()
+
+    def _on_continue(self, _number, _frame):
+        self.asked.add('continued')
+        self.wake()
+
+    def _want(self, wanted, number):
+        self.wanted, self.number = wanted, number
+        self.wake()
+
+    def wake(self):
+        """Make wait() return. Safe from handlers and from any thread."""
+        try:
+            os.write(self._write_end, b'w')
+        except EnvironmentError:
+            return                          # the pipe is full: wait() will return anyway
+
+    def close(self):
+        """Give the descriptors back; after that no handler may be left installed."""
+        os.close(self._read_end)
+        os.close(self._write_end)
+
+    def wait(self, more=(), timeout=None):
+        """Wait until wake() is called, a signal comes or one of the descriptors `more` is readable; return those.
+
+        It may also return without a reason.
+        """
+        try:
+            ready = select.select([self._read_end] + list(more), [], [], timeout)[0]
+            if self._read_end in ready:
+                ready.remove(self._read_end)
+                os.read(self._read_end, 4096)
+            return ready
+        except (EnvironmentError, select.error):
+            return []                       # interrupted by a signal (2.7)
+
+
+def follow(node, signals, console=None, reloading=None):
+    """Wait until `node` has ended, and pass on what signals and the terminal ask for.
+
+    node        has drain(), drain_jobs(), terminate(), stop(at_once=False), dump(), which return soon, and
+                wait(timeout) -> ended
+    signals     a Signals
+    console     a Console or None
+    reloading   a Reloading or None
+    """
+    done = (RUN, False, False)
+    while not node.wait(0):
+        wanted = (signals.wanted, signals.jobs_only, signals.warm)
+        if wanted != done:
+            done = wanted
+            _tell(signals.number, wanted[0])
+            if not _pass_on(node, *wanted):
+                return
+        elif signals.asked:
+            _answer(node, signals, console, reloading)
+        elif console is None:
+            signals.wait()
+        else:
+            console.read(signals.wait(*console.wants()))
+
+
+def _tell(number, wanted):
+    from dispynode_lib.host.exits import signal_name
+    Log('dispynode.cli').info('%s: %s', signal_name(number), MEANINGS[wanted])
+
+
+def _pass_on(node, wanted, jobs_only, warm):
+    """Have `node` do what is wanted; return False if its end is not to be waited for."""
+    if wanted == DRAIN:
+        if jobs_only:
+            node.drain_jobs()
+        else:
+            node.drain()
+        return True
+    if warm and wanted == STOP:
+        node.terminate()
+        return True
+    node.stop(at_once=wanted == AT_ONCE)
+    if wanted == AT_ONCE:
+        node.wait(LAST_WAIT)
+        return False
+    return True
+
+
+def _answer(node, signals, console, reloading):
+    asked = signals.asked.pop()
+    if asked == 'dump':
+        node.dump()
+    elif asked == 'continued':
+        if console is not None:
+            console.come_back()
+    elif console is not None and console.hung_up():
+        Log('dispynode.cli').info('the terminal was closed')
+        signals.end(signal.SIGHUP)
+    elif reloading is not None:
+        reloading.reload()

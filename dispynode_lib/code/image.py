@@ -1,0 +1,247 @@
+"""Start this program again, from the code that this process was started with.
+
+Whoever replaces the program's files while a node runs changes nothing for that node: it keeps the code of its
+supervisors, and of what it has not imported yet, in memory. A new process reads it from its standard input.
+"""
+from __future__ import absolute_import, division, print_function
+
+import errno
+import marshal
+import os
+import sys
+import threading
+
+from dispynode_lib.code import packed
+from dispynode_lib.code import bytecode
+from dispynode_lib.host import compat
+
+PACKAGE = 'dispynode_lib'
+AT_START = tuple(PACKAGE + name for name in ('.cli', '.options', '.code.cache'))
+# besides those in supervisor/, what supervisors and jobs import
+SHARED = ('errors', 'code', 'code.packed', 'host', 'host.compat', 'host.resources',
+          'host.network', 'host.network.holders', 'host.network.net', 'host.network.tls',
+          'wire', 'wire.control', 'wire.fields', 'wire.framing', 'wire.messages', 'wire.peers',
+          'wire.pickle', 'wire.pickle.objects', 'wire.pickle.opcodes', 'wire.pickle.pickles',
+          'wire.pickle.reader', 'wire.pickle.records', 'wire.replies')
+FLAGS = ('debug', 'dont_write_bytecode', 'no_user_site', 'no_site', 'ignore_environment', 'verbose', 'bytes_warning', 'quiet',
+         'optimize', 'isolated', 'safe_path', 'dev_mode', 'inspect', 'interactive', 'division_new',
+         'division_warning', 'tabcheck', 'unicode')
+SUPERVISORS = frozenset([PACKAGE, PACKAGE + '.supervisor'] + [PACKAGE + '.' + name for name in SHARED])
+NURSERY = 'packed.importer.once = True\nfrom dispynode_lib.supervisor.nursery import main\nmain()\n'
+NODE = 'from dispynode_lib.cli.main import program\nprogram()\n'
+
+# what a new Python reads first; the rest of its standard input is of this many bytes
+BOOTSTRAP = """\
+import marshal, os, sys
+def read(size):
+    pieces = []
+    while size:
+        piece = os.read(0, size)
+        if not piece:
+            os._exit(0)
+        pieces.append(piece)
+        size -= len(piece)
+    return b''.join(pieces)
+if sys.version.split('.')[:2] != %(version)r:
+    sys.exit('dispynode: Python at ' + sys.executable + ' has become another version; restart the node')
+if sys.path[:1] == ['']:
+    del sys.path[0]
+del sys.argv[0]
+modules = dict(marshal.loads(read(size)) for size in %(sizes)r)
+files = marshal.loads(read(%(size)d))
+packed = sys.modules['dispynode_lib.code.packed'] = type(sys)('dispynode_lib.code.packed')
+exec(marshal.loads(modules['dispynode_lib.code.packed'][2]), packed.__dict__)
+packed.install(modules, files)
+%(run)s"""
+
+_lock = threading.Lock()
+_supervisor = None
+
+
+class Store(object):
+    """Bytes put away in a file that has no name, for memory is dear; nobody can change them unnoticed. Any thread."""
+
+    def __init__(self, folder=None):
+        """`folder`: where there may be a file; None, or where there can be none: in memory."""
+        self._lock = threading.Lock()
+        self._fd, self._end = None, 0
+        if folder is not None:
+            path = os.path.join(folder, '.code')
+            try:
+                if os.path.lexists(path):   # of a node that was killed between the next two lines
+                    os.unlink(path)
+                fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+                os.unlink(path)
+            except EnvironmentError:
+                return                      # a read-only disk
+            compat.set_cloexec(fd)
+            self._fd = fd
+
+    def put(self, data):
+        """Return a handle for get(): the place in the file, or the bytes themselves."""
+        with self._lock:
+            try:
+                if self._fd is not None:
+                    os.lseek(self._fd, self._end, os.SEEK_SET)
+                    if os.write(self._fd, data) == len(data):
+                        self._end += len(data)
+                        return self._end - len(data), len(data), compat.sha1(data).digest()
+            except EnvironmentError:
+                return data                 # the disk is full
+        return data
+
+    def get(self, handle):
+        """Return the bytes. Raises EnvironmentError if they are not those any more."""
+        if isinstance(handle, bytes):
+            return handle
+        offset, size, digest = handle
+        with self._lock:
+            os.lseek(self._fd, offset, os.SEEK_SET)
+            data = os.read(self._fd, size)
+        if compat.sha1(data).digest() != digest:        # a bad disk, or somebody with the same rights as the node
+            raise EnvironmentError(errno.EIO, 'the code that the node put away has been changed')
+        return data
+
+
+class Image(object):
+    """A program for a new process: start `command` (argv, a list) and give it pieces() as standard input."""
+
+    def __init__(self, modules, files, run, arguments=(), store=None):
+        """`modules`: yields (name, module) as the Importer has them; `store`: where they are kept."""
+        self._store = store or Store()
+        sizes, self._handles = [], []
+        for item in modules:
+            piece = marshal.dumps(item)
+            sizes.append(len(piece))
+            self._handles.append(self._store.put(piece))
+        last = marshal.dumps(files)
+        self._handles.append(self._store.put(last))
+        start = BOOTSTRAP % {'version': sys.version.split('.')[:2], 'sizes': sizes, 'size': len(last), 'run': run}
+        self._start = start.encode('ascii')
+        self.command = [sys.executable] + _flags() + [
+            '-c', 'import os;exec(os.read(0,%d))' % len(start), own_name()] + list(arguments)
+
+    def pieces(self):
+        """Yield what the new process reads (bytes)."""
+        yield self._start
+        for handle in self._handles:
+            yield self._store.get(handle)
+
+
+def _flags():
+    """Return the options that Python itself was started with, for another one."""
+    if not sys.warnoptions and not getattr(sys, '_xoptions', None) and not any(
+            getattr(sys.flags, name, 0) for name in FLAGS):
+        return []                           # the usual case: subprocess would bring much else
+    import subprocess
+    return getattr(subprocess, '_args_from_interpreter_flags', list)()      # not in the first 2.7
+
+
+def own_name():
+    """Return the path of this program for lists of processes; it need not exist."""
+    name = sys.argv[0] if sys.argv else ''
+    return os.path.abspath(name) if name and name[0] != '-' else 'dispynode.py'
+
+
+def supervisor_image(folder=None):
+    """Return the Image of the nursery of supervisors, as it was when it was first asked for; `folder`: see Store."""
+    global _supervisor
+    with _lock:
+        if _supervisor is None:
+            store = Store(folder)
+            _supervisor = Image(_take_modules(store), None, NURSERY, ['--supervise'], store)
+        return _supervisor
+
+
+def node_image():
+    """Return the Image of the whole program, to be started with options behind its command."""
+    importer = packed.importer
+    if importer is None or importer.files is None:
+        return Image(read_tree(), None, NODE)
+    modules = ((name, (importer.modules[name][0], importer.modules[name][1], importer.get_marshalled(name)))
+               for name in list(importer.modules))
+    return Image(modules, importer.files, NODE)
+
+
+def _take_modules(store):
+    """Yield (name, (path, None, marshalled code)) of what a supervisor needs; keep what this process may still import."""
+    importer = packed.importer
+    if importer is None:                    # a tree
+        ours = {}
+        for name, (path, source, code) in read_tree(_is_needed):
+            if _is_ours(name):
+                ours[name] = path, source, store.put(code)
+            if _is_supervisors(name):
+                yield name, (path, source, code)
+        packed.install(ours).store = store
+        return
+    for name in list(importer.modules):
+        if _is_supervisors(name):
+            yield name, (importer.modules[name][0], None, importer.get_marshalled(name))
+    if importer.cache is not None:
+        importer.cache.save(importer.modules)
+        importer.cache = None
+    for name, (path, source, _code) in list(importer.modules.items()):
+        if source is not None or name in sys.modules:
+            importer.modules[name] = path, source, None
+
+
+def build():
+    """Return (hex digits that name the text of this program, 'one file' or 'tree'); same text, same digits."""
+    importer = packed.importer
+    if importer is not None and importer.files is not None:
+        texts = dict((_inside(path), source) for path, source, _code in importer.modules.values())
+        texts.update(('%s/data/%s' % (PACKAGE, name), text) for name, text in importer.files.items())
+        return _digits(texts), 'one file'
+    texts = {}
+    for folder, path in _files():
+        if path.endswith('.py') or os.path.basename(folder) == 'data':
+            with open(path, 'rb') as source:
+                texts[_inside(path)] = source.read()
+    return _digits(texts), 'tree'
+
+
+def _digits(texts):
+    total = compat.sha1()
+    for name in sorted(texts):
+        text = compat.to_bytes(texts[name])
+        total.update(('%s %d\n' % (name, len(text))).encode('ascii') + text)
+    return total.hexdigest()[:12]
+
+
+def _inside(path):
+    """Return a path from the package's folder on."""
+    return path[path.rindex('/%s/' % PACKAGE) + 1:].replace(os.sep, '/')
+
+
+def _files():
+    """Yield (folder, path) of each file in the package's folder."""
+    for folder, folders, names in os.walk(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))):
+        if '__pycache__' in folders:
+            folders.remove('__pycache__')
+        for name in names:
+            yield folder, os.path.join(folder, name)
+
+
+def _is_supervisors(name):
+    return name in SUPERVISORS or name.startswith(PACKAGE + '.supervisor.')
+
+
+def _is_ours(name):
+    """Tell whether this process may still import a module."""
+    return name not in sys.modules and not name.startswith(PACKAGE + '.supervisor.')
+
+
+def _is_needed(name):
+    """Tell whether supervisors, or a node that has started, may still import a module."""
+    return _is_supervisors(name) or not (name in sys.modules or name.startswith(AT_START))
+
+
+def read_tree(is_wanted=lambda name: True):
+    """Yield (name, (path, None, marshalled code)) of the wanted modules in the folder of the package."""
+    for _folder, path in _files():
+        if path.endswith('.py'):
+            name = _inside(path)[:-3].replace('/', '.')
+            name = name[:-len('.__init__')] if name.endswith('.__init__') else name
+            if is_wanted(name):
+                yield name, (path, None, bytecode.read(name, path))

@@ -1,0 +1,1 @@
+"""Waiting and not waiting: the loop, worker threads, streams, the log."""

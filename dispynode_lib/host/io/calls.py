@@ -1,0 +1,193 @@
+"""Outgoing connections: connect, send one message, await one frame, without holding a thread."""
+from __future__ import absolute_import, division, print_function
+
+import errno
+import os
+import socket
+
+from dispynode_lib.host.compat import PY2, monotonic, set_cloexec
+from dispynode_lib.host.io.loop import READ, WRITE
+from dispynode_lib.host.io.streams import wants_write, would_block
+from dispynode_lib.log import Log
+
+log = Log('dispynode.calls')
+
+NOT_CONNECTED = (errno.EAGAIN, errno.ENOTCONN, errno.EINPROGRESS)
+TURN = 8                                    # pieces, of 1 MB at most, that are sent before others have their turn
+REPLY_LIMIT = 4096                          # bytes of an answer; the longest known is `PULSE`
+
+
+class Call(object):
+    """One connection to (address, port) that sends `pieces` and may await a frame.
+
+    address    text or native str: an IP address, not a name
+    pieces     list: all that is sent, lengths included; bytes, or objects with send_to(sock) -> all sent
+    await_reply  whether a frame is expected
+    timeout    seconds that connecting, sending and the answer may each make no progress
+    done       called once in the loop's thread: done(reply bytes or None, error text or None)
+    tls        None or a function sock -> TLS socket (non-blocking, as client)
+    Methods run in the loop's thread.
+    """
+
+    __slots__ = ('_loop', '_address', '_pieces', '_await_reply', '_timeout', '_done', '_sock',
+                 '_timer', '_deadline', '_reply', '_step', '_tls', '_fd', '_watched')
+
+    def __init__(self, loop, address, pieces, await_reply, timeout, done, tls=None):
+        self._loop = loop
+        self._address = address
+        self._pieces = pieces
+        self._await_reply = await_reply
+        self._timeout = timeout
+        self._done = done
+        self._tls = tls
+        self._sock = self._timer = self._fd = None
+        self._reply = b''
+        self._step = 'connecting to'
+        self._watched = False
+
+    def start(self):
+        """Connect and go as far as possible without waiting."""
+        host, port = self._address
+        try:
+            family = socket.AF_INET6 if ':' in host else socket.AF_INET
+            self._sock = sock = socket.socket(family, socket.SOCK_STREAM)
+            if PY2:
+                set_cloexec(sock.fileno())
+            sock.setblocking(False)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)     # a node may want the port that it gets
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            code = sock.connect_ex((str(host), port))
+        except (EnvironmentError, ValueError, OverflowError) as error:
+            self._finish(None, 'connecting to %s port %s: %s' % (host, port, error))
+            return
+        if code not in (0, errno.EINPROGRESS, errno.EALREADY, errno.EWOULDBLOCK):
+            self._fail(socket.error(code, os.strerror(code)))
+            return
+        self._fd = sock.fileno()
+        self._deadline = monotonic() + self._timeout
+        if self._tls is not None:
+            self._watch(self._on_connected, WRITE)
+        else:
+            self._send()                    # to a host nearby the connection is there already
+
+    def _arm(self):
+        if self._timer is None:
+            self._timer = self._loop.call_at(self._deadline, self._check_deadline)
+
+    def _check_deadline(self):
+        self._timer = None
+        if self._sock is None:
+            return
+        if monotonic() < self._deadline:
+            self._arm()
+            return
+        self._finish(None, '%s %s port %s: no answer within %g s'
+                     % ((self._step,) + self._address + (self._timeout,)))
+
+    def _on_connected(self, _events):
+        code = self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if code:
+            self._fail(socket.error(code, os.strerror(code)))
+            return
+        self._step = 'sending to'
+        if self._tls is not None:
+            try:
+                self._sock = self._tls(self._sock)
+            except EnvironmentError as error:
+                self._fail(error)
+                return
+        self._send()
+
+    def _send(self, _events=None):
+        pieces, step, turns = self._pieces, self._step, TURN
+        self._step = 'sending to'
+        try:
+            while pieces:
+                if not turns:
+                    self._watch(self._send, WRITE)
+                    return
+                turns, piece = turns - 1, pieces[0]
+                if hasattr(piece, 'send_to'):
+                    if piece.send_to(self._sock):
+                        del pieces[0]
+                    self._deadline = monotonic() + self._timeout
+                    continue
+                sent = self._sock.send(piece)
+                self._deadline = monotonic() + self._timeout
+                if sent == len(piece):
+                    del pieces[0]
+                else:
+                    pieces[0] = memoryview(piece)[sent:]
+        except EnvironmentError as error:
+            if step == 'connecting to' and error.errno in NOT_CONNECTED:
+                self._step = step
+                self._watch(self._on_connected, WRITE)
+            else:
+                self._wait_or_fail(error, self._send, WRITE)
+            return
+        if not self._await_reply:
+            self._finish(b'', None)
+            return
+        self._step = 'awaiting the answer of'
+        self._watch(self._read, READ)
+
+    def _read(self, _events=None):
+        try:
+            data = self._sock.recv(REPLY_LIMIT)
+        except EnvironmentError as error:
+            self._wait_or_fail(error, self._read, READ)
+            return
+        reply = self._reply = self._reply + data
+        if len(reply) >= 4:
+            size = _length(reply)
+            if size <= REPLY_LIMIT and len(reply) >= 4 + size:
+                self._finish(reply[4:4 + size], None)
+                return
+            if size > REPLY_LIMIT:
+                self._finish(None, '%s port %s: an answer of %d bytes' % (self._address + (size,)))
+                return
+        if not data:
+            self._finish(None, '%s port %s closed without an answer' % self._address)
+            return
+        self._deadline = monotonic() + self._timeout
+
+    def _wait_or_fail(self, error, callback, events):
+        if not would_block(error):
+            self._fail(error)
+        elif type(error).__name__ == 'SSLWantReadError':
+            self._watch(callback, READ)
+        else:
+            self._watch(callback, WRITE if wants_write(error) else events)
+
+    def _watch(self, callback, events):
+        if self._watched:
+            self._loop.change(self._fd, callback, events)
+        else:
+            self._loop.watch(self._fd, callback, events)
+            self._watched = True
+        self._arm()
+
+    def _fail(self, error):
+        self._finish(None, '%s %s port %s: %s' % ((self._step,) + self._address + (error,)))
+
+    def _finish(self, reply, error):
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._sock is not None:
+            if self._watched:
+                self._loop.unwatch(self._fd)
+            try:
+                self._sock.close()
+            except EnvironmentError as failure:
+                log.debug('closing a connection: %s', failure)
+            self._sock = None
+        self._pieces = None
+        done, self._done = self._done, None
+        if done is not None:
+            done(reply, error)
+
+
+def _length(data):
+    first, second, third, fourth = bytearray(data[:4])
+    return first << 24 | second << 16 | third << 8 | fourth

@@ -1,0 +1,181 @@
+"""Reading and writing sockets with a deadline, for threads that may wait."""
+from __future__ import absolute_import, division, print_function
+
+import errno
+import select
+import socket
+import struct
+
+from dispynode_lib.errors import PeerGone, ProtocolError
+from dispynode_lib.host.compat import WOULD_BLOCK, monotonic
+from dispynode_lib.log import Log
+from dispynode_lib.wire.framing import LENGTH
+
+log = Log('dispynode.streams')
+
+CHUNK = 1024000                             # bytes of a file between two offsets (docs/protocol.rst)
+
+WIDE_LIMITS = (66, 67)                      # Linux: SO_RCVTIMEO_NEW, SO_SNDTIMEO_NEW
+
+
+class Stream(object):
+    """A non-blocking socket (plain or TLS) read and written with a time limit that restarts with progress."""
+
+    __slots__ = ('sock', 'timeout', '_flags')
+
+    def __init__(self, sock, timeout):
+        """`timeout`: seconds without any progress after which PeerGone is raised."""
+        self.sock = sock
+        self.timeout = timeout
+        self._flags = 0
+
+    def wait_in_kernel(self):
+        """From now on have the system fill what is read: for much data, which comes in many small pieces."""
+        if type(self.sock) is not socket.socket or not self.timeout:
+            return                          # TLS
+        self.sock.setblocking(True)
+        for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+            self.sock.setsockopt(socket.SOL_SOCKET, option, time_limit(option, self.timeout))
+        self._flags = socket.MSG_WAITALL
+
+    def send(self, data):
+        """Send all of `data`. Raises PeerGone."""
+        try:
+            sent = self.sock.send(data)
+        except EnvironmentError as error:
+            sent = 0
+            if not would_block(error):
+                raise PeerGone('sending: %s' % error)
+        if sent != len(data):
+            send_all(self.sock, memoryview(data)[sent:], None, self.timeout)
+
+    def send_frame(self, payload):
+        """Send `payload` with its length in front."""
+        self.send(LENGTH.pack(len(payload)) + payload)
+
+    def read(self, size):
+        """Return up to `size` bytes, at least one. Raises PeerGone at end of file or after the time limit."""
+        while True:
+            try:
+                data = self.sock.recv(size)
+            except EnvironmentError as error:
+                if not would_block(error):
+                    raise PeerGone('reading: %s' % error)
+                wait_for(self.sock, _wanted(error, select.POLLIN), self.timeout)
+                continue
+            if not data:
+                raise PeerGone('the peer closed the connection')
+            return data
+
+    def read_some_into(self, view):
+        """Read into a memoryview what is there, at least a byte; return the number of bytes."""
+        while True:
+            try:
+                count = self.sock.recv_into(view, 0, self._flags) if self._flags else self.sock.recv_into(view)
+            except EnvironmentError as error:
+                if not would_block(error):
+                    raise PeerGone('reading: %s' % error)
+                if self._flags and error.errno != errno.EINTR:
+                    raise PeerGone('no progress within the time limit')
+                wait_for(self.sock, _wanted(error, select.POLLIN), self.timeout)
+                continue
+            if not count:
+                raise PeerGone('the peer closed the connection')
+            return count
+
+    def read_into(self, view, pace=None, before=0):
+        """Fill a memoryview completely; `pace`: a host.io.bodies.Pace, `before`: bytes that came before. Raises PeerGone."""
+        have, size = 0, len(view)
+        while have < size:
+            have += self.read_some_into(view[have:])
+            if pace is not None and have < size:
+                pace.check(before + have)
+
+    def read_exact(self, size):
+        """Return exactly `size` bytes as a bytearray."""
+        data = bytearray(size)
+        self.read_into(memoryview(data))
+        return data
+
+    def read_frame(self, limit):
+        """Return the payload (bytearray) of one frame. Raises ProtocolError if it is over `limit` bytes."""
+        size = LENGTH.unpack(bytes(self.read_exact(4)))[0]
+        if size > limit:
+            raise ProtocolError('a frame of %d bytes, allowed are %d' % (size, limit))
+        return self.read_exact(size)
+
+
+def time_limit(option, seconds):
+    """Return the value of the socket option SO_RCVTIMEO or SO_SNDTIMEO: two numbers as wide as those of the system's time.
+
+    On Linux with 32 bits that are 64 if this Python was built so; then the options' numbers are others, too.
+    """
+    return struct.pack('qq' if option in WIDE_LIMITS else 'll', int(seconds), int(seconds % 1 * 1000000))
+
+
+def send_all(sock, data, deadline, timeout=None):
+    """Send all of `data` over a non-blocking socket until `deadline` (monotonic), or while there is progress
+    within each `timeout` seconds. Raises PeerGone.
+    """
+    view = data
+    while len(view):
+        try:
+            sent = sock.send(view)
+        except EnvironmentError as error:
+            if not would_block(error):
+                raise PeerGone('sending: %s' % error)
+            left = timeout if deadline is None else deadline - monotonic()
+            wait_for(sock, _wanted(error, select.POLLOUT), left)
+            continue
+        if sent == len(view):
+            return
+        view = memoryview(view)[sent:]
+
+
+def wait_for(sock, events, timeout):
+    """Wait until `sock` is ready for poll `events`; PeerGone after `timeout` seconds."""
+    if timeout > 0:
+        poll = select.poll()
+        poll.register(sock.fileno(), events)
+        deadline = monotonic() + timeout
+        while timeout > 0:
+            try:
+                if poll.poll(timeout * 1000.0):
+                    return
+            except (EnvironmentError, select.error):        # a signal (2.7)
+                pass
+            timeout = deadline - monotonic()
+    raise PeerGone('no progress within the time limit')
+
+
+def would_block(error):
+    """Return whether an error of a socket, plain or TLS, only says that it has to wait."""
+    return error.errno in WOULD_BLOCK or error.errno == errno.EINTR \
+        or type(error).__name__ in ('SSLWantReadError', 'SSLWantWriteError')
+
+
+def wants_write(error):
+    """Return whether would_block(error) means waiting until the socket can be written to."""
+    return type(error).__name__ == 'SSLWantWriteError'
+
+
+def _wanted(error, default):
+    if type(error).__name__ == 'SSLWantReadError':
+        return select.POLLIN
+    return select.POLLOUT if wants_write(error) else default
+
+
+def close_quietly(sock):
+    """Close a socket that may be broken."""
+    try:
+        sock.close()
+    except EnvironmentError as error:
+        log.debug('closing a connection: %s', error)
+
+
+def reset_at_close(sock):
+    """Have the peer see an error when `sock` is closed (RST), not the end of an answer."""
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
+    except EnvironmentError as error:
+        log.debug('resetting a connection: %s', error)

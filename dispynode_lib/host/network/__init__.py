@@ -1,0 +1,1 @@
+"""This host's network: addresses, listeners, datagrams, TLS."""

@@ -1,0 +1,1 @@
+"""This process as the host sees it: account, arguments, locks, service manager."""

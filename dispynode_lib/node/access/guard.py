@@ -1,0 +1,67 @@
+"""Who is let in, and what the node's operator had better know."""
+from __future__ import absolute_import, division, print_function
+
+import os
+
+from dispynode_lib.host import surroundings
+from dispynode_lib.host.network import net
+from dispynode_lib.host.compat import to_text
+from dispynode_lib.host.wording import counted
+from dispynode_lib.log import Log
+from dispynode_lib.node.access import held
+
+log = Log('dispynode.guard')
+
+
+def filter_of(networks):
+    """Return a function address -> whether it is listened to at all; None if everybody is."""
+    if not networks:
+        return None
+    known = {}
+
+    def is_allowed(address):                # threads of TCP and UDP: what one has found the other may clear
+        allowed = known.get(address)
+        if allowed is None:
+            if len(known) > 1000:
+                known.clear()
+            allowed = known[address] = any([network.holds(to_text(address)) for network in networks])
+        return allowed
+    return is_allowed
+
+
+def warnings(options, addresses, port):
+    """Return sentences (list of text) about what a careful operator would not leave so.
+
+    addresses   of the node; `port` its port
+    """
+    found = open_doors(options, addresses, port)
+    if options.secret_shown:
+        found.append(u'the secret stays in the list of processes, where all users of this host can read it: use --secret_file')
+    wanted = held.cpus_for(held.descriptor_limit()[1])
+    if options.cpus > wanted:
+        found.append(u'%d of %d CPUs are offered: this process may have only %d descriptors (ulimit -n), and each job '
+                     u'takes some' % (wanted, options.cpus, held.descriptor_limit()[1]))
+    if options.cpus > options.usable_cpus:
+        found.append(u'%s offered, but this process may use %d: %s' % (
+            counted(options.cpus, u'CPU'), options.usable_cpus, options.cpus_reason))
+    if surroundings.unlike_linux() is not None:
+        found.append(surroundings.unlike_linux())
+    if os.geteuid() == 0:
+        found.append(u'the node runs as root, and so do the programs of its clients; say with --user as whom they are to run')
+    return found
+
+
+def open_doors(options, addresses, port):
+    """Return those of warnings() that come with an address."""
+    outside = [address for address in addresses if not net.is_special(address)]
+    if options.secret or not outside:
+        return []
+    return [u'no --secret: whoever reaches port %d of %s runs programs on this host as %s; set --secret or '
+            u'--secret_file%s' % (port, u' or '.join(outside), _user(),
+                                  u'' if options.allow else u', and say with --allow who may connect')]
+
+
+def _user():
+    if os.geteuid() == 0:
+        return u'root'
+    return u'user %s' % to_text(os.environ.get('LOGNAME') or '%d' % os.geteuid())

@@ -1,0 +1,1 @@
+"""Computations and their jobs, as the node sees them."""

@@ -1,0 +1,100 @@
+"""What job processes and supervisors say: checked, for any job may write to its own channel, and setup to its supervisor's."""
+from __future__ import absolute_import, division, print_function
+
+
+from dispynode_lib.errors import ProtocolError
+from dispynode_lib.host.compat import monotonic, to_bytes, to_text
+from dispynode_lib.host.wording import counted
+from dispynode_lib.log import Log
+from dispynode_lib.node.shared.allowance import Allowance
+from dispynode_lib.node.shared.complaints import printable
+from dispynode_lib.wire.control import number
+
+log = Log('dispynode.jobs')
+
+ENDED = u'the supervisor of the computation ended'
+FINISHED, TERMINATED = 11, 9                # job status numbers (docs/protocol.rst, "Status numbers")
+LATEST = 1e11                               # seconds since the epoch, long after everything
+LOG_SIZE = 8000                             # letters of one record of a job's that are logged
+LOGGERS = ('dispynode', 'dispynode.job', 'dispynode.supervisor', 'dispynode_logger')
+LINES = (1000, 50.0)                        # lines at once, and a second, that one computation may log
+
+
+def read_done(fields, program):
+    """Return (status, result, stdout, stderr, exception, start, end) of a `done` frame.
+
+    fields    its parts after the name and number
+    program   whether the output is bytes and stays so; else text
+    Raises ProtocolError.
+    """
+    if len(fields) != 7:
+        raise ProtocolError('a done frame of %d parts' % len(fields))
+    status, result, stdout, stderr, exception = fields[:5]
+    status = number(status)
+    if status not in (FINISHED, TERMINATED):
+        raise ProtocolError('a done frame with status %d' % status)
+    start, end = [_seconds(part) for part in fields[5:]]
+    if not program:
+        stdout, stderr = to_text(stdout or b''), to_text(stderr or b'')
+    return status, result, stdout, stderr, to_text(exception) if exception is not None else None, start, end
+
+
+def _seconds(part):
+    try:
+        value = float(part)
+    except (TypeError, ValueError):
+        raise ProtocolError('a done frame with a time that is none')
+    if not 0 <= value <= LATEST:            # a NaN neither
+        raise ProtocolError('a done frame with an impossible time')
+    return value
+
+
+def text_of(part):
+    """Return a part of a frame as text, None as None."""
+    return to_text(part) if part is not None else None
+
+
+def last_words(job, status, result, stdout, stderr, exception, start, end):
+    """Return (status, result, stdout, stderr, exception, start, end) of the final reply of a job that ended with these."""
+    if job.timer is not None:
+        job.timer.cancel()
+    if job.limit is not None:
+        return TERMINATED, None, stdout, stderr, job.limit, start, end
+    if job.stopping and status == TERMINATED:
+        return TERMINATED, None, None, None, job.why, start, end
+    return status, result, stdout, stderr, exception, start, end
+
+
+def answer_rest(answers):
+    """Tell those who wait for an answer of a supervisor, callbacks by kind, that it has ended."""
+    for kind in (b'opened', b'setup', b'closed', b'pids'):
+        for callback in answers.pop(kind, ()):
+            callback([b'error', to_bytes(ENDED)])
+
+
+class JobLog(object):
+    """Logs what the jobs, setup and cleanup of one computation say; the loop's thread."""
+
+    def __init__(self, computation_id):
+        self._id = computation_id
+        self._allowance = Allowance(*LINES)
+        self._left_out = 0
+
+    def write(self, parts, job=None):
+        """Log a `log` frame, [name of the frame, level, logger, text], of the job with uid `job`. Raises ProtocolError."""
+        if len(parts) != 4:
+            raise ProtocolError('a log frame of %d parts' % len(parts))
+        if not self._allowance.take(None, monotonic()):
+            self._left_out += 1
+            return
+        level, name = min(50, max(10, number(parts[1]))), to_text(parts[2] or b'')
+        where = 'computation %d' % self._id if job is None else 'job %d of computation %d' % (job, self._id)
+        if self._left_out:
+            log.warning('%s: %s left out', where, counted(self._left_out, u'log record'))
+            self._left_out = 0
+        Log(str(name) if name in LOGGERS else 'dispynode.job').log(level, '%s: %s', where, indented(parts[3] or b''))
+
+
+def indented(text):
+    """Return `text` for the log: lines after the first are indented, so that none looks like a record; no control characters."""
+    return u'\n    '.join([printable(line, LOG_SIZE) for line in to_text(text)[:LOG_SIZE].split(u'\n')])

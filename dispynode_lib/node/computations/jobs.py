@@ -1,0 +1,380 @@
+"""The job processes of one computation: forked ahead, given their jobs, followed to their ends, stopped."""
+from __future__ import absolute_import, division, print_function
+
+import collections
+import itertools
+import threading
+
+from dispynode_lib.errors import PeerGone, ProtocolError
+from dispynode_lib.host.compat import monotonic, to_bytes, to_text
+from dispynode_lib.log import DEBUG, Log, output
+from dispynode_lib.node.files import bigfiles
+from dispynode_lib.host.exits import describe_exit
+from dispynode_lib.node.computations.jobframes import read_done
+from dispynode_lib.node.computations.link import Child
+from dispynode_lib.node.computations.usage import Usage
+from dispynode_lib.wire import control
+from dispynode_lib.wire.control import number, pack
+
+log = Log('dispynode.computations')
+
+TERMINATED = 9                              # a job status number (docs/protocol.rst, "Status numbers")
+EXIT_NEWS_TIMEOUT = 5.0                     # seconds between a job's end of file and its exit status
+SILENT = (u'the job closed the descriptor by which it tells its result (all of its descriptors?), '
+          u'so it was stopped')
+LATER = 0.2                                 # seconds until job processes are tried again
+AT_ONCE = 65536                             # bytes of a frame that an idle job process takes at once
+EVERY_ONE = b'0'                            # a number that no job process has
+SPARE = 2                                   # children forked at once, besides those that are missing
+REST = 2.0                                  # seconds without a job after which one child is enough
+HANDING_OVER = 0.01                         # seconds until the next look at a job that is being handed over
+
+CREW_FRAMES = (b'exited', b'done', b'limit', b'used')
+
+_program_numbers = itertools.count(control.FIRST_PROGRAM)
+
+
+class Crew(object):
+    """All job processes of a computation, and the jobs that wait for one.
+
+    Methods named on_* and _* run in the loop's thread, the others in any.
+    """
+
+    def __init__(self, parts, computation, program):
+        """`program`: whether its jobs are programs, which the supervisor starts one by one.
+
+        computation   has send(*parts), need_supervisor(), can_fork(), finish(job, status, ...), link
+        """
+        self._parts = parts
+        self._computation = computation
+        self._program = program
+        self.usage = Usage(parts, computation)
+        self._lock = threading.Lock()       # for the count only
+        self._forking = 0                   # children that were asked for and have not come yet
+        self._idle = collections.deque()    # children that wait for a job
+        self._waiting = collections.deque()  # (job, frame) without a child
+        self._children = {}                 # number -> Child, of the present supervisor
+        self._resting = None                # Timer, while jobs come: more than one child may wait for one
+
+    # -- giving jobs
+
+    def start(self, job, request):
+        """Give an admitted job to a job process.
+
+        request   wire JOB record: args, kwargs (bytes), code
+        """
+        identity = (b'%d' % job.uid, to_bytes(job.hash))
+        kind, args = b'job', request.args
+        if isinstance(args, bigfiles.Arguments):
+            job.big = args
+            kind, args = b'filejob', args.read() if self._program else to_bytes(args.path)
+        if self._program:
+            self._start_program(job, (args, request.kwargs) + identity)
+        else:
+            self._give(job, pack(kind, *(identity + (to_bytes(request.code), request.kwargs, args))))
+
+    def _start_program(self, job, parts):
+        child = Child(next(_program_numbers))
+        child.job, job.child = job, child
+        self._children[child.number] = child
+        try:
+            self._computation.send(b'program', b'%d' % child.number, *parts)
+            self._parts.loop.call_soon(self._begin_time, job)
+            if output.level <= DEBUG:
+                self._computation.ask_pids(lambda pids: _tell_start(job, pids.get(child.number)))
+        except PeerGone as error:
+            log.debug('computation %d: %s', self._computation.id, error)
+            self._children.pop(child.number, None)
+            job.child = None
+            self._parts.loop.call_soon(self._wait, job, parts)
+
+    def _give(self, job, frame):
+        while True:
+            try:
+                child = self._idle.popleft()
+            except IndexError:
+                self._parts.loop.call_soon(self._wait, job, frame)
+                return
+            child.job, job.child = job, child
+            try:
+                child.send(frame)
+            except PeerGone as error:
+                log.debug('job process %d of computation %d: %s', child.number, self._computation.id, error)
+                child.job = job.child = None
+                self._parts.loop.call_soon(self._child_gone, child)
+                continue
+            child.sent = True
+            _tell_start(job, child.pid)
+            if self._parts.options.job_time:
+                self._parts.loop.call_soon(self._begin_time, job)
+            if child.closed_by_peer:
+                self._parts.loop.call_soon(self._child_gone, child)
+            self.top_up()
+            return
+
+    def _begin_time(self, job):
+        """Stop a job once it has run for as long as it may."""
+        limit = self._parts.options.job_time
+        if limit and self._is_live(job):
+            job.timer = self._parts.loop.call_later(limit, self._over_time, job, monotonic())
+
+    def _over_time(self, job, began):
+        if self._is_live(job):
+            job.limit = u'the job was stopped: it ran for %.1f s, --job_time allows %g' % (
+                monotonic() - began, self._parts.options.job_time)
+            self.stop(job)
+
+    def _hand_over(self, job, frame):
+        """Give a job in the loop's thread, but one that may have to wait for its process to read in another."""
+        if len(frame) > AT_ONCE:
+            self._parts.workers.run(self._give, job, frame)
+        else:
+            self._give(job, frame)
+
+    def _wait(self, job, frame):
+        if self._idle:
+            self._hand_over(job, frame)
+        elif self._is_live(job):
+            self._waiting.append((job, frame))
+            self._computation.need_supervisor()
+            self.top_up()
+
+    def _is_live(self, job):
+        return self._parts.state.find_job(job.computation.id, job.uid, job.hash) is job
+
+    def top_up(self):
+        """Have a child forked ahead, and while jobs come as many as could come at once.
+
+        If there are fewer then, some more are asked for: to wake the supervisor, and the copying of what it writes to
+        after a fork, cost nearly the same for several children as for one.
+        """
+        if self._program or not self._computation.can_fork():
+            return
+        wanted = self._count_wanted()
+        with self._lock:
+            missing = wanted - len(self._idle) - self._forking
+            if missing <= 0:
+                return
+            if self._resting is not None:
+                missing += SPARE
+            self._forking += missing
+        try:
+            self._computation.send(b'fork', b'%d' % missing)
+        except PeerGone as error:
+            log.debug('computation %d: %s', self._computation.id, error)
+
+    def _count_wanted(self):
+        return len(self._waiting) + (1 if self._resting is None else max(1, self._parts.state.free_cpus()))
+
+    def count_waiting(self):
+        """Return how many jobs wait for a process."""
+        return len(self._waiting)
+
+    def on_supervisor(self):
+        """The supervisor takes jobs: give it the waiting ones."""
+        if not self._program:
+            self.top_up()
+            return
+        waiting, self._waiting = self._waiting, collections.deque()
+        for job, parts in waiting:
+            self._start_program(job, parts)
+
+    def fail_waiting(self, reason):
+        """Answer the jobs that wait for a process with a failure, `reason`. The loop's thread."""
+        waiting, self._waiting = self._waiting, collections.deque()
+        for job, _frame in waiting:
+            self._computation.finish(job, TERMINATED, exception=reason)
+
+    # -- stopping them
+
+    def stop(self, job):
+        """Stop a live job; its final reply follows when it has ended. The loop's thread."""
+        if not self._is_live(job):
+            return
+        child = job.child
+        if child is None:
+            self._stop_waiting(job)
+        elif child.sock is not None and not child.sent:
+            self._parts.loop.call_later(HANDING_OVER, self.stop, job)
+        elif child.link is not None and child.link is not self._computation.link:
+            log.warning('job %d of computation %d cannot be stopped: its supervisor has ended',
+                        job.uid, self._computation.id)
+            child.link.close_child(child)
+            self._lost(child, None)
+        else:
+            self._computation.tell(b'stop', b'%d' % child.number)
+
+    def _stop_waiting(self, job):
+        left = collections.deque(entry for entry in self._waiting if entry[0] is not job)
+        if len(left) == len(self._waiting):             # a thread is just handing it over
+            self._parts.loop.call_later(HANDING_OVER, self.stop, job)
+            return
+        self._waiting = left
+        self._computation.finish(job, TERMINATED)
+
+    def kill(self):
+        """Kill all that run, at once. The loop's thread."""
+        self._computation.tell(b'kill', EVERY_ONE)
+
+    def _rest(self):
+        """Let all children but one go that wait for a job, if there has been none of late."""
+        self._resting = None
+        if self._computation.idle_since(monotonic()) >= REST:
+            self.dismiss_idle(but=1)
+        else:
+            self._resting = self._parts.loop.call_later(REST, self._rest)
+
+    def dismiss_idle(self, but=0):
+        """Let the children that wait for a job end, `but` so many. The loop's thread."""
+        while len(self._idle) > but:
+            try:
+                child = self._idle.popleft()
+            except IndexError:              # a worker's thread has just taken it
+                return
+            child.link.close_child(child)
+
+    def renew_idle(self):
+        """Replace the children that wait for a job: the supervisor has since loaded what jobs import."""
+        if not self._waiting:
+            self.dismiss_idle()
+            self.top_up()
+
+    # -- what comes from them
+
+    def on_child(self, child):
+        """Take a new job process that waits for a job."""
+        self._has_come()
+        self._children[child.number] = child
+        if not self._computation.can_fork():
+            child.link.close_child(child)
+            return
+        self._idle.append(child)
+        if self._waiting:
+            self._hand_over(*self._waiting.popleft())
+
+    def _has_come(self):
+        with self._lock:
+            self._forking = max(0, self._forking - 1)
+
+    def on_child_frame(self, child, parts):
+        """Take a frame from a job process."""
+        if parts and parts[0] == b'done' and len(parts) == 8:
+            self._on_done(child, parts[1:])
+        elif parts and parts[0] == b'filedone' and len(parts) == 8:
+            self._on_file_done(child, parts[1:])
+        elif parts and parts[0] == b'log' and child.job is not None:
+            self._computation.job_log.write(parts, child.job.uid)
+        else:
+            raise ProtocolError('unknown frame')
+
+    def on_child_closed(self, child):
+        """A job process closed its channel: it has ended, or soon will."""
+        child.closed_by_peer = True
+        try:
+            self._idle.remove(child)
+        except ValueError:
+            if child.job is None or child.sent:
+                self._child_gone(child)
+            return                                              # else: whoever is sending to it sees to it
+        child.link.close_child(child)
+
+    def _child_gone(self, child):
+        child.link.close_child(child)
+        if child.job is None or child.done:
+            return
+        if child.exit_status is not None or self._computation.link is not child.link:
+            self._lost(child, None)
+            return
+        self._computation.tell(b'ended', b'%d' % child.number)
+        self._parts.loop.call_later(EXIT_NEWS_TIMEOUT, self._end_silent, child)
+
+    def _end_silent(self, child):
+        """End a job that lives on but closed its channel: it can no more tell its result."""
+        if not child.done and child.exit_status is None:
+            self._computation.tell(b'kill', b'%d' % child.number)
+            self._lost(child, SILENT)
+
+    def on_frame(self, kind, fields):
+        """Take one of CREW_FRAMES of the supervisor. Raises ProtocolError, IndexError."""
+        if kind == b'exited':
+            self.on_exited(number(fields[0]), number(fields[1]))
+        elif kind == b'done':
+            self.on_program_done(number(fields[0]), fields[1:])
+        elif kind == b'limit':
+            self.on_limit(number(fields[0]), to_text(fields[1]))
+        else:
+            self.usage.on_used(fields[0], self._children)
+
+    def on_exited(self, child_number, status):
+        """The supervisor reaped a job process; `status` as os.waitpid gives it. It does not tell this of those that did well."""
+        child = self._children.pop(child_number, None)
+        if child is None:                   # it had told its result; yet it ended in an odd way
+            return
+        child.exit_status = status
+        if child.sock is not None and not child.closed:
+            child.link.drain(child)
+        if child.job is not None and not child.done:
+            self._lost(child, None)
+
+    def on_program_done(self, child_number, fields):
+        """The supervisor tells the result of a program."""
+        child = self._children.get(child_number)
+        if child is not None:
+            self._on_done(child, fields)
+
+    def _on_done(self, child, fields):
+        if child.job is None or child.done:
+            return
+        done = read_done(fields, child.sock is None)
+        child.done = True
+        if child.sock is not None:
+            self._children.pop(child.number, None)
+            child.link.close_child(child)   # nothing that comes later counts
+            if self._resting is None and child.link is self._computation.link:
+                self._resting = self._parts.loop.call_later(REST, self._rest)
+        self._computation.finish(child.job, *done)
+
+    def on_limit(self, child_number, sentence):
+        """The supervisor has found a job over a limit, and kills it."""
+        child = self._children.get(child_number)
+        if child is not None and child.job is not None and not child.done:
+            child.job.limit = sentence
+
+    def on_lost_child(self):
+        """A new job process could not be taken over, for want of descriptors, and ends; try again."""
+        self._has_come()
+        self._parts.loop.call_later(LATER, self.top_up)
+
+    def _on_file_done(self, child, fields):
+        try:
+            fields[1] = bigfiles.take_result(self._parts.big_folder, fields[1])
+        except EnvironmentError as error:
+            log.error('the result of a job of computation %d: %s', self._computation.id, error)
+            fields[:2] = [b'%d' % TERMINATED, None]
+            fields[4] = to_bytes(u'the result, in a file because of its size, cannot be read: %s' % error)
+        self._on_done(child, fields)
+
+    def _lost(self, child, reason):
+        """A job ended without its result: say how."""
+        if child.done:
+            return
+        child.done = True
+        self._computation.finish(child.job, TERMINATED, exception=reason or describe_exit(child.exit_status))
+
+    def on_link_closed(self, link):
+        """The supervisor is gone. Jobs that run go on: their channels do not need it."""
+        children, self._children = self._children, {}
+        with self._lock:
+            self._forking = 0
+        for child in list(self._idle):
+            if child.link is link:
+                self._idle.remove(child)
+                link.close_child(child)
+        for child in children.values():
+            if child.job is not None and not child.done and child.closed:
+                self._lost(child, u'the supervisor of the computation ended, and the job with it')
+        self.usage.expect_nothing()
+
+
+def _tell_start(job, pid):
+    log.debug('job %d of computation %d runs in process %s', job.uid, job.computation.id, pid or 'that has ended already')

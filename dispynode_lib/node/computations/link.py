@@ -1,0 +1,274 @@
+"""The node's end of one supervisor: its control socket, and the channels of its job processes."""
+from __future__ import absolute_import, division, print_function
+
+import collections
+import errno
+import os
+import select
+import socket
+import threading
+
+from dispynode_lib.errors import PeerGone, ProtocolError
+from dispynode_lib.host.compat import (
+    PY2, WOULD_BLOCK, monotonic, recv_fd, set_cloexec, socket_of)
+from dispynode_lib.host.io.loop import READ, WRITE
+from dispynode_lib.host.io.streams import send_all, would_block
+from dispynode_lib.log import Log
+from dispynode_lib.wire import control
+
+log = Log('dispynode.link')
+
+READ_SIZE = 65536
+NO_DESCRIPTOR = (errno.EPROTO, errno.EMFILE, errno.ENFILE)
+FRAME_LIMIT = 0xFFFFFFFF - 64
+CONTROL_LIMIT = 1 << 30
+SEND_TIMEOUT = 30.0
+LEFT = 64                                   # reads of what an ended job has left in its channel: more than that holds
+
+
+class Child(object):
+    """The node's end of one job process: idle until a job is sent, gone when its channel is closed."""
+
+    __slots__ = ('number', 'pid', 'sock', 'link', 'job', 'sent', 'done', 'exit_status', 'used', 'closed', 'closed_by_peer',
+                 'splitter')
+
+    def __init__(self, number, sock=None, link=None):
+        self.number = number                # the supervisor's for it
+        self.pid = None                     # of its process; None for a program: the supervisor knows
+        self.sock = sock                    # None for a program: it speaks through the control socket
+        self.link = link
+        self.job = None
+        self.sent = False                   # the job is in its hands
+        self.done = False                   # its result has come, or never will
+        self.exit_status = None             # as os.waitpid gives it, once known
+        self.used = None                    # of usage.read_used(), if that is known before the job's end
+        self.closed = sock is None
+        self.closed_by_peer = False
+        self.splitter = None
+
+    def send(self, data):
+        """Send the job's frame; any thread, once. Raises PeerGone."""
+        send_all(self.sock, data, monotonic() + SEND_TIMEOUT)
+
+
+class Link(object):
+    """Exchanges frames with one supervisor.
+
+    `handler` (set it before attach()) gets, in the loop's thread: on_frame(parts) for frames of the supervisor,
+    on_child(child) for a new idle job process, on_child_frame(child, parts),
+    on_child_closed(child), on_link_closed().
+    """
+
+    def __init__(self, loop, sock, channels, pid):
+        """`sock`, `channels`: the node's ends of the two sockets; `pid` of the supervisor."""
+        self._loop = loop
+        self.handler = None
+        self._passed = None                 # (descriptor,) whose number has not come yet; (None,) if it was lost
+        self._write_lock = threading.Lock()     # for the next one, and for closing; nobody waits while he holds it
+        self._unsent = collections.deque()  # what the supervisor has had no room for
+        self._splitter = control.Splitter(CONTROL_LIMIT)
+        self._sock, self._channels = sock, channels
+        self._sock.setblocking(False)
+        self._channels.setblocking(False)
+        self.pid = pid
+        self._open = True
+
+    def attach(self, handler):
+        """Begin to read; any thread."""
+        self.handler = handler
+        self._loop.call_soon(self._watch)
+
+    def _watch(self):
+        if self._open:
+            self._loop.watch(self._sock.fileno(), self._on_control)
+            self._loop.watch(self._channels.fileno(), self._on_channels)
+
+    def send(self, *parts):
+        """Send one frame to the supervisor; any thread. Raises PeerGone if it has gone.
+
+        Nobody waits: a supervisor that is busy with setup gets the rest when it reads.
+        """
+        data = control.pack(*parts)
+        with self._write_lock:
+            if not self._open:
+                raise PeerGone('the supervisor %d has ended' % self.pid)
+            busy = bool(self._unsent)
+            self._unsent.append(data)
+            if not busy and not self._send_some():
+                self._loop.call_soon(self._await_room)
+
+    def _send_some(self):
+        """Send what can be sent without waiting; return whether that was all."""
+        unsent = self._unsent
+        while unsent:
+            try:
+                count = self._sock.send(unsent[0])
+            except EnvironmentError as error:
+                if would_block(error):
+                    return False
+                unsent.clear()
+                raise PeerGone('sending: %s' % error)
+            if count == len(unsent[0]):
+                unsent.popleft()
+            else:
+                unsent[0] = memoryview(unsent[0])[count:]
+        return True
+
+    def _await_room(self):
+        if self._open:
+            self._loop.change(self._sock.fileno(), self._on_ready, READ | WRITE)
+
+    def _on_ready(self, events):
+        if events & WRITE:
+            self._send_rest()
+        if events & ~WRITE:
+            self._on_control(events)
+
+    def _send_rest(self):
+        with self._write_lock:
+            try:
+                done = self._send_some()
+            except PeerGone as gone:        # reading will tell that it has gone
+                log.debug('supervisor %d: %s', self.pid, gone)
+                done = True
+            if done:
+                self._loop.change(self._sock.fileno(), self._on_control, READ)
+
+    def close(self):
+        """Close the sockets (the supervisor then ends by itself); the loop's thread."""
+        with self._write_lock:
+            if not self._open:
+                return
+            self._open = False
+        for sock in (self._sock, self._channels):
+            self._loop.unwatch(sock.fileno())
+            sock.close()
+        self._take_passed(keep=False)
+
+    def signal(self, number):
+        """Send a signal to the supervisor, unless its socket says that it has ended."""
+        with self._write_lock:
+            if not self._open:
+                return
+            try:
+                os.kill(self.pid, number)
+            except EnvironmentError as error:
+                log.debug('signal %d to supervisor %d: %s', number, self.pid, error)
+
+    def _on_control(self, _events):
+        try:
+            data = self._sock.recv(READ_SIZE)
+        except EnvironmentError as error:
+            if error.errno in WOULD_BLOCK:
+                return
+            data = b''
+        if data:
+            try:
+                frames = self._splitter.feed(data)
+            except ProtocolError as error:
+                log.error('supervisor %d: %s', self.pid, error)
+                frames, data = [], b''
+            for parts in frames:
+                self.handler.on_frame(parts)
+        if not data:
+            while self._on_channels(None):
+                continue
+            self.close()
+            self.handler.on_link_closed()
+
+    def _on_channels(self, _events):
+        """Take a job process; return whether there may be another one, for which the loop will call again."""
+        try:
+            if self._passed is None:
+                self._passed = (self._receive_fd(),)
+            number = self._channels.recv(control.CHILD_NUMBER.size)
+        except EnvironmentError as error:
+            if error.errno not in WOULD_BLOCK:
+                self._loop.unwatch(self._channels.fileno())
+            return False
+        if len(number) < control.CHILD_NUMBER.size:             # the end
+            self._loop.unwatch(self._channels.fileno())
+            self._take_passed(keep=False)
+            return False
+        fd, (number, pid) = self._take_passed(), control.CHILD_NUMBER.unpack(number)
+        if fd is None:                      # its channel is closed by that, so it ends
+            log.error('job process %d of supervisor %d is lost: this node may open no more descriptors', number, self.pid)
+            self.handler.on_lost_child()
+        else:
+            self._add_child(fd, number, pid)
+        return True
+
+    def _receive_fd(self):
+        """Return a passed descriptor, None if it was lost on its way or at the end of file."""
+        try:
+            return recv_fd(self._channels)
+        except EnvironmentError as error:
+            if error.errno not in NO_DESCRIPTOR:
+                raise
+            return None
+
+    def _take_passed(self, keep=True):
+        """Return the descriptor whose number had not come, None if there is none; closed unless it is to be kept."""
+        passed, self._passed = self._passed, None
+        fd = passed[0] if passed else None
+        if fd is not None and not keep:
+            os.close(fd)
+        return fd
+
+    def _add_child(self, fd, number, pid):
+        sock = socket_of(fd)
+        child = Child(number, sock, self)
+        child.pid = pid
+        child.splitter = control.Splitter(FRAME_LIMIT)
+        self._loop.watch(sock.fileno(), lambda events: self._on_child(child))
+        self.handler.on_child(child)
+
+    def _on_child(self, child):
+        try:
+            data = child.sock.recv(READ_SIZE)
+        except EnvironmentError as error:
+            if error.errno in WOULD_BLOCK:
+                return
+            data = b''
+        if data:
+            try:
+                for parts in child.splitter.feed(data):
+                    self.handler.on_child_frame(child, parts)
+                return
+            except ProtocolError as error:
+                log.warning('job process %d of supervisor %d: %s', child.number, self.pid, error)
+        if not child.closed and not child.closed_by_peer:
+            self._loop.unwatch(child.sock.fileno())
+            self.handler.on_child_closed(child)
+
+    def drain(self, child):
+        """Read what a child that has exited left in its channel; then close it."""
+        for _ in range(LEFT):               # a program that the job has left may write on for ever
+            if child.closed or child.closed_by_peer or not _is_readable(child.sock):
+                break
+            self._on_child(child)
+        self.close_child(child)
+
+    def close_child(self, child):
+        """Close a child's channel; an idle one ends by that. The loop's thread."""
+        if child.closed:
+            return
+        child.closed = True
+        self._loop.unwatch(child.sock.fileno())
+        child.sock.close()
+        child.splitter = None
+
+
+def _is_readable(sock):
+    poll = select.poll()
+    poll.register(sock.fileno(), select.POLLIN)
+    return bool(poll.poll(0))
+
+
+def socket_pair():
+    """Return two connected AF_UNIX stream sockets that programs do not inherit."""
+    pair = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    if PY2:
+        for sock in pair:
+            set_cloexec(sock.fileno())
+    return pair

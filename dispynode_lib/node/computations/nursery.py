@@ -1,0 +1,218 @@
+"""The node's end of the nursery: the process from which supervisors are forked."""
+from __future__ import absolute_import, division, print_function
+
+import errno
+import os
+import select
+import signal
+import struct
+import threading
+
+from dispynode_lib.errors import PeerGone
+from dispynode_lib.code import image as program
+from dispynode_lib.host.compat import send_fd, spawn, to_text
+from dispynode_lib.host.io.streams import Stream, wait_for, would_block
+from dispynode_lib.log import Log
+from dispynode_lib.node.computations.link import Link, socket_pair
+from dispynode_lib.wire.control import BIND_NOW, PRELOAD
+
+log = Log('dispynode.nursery')
+
+PID = struct.Struct('>l')
+FORK_TIMEOUT = 20.0                         # seconds
+KEEP_AFTER, TRY_AGAIN = 0.3, 5.0            # seconds: after the start of the node, after a failure
+REST_AFTER = 10.0                           # seconds without a client after which the process is not kept, once it was seen to run
+
+
+class Nursery(object):
+    """Gives supervisors; starts its process when a client comes, again if it has died. Any thread.
+
+    It is also started soon after the node's start, to see that it can be, and ended if no client comes then: an idle
+    node is as small as it can be.
+
+    on_news()   is called when there is another answer of trouble()
+    """
+
+    on_news = staticmethod(lambda: None)
+
+    def __init__(self, loop, workers, folder=None, output=2):
+        """`folder`: where the code of supervisors may be put away (code/image.Store); `output`: their descriptors 1 and 2."""
+        self._output = output
+        self._folder = folder
+        self._loop = loop
+        self._workers = workers
+        self._lock = threading.Lock()       # held while a supervisor is made, by nobody who holds another lock
+        self._process = self._sock = None
+        self._closed = False
+        self._kept = False
+        self._is_on_trial = False           # the process was started only to see that it runs
+        self._trouble = None                # why the process cannot be started
+        self._names = self._wanted = ()     # modules that the process loads, and those that the next one is to load
+
+    def prepare(self):
+        """Start the process in the background if it does not run: it will be needed."""
+        self._is_on_trial = False
+        if self._process is None and not self._closed:
+            self._workers.run(self._prepare)
+
+    def _prepare(self):
+        with self._lock:
+            self._prepare_locked()
+
+    def _prepare_locked(self):
+        try:
+            self._start()
+        except EnvironmentError:
+            return                          # trouble() tells
+
+    def trouble(self):
+        """Return why no job can run (text), None if all is well as far as is known."""
+        return self._trouble
+
+    def _note(self, trouble):
+        if trouble == self._trouble:
+            return
+        self._trouble = trouble
+        if trouble is not None:
+            log.error('%s', trouble)
+        else:
+            log.info('supervisors can be started again')
+        self.on_news()
+
+    def preload(self, names):
+        """Have the modules `names` (list of text) loaded before supervisors are forked: by the next process."""
+        self._wanted = tuple(names)
+
+    def refresh(self):
+        """Replace the process if it has not loaded what it should by now; not to be called while it is needed."""
+        with self._lock:
+            if self._process is not None and self._names != self._wanted:
+                self._end()
+                self._prepare_locked()
+
+    def take(self):
+        """Return a Link to a new supervisor. Raises EnvironmentError if none can be had."""
+        self._is_on_trial = False
+        with self._lock:
+            try:
+                return self._fork()
+            except (EnvironmentError, PeerGone) as error:
+                log.warning('the nursery of supervisors does not answer (%s); starting another', error)
+                self._end()
+                try:
+                    return self._fork()
+                except PeerGone as gone:
+                    raise EnvironmentError(errno.EPIPE, 'the nursery of supervisors: %s' % gone)
+
+    def keep(self, _now=None):
+        """Take the code of supervisors into memory, before somebody replaces the files; see whether it runs."""
+        if self._is_on_trial and self._trouble is None:
+            self._workers.run(self._rest)
+            return
+        program.supervisor_image(self._folder)
+        self._kept = True
+        on_trial = self._process is None and not self._wanted
+        self.prepare()
+        self._is_on_trial = on_trial
+
+    def _rest(self):
+        with self._lock:
+            if self._is_on_trial:
+                self._is_on_trial = False
+                self._end()
+
+    def keep_wait(self, _now):
+        """Return seconds until keep() is to be called: soon after the start, which it shall not make longer."""
+        if not self._kept:
+            return KEEP_AFTER
+        if self._closed:
+            return None
+        return TRY_AGAIN if self._trouble is not None else REST_AFTER if self._is_on_trial else None
+
+    def pids(self):
+        """Return the numbers of the processes that this object itself waits for."""
+        process = self._process
+        return () if process is None else (process.pid,)
+
+    def close(self):
+        """End the process; supervisors go on."""
+        with self._lock:
+            self._closed = True
+            self._end()
+
+    def _start(self):
+        if self._process is not None or self._closed:
+            return
+        try:
+            self._start_process()
+        except EnvironmentError as error:
+            self._note(u'no job can run: the nursery of supervisors cannot be started: %s' % to_text(str(error)))
+            if self._process is not None:
+                os.kill(self._process.pid, signal.SIGKILL)      # as long as nobody waits for it this is its number
+            self._end()
+            raise
+        self._note(None)
+
+    def _start_process(self):
+        sock, far = socket_pair()
+        sock.setblocking(False)
+        image = program.supervisor_image(self._folder)
+        try:
+            self._process = spawn(image.command, far.fileno(), self._environment(), self._output)
+            far.close()                     # or its end would not be seen here
+            stream = Stream(sock, FORK_TIMEOUT)
+            for piece in image.pieces():
+                stream.send(piece)
+            stream.read_exact(PID.size)     # it has imported all it needs
+            self._sock = sock
+        except PeerGone as error:
+            raise EnvironmentError(errno.EPIPE, 'it did not begin (%s); what it said is in the log' % error)
+        finally:
+            far.close()
+            if self._sock is None:
+                sock.close()
+
+    def _environment(self):
+        self._names = self._wanted
+        environment = dict([BIND_NOW], **os.environ)
+        if self._names:
+            environment[PRELOAD] = str(u','.join(self._names))
+        return environment
+
+    def _end(self):
+        process, sock, self._process, self._sock = self._process, self._sock, None, None
+        if sock is not None:
+            sock.close()
+        if process is not None:
+            self._workers.run(process.wait)
+
+    def _pass(self, fd):
+        """Pass a descriptor; a process that has just been started may still be reading its code."""
+        while True:
+            try:
+                return send_fd(self._sock, fd)
+            except EnvironmentError as error:
+                if not would_block(error):
+                    raise
+                wait_for(self._sock, select.POLLOUT, FORK_TIMEOUT)
+
+    def _fork(self):
+        self._start()
+        if self._sock is None:
+            raise EnvironmentError(errno.ESHUTDOWN, 'the node is stopping')
+        control, control_far = socket_pair()
+        channels, channels_far = socket_pair()
+        try:
+            for far in (control_far, channels_far):
+                self._pass(far.fileno())
+            pid = PID.unpack(bytes(Stream(self._sock, FORK_TIMEOUT).read_exact(PID.size)))[0]
+            if not pid:
+                raise EnvironmentError(errno.EAGAIN, 'no more processes')
+        except (EnvironmentError, PeerGone):
+            control.close()
+            channels.close()
+            raise
+        finally:
+            control_far.close()
+            channels_far.close()
+        return Link(self._loop, control, channels, pid)

@@ -1,0 +1,1 @@
+"""How clients and nodes find each other."""

@@ -1,0 +1,280 @@
+"""Looks for schedulers: announces this node when it starts, becomes free, or now and then.
+
+Source: docs/protocol.rst, "Flows", "Pings and service times".
+"""
+from __future__ import absolute_import, division, print_function
+
+import threading
+
+from dispynode_lib.host.network import net
+from dispynode_lib.host.compat import fraction, monotonic
+from dispynode_lib.log import Log
+from dispynode_lib.node.discovery.knocks import Knocks
+from dispynode_lib.node.discovery.notices import unique
+from dispynode_lib.node.discovery.rounds import Rounds
+from dispynode_lib.wire import releases
+
+log = Log('dispynode.announcer')
+
+# seconds after the node became free at which it announces itself: a datagram may be lost, a client may
+# still be busy with the answer of before
+STEPS = (0.0, 2.0, 6.0, 14.0, 30.0, 60.0)
+EVERYBODY_STEPS = 2                         # so many of these times it is broadcast to clients of the likeliest releases
+WHOLE_STEPS = 0, 3                          # then to those of all
+NAMED_INTERVAL = 60.0                       # seconds between later attempts to reach --scheduler_node
+WAITING_LIMIT = 200                         # clients remembered that were turned away
+ADDRESSES = 4                               # tried of one of them
+EARLY = 0.05                                # seconds that an announcement may come too soon
+FORGET = 1.0                                # seconds after which a refused client is told to forget this node
+
+
+class Candidate(object):
+    """A client or scheduler to ping itself: where it listens, and its release if that is known."""
+
+    __slots__ = ('addresses', 'port', 'version')
+
+    def __init__(self, addresses, port, version):
+        self.addresses, self.port, self.version = addresses, port, version
+
+
+class Announcer(object):
+    """Decides whom to ping when; notices sends it. Any thread."""
+
+    def __init__(self, parts, known, clock=monotonic, random=fraction):
+        """`known`: node.discovery.known.KnownReleases; `clock`: as the watchdog's; `random`: function -> number from 0 to 1."""
+        self._parts = parts
+        self._known = known
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._began = None                  # when the node became free, None before it started
+        self._step = 0                      # of STEPS, the next one
+        self._last = None                   # when it was announced last
+        self._beat = None                   # from when --ping_interval counts: the start, then each time it is over
+        self._waiting = {}                  # sign or (address, port) of those turned away -> Candidate, oldest first
+        self._order = []
+        self._last_scheduler = None         # Candidate
+        self._named = {}                    # name of --scheduler_node -> its addresses
+        self._found = set()                 # those that have pinged since the node became free
+        self._rounds = Rounds(random)
+        self._expected = {}                 # (address, port) -> Candidate: clients of a node that was killed
+        self._knocks = Knocks(parts, self._is_wanted, clock, random)
+
+    # -- what others tell
+
+    def begin(self, delay=0.0):
+        """The node can be had from now on: announce it in `delay` seconds, unless it is taken then, and again some times."""
+        with self._lock:
+            self._began = self._beat = self._clock() + delay
+            self._step, self._found = 0, set()
+
+    def begin_anew(self):
+        """The network is another one: nobody there has been told of this node."""
+        with self._lock:
+            self._rounds.forget()
+        self.begin()
+
+    def served(self, scheduler, version):
+        """A scheduler, (address, port), has opened a computation: its port and release are kept for later runs."""
+        with self._lock:
+            self._last_scheduler = Candidate([scheduler[0]], scheduler[1], version)
+        self._parts.visitors.opened(*scheduler)
+        if version is not None:
+            self._parts.workers.run(self._known.add, scheduler[1], version)
+
+    def expect(self, schedulers):
+        """Ping clients of the node before this one, [(address, port, release)], until they answer: it was killed."""
+        with self._lock:
+            self._expected = dict(((address, port), Candidate([address], port, release))
+                                  for address, port, release in schedulers)
+
+    def turned_away(self, ping, source):
+        """A client pinged in vain: it will not ask again, so it is pinged when the node is free."""
+        addresses = list(ping.ip_addrs)
+        if not ping.relay:
+            addresses.insert(0, source)
+        addresses = unique([net.canonical(address) for address in addresses if net.is_address(address)])
+        owner = self._parts.state.scheduler()
+        if not addresses or owner in [(address, ping.port) for address in addresses]:
+            return                          # nobody to ping, or the very scheduler that has the node
+        self._wait(ping.sign or (addresses[0], ping.port), Candidate(addresses[:ADDRESSES], ping.port, ping.version))
+
+    def compute_refused(self, scheduler, peer):
+        """A client that knows this node found it taken: it would never come back unless it forgets the node."""
+        candidate = Candidate([scheduler[0]], scheduler[1], peer.version)
+        self._wait(scheduler, candidate)
+        own = self._own_address(scheduler[0])
+        if own is not None:
+            self._parts.loop.call_soon(self._parts.loop.call_later, FORGET, self._parts.notices.terminated_at,
+                                       scheduler, peer, own)
+
+    def _wait(self, key, candidate):
+        self._parts.visitors.refused((candidate.addresses[0], candidate.port), candidate.version, candidate.addresses)
+        with self._lock:
+            if key not in self._waiting:
+                if len(self._order) >= WAITING_LIMIT:
+                    del self._waiting[self._order.pop(0)]
+                self._order.append(key)
+            self._waiting[key] = candidate
+
+    def answered(self, ping, source):
+        """A client was sent a PONG: it knows the node now."""
+        with self._lock:
+            told = set([source] + list(ping.ip_addrs))
+            self._found.update(name for name, addresses in self._named.items() if told.intersection(addresses))
+            for address in told:
+                self._expected.pop((address, ping.port), None)
+            for key in (ping.sign, (source, ping.port)):
+                if self._waiting.pop(key, None) is not None:
+                    self._order.remove(key)
+
+    # -- the duty
+
+    def wait(self, now):
+        """Return seconds until the node announces itself next, None while it cannot be had."""
+        if self._parts.state.refusal() is not None:
+            return None
+        with self._lock:
+            waits = [self._wait_locked(now), self._wait_bunch(now)]
+        return min([wait for wait in waits if wait is not None] or [None])
+
+    def _wait_bunch(self, now):
+        due = self._rounds.due() if self._began is not None else None
+        return None if due is None else due - now
+
+    def _wait_locked(self, now):
+        if self._began is None:
+            return None
+        options, times = self._parts.options, []
+        if self._step < len(STEPS):
+            times.append(self._began + STEPS[self._step])
+        elif not options.ping_interval and self._missing():
+            times.append(self._last + NAMED_INTERVAL)
+        if options.ping_interval:
+            times.append(self._beat + options.ping_interval)
+        return min(times) - now if times else None
+
+    def _missing(self):
+        """Return the names of --scheduler_node that have not pinged."""
+        return [name for name in self._parts.options.scheduler_node if name not in self._found]
+
+    def _is_wanted(self, name):
+        with self._lock:
+            return name not in self._found
+
+    def announce(self, now):
+        """Ping everybody, or only those who are known to wait."""
+        if self._parts.state.refusal() is not None:
+            return
+        with self._lock:
+            bunch, wait = self._due_bunch(now), self._wait_locked(now)
+        if bunch:
+            self._parts.workers.run(self._broadcast, bunch)
+        if wait is not None and wait <= EARLY:
+            others = self._others()
+            with self._lock:
+                step = self._due_step(now, others)
+            self._parts.workers.run(self._send, *step)
+
+    def _due_bunch(self, now):
+        wait = self._wait_bunch(now)
+        return self._rounds.take(now) if wait is not None and wait <= EARLY else None
+
+    def _due_step(self, now, others):
+        """Return the arguments of _send for the step that is due; `others`: the list for a whole round."""
+        everybody, again = self._is_for_everybody(now)
+        if self._step in WHOLE_STEPS or again:
+            self._rounds.begin(now, others, again)
+        first = 1 << self._step             # those who wait longest come first
+        waiting = list(self._expected.values()) + [self._waiting[key] for key in self._order[:first]]
+        if self._last_scheduler is not None:
+            waiting.append(self._last_scheduler)
+        if self._step < len(STEPS) and now + EARLY >= self._began + STEPS[self._step]:
+            self._step += 1
+        self._last = now
+        return everybody, waiting, self._missing()
+
+    def _is_for_everybody(self, now):
+        """Return whether to broadcast: at the first steps, and whenever --ping_interval is over; and whether it is."""
+        interval = self._parts.options.ping_interval
+        if interval and now + EARLY >= self._beat + interval:
+            self._beat = now
+            return True, True
+        return self._step < EVERYBODY_STEPS, False
+
+    # -- sending, in a worker
+
+    def _send(self, everybody, waiting, named):
+        wanted = self._candidates()
+        if everybody:
+            self._broadcast(wanted)
+        for candidate in waiting:
+            self._ping(candidate.addresses, candidate.port, candidate.version, wanted)
+        for name in named:
+            try:
+                addresses = net.resolve(name)
+            except EnvironmentError as error:
+                self._parts.complaints.note(name, '--scheduler_node not found', error.strerror or error)
+                continue
+            with self._lock:
+                self._named[name] = addresses
+            self._knock(name, addresses, wanted)
+
+    def _broadcast(self, pairs):
+        for own in self._parts.settings.addresses:
+            self._parts.notices.announce_to_all(own, pairs)
+
+    def _knock(self, name, addresses, wanted):
+        """Ping the scheduler `name` in its release if that is known, else in one after the other."""
+        others = self._others()
+        for port in sorted(set(port for port, _release in wanted)):
+            heard = [address for address in addresses if self._parts.notices.peer_at(address, port).version]
+            self._ping(heard, port, None, wanted)
+            for address in addresses:
+                own = self._own_address(address)
+                if own is not None and address not in heard:
+                    self._knocks.begin(name, own, (address, port), releases_at(port, wanted), releases_at(port, others))
+
+    def _candidates(self):
+        options = self._parts.options
+        return releases.candidates(self._known.all(), options.client_release, options.scheduler_port)
+
+    def _others(self):
+        return releases.others(self._candidates(), self._parts.options.scheduler_port)
+
+    def _ping(self, addresses, port, version, wanted):
+        """Ping a client whose port is known, in its release, or in each that may listen there."""
+        for address in addresses:
+            own = self._own_address(address)
+            if own is None:
+                continue
+            heard = version or self._parts.notices.peer_at(address, port).version
+            versions = [heard] if heard else releases_at(port, wanted)
+            for release in versions:
+                self._parts.notices.announce_to(own, address, port, release)
+
+    def _own_address(self, address):
+        return self._parts.settings.own_address(address)
+
+    def say_goodbye(self):
+        """Tell everybody that this node is gone; at once."""
+        for own in self._parts.settings.addresses:
+            self._parts.notices.terminated_to_all(own, self._candidates())
+
+    def describe(self):
+        """Return lines (text) that tell whom this node looks for."""
+        wanted = self._candidates()
+        lines = [u'announces itself to clients of all releases, first of %s' % u', '.join(
+            u'%s at port %d' % (release, port) for port, release in wanted)]
+        options = self._parts.options
+        for own in self._parts.settings.addresses:
+            targets = sorted(set(target for _port, release in wanted
+                                 for target in self._parts.notices.targets(own, release)))
+            lines.append(u'from %s to %s' % (own, u', '.join(targets)))
+        if options.scheduler_node:
+            lines.append(u'and to the scheduler at ' + u', '.join(options.scheduler_node))
+        return lines
+
+
+def releases_at(port, pairs):
+    """Return those releases of [(port, release)] whose clients listen at `port`."""
+    return [release for listens, release in pairs if listens == port]

@@ -1,0 +1,252 @@
+"""What the node says unasked: PONG, PING, PULSE, NODE_CPUS, TERMINATED."""
+from __future__ import absolute_import, division, print_function
+
+import collections
+import os
+import socket
+import threading
+
+from dispynode_lib.host.network import datagrams, net
+from dispynode_lib.host.io.calls import Call
+from dispynode_lib.host.compat import monotonic, to_text
+from dispynode_lib.log import DEBUG, INFO, Log
+from dispynode_lib.node.shared.allowance import Allowance
+from dispynode_lib.wire import framing, releases, replies
+from dispynode_lib.wire.peers import Peer
+
+log = Log('dispynode.notices')
+
+ADDRESSES = 8                               # of one PING that are answered
+PEERS = 1000                                # clients remembered
+# answers to strangers at once, and a second: to one address, and to all. Each is a connection to where they say
+TO_ONE, TO_ALL = (50, 5.0), (500, 100.0)
+UNREACHED = 1, 1 / 60.0                     # lines about a client that cannot be reached: at once, and a second
+
+
+class Notices(object):
+    """Sends messages to schedulers; each on a connection of its own, none holds up another."""
+
+    def __init__(self, loop, state, settings, options, tls=None):
+        """`settings`: node.shared.identity.Settings; `options`: msg_timeout, which may change, and ipv4_udp_multicast."""
+        self._loop = loop
+        self._state = state
+        self._settings = settings
+        self._options = options
+        self._tls = tls
+        self._lock = threading.Lock()
+        self._peers = collections.OrderedDict()     # (address, port) -> (Peer, heard from there, addresses)
+        self._answers, self._all_answers = Allowance(*TO_ONE), Allowance(*TO_ALL)
+        self._unreached_lines = Allowance(*UNREACHED)
+
+    def remember(self, address, port, peer, direct=True, addresses=()):
+        """Keep what a PING told about the client at (address, port); `direct`: it came from that address.
+
+        addresses   that the client says it has
+
+        What somebody else says about a client does not replace what it said itself.
+        """
+        with self._lock:
+            if not direct and self._peers.get((address, port), (None, False, ()))[1]:
+                return
+            self._peers.pop((address, port), None)
+            if len(self._peers) >= PEERS:
+                self._peers.popitem(last=False)
+            self._peers[(address, port)] = peer, direct, tuple(addresses) if direct else ()
+
+    def peer_at(self, address, port):
+        """Return the Peer that pinged from (address, port), a new one if none did."""
+        with self._lock:
+            known = self._peers.get((address, port))
+        return known[0] if known is not None else Peer()
+
+    def forget(self, address, port):
+        """Nobody listens at (address, port): who comes there later may be another client."""
+        with self._lock:
+            self._peers.pop((address, port), None)
+
+    def addresses_at(self, address, port):
+        """Return the addresses (list of text) that the client at (address, port) said it has."""
+        with self._lock:
+            return list(self._peers.get((address, port), (None, False, ()))[2])
+
+    def answers(self, ping, source, own_address):
+        """Return [((address, port), payload)]: a PONG, or a PING if the client did not announce its sign, to each address.
+
+        ping          wire PING record
+        source        address (text) that the PING came from
+        own_address   address (text) of this node on which it came
+        """
+        settings = self._settings
+        peer = Peer(version=ping.version, python2=ping.python2, protocol=ping.protocol)
+        addresses = [address for address in ping.ip_addrs if net.is_address(address)]
+        if not ping.relay:
+            addresses.insert(0, source)
+        announced = settings.announced(own_address)
+        auth = settings.answer_to(ping.sign) if ping.sign else None
+        found = []
+        for address in unique(map(net.canonical, addresses))[:ADDRESSES]:
+            if ping.sign and auth is None or not self._may_answer(address, source):
+                continue
+            self.remember(address, ping.port, peer, address == source, addresses)
+            if net.family_of(address) != net.family_of(announced):
+                continue
+            if ping.sign:
+                payload = replies.pong(
+                    peer, announced, settings.port, settings.sign, settings.name, self._state.cpus(),
+                    platform_text(), auth,
+                    settings.meter.read(), address)
+            else:
+                payload = replies.ping(ping.version, ping.python2, announced, settings.port, settings.sign, address)
+            found.append(((address, ping.port), payload))
+        return found
+
+    def send(self, address, payload, done):
+        """Send `payload` to (address, port); done(error text or None) in the loop's thread."""
+        def sent(_reply, error):
+            self._sent(address, error)
+            done(error)
+        self._call(address, payload, False, sent)
+
+    def _may_answer(self, address, source):
+        """Return whether to connect to `address` because somebody at `source` said so."""
+        settings = self._settings
+        if net.is_special(address) and not (settings.is_ours(source) and settings.is_ours(address)):
+            log.debug('%s wants an answer at %s: not sent', source, address)
+            return False
+        now = monotonic()
+        if not self._answers.take(address, now) or not self._all_answers.take(None, now):
+            log.debug('too many answers to %s', address)
+            return False
+        return True
+
+    # -- looking for clients; a Python 2 pickle of plain strings is read by every Python
+
+    def targets(self, own, release):
+        """Return the addresses at which clients of `release` hear what `own` (text) sends to all."""
+        if net.family_of(own) == socket.AF_INET6 or self._options.ipv4_udp_multicast:
+            return [releases.multicast_group(release, net.family_of(own) == socket.AF_INET6)]
+        return net.broadcast_addresses(own)
+
+    def announce_to_all(self, own, candidates):
+        """Send a PING for each (port, release) of `candidates` to all in the network of `own`. May block shortly."""
+        messages = [(target, port, self._ping(own, release, None)) for port, release in candidates
+                    for target in self.targets(own, release)]
+        for target, error in sorted(datagrams.send_from(own, messages).items()):
+            self.unreached(target, 'announcing this node from %s to %s: %s', own, target, error)
+
+    def announce_to(self, own, address, port, release):
+        """Send a PING to one client that may listen at (address, port), on a connection and by datagram."""
+        datagrams.send_from(own, [(address, port, self._ping(own, release, address))])
+        self.knock(own, (address, port), release, self._tried)
+
+    def knock(self, own, target, release, done):
+        """Send a PING to one client that may listen at `target`, (address, port), on a connection; `done` as of a Call."""
+        log.debug('ping to %s port %d, release %s', target[0], target[1], release)
+        self._call(target, self._ping(own, release, target[0]), False, done)
+
+    def _ping(self, own, release, address):
+        settings = self._settings
+        return replies.ping(release, True, settings.announced(own), settings.port, settings.sign, address)
+
+    @staticmethod
+    def _tried(_reply, error):
+        if error is not None:
+            log.debug('%s', error)          # nobody there: the usual case
+
+    def terminated_to_all(self, own, candidates):
+        """Tell all in the network of `own` that this node is gone; clients before that know no such datagram."""
+        settings = self._settings
+        payload = replies.terminated(Peer(python2=True), settings.announced(own), settings.port, settings.sign)
+        datagrams.send_from(own, [(target, port, payload) for port, release in candidates
+                                  if releases.hears_terminated(release) for target in self.targets(own, release)])
+
+    # -- to administration programs
+
+    def node_info(self, info, own, addresses):
+        """Answer a NODE_INFO datagram, at the first of `addresses` that takes the connection."""
+        settings = self._settings
+        if not self._may_answer(addresses[0], addresses[-1]):
+            return
+        payload = replies.node_info_udp(info.version, info.python2, settings.announced(own), settings.port,
+                                        settings.sign)
+        self._call((addresses[0], info.port), payload, False,
+                   lambda _reply, error: self._next(info, own, addresses[1:], error))
+
+    def _next(self, info, own, addresses, error):
+        if error is not None and addresses:
+            self.node_info(info, own, addresses)
+        elif error is not None:
+            log.info('NODE_INFO: %s', error)
+
+    # -- to schedulers
+
+    def pulse(self, computation, busy, done):
+        """Send a PULSE to a computation's scheduler; `done(reply, error)` in the loop's thread."""
+        self._call(computation.scheduler, self._pulse(computation, busy), True, done)
+
+    def pulse_by_datagram(self, computation, busy):
+        """The same for old schedulers, which answer by datagram (docs/protocol.rst, "PULSE")."""
+        address, port = computation.scheduler
+        own = self._settings.own_address(address)
+        if own is not None:
+            datagrams.send_from(own, [(address, port, self._pulse(computation, busy))])
+
+    def _pulse(self, computation, busy):
+        settings = self._settings
+        return replies.pulse(computation.peer, computation.node_ip_addr, settings.port, busy,
+                             computation.scheduler[0], settings.meter.read())
+
+    def node_cpus(self, computation, cpus):
+        """Tell a scheduler how many processors it may use from now on."""
+        settings = self._settings
+        self._send(computation.scheduler, replies.node_cpus(
+            computation.peer, computation.node_ip_addr, settings.sign, cpus))
+
+    def terminated(self, computation, done=None):
+        """Tell a scheduler that this node is gone for it."""
+        settings = self._settings
+        payload = replies.terminated(computation.peer, computation.node_ip_addr, settings.port, settings.sign)
+        address = computation.scheduler
+        self._call(address, payload, False, done or (lambda reply, error: self._sent(address, error)))
+
+    def terminated_at(self, address, peer, own):
+        """Tell the peer at (address, port) that this node, known to it by `own`, is gone for it."""
+        settings = self._settings
+        self._send(address, replies.terminated(peer, settings.announced(own), settings.port, settings.sign))
+
+    def node_closed(self, computation):
+        """Tell a scheduler that a computation may be set up anew: CLOSE with `close` False is done."""
+        settings = self._settings
+        self._send(computation.scheduler, replies.node_closed(
+            computation.peer, computation.node_ip_addr, settings.token, computation.id, computation.auth))
+
+    def unreached(self, address, text, *args):
+        """Log that the client at `address` (text) was not reached: one line a minute about each address."""
+        log.log(INFO if self._unreached_lines.take(address, monotonic()) else DEBUG, text, *args)
+
+    def _send(self, address, payload):
+        self._call(address, payload, False, lambda reply, error: self._sent(address, error))
+
+    def _call(self, address, payload, await_reply, done):
+        call = Call(self._loop, address, [framing.frame(payload)], await_reply, self._options.msg_timeout, done,
+                    self._tls)
+        self._loop.call_soon(call.start)
+
+    def _sent(self, address, error):
+        if error is not None:
+            self.unreached(address[0], '%s', error)
+
+
+def unique(items):
+    """Return the list of different items in their order."""
+    found = []
+    for item in items:
+        if item not in found:
+            found.append(item)
+    return found
+
+
+def platform_text():
+    """Return text such as 'Linux-6.1.0-x86_64' for the client's node filter."""
+    name = os.uname()
+    return to_text('%s-%s-%s' % (name[0], name[2], name[4]))

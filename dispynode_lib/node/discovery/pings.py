@@ -1,0 +1,83 @@
+"""Clients and relays that look for nodes: who is answered, and why others are not."""
+from __future__ import absolute_import, division, print_function
+
+from dispynode_lib.errors import ProtocolError
+from dispynode_lib.host.network import net
+from dispynode_lib.host.compat import fraction, to_text
+from dispynode_lib.node.timed import duties
+from dispynode_lib.wire import messages
+
+SPREAD = 0.25                               # seconds over which nodes spread their answers to one broadcast
+WIDEST = 4                                  # times as long in networks that may have more nodes
+
+
+class Discovery(object):
+    """Handles PING, from connections and datagrams, and the other datagrams of clients."""
+
+    def __init__(self, parts):
+        """`parts`: the node's parts."""
+        self._parts = parts
+
+    def table(self):
+        """Return {opcode: handler of a Request}."""
+        return {'PING': self.on_ping}
+
+    def on_ping(self, request):
+        """Answer a client that looks for nodes: PONG on a new connection."""
+        source, own = to_text(request.address[0]), to_text(request.local_address())
+        ping = self._accepted(request.argument, source)
+        if ping is not None:
+            self._parts.answers.give(ping, source, own, True)
+
+    def on_datagram(self, opcode, argument, arrival):
+        """Take one datagram: PING of a client, PULSE as sign of life. Raises ProtocolError."""
+        if opcode == 'PING':
+            ping = self._accepted(argument, arrival.source)
+            own = self._parts.settings.own_address(arrival.source, arrival.own)
+            if ping is None or own is None:
+                return
+            if arrival.directed:
+                self._parts.answers.give(ping, arrival.source, own, False)
+            else:                           # many nodes may have heard it
+                self._parts.loop.call_soon(self._parts.loop.call_later, fraction() * spread(own),
+                                           self._parts.answers.give, ping, arrival.source, own, False)
+        elif opcode == 'PULSE':
+            pulse = messages.read_pulse(argument)
+            if self._is_from(pulse, arrival.source):
+                duties.heard(self._parts.state, (pulse.ip_addr, pulse.port))
+        elif opcode == 'NODE_INFO':
+            self._parts.admin.on_datagram(argument, arrival)
+        elif opcode != 'TERMINATED':        # of another node, to clients
+            raise ProtocolError('unknown notice %s' % opcode)
+
+    def _is_from(self, pulse, source):
+        """Return whether a PULSE comes from whom it names; on this host all addresses are one."""
+        settings = self._parts.settings
+        if not net.is_address(pulse.ip_addr):
+            return False
+        address = net.canonical(pulse.ip_addr)
+        return source == address or (settings.is_ours(source) and settings.is_ours(address))
+
+    def _accepted(self, argument, source):
+        """Return the PING in `argument` if it is to be answered now, else None."""
+        parts = self._parts
+        ping = messages.read_ping(argument)
+        if ping.sign == parts.settings.sign:
+            return None                     # this node's own broadcast
+        if ping.sign and parts.settings.answer_to(ping.sign) is None:
+            parts.complaints.note(source, 'PING not answered: sign', 'it has the sign of a node, not of a client')
+            return None
+        refusal = parts.state.refusal()
+        if refusal is not None:
+            parts.complaints.note(source, 'PING not answered: %s' % refusal[0], refusal[1])
+            parts.announcer.turned_away(ping, source)
+            return None
+        return ping
+
+
+def spread(own):
+    """Return the seconds over which nodes in the network of `own` (address) spread their answers to a broadcast."""
+    known = [address for address in net.broadcast_addresses(own) if address != net.EVERYBODY]
+    if not known or net.is_loopback(own):
+        return SPREAD
+    return SPREAD * min(WIDEST, max(1, net.hosts_of(known[0]) / 256.0))

@@ -1,0 +1,1 @@
+"""Files of computations: folders, what is sent, what is removed."""

@@ -1,0 +1,350 @@
+"""The folder of a computation: which paths are allowed, what was sent into it, what is removed from it."""
+from __future__ import absolute_import, division, print_function
+
+import errno
+import itertools
+import os
+import stat
+import threading
+
+from dispynode_lib.errors import Refused
+from dispynode_lib.host.compat import monotonic, path_bytes, random_hex, to_path, to_text
+from dispynode_lib.log import Log
+from dispynode_lib.node.files.incoming import Anchor, fill, make_folder
+from dispynode_lib.node.files.removal import remove_tree
+
+log = Log('dispynode.folders')
+
+SAME_TIME = 1.0                             # seconds that modification times of the same file may differ
+LEAVING_WAIT = 8.0                          # seconds; the answer to COMPUTE has to begin within 10
+CLAIM_WAIT = 1.0                            # seconds until another look, should a wake-up be lost
+UNIQUE_TRIES = 100
+HELD_OPEN = 64                              # folders, to know them again
+NAME_BYTES = 255                            # longest file name of the usual file systems
+
+
+def clean_name(text, what):
+    """Return one path component (native str) from the wire, or raise Refused."""
+    name = to_path(text)
+    if name in ('', '.', '..') or '/' in name or '\0' in name or len(path_bytes(name)) > NAME_BYTES:
+        raise Refused('%s %r is no name for a file here' % (what, text))
+    return name
+
+
+def clean_parts(text, separator, what):
+    """Return the components of a relative path from the wire; drops '.', refuses '..'."""
+    if '\0' in text:
+        raise Refused('%s %r has a zero byte' % (what, text))
+    pieces = text.replace(separator, u'/').split(u'/')
+    return [clean_name(piece, what) for piece in pieces if piece not in (u'', u'.')]
+
+
+def is_below(path, folder):
+    """Return whether resolved `path` is `folder` or lies below it, compared by components."""
+    path, folder = os.path.realpath(path), os.path.realpath(folder)
+    return path == folder or path.startswith(folder.rstrip('/') + '/')
+
+
+class Folders(object):
+    """The folders of all computations: keeps the end of one from spoiling the beginning of another."""
+
+    def __init__(self, root, max_file_size=0, force_cleanup=False):
+        """`root`: absolute path of the node's files; force_cleanup: remove also what clients want to keep."""
+        self.root = root
+        self.max_file_size = max_file_size
+        self.force_cleanup = force_cleanup
+        self.places = threading.BoundedSemaphore(HELD_OPEN)
+        self._changed = threading.Condition(threading.Lock())
+        self._open = []                     # Folders, until what they leave behind has been removed
+
+    def check_size(self, size):
+        """Raise Refused if a file of `size` bytes is not taken."""
+        if self.max_file_size and size > self.max_file_size:
+            raise Refused('a file of %d bytes; --max_file_size allows %d' % (size, self.max_file_size))
+
+    def open(self, client, name, computation_id, dest_path, timeout=LEAVING_WAIT):
+        """Choose and make a computation's folder; return the Folder.
+
+        client          address of the scheduler (text)
+        name            text for a human, part of a new folder's name after checking
+        dest_path       relative path asked for, or None for a new folder
+        timeout         seconds to wait for a computation that used the same folder and is being ended
+        Raises Refused.
+        """
+        base = os.path.join(self.root, clean_name(client, 'scheduler address'))
+        if os.path.islink(base):
+            raise Refused('the folder for files of clients at %s is a link that leads elsewhere' % client)
+        if not dest_path:
+            folder = Folder(self, _unique_folder(base, name, computation_id))
+            with self._changed:
+                self._open.append(folder)
+            return folder
+        path = os.path.join(base, *clean_parts(dest_path, u'/', 'dest_path'))
+        folder = Folder(self, os.path.realpath(path))
+        if not is_below(folder.path, base):
+            raise Refused('dest_path %r leads outside the folder of its client' % dest_path)
+        self._register(folder, timeout)
+        try:
+            _make_shared(path)
+        except EnvironmentError as error:
+            self.discard(folder)
+            raise Refused('Could not create destination path: %s' % error)
+        return folder
+
+    def _register(self, folder, timeout):
+        deadline = monotonic() + timeout
+        with self._changed:
+            while self._leaving_locked(folder) and monotonic() < deadline:
+                self._changed.wait(max(0.0, deadline - monotonic()))
+            if any(other.removing for other in self._leaving_locked(folder)):
+                raise Refused('Could not create destination path: the files of a computation that ended are '
+                              'still being removed')
+            self._open.append(folder)
+
+    def _leaving_locked(self, folder):
+        return [other for other in self._open if other.leaving and other.overlaps(folder)]
+
+    def leave(self, folder):
+        """The computation of `folder` is being ended: whoever wants the same folder had better wait."""
+        with self._changed:
+            folder.leaving = True
+
+    def begin_removal(self, folder):
+        """Return the other Folders in use that overlap with `folder`: their files have to stay."""
+        with self._changed:
+            folder.leaving = folder.removing = True
+            return [other for other in self._open if other is not folder and other.overlaps(folder)]
+
+    def discard(self, folder):
+        """Forget a folder."""
+        with self._changed:
+            if folder in self._open:
+                self._open.remove(folder)
+            self._changed.notify_all()
+
+
+_numbers = itertools.count()                # of files that are being received
+
+
+class Claim(object):
+    """While it is entered no other thread deals with `path`; `claimed` is the set of such paths, `changed` its Condition."""
+
+    def __init__(self, changed, claimed, path):
+        self._changed, self._claimed, self._path = changed, claimed, path
+
+    def __enter__(self):
+        with self._changed:
+            while self._path in self._claimed:
+                self._changed.wait(CLAIM_WAIT)
+            self._claimed.add(self._path)
+
+    def __exit__(self, *_error):
+        with self._changed:
+            self._claimed.discard(self._path)
+            self._changed.notify_all()
+
+
+class Folder(object):
+    """One computation's folder and the files that came for it; used by worker threads, has its own lock."""
+
+    def __init__(self, folders, path):
+        """`folders`: the Folders that made it; `path`: absolute, without symbolic links."""
+        self._folders = folders
+        self.path = path
+        self._anchor = Anchor(path, folders.places)
+        self.leaving = self.removing = False    # belong to Folders
+        self._changed = threading.Condition(threading.Lock())
+        self._uses = {}                     # path -> count (docs/protocol.rst, "Files and their removal")
+        self._claimed = set()               # paths that a thread is just looking at, replacing or removing
+
+    def overlaps(self, other):
+        """Return whether one of the two folders is the other one, or lies in it."""
+        one, two = self.path + '/', other.path + '/'
+        return one.startswith(two) or two.startswith(one)
+
+    def leave(self):
+        """Its computation is being ended."""
+        self._folders.leave(self)
+
+    def close(self, cleanup):
+        """Remove what the computation leaves behind, if `cleanup`; the folder is free for others then."""
+        try:
+            if cleanup or self._folders.force_cleanup:
+                self.remove()
+        finally:
+            self._anchor.lift()
+            self._folders.discard(self)
+
+    def _claim(self, path):
+        """Be the only thread that deals with `path`: a context manager."""
+        return Claim(self._changed, self._claimed, path)
+
+    def _count(self, path, change, otherwise=0):
+        """Change the number of uses of `path`, taking `otherwise` if it was not counted; return the new one."""
+        with self._changed:
+            uses = self._uses.get(path, otherwise) + change
+            if uses > 0:
+                self._uses[path] = uses
+            else:
+                self._uses.pop(path, None)
+            return uses
+
+    def target(self, file_record):
+        """Return the absolute path at which a sent file is to lie. Raises Refused."""
+        separator = file_record.sep if file_record.sep in (u'/', u'\\') else u'/'
+        parts = clean_parts(file_record.dest_path or u'', separator, 'dest_path of a file')
+        parts.append(clean_name(file_record.name.split(separator)[-1], 'file name'))
+        path = os.path.join(self.path, *parts)
+        if not self._anchor.holds(self._is_in_place) or len(parts) > 1 and not is_below(os.path.dirname(path), self.path):
+            raise Refused('%r leads outside the folder of its computation' % file_record.dest_path)
+        return path
+
+    def receive(self, file_record, stream, value):
+        """Do the receiver's side of the file dialogue (docs/protocol.rst, "FILEXFER").
+
+        file_record  wire.messages File
+        stream       host.io.streams.Stream of the sender
+        value        function int -> payload bytes of a reply in the sender's dialect
+        Raises Refused (nothing was answered yet), PeerGone, EnvironmentError.
+        """
+        size = file_record.size
+        self._folders.check_size(size)
+        path = self.target(file_record)
+        with self._claim(path):
+            same = self._is_same(path, file_record)
+            if same:
+                self._count(path, 1, 1)
+        if same:
+            stream.send_frame(value(size))
+            return
+        partial = os.path.join(os.path.dirname(path), '.%d-%d.part' % (os.getpid(), next(_numbers)))
+        try:
+            fill(partial, file_record, stream, value)
+            with self._claim(path):
+                self._put(partial, path)
+                self._count(path, 1)
+        except BaseException:
+            _remove_quietly(partial)
+            raise
+        stream.send_frame(value(size))
+
+    @staticmethod
+    def _put(partial, path):
+        try:
+            os.rename(partial, path)
+        except EnvironmentError as error:
+            if error.errno == errno.EISDIR:
+                raise Refused('%s is a folder here' % path)
+            raise
+
+    def _is_same(self, path, file_record):
+        try:
+            found = os.lstat(path)
+        except EnvironmentError:
+            return False
+        return (stat.S_ISREG(found.st_mode) and found.st_size == file_record.size
+                and abs(found.st_mtime - file_record.mtime) <= SAME_TIME
+                and stat.S_IMODE(found.st_mode) == file_record.mode & 0o777)
+
+    def release(self, file_records):
+        """Count one use less of each file that came for a job that ended; delete those not used any more."""
+        for file_record in file_records:
+            try:
+                path = self.target(file_record)
+            except Refused as refused:
+                log.debug('a file of an ended job: %s', refused)
+                continue
+            with self._claim(path):
+                if self._count(path, -1) == 0:
+                    _remove_quietly(path)
+
+    def remove(self):
+        """Remove what the computation leaves behind: its files, what jobs made, and emptied folders.
+
+        Files that were used twice or more stay (docs/protocol.rst, "Files and their removal"). While another
+        computation uses the folder only files that came for this one go; the last one removes the rest.
+        """
+        root = self._folders.root
+        if not is_below(self.path, root) or os.path.realpath(self.path) == os.path.realpath(root):
+            return
+        if not self._is_in_place():
+            log.warning('%s was replaced by a link: where that leads nothing is removed', self.path)
+            if os.path.islink(self.path):
+                _remove_quietly(self.path)
+            return
+        others = self._folders.begin_removal(self)
+        with self._changed:
+            kept = set(path for path, uses in self._uses.items() if uses > 1)
+            own = set(self._uses) - kept
+        if others:
+            for path in own.difference(*[other.files() for other in others]):
+                _remove_quietly(path)
+            return
+        if not kept:
+            remove_tree(self.path)
+        else:
+            self._remove_but(kept)
+        self._remove_empty_parents()
+
+    def _is_in_place(self):
+        """Return whether no job has put a link in the place of the folder or of one above it."""
+        return os.path.realpath(self.path) == self.path
+
+    def files(self):
+        """Return the paths of the files that came for this computation (list)."""
+        with self._changed:
+            return list(self._uses)
+
+    def _remove_but(self, kept):
+        for where, folders, names in os.walk(self.path, topdown=False):
+            links = [name for name in folders if os.path.islink(os.path.join(where, name))]
+            for name in names + links:
+                path = os.path.join(where, name)
+                if path not in kept:
+                    _remove_quietly(path)
+            _remove_empty(where)
+
+    def _remove_empty_parents(self):
+        folder, root = os.path.dirname(self.path), self._folders.root
+        while folder != root and is_below(folder, root) and _remove_empty(folder):
+            folder = os.path.dirname(folder)
+
+
+def _make_shared(path):
+    for _turn in range(UNIQUE_TRIES):
+        try:
+            return make_folder(path)
+        except EnvironmentError as error:   # as in _unique_folder()
+            if error.errno != errno.ENOENT:
+                raise
+    raise EnvironmentError(errno.ENOENT, 'its parents keep vanishing', path)
+
+
+def _unique_folder(base, name, computation_id):
+    label = u''.join(letter for letter in os.path.basename(to_text(name)) if letter.isalnum() or letter in u'_-')
+    for _turn in range(UNIQUE_TRIES):
+        path = os.path.join(base, '%s_%s' % (to_path(label[:40]) or computation_id, str(random_hex(4))))
+        try:
+            make_folder(base)
+            os.mkdir(path, 0o700)
+            return os.path.realpath(path)
+        except EnvironmentError as error:
+            if error.errno not in (errno.EEXIST, errno.ENOENT):     # ENOENT: the end of another removed `base`
+                raise Refused('Could not create destination path: %s' % error)
+    raise Refused('Could not create destination path: no new folder can be made in %s' % base)
+
+
+def _remove_quietly(path):
+    try:
+        os.unlink(path)
+    except EnvironmentError as error:
+        if error.errno != errno.ENOENT:
+            log.warning('removing %s: %s', path, error)
+
+
+def _remove_empty(folder):
+    try:
+        os.rmdir(folder)
+    except EnvironmentError:
+        return False
+    return True

@@ -1,0 +1,186 @@
+"""The operator's commands: the same at the terminal and through the control socket."""
+from __future__ import absolute_import, division, print_function
+
+import threading
+
+from dispynode_lib.options import table
+from dispynode_lib.errors import OptionError
+from dispynode_lib.host import resources
+from dispynode_lib.host.wording import counted
+from dispynode_lib.log import Log
+from dispynode_lib.node.shared import state as states
+from dispynode_lib.node.operator import status
+from dispynode_lib.node.timed.duties import one_for_each_scheduler
+
+log = Log('dispynode.commands')
+
+USAGE = 64
+ASKING = 'status', 'why'                    # change nothing
+MENU = u"""
+Enter "quit" or "exit" to end dispynode, "drain" to end it when running computations have been closed,
+  "stop" to stop service, "start" to restart service,
+  "release" to check and close computations, "cpus" or "cpus N" to change the CPUs used,
+  "why" to see why it is idle, anything else to get status: """
+
+
+class Answer(object):
+    """What a command says: exit status (0: done), text for a person, data for programs (a plain value)."""
+
+    def __init__(self, text, data=None, status=0):
+        self.text, self.status = text, status
+        self.data = data if data is not None else {'text': text.strip(), 'done': status == 0}
+
+
+class Commands(object):
+    """Does commands; each may take its time (not for the loop's thread)."""
+
+    def __init__(self, parts):
+        self._parts = parts
+        self._table = {                     # name -> (method, most words after it)
+            'status': (self.status, 0), 'stop': (self.stop, 0), 'start': (self.start, 0), 'cpus': (self.cpus, 1),
+            'release': (self.release, 1), 'drain': (self.drain, 0), 'quit': (self.quit, 0), 'exit': (self.quit, 0),
+            'why': (self.why, 0),
+        }
+
+    def run(self, words):
+        """Do the command `words` (list of text), the name first; return the Answer."""
+        command, most = self._table.get(words[0].lower() if words else '', (None, 0))
+        if command is None:
+            return Answer(u"'%s': there is no such command; there are %s\n" % (
+                u' '.join(words), u', '.join(sorted(self._table))), status=USAGE)
+        if len(words) > 1 + most:
+            return Answer(u"'%s': give %s\n" % (u' '.join(words), (
+                u'one word after %s' if most else u'nothing after %s') % words[0]), status=USAGE)
+        if words[0].lower() not in ASKING:
+            log.info('command of the operator: %s', ' '.join(words))
+        try:
+            return command(*words[1:])
+        except OptionError as error:
+            return Answer(u'%s\n' % error, status=USAGE)
+
+    def status(self):
+        """Tell everything about the node."""
+        found = status.gather(self._parts)
+        return Answer(status.describe(found), found)
+
+    def why(self):
+        """Tell why no job runs."""
+        busy = self._parts.state.counts()['busy']
+        if busy:
+            lines = [u'it is not idle: %s' % _running(busy)]
+        else:
+            lines = status.why_idle(self._parts, 0)
+        return Answer(u'\n'.join(lines) + u'\n', {'why_idle': lines, 'busy': busy})
+
+    def stop(self):
+        """Take no new computations and jobs; running jobs go on."""
+        parts = self._parts
+        changed = parts.state.set_phase(states.PAUSED)
+        if parts.state.phase() != states.PAUSED:
+            return Answer(u'the node is %s\n' % parts.state.phase().lower(), status=1)
+        self._tell_cpus(0)
+        running = parts.state.used_cpus()
+        return Answer(u'service %s; %s\n' % (u'stopped' if changed else u'was stopped already', _running(running)))
+
+    def start(self):
+        """Take computations and jobs again."""
+        parts = self._parts
+        changed = parts.state.set_phase(states.SERVING)
+        if parts.state.phase() != states.SERVING:
+            return Answer(u'the node is %s\n' % parts.state.phase().lower(), status=1)
+        self._tell_cpus(parts.state.cpus() if parts.service.is_open() else 0)
+        if changed:
+            parts.announcer.begin()
+            parts.watchdog.reschedule()
+        return Answer(u'service %s%s\n' % (
+            u'restarted' if changed else u'was not stopped',
+            u'' if parts.service.is_open() else u'; it is outside service hours'))
+
+    def _tell_cpus(self, cpus):
+        parts = self._parts
+        for computation in one_for_each_scheduler(parts.state.computations()):
+            parts.notices.node_cpus(computation, cpus)
+
+    def cpus(self, text=None):
+        """Offer another number of processors, or tell how many are offered."""
+        parts, options = self._parts, self._parts.options
+        if text is not None:
+            try:
+                wanted = table.processors(text) if text.strip() != u'0' else 0
+            except ValueError as error:
+                raise OptionError(u'cpus %s: %s' % (text, error))
+            total = max(resources.host_cpus(), options.usable_cpus)
+            cpus = 0 if wanted == 0 else resources.cpus_to_use(wanted, options.usable_cpus, total)
+            if cpus is None:
+                raise OptionError(u'cpus %s: this host has %s; give 0 to %d, or a negative number to leave so many '
+                                  u'free' % (text, counted(total, u'CPU'), total))
+            parts.node.set_cpus(cpus)
+        cpus = parts.state.cpus()
+        return Answer(u'%s offered, %d busy\n' % (counted(cpus, u'CPU'), parts.state.used_cpus()), {'cpus': cpus})
+
+    def release(self, which=None):
+        """Close computations without jobs whose scheduler does not answer; one given by its id, or all, at once."""
+        parts = self._parts
+        computations = parts.state.computations()
+        if which is not None and which != u'all':
+            computations = [computation for computation in computations if u'%d' % computation.id == which]
+            if not computations:
+                raise OptionError(u'release %s: there is no such computation' % which)
+        if which is not None:
+            return self._close(computations, lambda computation: None)
+        answering = self._ask_schedulers(computations)
+        return self._close(computations, lambda computation: self._reason_to_stay(computation, answering))
+
+    def _reason_to_stay(self, computation, answering):
+        jobs = len(self._parts.state.jobs(computation.id))
+        if jobs:
+            return u'it has %s' % counted(jobs, u'running job')
+        if computation.scheduler in answering:
+            return u'its scheduler at %s port %d answers' % computation.scheduler
+        return None
+
+    def _ask_schedulers(self, computations):
+        """Send a pulse to each scheduler; return the set of those that answer."""
+        answering, waiting = set(), []
+        for computation in one_for_each_scheduler(computations):
+            answered = threading.Event()
+
+            def take(_reply, error, scheduler=computation.scheduler, answered=answered):
+                if error is None:
+                    answering.add(scheduler)
+                answered.set()
+            busy = min(self._parts.state.used_cpus(), self._parts.state.cpus())
+            self._parts.notices.pulse(computation, busy, take)
+            waiting.append(answered)
+        for answered in waiting:
+            answered.wait(self._parts.options.msg_timeout + 1.0)
+        return answering
+
+    def _close(self, computations, reason_to_stay):
+        lines, closed = [], []
+        for computation in computations:
+            reason = reason_to_stay(computation)
+            if reason is not None:
+                lines.append(u'computation %d (%s) stays: %s; "release %d" closes it all the same' % (
+                    computation.id, computation.name, reason, computation.id))
+                continue
+            self._parts.notices.terminated(computation)
+            computation.close(terminate=True, why=u'the operator of the node has closed the computation')
+            closed.append(computation.id)
+            lines.append(u'computation %d (%s) is closed' % (computation.id, computation.name))
+        return Answer(u'\n'.join(lines or [u'no computation is open']) + u'\n', {'closed': closed, 'text': lines})
+
+    def drain(self):
+        """End the node when the open computations have been closed."""
+        self._parts.node.drain()
+        return Answer(u'draining: waiting for %s\n' % counted(
+            len(self._parts.state.computations()), u'open computation'))
+
+    def quit(self):
+        """End the node now."""
+        self._parts.node.stop()
+        return Answer(u'stopping\n')
+
+
+def _running(number):
+    return u'%s %s running' % (counted(number, u'job'), u'is' if number == 1 else u'are')

@@ -1,0 +1,80 @@
+"""Health for machines and a page for people: plain HTTP on the node's own port."""
+from __future__ import absolute_import, division, print_function
+
+
+from dispynode_lib.host import plainjson
+from dispynode_lib.host.compat import to_bytes, to_text
+from dispynode_lib.host.network.networks import Network
+from dispynode_lib.log import Log
+
+log = Log('dispynode.http')
+
+TEXT, JSON, HTML = 'text/plain; charset=utf-8', 'application/json', 'text/html; charset=utf-8'
+METRICS = 'text/plain; version=0.0.4; charset=utf-8'
+REASONS = {200: 'OK', 400: 'Bad Request', 404: 'Not Found', 503: 'Service Unavailable'}
+LOOPBACK = ('127.0.0.0/8', '::1')
+POLICY = "default-src 'none'; style-src 'unsafe-inline'"
+
+
+class Pages(object):
+    """Answers GET requests of those who may ask."""
+
+    def __init__(self, parts):
+        self._parts = parts
+        self._allowed = [Network(text) for text in LOOPBACK] + list(parts.options.http_allow)
+        self._table = {
+            '/healthz': self.health, '/readyz': self.ready, '/metrics': self.metrics,
+            '/status.json': self.status, '/': self.page,
+        }
+
+    def allows(self, address):
+        """Return whether the peer at `address` (text) may ask."""
+        address = to_text(address)
+        # this host calls its own address from that very address
+        return address in self._parts.settings.addresses or any(network.holds(address) for network in self._allowed)
+
+    def answer(self, data):
+        """Return the bytes of the response to the request that `data` (bytes) begins with."""
+        words = data.partition(b'\n')[0].split()
+        if len(words) != 3 or not words[2].startswith(b'HTTP/'):
+            return response(400, TEXT, u'this is no HTTP request\n')
+        path = to_text(words[1]).partition(u'?')[0]
+        page = self._table.get(path)
+        if page is None:
+            return response(404, TEXT, u'there are %s\n' % u', '.join(sorted(self._table)))
+        return response(*page())
+
+    def health(self):
+        """The node lives; that it can answer is the proof."""
+        return 200, TEXT, u'ok\n'
+
+    def ready(self):
+        """Whether it takes jobs."""
+        closed = self._parts.state.closed()
+        trouble = closed[1] if closed is not None else self._parts.addresses.trouble() or self._parts.nursery.trouble()
+        return (200, TEXT, u'ready\n') if trouble is None else (503, TEXT, u'%s\n' % trouble)
+
+    def status(self):
+        """All about the node, as JSON."""
+        from dispynode_lib.node.operator import status
+        return 200, JSON, plainjson.dumps(status.gather(self._parts)) + u'\n'
+
+    def metrics(self):
+        """Figures in the text format of Prometheus."""
+        from dispynode_lib.node.operator import metrics, status
+        return 200, METRICS, metrics.text(status.gather(self._parts))
+
+    def page(self):
+        """The page for people."""
+        from dispynode_lib.node.operator import page, status
+        return 200, HTML, page.html(status.gather(self._parts), self._parts.history.samples())
+
+
+def response(status, kind, text):
+    """Return the bytes of one HTTP response, the last on its connection."""
+    body = to_bytes(text)
+    head = [
+        'HTTP/1.1 %d %s' % (status, REASONS[status]), 'Content-Type: %s' % kind, 'Content-Length: %d' % len(body),
+        'Cache-Control: no-store', 'Content-Security-Policy: %s' % POLICY, 'X-Content-Type-Options: nosniff',
+        'Connection: close']
+    return '\r\n'.join(head).encode('ascii') + b'\r\n\r\n' + body

@@ -1,0 +1,380 @@
+"""The folder in which one node keeps its state: its lock, what a dead node left there, and cleaning."""
+from __future__ import absolute_import, division, print_function
+
+import errno
+import os
+import socket
+import stat
+import time
+
+from dispynode_lib.options import table
+from dispynode_lib.errors import StartError
+from dispynode_lib.host import processes, trust
+from dispynode_lib.host.network import net
+from dispynode_lib.host.process import accounts, lockfile
+from dispynode_lib.host.compat import monotonic, random_hex, text_type, to_native, to_path, to_text
+from dispynode_lib.log import Log
+from dispynode_lib.node.files.folders import make_folder
+from dispynode_lib.node.files.removal import move, remove_tree
+from dispynode_lib.wire import releases
+
+log = Log('dispynode.state')
+
+CANNOT_CREATE, ALREADY_RUNNING, NOT_ALLOWED = 73, 75, 77        # sysexits.h
+MARK = '_DISPYNODE_OF'                      # environment of all that a node starts: the node's identity
+PATIENCE = 10.0                             # seconds in which supervisors of a dead node may end by themselves
+PID, STATE, SOCKET, LOG, COMPUTATIONS, UNDELIVERED = 'pid', 'state.json', 'ctl', 'log', 'computations', 'undelivered'
+BIG = 'big'                                 # see node.files.bigfiles
+LEFT = 'left'                               # folders of a dead node's computations, until they are removed
+PREFIX = '.node-'
+
+
+def default_root(uid):
+    """Return the folder for clients' files of a user when none is given: TMP/dispy/node, or TMP/dispy-UID/node.
+
+    Raises StartError if others could change what is in both.
+    """
+    base = os.path.realpath(os.environ.get('TMPDIR') or '/tmp')
+    for folder in ('dispy', 'dispy-%d' % uid):
+        path = os.path.join(base, folder, 'node')
+        weak = trust.weak_spot(path, uid, base)
+        if weak is None:
+            return path
+    raise StartError(u'there is no safe folder for files of clients: %s; have it removed or put right, or give another one with '
+                     u'--dest_path_prefix' % weak, NOT_ALLOWED)
+
+
+def place(options):
+    """Return (folder of clients' files, state folder) of the node with these options; both absolute. Raises StartError."""
+    if options.dest_path_prefix:
+        root = os.path.realpath(os.path.abspath(to_native(options.dest_path_prefix)))
+    else:
+        root = default_root(owner(options))
+    port = options.node_port or table.NODE_PORTS[0]
+    return root, os.path.join(root, '%s%d' % (PREFIX, port))
+
+
+def owner(options):
+    """Return the number of the user whose processes the node and its jobs are to be. Raises StartError."""
+    return accounts.find(options.user).pw_uid if options.user and os.geteuid() == 0 else os.geteuid()
+
+
+def make(options):
+    """Make the folder of clients' files and the state folder; refuse one that is not private. Raises StartError."""
+    root, path = place(options)
+    try:
+        make_folder(root)
+        make_folder(path)
+    except EnvironmentError as error:
+        raise StartError(u'the folder %s for files of clients cannot be made: %s; give another one with '
+                         u'--dest_path_prefix' % (to_text(root), error.strerror or error), CANNOT_CREATE)
+    if place(options) != (root, path):      # by who watched
+        raise StartError(u'%s was changed by another user while it was made; give another folder with --dest_path_prefix'
+                         % to_text(root), NOT_ALLOWED)
+    found = os.lstat(path)
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+        raise StartError(u'the state folder %s belongs to another user (%d); give another folder with '
+                         u'--dest_path_prefix' % (to_text(path), found.st_uid), NOT_ALLOWED)
+    if found.st_mode & 0o022:
+        raise StartError(u'others may write to the state folder %s (mode %o): what is in it cannot be trusted; '
+                         u'remove it, or chmod 700 it if it is right'
+                         % (to_text(path), stat.S_IMODE(found.st_mode)), NOT_ALLOWED)
+
+
+def log_path(options):
+    """Return where a node in the background writes its log, if nothing else was said."""
+    return os.path.join(place(options)[1], LOG)
+
+
+class StateFolder(object):
+    """The state folder of this node: open() once, close() at the end."""
+
+    def __init__(self, options):
+        self._options = options
+        self.root, self.path = place(options)
+        self._port = options.node_port or table.NODE_PORTS[0]
+        self._locks = [lockfile.LockFile(os.path.join(self.path, PID))]
+        if options.pid_file:
+            self._locks.append(lockfile.LockFile(os.path.abspath(to_native(options.pid_file))))
+        self._clean = options.clean
+        self._before = None                 # what a node that ended badly wrote about itself
+        self._records = []                  # read_records() of its computations
+
+    def file(self, name):
+        """Return the absolute path of a file in it."""
+        return os.path.join(self.path, name)
+
+    def open(self):
+        """Make the folder, lock it, look for what a dead node left. Raises StartError."""
+        make(self._options)
+        for lock in self._locks:
+            self._acquire(lock)
+        self._before = self._read_before()
+        self._records = read_records(self.path)
+        _unlink(self.file(STATE + '.part'))
+        if self._clean:
+            Cleaning(self.root, self.path).run()
+        os.environ[MARK] = processes.identity(os.getpid()) or '-'
+
+    def begin(self):
+        """The node serves from now on: write down who it is, for the next one. Raises StartError."""
+        self.write(STATE, {
+            u'pid': os.getpid(), u'identity': os.environ[MARK], u'host': to_text(socket.gethostname()),
+            u'port': self._port, u'root': to_text(self.root)})
+
+    def renew(self):
+        """Make anew what somebody who tidied up has removed. Raises StartError, EnvironmentError, lockfile.Held."""
+        make_folder(self.path)
+        for lock in self._locks:
+            lock.renew()
+        if not os.path.exists(self.file(STATE)):
+            self.begin()
+
+    def _acquire(self, lock):
+        try:
+            lock.acquire()
+        except lockfile.Held as held:
+            self.close(clean=False)
+            raise StartError(u'a node with port %d and files in %s is running already: process %s; end it by '
+                             u'--ctl quit with the same options, or choose another port with -p'
+                             % (self._port, to_text(self.root), held.pid or u'(unknown)'), ALREADY_RUNNING)
+        except EnvironmentError as error:
+            self.close(clean=False)
+            option = u'--dest_path_prefix' if lock is self._locks[0] else u'--pid_file'
+            raise StartError(u'the pid file %s cannot be written: %s; make room or give access there, or choose another place '
+                             u'with %s' % (to_text(lock.path), error.strerror or error, option), CANNOT_CREATE)
+
+    def _read_before(self):
+        try:
+            with open(self.file(STATE), 'rb') as source:
+                text = to_text(source.read())
+        except EnvironmentError:
+            return None
+        import json
+        try:
+            before = json.loads(text)
+        except (ValueError, RuntimeError):
+            return {}                       # the host went down while it was written
+        right = isinstance(before, dict) and isinstance(before.get('identity'), text_type)
+        return before if right else {}
+
+    def write(self, name, value):
+        """Write `value` as JSON to a file of the folder, all or nothing. Raises StartError."""
+        path = self.file(name)
+        try:
+            fd = os.open(path + '.part', os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with os.fdopen(fd, 'wb') as target:
+                from dispynode_lib.host import plainjson
+                target.write(plainjson.dumps(value).encode('ascii') + b'\n')
+            os.rename(path + '.part', path)
+        except EnvironmentError as error:
+            raise StartError(u'%s cannot be written: %s; make room or give access there, or choose another place with '
+                             u'--dest_path_prefix' % (to_text(path), error.strerror or error), CANNOT_CREATE)
+
+    def close(self, clean=True):
+        """Leave nothing behind but undelivered results; `clean` False: nor what a dead node left."""
+        if clean:
+            for name in (STATE, SOCKET):
+                _unlink(self.file(name))
+            for name in (COMPUTATIONS, UNDELIVERED, BIG):
+                _remove_empty(self.file(name))
+        for lock in reversed(self._locks):
+            lock.release()
+        _remove_empty(self.path)
+
+    # -- open computations
+
+    def note(self, computation):
+        """Record an open computation: what is to be removed should this node die. A worker's thread."""
+        try:
+            folder = self.file(COMPUTATIONS)
+            if not os.path.isdir(folder):
+                os.mkdir(folder, 0o700)
+            self.write(os.path.join(COMPUTATIONS, '%d' % computation.id), {
+                u'id': computation.id, u'name': computation.name, u'folder': to_text(computation.folder.path),
+                u'cleanup': bool(computation.request.cleanup),
+                u'scheduler': list(computation.scheduler), u'release': computation.peer.version})
+        except (EnvironmentError, StartError) as error:
+            log.warning('computation %d: its record cannot be written: %s', computation.id, error)
+
+    def forget(self, computation):
+        """Remove the record of a computation that has gone with all its files."""
+        _unlink(self.file(os.path.join(COMPUTATIONS, '%d' % computation.id)))
+
+    # -- what a dead node left
+
+    def schedulers(self):
+        """Return whom a dead node served, [(address, port, release or None)], each once."""
+        found = [_scheduler(record) for _name, record in self._records]
+        return sorted(set(one for one in found if one is not None))
+
+    def leftovers(self):
+        """Return a function that ends and removes what a dead node left (it takes its time), None if there is nothing."""
+        left = os.path.isdir(self.file(LEFT))       # perhaps of one before that
+        if self._before is None and not self._records and not left:
+            return None
+        if self._before is not None or self._records:
+            log.warning('the node before this one (process %s) ended without tidying up; this one does',
+                        (self._before or {}).get('pid', 'unknown'))
+        return self._tidy
+
+    def _tidy(self):
+        identity = (self._before or {}).get('identity')
+        if identity:
+            end_marked(identity, PATIENCE)
+        if os.path.isdir(self.file(LEFT)):
+            remove_tree(self.file(LEFT))
+
+    def set_aside(self):
+        """Move the folders of a dead node's computations to LEFT: their clients may be back, with the same dest_path, at once."""
+        kept = [record for path in other_nodes(self.root, self.path) for _name, record in read_records(path)]
+        kept += [record for _name, record in self._records if record.get('folder') and not record.get('cleanup')]
+        for name, record in self._records:
+            folder = to_path(record.get('folder') or '/')
+            if record.get('cleanup') and self._is_of_client(folder) and not in_use(folder, kept):
+                self._move_aside(folder, record.get('id'))
+            _unlink(self.file(os.path.join(COMPUTATIONS, name)))
+
+    def _move_aside(self, folder, computation_id):
+        parent, place = os.path.dirname(folder), os.path.join(self.file(LEFT), str(random_hex(8)))
+        try:
+            make_folder(self.file(LEFT))
+            os.chmod(parent, 0o700)         # a job may have locked it
+        except EnvironmentError as error:
+            log.debug('moving %s: %s', folder, error)
+        if move(folder, place):
+            log.info('removing %s, left by computation %s', folder, computation_id)
+        elif os.path.isdir(folder):
+            log.warning('%s, left by computation %s, cannot be moved away: it stays; --clean removes it', folder, computation_id)
+        while parent != self.root and _remove_empty(parent):
+            parent = os.path.dirname(parent)
+
+    def _is_of_client(self, folder):
+        """Return whether a path is in a client's folder, no link on the way: what a record says is not trusted."""
+        below = os.path.relpath(folder, self.root).split(os.sep) if is_inside(folder, self.root) else []
+        return len(below) > 1 and not below[0].startswith(PREFIX) and os.path.realpath(folder) == folder
+
+
+def end_marked(identity, patience):
+    """End what the node with `identity` started: first wait whether it ends by itself, then SIGKILL."""
+    deadline = monotonic() + patience
+    left = processes.marked(MARK, identity)
+    while left and monotonic() < deadline:
+        time.sleep(0.1)
+        left = [(pid, started) for pid, started in left if processes.start_time(pid) == started]
+    for pid, started in processes.marked(MARK, identity):
+        if processes.kill(pid, started):
+            log.warning('process %d, left by the node before this one, has been killed', pid)
+
+
+def read_records(path):
+    """Return [(file name, dict)] of the computations that the state folder `path` tells of."""
+    folder = os.path.join(path, COMPUTATIONS)
+    try:
+        names = os.listdir(folder)
+    except EnvironmentError:
+        names = []
+    if not names:
+        return []
+    import json
+    found = []
+    for name in names:
+        try:
+            with open(os.path.join(folder, name), 'rb') as source:
+                record = json.loads(to_text(source.read()))
+            os.path.realpath(to_path(record['folder']))
+        except (EnvironmentError, ValueError, TypeError, KeyError, AttributeError, RuntimeError):
+            record = {}                     # not as this node writes them
+        found.append((name, record))
+    return found
+
+
+def _scheduler(record):
+    """Return (address, port, release or '') of a computation's record, None if it holds none that can be right."""
+    try:
+        address, port = record['scheduler']
+        release = record.get('release') or u''
+        if net.is_address(address) and 0 < port < 65536 and (not release or releases.is_release(release)):
+            return net.canonical(address), int(port), release
+    except (KeyError, TypeError, ValueError, AttributeError):
+        pass
+    return None
+
+
+def other_nodes(root, own):
+    """Return the state folders (paths) of other living nodes that keep their files in the same folder."""
+    return [path for path in state_folders(root) if path != own and lockfile.owner(os.path.join(path, PID))]
+
+
+def state_folders(root):
+    """Return the paths of all state folders in `root`."""
+    try:
+        return [os.path.join(root, name) for name in os.listdir(root) if name.startswith(PREFIX)]
+    except EnvironmentError:
+        return []
+
+
+def in_use(folder, records):
+    """Return whether a computation of `records` (dicts) uses `folder` or something in it, or lies around it."""
+    for record in records:
+        other = os.path.realpath(to_path(record.get('folder') or '/'))
+        if is_inside(other, folder) or is_inside(folder, other):
+            return True
+    return False
+
+
+def is_inside(path, folder):
+    """Return whether `path` lies in `folder` or is it; both resolved."""
+    return (path + '/').startswith(folder.rstrip('/') + '/')
+
+
+class Cleaning(object):
+    """--clean: removes clients' files and undelivered results of earlier runs, and nothing of living nodes."""
+
+    def __init__(self, root, own):
+        self._root, self._own = root, own
+        self._living = other_nodes(root, own)
+        self._records = [record for path in self._living for _name, record in read_records(path)]
+
+    def run(self):
+        """Remove what may go; log what does not."""
+        for name in os.listdir(self._root):
+            path = os.path.join(self._root, name)
+            if os.path.islink(path) or not self._is_ours(name, path):
+                continue
+            if in_use(path, self._records):
+                log.warning('--clean: %s stays, a running node uses it', path)
+                continue
+            remove_tree(path)
+        for name in (UNDELIVERED, COMPUTATIONS, LEFT):
+            path = os.path.join(self._own, name)
+            if os.path.isdir(path):
+                remove_tree(path)
+        _unlink(os.path.join(self._own, LOG + '.1'))
+
+    @staticmethod
+    def _is_ours(name, path):
+        """Return whether this is a folder of a client, named by its address."""
+        if not os.path.isdir(path) or os.stat(path).st_uid != os.geteuid():
+            return False
+        try:
+            socket.inet_pton(socket.AF_INET6 if ':' in name else socket.AF_INET, name)
+            return True
+        except EnvironmentError:
+            return False
+
+
+def _unlink(path):
+    try:
+        os.unlink(path)
+    except EnvironmentError as error:
+        if error.errno != errno.ENOENT:
+            log.warning('removing %s: %s', path, error)
+
+
+def _remove_empty(path):
+    try:
+        os.rmdir(path)
+    except EnvironmentError:
+        return False                        # not there, or something is in it
+    return True

@@ -1,0 +1,156 @@
+"""One dict about everything that an operator may ask; all that shows the node's status is made from it."""
+from __future__ import absolute_import, division, print_function
+
+import os
+import threading
+import time
+
+from dispynode_lib import __version__
+from dispynode_lib.host.compat import PYTHON_VERSION, to_text
+from dispynode_lib.host.wording import counted, duration
+from dispynode_lib.node.operator.history import in_words
+from dispynode_lib.node.discovery import visitors
+from dispynode_lib.node.operator import reasons
+
+PIDS_TIMEOUT = 0.5                          # seconds that supervisors have to tell the processes of jobs
+
+
+def gather(parts, now=None):
+    """Return the status as a dict of plain values; waits a moment for supervisors: not for the loop's thread."""
+    now = time.time() if now is None else now
+    state, settings, history = parts.state, parts.settings, parts.history
+    counts = state.counts()
+    info, trouble, failing = settings.meter.read(), parts.addresses.trouble(), parts.nursery.trouble()
+    pids = job_pids(state.computations())
+    return {
+        'version': __version__, 'python': PYTHON_VERSION, 'pid': os.getpid(), 'name': settings.name,
+        'phase': state.phase(), 'ready': state.closed() is None and trouble is None and failing is None,
+        'network': trouble, 'trouble': failing,
+        'began': history.began, 'uptime': now - history.began, 'now': now,
+        'addresses': list(settings.addresses), 'external': list(settings.external),
+        'ports': list(parts.ports.numbers()), 'folder': to_text(parts.root), 'state_folder': to_text(parts.state_folder),
+        'usable_cpus': parts.options.usable_cpus, 'cpus_reason': parts.options.cpus_reason,
+        'cpus': state.cpus(), 'busy': counts['busy'], 'free': state.free_cpus(),
+        'scheduler': reasons.owner(parts), 'clients': parts.visitors.fields(),
+        'computations': [_computation(parts, computation, now, pids) for computation in state.computations()],
+        'cleaning_up': _cleaning_up(set(state.computations() + state.ending()), now),
+        'jobs_done': counts['jobs_done'], 'clients_done': counts['clients_done'],
+        'computations_opened': counts['computations'], 'job_seconds': counts['cpu_time'],
+        'outcomes': history.outcomes(), 'usage': history.usage(), 'serve': counts['serve'],
+        'undelivered': parts.spool.total(), 'being_delivered': parts.delivery.pending(),
+        'service': parts.service.describe(), 'service_open': parts.service.is_open(),
+        'service_next_change': parts.service.next_change(),
+        'refused': parts.complaints.counts(), 'why_idle': why_idle(parts, counts['busy']),
+        'available': None if info is None else {
+            'cpu': info.cpu, 'memory': info.memory, 'disk': info.disk, 'swap': info.swap},
+        'recent_jobs': [job.fields() for job in history.jobs()],
+    }
+
+
+def why_idle(parts, busy):
+    """Return the sentences (list of text) on why no job runs, [] while one does."""
+    return [] if busy else [to_text(line) for line in parts.node.why_idle()]
+
+
+def _computation(parts, computation, now, pids):
+    jobs = sorted(parts.state.jobs(computation.id), key=lambda job: job.started)
+    opened = parts.history.opened_at(computation.id)
+    return {
+        'id': computation.id, 'name': computation.name, 'opened': opened, 'age': now - opened,
+        'program': computation.type == 2, 'scheduler': computation.scheduler[0],
+        'scheduler_port': computation.scheduler[1], 'release': computation.peer.version,
+        'zombie': computation.zombie, 'moved': computation.moved,
+        'folder': to_text(computation.folder.path) if computation.folder else None,
+        'jobs': [_job(job, now, pids.get(computation.id, {})) for job in jobs],
+    }
+
+
+def _cleaning_up(computations, now):
+    """Return what is being cleaned up, the oldest first: cleanup functions that run, files that are removed."""
+    rows = [(computation.cleaning_since, computation) for computation in computations]
+    return [{'id': computation.id, 'name': computation.name, 'scheduler': computation.scheduler[0],
+             'since': since, 'age': now - since}
+            for since, computation in sorted((row for row in rows if row[0] is not None), key=lambda row: row[0])]
+
+
+def _job(job, now, pids):
+    child = job.child
+    return {'uid': job.uid, 'started': job.started, 'age': now - job.started, 'stopping': job.stopping,
+            'pid': None if child is None else pids.get(child.number)}
+
+
+def job_pids(computations):
+    """Return {computation id: {number of a job process: pid}}, as far as supervisors answer soon."""
+    found, asked = {}, []
+    for computation in computations:
+        answered = threading.Event()
+
+        def take(pids, computation_id=computation.id, answered=answered):
+            found[computation_id] = pids
+            answered.set()
+        computation.ask_pids(take)
+        asked.append(answered)
+    deadline = time.time() + PIDS_TIMEOUT
+    for answered in asked:
+        answered.wait(max(0.0, min(PIDS_TIMEOUT, deadline - time.time())))
+    return dict(found)
+
+
+# in words
+
+def describe(status):
+    """Return the status as text for a person."""
+    lines = [u'%s (dispynode %s, Python %s, process %d) is %s%s' % (
+        status['name'], status['version'], status['python'], status['pid'], status['phase'].lower(),
+        u'' if status['ready'] or status['phase'] != 'SERVING' else u', but %s' % _not_ready(status))]
+    lines.append(u'  address      %s%s, TCP and UDP ports %s' % (
+        u', '.join(status['addresses']),
+        u' (announced as %s)' % u', '.join(status['external']) if status['external'] else u'',
+        u', '.join(u'%d' % port for port in status['ports'])))
+    lines.append(u'  CPUs         %d offered, %d busy; this process may use %d: %s' % (
+        status['cpus'], status['busy'], status['usable_cpus'], status['cpus_reason']))
+    lines.append(u'  running      %s' % duration(status['uptime']))
+    scheduler = status['scheduler']
+    lines.append(u'  scheduler    %s' % (reasons.describe_owner(scheduler) if scheduler else u'none'))
+    lines.append(u'  service      %s%s' % (status['service'], _next_change(status)))
+    lines.append(u'  done         %s, %s%s, %.1f s of jobs' % (
+        counted(status['clients_done'], u'client'), counted(status['jobs_done'], u'job'),
+        u' (%s)' % in_words(status['outcomes']) if status['outcomes'] else u'', status['job_seconds']))
+    lines.append(u'  undelivered  %s kept, %d under way' % (
+        counted(status['undelivered'], u'result'), status['being_delivered']))
+    lines.append(u'  files in     %s' % status['folder'])
+    for computation in status['computations']:
+        lines += _describe_computation(computation)
+    for computation in status['cleaning_up']:
+        lines.append(u'  cleaning up  %d (%s) of %s, for %s, since %s' % (
+            computation['id'], computation['name'], computation['scheduler'], duration(computation['age']),
+            time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(computation['since']))))
+    if not status['why_idle']:
+        lines += [u'  not served   ' + line for line in visitors.sentences(status['clients'], status['ports'][0])]
+    if status['why_idle']:
+        lines.append(u'  idle because')
+        lines += [u'    %s' % line for line in status['why_idle']]
+    return u'\n'.join(lines) + u'\n'
+
+
+def _not_ready(status):
+    if status['trouble']:
+        return status['trouble']
+    return u'takes no client%s' % (u' of other hosts: %s' % status['network'] if status['network'] else u'')
+
+
+def _next_change(status):
+    when = status['service_next_change']
+    return u'' if when is None else u'; next change %s' % time.strftime('%Y-%m-%d %H:%M', time.localtime(when))
+
+
+def _describe_computation(computation):
+    lines = [u'  computation  %d (%s) of %s port %d, open for %s%s' % (
+        computation['id'], computation['name'], computation['scheduler'], computation['scheduler_port'],
+        duration(computation['age']), u', its scheduler is silent' if computation['zombie'] else
+        u', its scheduler knows an address that is gone' if computation['moved'] else u'')]
+    for job in computation['jobs']:
+        lines.append(u'    job %d, process %s, for %s%s' % (
+            job['uid'], job['pid'] or u'(starting)', duration(job['age']),
+            u', being stopped' if job['stopping'] else u''))
+    return lines

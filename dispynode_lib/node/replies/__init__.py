@@ -1,0 +1,1 @@
+"""Final replies: delivered, or kept until they are."""

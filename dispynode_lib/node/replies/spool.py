@@ -1,0 +1,387 @@
+"""Replies that could not be delivered, kept on disk until the client has them."""
+from __future__ import absolute_import, division, print_function
+
+import errno
+import os
+import threading
+import time
+
+from dispynode_lib.errors import ProtocolError
+from dispynode_lib.host.compat import compare_digest, monotonic, to_bytes, to_text
+from dispynode_lib.host.wording import counted
+from dispynode_lib.log import DEBUG, ERROR, Log
+from dispynode_lib.node.shared.allowance import Allowance
+from dispynode_lib.wire import control
+
+log = Log('dispynode.spool')
+
+PREFIX = b'JOB_REPLY:'
+COMPUTATION = 'computation'                 # name of the file that tells of the owner
+# marks, empty files beside a reply: of a job that ended with a killed node; refused (NAK), so not sent unasked
+LOST, REFUSED = 'lost', 'refused'
+MARKS = (LOST, REFUSED)
+REFUSED_AGE, REFUSED_SIZE = 7 * 86400.0, 1 << 30        # seconds, and bytes of all, until refused ones are removed
+CHECKSUM_SIZE = 32
+
+
+class Owner(object):
+    """Whom kept replies belong to: a computation, open or closed long ago."""
+
+    __slots__ = ('id', 'auth', 'result_address', 'token', 'last_heard', 'closed_by_client')
+
+    def __init__(self, computation_id, auth, result_address, token):
+        """`result_address`: (address, port); `token`: the node's (bytes) by which the client knows it."""
+        self.id, self.auth, self.result_address, self.token = computation_id, auth, result_address, token
+        self.last_heard = monotonic()
+        self.closed_by_client = False
+
+    @property
+    def key(self):
+        return self.id, self.auth
+
+    def heard(self):
+        """Note a sign of life of the client."""
+        self.last_heard = monotonic()
+
+
+class Spool(object):
+    """Keeps replies under FOLDER/<computation id>-<auth>/<uid>-<hash>; any thread.
+
+    Each file begins with a checksum of its name and content: what was damaged, or got into another's place, is not
+    sent. It keeps out nobody who may write here: that is what the folder's mode is for.
+    """
+
+    def __init__(self, folder, token=b''):
+        """`folder`: absolute path, made when first needed, mode 0700; `token`: the node's at present."""
+        self._folder = folder
+        self._token = token
+        self._lock = threading.Lock()
+        self._kept = {}                     # (computation id, auth) -> {(uid, hash): path}
+        self._owners = {}                   # (computation id, auth) -> Owner
+        self._at = {}                       # result address -> {(computation id, auth): Owner}
+        self._marks = {}                    # (computation id, auth) -> {(uid, hash): mark}, those that have one
+        self._total = self._refused = 0     # replies kept, and those of them that were refused
+        self._refused_size = 0              # bytes, at most: counted anew by expire()
+        self._lines = Allowance(1, 1 / 60.0)        # about a folder that takes nothing
+        self._folders_lock = threading.Lock()       # for _writing, and for removing a folder
+        self._writing = {}                  # (computation id, auth) -> threads that write there
+        self._load()
+
+    def _load(self):
+        for name in _listing(self._folder):
+            key = _split(name)
+            folder = os.path.join(self._folder, name)
+            if key is None:
+                continue
+            kept, entries = {}, _listing(folder)
+            for entry in entries:
+                job = _split(entry)
+                if job is not None:
+                    kept[job] = os.path.join(folder, entry)
+            owner = self._read_owner(key, os.path.join(folder, COMPUTATION)) if kept else None
+            if owner is not None:
+                self._kept[key] = kept
+                self._marks[key] = dict((job, mark) for job in kept for mark in MARKS
+                                        if '%d-%s.%s' % (job + (mark,)) in entries)
+                self._total += len(kept)
+                self._refused += list(self._marks[key].values()).count(REFUSED)
+                self._enter_locked(owner)
+        if self._refused:
+            self.expire(time.time())
+        if self._kept:
+            log.info('%s to clients kept from before in %s', counted(self.total(), u'reply'), self._folder)
+
+    def _read_owner(self, key, path):
+        data = self._read(path)
+        if data is None:
+            return None
+        try:
+            address, port, token = control.unpack(data)
+            return Owner(key[0], key[1], (to_text(address), control.number(port)), token)
+        except (ProtocolError, ValueError) as error:
+            log.error('%s cannot be read: %s', path, error)
+            return None
+
+    def keep(self, computation, uid, hash_, payload, mark=None):
+        """Write a reply (a whole JOB_REPLY payload) to disk; the job's uid and hash name it. Return whether it is kept.
+
+        mark   LOST, REFUSED or None
+        """
+        key = (computation.id, computation.auth)
+        folder = os.path.join(self._folder, '%d-%s' % key)
+        path = os.path.join(folder, '%d-%s' % (uid, hash_))
+        token = getattr(computation, 'token', None) or self._token      # an Owner has one
+        owner = self.owner(*key) or Owner(key[0], key[1], computation.result_address, token)
+        owner.closed_by_client |= getattr(computation, 'closed_by_client', False)
+        self._note_writing(key, 1)
+        try:
+            _make(self._folder)
+            _make(folder)
+            self._write(os.path.join(folder, COMPUTATION), _describe(owner))
+            self._write(path, payload)
+            self._write_mark(path, mark, self._mark_of(key, (uid, hash_)))
+        except EnvironmentError as error:
+            log.log(ERROR if self._lines.take(None, monotonic()) else DEBUG,
+                    'the reply to job %d of computation %d cannot be delivered, nor be written to %s: %s; make room '
+                    'or give access there', uid, computation.id, path, error)
+            return False
+        finally:
+            self._note_writing(key, -1)
+        with self._lock:
+            if key not in self._owners:
+                self._enter_locked(owner)
+            kept = self._kept.setdefault(key, {})
+            self._total += (uid, hash_) not in kept
+            kept[(uid, hash_)] = path
+            self._mark_locked(key, (uid, hash_), mark)
+        if mark == REFUSED:
+            self._limit_refused(CHECKSUM_SIZE + len(payload))
+        return True
+
+    def refuse(self, key, job):
+        """The client does not know the job of a kept reply: keep it for whoever asks."""
+        with self._lock:
+            path = self._kept.get(key, {}).get(job)
+            if path is None:
+                return
+            before = self._mark_locked(key, job, REFUSED)
+        try:
+            self._write_mark(path, REFUSED, before)
+            self._limit_refused(os.stat(path).st_size)
+        except EnvironmentError as error:   # after a restart it is sent once more
+            log.warning('marking %s as refused: %s', path, error)
+
+    def _mark_of(self, key, job):
+        with self._lock:
+            return self._marks.get(key, {}).get(job)
+
+    def _mark_locked(self, key, job, mark):
+        """Note the mark of a kept reply, None: it has none; return the one before."""
+        before = self._marks.get(key, {}).pop(job, None)
+        if mark is not None:
+            self._marks.setdefault(key, {})[job] = mark
+        self._refused += (mark == REFUSED) - (before == REFUSED)
+        return before
+
+    @staticmethod
+    def _write_mark(path, mark, before):
+        if before not in (None, mark):
+            _unlink('%s.%s' % (path, before))
+        if mark is not None:
+            os.close(os.open('%s.%s' % (path, mark), os.O_WRONLY | os.O_CREAT, 0o600))
+
+    def _enter_locked(self, owner):
+        self._owners[owner.key] = owner
+        self._at.setdefault(owner.result_address, {})[owner.key] = owner
+
+    def _note_writing(self, key, change):
+        with self._folders_lock:
+            count = self._writing.pop(key, 0) + change
+            if count:
+                self._writing[key] = count
+
+    def owner(self, computation_id, auth):
+        """Return the Owner of kept replies with that id and auth, or None."""
+        with self._lock:
+            return self._owners.get((computation_id, auth))
+
+    def owners(self):
+        """Return the Owners of all kept replies (list)."""
+        with self._lock:
+            return list(self._owners.values())
+
+    def owners_at(self, address):
+        """Return the Owners whose client takes replies at `address`, (address, port)."""
+        with self._lock:
+            return list(self._at.get(address, {}).values())
+
+    def knows_token(self, token):
+        """Return whether a client with kept replies knows the node by `token`, from before a restart."""
+        return any([compare_digest(owner.token, bytes(token)) for owner in self.owners() if owner.token])
+
+    def jobs(self, key):
+        """Return the list of (uid, hash) of kept replies of the computation `key`, (id, auth)."""
+        with self._lock:
+            return sorted(self._kept.get(key, ()))
+
+    def to_send(self, key):
+        """Return those of jobs() that may be sent unasked: the client has not refused them."""
+        with self._lock:
+            marks = self._marks.get(key, {})
+            return sorted(job for job in self._kept.get(key, ()) if marks.get(job) != REFUSED)
+
+    def total(self):
+        """Return the number of replies kept."""
+        with self._lock:
+            return self._total
+
+    def refused(self):
+        """Return how many of them their clients have refused."""
+        with self._lock:
+            return self._refused
+
+    def find(self, key, job):
+        """Return the payload kept for `job`, (uid, hash), of the computation `key`, or None."""
+        with self._lock:
+            path = self._kept.get(key, {}).get(job)
+        if path is None:
+            return None
+        payload = self._read(path)
+        if payload is None:
+            self.remove(key, job)
+        return payload
+
+    def remove(self, key, job):
+        """Forget the reply of one job."""
+        with self._lock:
+            kept = self._kept.get(key, {})
+            path = kept.pop(job, None)
+            mark = self._mark_locked(key, job, None)
+            self._total -= path is not None
+            if not kept:
+                self._kept.pop(key, None)
+                self._marks.pop(key, None)
+                self._leave_locked(self._owners.pop(key, None))
+        if path is None:
+            return
+        _unlink(path)
+        self._write_mark(path, None, mark)
+        with self._lock:                    # after unlink: of two that remove the last ones, the second sees it
+            last = key not in self._kept
+        if last:
+            self._tidy(key)
+
+    def remove_marked(self, key, mark):
+        """Forget the replies of the computation `key` that bear `mark`."""
+        with self._lock:
+            jobs = [job for job, found in self._marks.get(key, {}).items() if found == mark]
+        for job in jobs:
+            self.remove(key, job)
+
+    def close(self, key):
+        """The client has closed the computation `key`, (id, auth): what it refused it does not want."""
+        owner = self.owner(*key)
+        if owner is not None:
+            owner.closed_by_client = True
+            self.remove_marked(key, REFUSED)
+
+    def _limit_refused(self, size):
+        with self._lock:
+            self._refused_size += size
+            full = self._refused_size > REFUSED_SIZE
+        if full:
+            self.expire(time.time())
+
+    def expire(self, now):
+        """Remove refused replies older than REFUSED_AGE; if all are more than REFUSED_SIZE, the oldest, down to 9 tenths."""
+        found, size, removed = sorted(self._refused_ones(), reverse=True), 0, 0
+        full = sum(length for _written, length, _key, _job in found) > REFUSED_SIZE
+        limit = 0.9 * REFUSED_SIZE if full else REFUSED_SIZE    # else each one more would have all looked at
+        for written, length, key, job in found:
+            size += length
+            if size > limit or now - written > REFUSED_AGE:
+                self.remove(key, job)
+                size, removed = size - length, removed + 1
+        with self._lock:
+            self._refused_size = size
+        if removed:
+            log.warning('removed %s that their clients had refused: older than %g days, or all together more than %g MiB',
+                        counted(removed, u'reply'), REFUSED_AGE / 86400, REFUSED_SIZE / 1048576.0)
+
+    def _refused_ones(self):
+        with self._lock:
+            paths = [(self._kept[key][job], key, job) for key, marks in self._marks.items()
+                     for job, mark in marks.items() if mark == REFUSED and job in self._kept.get(key, ())]
+        for path, key, job in paths:
+            try:
+                yield os.stat('%s.%s' % (path, REFUSED)).st_mtime, os.stat(path).st_size, key, job
+            except EnvironmentError:
+                continue                    # removed meanwhile
+
+    def _leave_locked(self, owner):
+        if owner is not None:
+            there = self._at[owner.result_address]
+            del there[owner.key]
+            if not there:
+                del self._at[owner.result_address]
+
+    def _tidy(self, key):
+        folder = os.path.join(self._folder, '%d-%s' % key)
+        with self._folders_lock:
+            try:
+                names = os.listdir(folder)
+                if key not in self._writing and not any(_split(name) for name in names):
+                    for name in names:
+                        _unlink(os.path.join(folder, name))
+                    os.rmdir(folder)
+            except EnvironmentError as error:
+                log.debug('removing %s: %s', folder, error)
+
+    # -- files with a checksum
+
+    def _write(self, path, data):
+        partial = '%s.%d.part' % (path, threading.current_thread().ident)
+        fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, 'O_NOFOLLOW', 0), 0o600)
+        try:
+            with os.fdopen(fd, 'wb') as stream:
+                stream.write(self._checksum(path, data))
+                stream.write(data)
+            os.rename(partial, path)
+        except BaseException:
+            _unlink(partial)
+            raise
+
+    def _read(self, path):
+        """Return what was written to `path`; None, after a line in the log, if it is not as it was written."""
+        try:
+            with open(path, 'rb') as stream:
+                checksum, data = stream.read(CHECKSUM_SIZE), stream.read()
+            if checksum == self._checksum(path, data):
+                return data
+            log.error('%s is not as this node wrote it; it is not used', path)
+        except EnvironmentError as error:
+            log.error('a kept reply cannot be read: %s', error)
+        return None
+
+    def _checksum(self, path, data):
+        import hashlib
+        checksum = hashlib.sha256(to_bytes(os.path.relpath(path, self._folder)) + b'\0')
+        checksum.update(data)
+        return checksum.digest()
+
+
+def bare_reply(payload):
+    """Return the pickled _JobReply inside a JOB_REPLY payload."""
+    return payload[len(PREFIX):]
+
+
+def _describe(owner):
+    return control.pack(to_bytes(owner.result_address[0]), b'%d' % owner.result_address[1], owner.token)[4:]
+
+
+def _split(name):
+    first, dash, second = to_text(name).partition(u'-')
+    return (int(first), second) if dash and first.lstrip(u'-').isdigit() and second.isalnum() else None
+
+
+def _listing(folder):
+    try:
+        return sorted(os.listdir(folder))
+    except EnvironmentError:
+        return []                           # nothing was ever kept
+
+
+def _make(folder):
+    try:
+        os.makedirs(folder, 0o700)
+    except EnvironmentError as error:
+        if error.errno != errno.EEXIST:
+            raise
+
+
+def _unlink(path):
+    try:
+        os.unlink(path)
+    except EnvironmentError as error:
+        if error.errno != errno.ENOENT:
+            log.warning('removing %s: %s', path, error)

@@ -1,0 +1,1 @@
+"""What peers ask, and how it comes in: ports, listeners, handlers."""

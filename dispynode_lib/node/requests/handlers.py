@@ -1,0 +1,468 @@
+"""The request table: one handler for each opcode a peer may send."""
+from __future__ import absolute_import, division, print_function
+
+import time
+
+from dispynode_lib.errors import Busy, PeerGone, ProtocolError, Refused
+from dispynode_lib.host.network import net
+from dispynode_lib.host.compat import monotonic, to_bytes, to_text
+from dispynode_lib.log import Log
+from dispynode_lib.node.replies import spool
+from dispynode_lib.node.shared import faults
+from dispynode_lib.node.access.callers import callers_of, may_speak, same
+from dispynode_lib.node.shared.complaints import printable
+from dispynode_lib.node.computations.computation import Computation
+from dispynode_lib.node.computations.jobs import TERMINATED
+from dispynode_lib.wire import messages, replies
+from dispynode_lib.wire.pickle import blobs
+from dispynode_lib.wire.peers import Peer
+
+log = Log('dispynode.requests')
+
+ACK = b'ACK'
+BUSY, NOT_AVAILABLE, OPEN_ALREADY = 'Node busy', 'Node not available', 'is already open'      # texts of node.shared.state
+INVALID = 'Invalid computation request ignored'
+ABOUT_KEPT = ('PENDING_JOBS', 'RETRIEVE_JOB', 'RESEND_JOB_RESULTS', 'CLOSE')
+BEGIN_WAIT = 10.0                           # seconds that requests wait for a COMPUTE that is being done
+BUSY_WAIT = 2.0                             # seconds that a job may wait for a processor
+
+
+class Requests(object):
+    """Handles requests; every method `on_*` runs in a worker thread and may take its time.
+
+    A handler returns True if it keeps the connection to answer later.
+    """
+
+    def __init__(self, parts):
+        """`parts`: the node's parts."""
+        self._parts = parts
+        self._reply_hold = parts.options.reply_hold / 1000.0
+        self._table = {
+            'COMPUTE': self.on_compute, 'FILEXFER': self.on_filexfer,
+            'SETUP': self.on_setup, 'JOB': self.on_job, 'TERMINATE_JOB': self.on_terminate_job,
+            'CLOSE': self.on_close, 'JOBS': self.on_jobs, 'PENDING_JOBS': self.on_pending_jobs,
+            'RETRIEVE_JOB': self.on_retrieve_job, 'RESEND_JOB_RESULTS': self.on_resend_job_results,
+        }
+        self._open_to_all = dict(parts.discovery.table(), **parts.admin.table())
+
+    def handle(self, request):
+        """Answer one request, if by the refusal that a fault of the node is. Return True if its connection is kept.
+
+        Raises PeerGone, ProtocolError.
+        """
+        try:
+            return self._handle(request)
+        except (PeerGone, ProtocolError):
+            raise
+        except Exception as error:
+            self._answer_fault(request, error)
+            return False
+
+    @staticmethod
+    def _answer_fault(request, error):
+        log.exception('%s of %s', request.opcode, request.address[0])
+        refusal = faults.refusal(request.opcode, error)
+        if refusal is not None:
+            request.reply(refusal)
+
+    def _handle(self, request):
+        if request.opcode in self._open_to_all:
+            return self._open_to_all[request.opcode](request)
+        if not request.authorised and not self._knows_of_old(request):
+            if self._parts.settings.is_earlier(request.token):
+                raise ProtocolError('%s with the token of an earlier run: the client has not heard of the restart yet'
+                                    % request.opcode)
+            self._parts.complaints.note(request.address[0], 'wrong secret',
+                                        '%s with the token of another secret' % request.opcode)
+            self._parts.penalties.wrong_secret(request.address[0])
+            return False
+        handler = self._table.get(request.opcode)
+        if handler is None:
+            request.reply(b'NAK (invalid command: %s)' % to_bytes(request.opcode))
+            raise ProtocolError('unknown request %s' % request.opcode)
+        return handler(request)
+
+    def _knows_of_old(self, request):
+        """Return whether it asks for replies kept since before a restart, by the token of that time."""
+        return request.opcode in ABOUT_KEPT and self._parts.spool.knows_token(request.token)
+
+    # -- opening a computation
+
+    def on_compute(self, request):
+        """Open a computation: the number of processors when its code compiles, else a text."""
+        compute = self._read(request, messages.read_compute, to_bytes(INVALID))
+        try:
+            computation, known = self._open(compute, request)
+        except Refused as refused:
+            self._note_refusal(compute, request, str(refused))
+            self._refuse_compute(request, compute, str(refused))
+            return False
+        if known:
+            request.reply(self._cpus_reply(computation))
+            return False
+        try:
+            return self._begin(computation, compute, request)
+        except Exception:
+            self._abandon(computation)
+            raise
+        finally:
+            computation.begun.set()         # who asks about it meanwhile waits until now
+
+    def _begin(self, computation, compute, request):
+        try:
+            link = self._parts.nursery.take()
+        except EnvironmentError as error:
+            log.error('computation %d: no supervisor can be started: %s', computation.id, error)
+            self._abandon(computation)
+            self._refuse_compute(request, compute, 'no supervisor can be started: %s' % error)
+            return False
+        computation.start(link, lambda error: self._parts.workers.run(self._opened, request, computation, error))
+        self._parts.nursery.prepare()
+        return True
+
+    @staticmethod
+    def _read(request, read, refusal):
+        """Return the message in a request; whoever sent something else is told `refusal`. Raises ProtocolError."""
+        try:
+            return read(request.argument)
+        except ProtocolError:
+            request.reply(refusal)
+            raise
+
+    def _open(self, compute, request):
+        parts = self._parts
+        if not self._is_for_us(compute) or not net.is_address(compute.scheduler_ip_addr or u'::'):
+            raise Refused(INVALID)
+        scheduler = self._scheduler_of(compute, request)
+        node_ip_addr = compute.node_ip_addr or parts.settings.announced(to_text(request.local_address()))
+        peer = parts.notices.peer_at(*scheduler)
+        peer.heard(compute)
+        computation = Computation(parts, compute, bytes(request.argument), peer, scheduler, node_ip_addr)
+        source = net.canonical(to_text(request.address[0]))
+        computation.callers = callers_of(compute, scheduler, source, parts.notices)
+        known = parts.state.open_computation(computation, lambda other: (
+            same(other.auth, computation.auth) and other.node_ip_addr == node_ip_addr))
+        if known is not None:
+            return known, True
+        try:
+            for file_record in compute.xfer_files:
+                parts.folders.check_size(file_record.size)
+            computation.folder = parts.folders.open(scheduler[0], compute.name, compute.id, compute.dest_path)
+        except Exception:
+            self._forget(computation)
+            computation.begun.set()
+            raise
+        return computation, False
+
+    def _abandon(self, computation):
+        """A computation cannot begin: undo what was done for it."""
+        if computation.link is not None:
+            computation.close(terminate=True)
+            return
+        computation.folder.close(True)
+        self._forget(computation)
+
+    def _forget(self, computation):
+        if self._parts.state.forget_computation(computation):
+            self._parts.freed()
+
+    def _note_refusal(self, compute, request, text):
+        cause, reason = 'COMPUTE refused', text
+        if text == BUSY or text.startswith(NOT_AVAILABLE):
+            cause, reason = self._parts.state.refusal() or ('busy', text)
+            cause = 'COMPUTE refused: %s' % cause
+            scheduler = self._scheduler_of(compute, request)
+            self._parts.announcer.compute_refused(scheduler, self._parts.notices.peer_at(*scheduler))
+        self._parts.complaints.note(request.address[0], cause, reason)
+
+    @staticmethod
+    def _scheduler_of(compute, request):
+        """Return (address, port) of the scheduler that sent a COMPUTE."""
+        return net.canonical(compute.scheduler_ip_addr or to_text(request.address[0])), compute.scheduler_port
+
+    def _refuse_compute(self, request, compute, text):
+        peer = peer_of(compute)
+        if text.startswith(NOT_AVAILABLE):
+            request.reply(replies.value(peer, -1))
+        elif text.endswith(OPEN_ALREADY):
+            request.reply(replies.value(peer, 0))
+        elif text == BUSY:
+            request.reply(replies.value(peer, text))
+        else:
+            request.reply(to_bytes(text))
+
+    def _cpus_reply(self, computation):
+        return replies.value(computation.peer, self._parts.state.cpus())
+
+    def _opened(self, request, computation, error):
+        """Answer COMPUTE now that the supervisor has compiled the code, or could not."""
+        try:
+            if error is None:
+                log.info('computation %d (%s) of %s opened', computation.id, printable(computation.name),
+                         computation.scheduler[0])
+                self._parts.node.opened(computation)
+                request.reply(self._cpus_reply(computation))
+                self._parts.delivery.opened(computation)
+            else:
+                self._parts.complaints.note(request.address[0], 'COMPUTE refused', error)
+                computation.close(terminate=True)
+                request.reply(to_bytes(error))
+        except PeerGone as gone:
+            log.info('answering COMPUTE %d: %s; it is closed again', computation.id, gone)
+            computation.close(terminate=True)                   # nobody knows of it
+        except Exception as error:
+            computation.close(terminate=True)
+            self._answer_fault(request, error)
+        finally:
+            request.close()
+
+    def on_setup(self, request):
+        """Run the setup function: ACK when it has ended well, else its traceback."""
+        setup = self._read(request, messages.read_setup, b'invalid setup request')
+        computation = self._known(setup.compute_id, request)
+        if computation is None or self._parts.state.is_closing(computation):
+            request.reply(b'invalid computation')
+            return False
+        argument = bytes(request.argument) if setup.has_args else None
+        begun = computation.set_up(argument, lambda error: self._parts.workers.run(
+            self._set_up, request, computation, error))
+        if not begun:                                           # without a setup function nothing is done twice
+            request.reply(b'"setup" failed: the computation is set up already' if computation.request.setup else ACK)
+        return begun
+
+    def _set_up(self, request, computation, error):
+        try:
+            if error is not None:
+                log.warning('setup of computation %d failed: %s', computation.id, printable(error, 2000))
+                computation.close(terminate=True)
+            request.reply(ACK if error is None else to_bytes(error))
+        except PeerGone as gone:
+            log.info('answering SETUP %d: %s', computation.id, gone)
+        finally:
+            request.close()
+
+    # -- files
+
+    def on_filexfer(self, request):
+        """Receive a file into the folder of its computation."""
+        record = self._read(request, messages.read_file, replies.value(Peer(), -1))
+        peer = peer_of(record)
+        computation = self._known(record.compute_id, request)
+        try:
+            if computation is None:
+                raise Refused('a file for the unknown computation %s' % record.compute_id)
+            computation.folder.receive(record, request.stream, lambda number: replies.value(peer, number))
+        except Refused as refused:
+            self._note(request, record.compute_id, refused)
+            request.reply(replies.value(peer, -1))
+        except (EnvironmentError, ValueError, OverflowError) as error:      # times that no file can have
+            log.error('receiving %s for computation %s: %s', printable(record.name), record.compute_id, error)
+            request.reply(replies.value(peer, -1))
+
+    # -- jobs
+
+    def on_job(self, request):
+        """Accept a job: ACK, then it runs; its reply follows on another connection."""
+        big = request.big
+        try:
+            message = self._read(request, messages.read_job, b'NAK (invalid job)')
+            if big is not None:
+                field = self._read(request, lambda _argument: blobs.holder(message, big.stand_in), b'NAK (invalid job)')
+                setattr(message, field, big if field == 'args' else big.read())
+            self._do_job(request, message)
+            if big is message.args:
+                big = None                                      # the job's from now on
+        finally:
+            if big is not None:
+                big.remove()
+
+    def _do_job(self, request, message):
+        try:
+            admitted = self._admit(request, message, BUSY_WAIT)
+        except Refused as refused:
+            self._refuse_job(request, message, refused)
+            message.args = None
+            return
+        self._start_job(request, message, *admitted)
+
+    def job_at_once(self, request):
+        """The same without waiting: return False, having done nothing, if no processor is free."""
+        try:
+            return self._job_at_once(request)
+        except (PeerGone, ProtocolError):
+            raise
+        except Exception as error:
+            self._answer_fault(request, error)
+            return True
+
+    def _job_at_once(self, request):
+        message = self._read(request, messages.read_job, b'NAK (invalid job)')
+        if self._is_beginning(self._parts.state.computation(message.compute_id)):
+            return False
+        try:
+            admitted = self._admit(request, message, 0.0)
+        except Busy:
+            return False
+        except Refused as refused:
+            self._refuse_job(request, message, refused)
+            return True
+        self._start_job(request, message, *admitted)
+        return True
+
+    def _admit(self, request, message, timeout):
+        if self._known(message.compute_id, request, timeout and BEGIN_WAIT) is None:
+            raise Refused('NAK (invalid computation ID)')
+        return self._parts.state.admit_job(
+            message.compute_id, message.uid, message.hash, message.xfer_files, time.time(), timeout)
+
+    def _refuse_job(self, request, message, refused):
+        computation = self._note(request, message.compute_id, refused)
+        if computation is not None and message.xfer_files:
+            self._parts.workers.run(computation.folder.release, message.xfer_files)
+        request.reply(to_bytes(str(refused)))
+
+    def _note(self, request, computation_id, refused):
+        """Count a refusal, unless it was for the address and so _known() has; return the peer's computation, or None."""
+        computation = self._parts.state.computation(computation_id)
+        if computation is not None and not may_speak(computation, request.address[0], self._parts.settings):
+            return None
+        self._parts.complaints.note(request.address[0], '%s refused' % request.opcode, refused)
+        return computation
+
+    def _start_job(self, request, message, job, new):
+        try:
+            job.reply_after = monotonic() + self._reply_hold
+            if new:
+                self._parts.journal.add(job)
+            request.reply(ACK)
+            log.debug('job %d of computation %d accepted%s', job.uid, job.computation.id, '' if new else ' again')
+        except PeerGone:
+            if new:
+                job.computation.forget_job(job)
+            raise
+        if new:
+            try:
+                job.computation.start_job(job, message)
+            except Exception as error:      # it has been accepted: it gets its reply
+                log.exception('job %d of computation %d', job.uid, job.computation.id)
+                self._parts.loop.call_soon(job.computation.finish, job, TERMINATED, None, '', '',
+                                           faults.text(error))
+        else:
+            message.args = None                                 # it runs already
+
+    def on_terminate_job(self, request):
+        """Stop a job if it runs; its final reply follows."""
+        message = messages.read_job(request.argument, 'TERMINATE_JOB')
+        job = self._parts.state.find_job(message.compute_id, message.uid, message.hash)
+        if job is not None and self._known(message.compute_id, request) is not None:
+            job.computation.stop_job(job)
+
+    def on_close(self, request):
+        """Close a computation. Always answered with ACK; only a full match acts."""
+        try:
+            message = messages.read_close(request.argument)
+            computation = self._asked(message, request)
+            # another address: it found this node at two of them, and gives one up
+            if computation is not None and message.node_ip_addr in (None, computation.node_ip_addr):
+                self._close(computation, message)
+            elif message.close and self._parts.state.computation(message.compute_id) is None:
+                self._parts.spool.close((message.compute_id, message.auth))     # it ended before
+        finally:
+            request.reply(ACK)
+
+    def _is_for_us(self, message):
+        address = message.node_ip_addr
+        return not address or (net.is_address(address) and self._parts.settings.is_ours(net.canonical(address)))
+
+    def _close(self, computation, message):
+        if not message.close:
+            log.info('computation %d is to be set up anew', computation.id)
+            computation.renew(terminate=message.terminate_pending)
+            return
+        computation.closed_by_client = True
+        self._parts.spool.close((computation.id, computation.auth))
+        if computation.close(terminate=message.terminate_pending):
+            log.info('computation %d closed by its client', computation.id)
+
+    # -- questions about jobs
+
+    def on_jobs(self, request):
+        """Tell the uids of jobs accepted and not yet replied to."""
+        question = messages.read_question(request.argument)
+        computation = self._asked(question, request)
+        uids = [job.uid for job in self._parts.state.jobs(computation.id)] if computation is not None else []
+        request.reply(replies.value(peer_of(question), uids))
+
+    def on_pending_jobs(self, request):
+        """Tell the uids of kept replies, and how many jobs still run."""
+        question = messages.read_question(request.argument, 'PENDING_JOBS')
+        computation = self._asked(question, request)
+        running = len(self._parts.state.jobs(computation.id)) if computation is not None else 0
+        done = [uid for uid, _hash in self._parts.spool.jobs((question.compute_id, question.auth))]
+        request.reply(replies.value(peer_of(question), {u'done': done, u'pending': running}))
+
+    def on_retrieve_job(self, request):
+        """Give one kept reply; it is removed once the client has acknowledged it."""
+        question = messages.read_question(request.argument, 'RETRIEVE_JOB')
+        key, job = (question.compute_id, question.auth), (question.uid, question.hash)
+        payload = self._parts.spool.find(key, job)
+        if payload is None:
+            request.reply(replies.value(peer_of(question), None))
+            return
+        request.reply(spool.bare_reply(payload))
+        if bytes(request.stream.read_frame(4096)) == ACK:
+            self._parts.spool.remove(key, job)
+
+    def on_resend_job_results(self, request):
+        """Tell how many replies will come, kept and running, and send the kept ones."""
+        question = messages.read_question(request.argument, 'RESEND_JOB_RESULTS')
+
+        computation = self._asked(question, request)            # here: it may have to wait
+
+        def running():
+            jobs = self._parts.state.jobs(computation.id) if computation is not None else ()
+            return [(job.uid, job.hash) for job in jobs]
+
+        self._parts.delivery.resend(
+            (question.compute_id, question.auth), running,
+            lambda count: self._parts.workers.run(self._answer, request, replies.value(peer_of(question), count)))
+        return True
+
+    @staticmethod
+    def _answer(request, payload):
+        try:
+            request.reply(payload)
+        except PeerGone as gone:
+            log.info('answering %s: %s', request.opcode, gone)
+        finally:
+            request.close()
+
+    @staticmethod
+    def _is_beginning(computation):
+        return computation is not None and not computation.begun.is_set()
+
+    def _known(self, computation_id, request, timeout=BEGIN_WAIT):
+        """Return the computation with that id if a request about it may come from where it came, else None.
+
+        timeout   seconds that a COMPUTE may take that is still being done
+        """
+        computation = self._parts.state.computation(computation_id)
+        if timeout and self._is_beginning(computation):
+            computation.begun.wait(timeout)
+            computation = self._parts.state.computation(computation_id)
+        if computation is None or may_speak(computation, request.address[0], self._parts.settings):
+            return computation
+        self._parts.complaints.note(request.address[0], '%s refused: address' % request.opcode,
+                                    'computation %d belongs to %s' % (computation_id, computation.scheduler[0]))
+        return None
+
+    def _asked(self, question, request):
+        computation = self._known(question.compute_id, request)
+        return computation if computation is not None and same(computation.auth, question.auth) else None
+
+
+def peer_of(message):
+    """Return a Peer that speaks as `message` does."""
+    peer = Peer()
+    peer.heard(message)
+    return peer

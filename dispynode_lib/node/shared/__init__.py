@@ -1,0 +1,1 @@
+"""What all rooms of the node use: its state, its identity, complaints."""

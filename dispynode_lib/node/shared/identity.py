@@ -1,0 +1,97 @@
+"""What the node says about itself."""
+from __future__ import absolute_import, division, print_function
+
+import socket
+
+from dispynode_lib.errors import StartError
+from dispynode_lib.host.network import net
+from dispynode_lib.host.compat import random_hex, to_text
+from dispynode_lib.node.shared import signs
+from dispynode_lib.wire import framing
+
+UNAVAILABLE = 69                            # sysexits.h: a name may be known later
+SIGN_SIZE = 40                              # letters of the longest sign of a client
+
+
+class Settings(object):
+    """Name, secret, addresses, sign; constant once the node has started, but for the addresses."""
+
+    def __init__(self, options):
+        self.secret = options.secret
+        self.name = options.name or to_text(socket.gethostname())
+        self.sign = random_hex(20)
+        self.token = framing.token(self.secret, self.sign)
+        self.tokens = [self.token]          # and of earlier runs: kept replies are still given for those
+        self.earlier = []                   # tokens of earlier runs alone
+        if options.admin_secret is not None:
+            self.tokens.append(framing.token(options.admin_secret, self.sign))
+        self.port = None                    # where requests are to be sent
+        self.addresses = []                 # of this node now: a new list for each change (node.requests.addresses)
+        self.external = external_addresses(options.ext_ip_addr)
+        self.meter = None
+
+    def remember_signs(self, path):
+        """Learn the signs of earlier runs from the file `path`, and add this run's."""
+        self.earlier = [framing.token(self.secret, sign) for sign in signs.remembered(path, self.sign)]
+        self.tokens += self.earlier
+
+    def is_earlier(self, token):
+        """Return whether a client that sends `token` (bytes) knows this node from an earlier run."""
+        return any([framing.same_token(token, other) for other in self.earlier])
+
+    def answer_to(self, sign):
+        """Return the token (bytes) that proves this node's secret to whoever announced `sign`.
+
+        None if it would let him in here, or at an administrator's door: then he is no client.
+        """
+        token = framing.token(self.secret, sign)
+        known = [framing.same_token(token, other) for other in self.tokens]
+        return None if len(sign) > SIGN_SIZE or any(known) else token
+
+    def announced(self, own_address):
+        """Return the address (text) to announce when a message came in on `own_address`."""
+        own_address = net.canonical(own_address)
+        for external in self.external:
+            if net.family_of(external) == net.family_of(own_address):
+                return external
+        return own_address
+
+    def own_address(self, peer, arrived_at=None):
+        """Return the node's address that `peer` (an address) should use, None if there is none of its kind.
+
+        arrived_at   address of this host at which a message of the peer arrived, if that is known
+        """
+        addresses, family = self.addresses, net.family_of(peer)
+        if arrived_at in addresses:
+            return arrived_at
+        # one that the host has just lost would have the client wait for a connection to nowhere
+        same = [address for address in addresses if net.family_of(address) == family and own_interface(address)]
+        if any(net.is_loopback(address) for address in same) and not (
+                self.external or net.is_loopback(peer) or own_interface(peer)):
+            same = [address for address in same if not net.is_loopback(address)]    # of no use on another host
+        if len(same) > 1:
+            routed = net.address_towards(peer)
+            if routed in same:
+                return routed
+        return same[0] if same else None
+
+    def is_ours(self, address):
+        """Return whether a client may mean this node by `address` (canonical)."""
+        return address in self.external or address in self.addresses or own_interface(address)
+
+
+def external_addresses(names):
+    """Return the addresses that --ext_ip_addr names. Raises StartError."""
+    found = []
+    for name in names:
+        try:
+            found.append(net.resolve(name)[0])
+        except EnvironmentError as error:
+            raise StartError(u'--ext_ip_addr %s: no address for this name: %s; give the address of the router'
+                             % (name, error.strerror or error), UNAVAILABLE)
+    return found
+
+
+def own_interface(address):
+    """Return whether `address` is one of this host's."""
+    return net.has_address(address)

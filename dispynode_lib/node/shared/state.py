@@ -1,0 +1,337 @@
+"""What the node's threads share: phase, owner, processors, computations and jobs, behind one lock."""
+from __future__ import absolute_import, division, print_function
+
+import threading
+
+from dispynode_lib.errors import Busy, Refused
+from dispynode_lib.host.compat import monotonic
+
+STARTING, SERVING, PAUSED, DRAINING, STOPPING = 'STARTING', 'SERVING', 'PAUSED', 'DRAINING', 'STOPPING'
+
+
+class Job(object):
+    """One job that was accepted and not yet replied to."""
+
+    __slots__ = ('computation', 'uid', 'hash', 'xfer_files', 'started', 'stopping', 'child', 'reply_after',
+                 'limit', 'timer', 'big', 'slot', 'why')
+
+    def __init__(self, computation, uid, hash_, xfer_files, started):
+        self.computation = computation      # node.computations.computation.Computation
+        self.uid = uid                      # int, the client's; may be used again once replied to
+        self.hash = hash_                   # text, the client's; tells two jobs of one uid apart
+        self.xfer_files = xfer_files        # files that came for this job only
+        self.started = started              # seconds since the epoch
+        self.slot = None                    # of node.replies.journal
+        self.limit = None                   # sentence on the limit that it went over; the loop's thread only
+        self.timer = None                   # host.io.loop.Timer of --job_time; the loop's thread only
+        self.stopping = False               # it was asked to stop
+        self.why = None                     # sentence for its client, if not he asked for that
+        self.big = None                     # bigfiles.Arguments, while its file is needed
+        self.reply_after = 0.0              # monotonic time before which no reply may be sent
+        self.child = None                   # node.computations.link.Child that runs it; the loop's thread only
+
+
+class _Entry(object):
+    __slots__ = ('computation', 'jobs', 'closing')
+
+    def __init__(self, computation):
+        self.computation = computation
+        self.jobs = {}
+        self.closing = False
+
+
+class NodeState(object):
+    """The one locked object. Methods take and release the lock themselves and never wait in it for I/O."""
+
+    def __init__(self, cpus, serve=-1):
+        """`cpus`: processors that jobs may use at once, from 0; `serve`: clients to serve, -1 for no limit."""
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
+        self._cpus = self._all_cpus = cpus
+        self._phase = STARTING
+        self._scheduler = None              # (address, port) of the owner
+        self._entries = {}                  # computation id -> _Entry
+        self._ending = []                   # computations that take no more jobs and are being cleaned up
+        self._used = 0
+        self._counts = {'jobs_done': 0, 'cpu_time': 0.0, 'clients_done': 0, 'computations': 0}
+        self._serve = serve
+        self._served = False                # the owner has opened a computation
+        self._outside_hours = None          # why nothing new is taken now (text)
+        self._jobs_until = None             # monotonic time until which jobs are taken all the same
+        self._last_job = 0.0
+
+    # -- the node as a whole
+
+    def phase(self):
+        """Return STARTING, SERVING, PAUSED, DRAINING or STOPPING."""
+        with self._lock:
+            return self._phase
+
+    def set_phase(self, phase):
+        """Enter a phase. STOPPING is never left, DRAINING only for STOPPING. Return whether it changed."""
+        with self._lock:
+            if self._phase == phase or self._phase == STOPPING:
+                return False
+            if self._phase == DRAINING and phase != STOPPING:
+                return False
+            self._phase = phase
+            self._changed.notify_all()
+            return True
+
+    def why_unavailable(self):
+        """Return None if a client may have the node now, else the reason (text)."""
+        refusal = self.refusal()
+        return None if refusal is None else refusal[1]
+
+    def refusal(self):
+        """Return None if a client may have the node now, else (cause in a word or two, reason in words)."""
+        with self._lock:
+            if self._scheduler is not None:
+                return 'busy', 'busy with the scheduler at %s port %s' % self._scheduler
+            return self._closed_locked()
+
+    def closed(self):
+        """Return None if the node takes clients, be it busy with one or not; else (cause, reason in words)."""
+        with self._lock:
+            return self._closed_locked()
+
+    def _closed_locked(self):
+        if self._phase != SERVING:
+            return self._phase.lower(), 'the node is %s' % self._phase.lower()
+        if self._outside_hours is not None:
+            return 'service hours', self._outside_hours
+        if self._serve == 0:
+            return 'served enough', 'it has served as many clients as it was to'
+        if self._cpus < 1:
+            return 'no CPU', 'no CPU is offered'
+        return None
+
+    def set_hours(self, outside, jobs_until=None):
+        """Take new computations, or with `outside`, the reason (text), none; jobs only until a monotonic time."""
+        with self._lock:
+            self._outside_hours, self._jobs_until = outside, jobs_until
+            self._changed.notify_all()
+
+    def cpus(self):
+        """Return the number of processors offered now."""
+        with self._lock:
+            return self._cpus
+
+    def set_cpus(self, cpus):
+        """Offer `cpus` processors from now on; running jobs go on."""
+        with self._lock:
+            self._cpus = cpus
+            self._changed.notify_all()
+
+    def free_cpus(self):
+        """Return how many more jobs could start now."""
+        with self._lock:
+            return max(0, self._cpus - self._used)
+
+    def used_cpus(self):
+        """Return how many jobs hold a processor."""
+        with self._lock:
+            return self._used
+
+    def scheduler(self):
+        """Return (address, port) of the owner, or None."""
+        with self._lock:
+            return self._scheduler
+
+    def counts(self):
+        """Return a dict: jobs_done, cpu_time (seconds), clients_done, computations (opened so far), serve, busy."""
+        with self._lock:
+            return dict(self._counts, serve=self._serve, busy=self._used)
+
+    def set_serve(self, serve):
+        """Serve `serve` more clients, the present one included; -1 for no limit."""
+        with self._lock:
+            self._serve = serve
+
+    # -- computations
+
+    def open_computation(self, computation, repeated):
+        """Record a computation and make its scheduler the owner.
+
+        computation   object with id, auth, scheduler (address, port)
+        repeated      called with the computation known under that id; tells if it is the same one
+        Return the computation known from an earlier request with the same id and auth, else None.
+        Raises Refused with the text for the client.
+        """
+        with self._lock:
+            entry = self._entries.get(computation.id)
+            if entry is not None and not entry.closing and repeated(entry.computation):
+                return entry.computation
+            if self._scheduler is not None and self._scheduler != computation.scheduler:
+                raise Refused('Node busy')
+            if self._scheduler is None or self._phase != SERVING or self._outside_hours is not None:
+                closed = self._closed_locked()
+                if closed is not None:
+                    raise Refused('Node not available: %s' % closed[1])
+            if entry is not None:
+                raise Refused('computation %d is already open' % computation.id)
+            self._scheduler = computation.scheduler
+            self._entries[computation.id] = _Entry(computation)
+            self._counts['computations'] += 1
+            return None
+
+    def computation(self, computation_id):
+        """Return the open computation with that id, or None."""
+        with self._lock:
+            entry = self._entries.get(computation_id)
+            return entry.computation if entry is not None else None
+
+    def computations(self):
+        """Return a list of all that are recorded, closing ones included."""
+        with self._lock:
+            return [entry.computation for entry in self._entries.values()]
+
+    def is_closing(self, computation):
+        """Return whether a computation takes no more jobs."""
+        with self._lock:
+            entry = self._entries.get(computation.id)
+            return entry is None or entry.computation is not computation or entry.closing
+
+    def close_computation(self, computation):
+        """Take no more jobs for it. Return (first, jobs): whether it was open until now, its live jobs."""
+        with self._lock:
+            entry = self._entries.get(computation.id)
+            if entry is None or entry.computation is not computation:
+                return False, []
+            first, entry.closing = not entry.closing, True
+            return first, list(entry.jobs.values())
+
+    def forget_computation(self, computation):
+        """Drop a computation that has ended. Return True if the node is free of its scheduler by that."""
+        with self._lock:
+            entry = self._entries.get(computation.id)
+            if entry is None or entry.computation is not computation:
+                return False
+            del self._entries[computation.id]
+            self._used -= len(entry.jobs)
+            self._changed.notify_all()
+            if self._entries:
+                return False
+            self._scheduler = None
+            if self._served:
+                self._served = False
+                self._counts['clients_done'] += 1
+                self._serve -= self._serve > 0
+            return True
+
+    def note_served(self):
+        """The owner got what it asked for: it counts as a client."""
+        with self._lock:
+            self._served = self._scheduler is not None
+
+    def begin_cleanup(self, computation):
+        """Drop a computation without jobs, but remember it until end_cleanup(). Return as forget_computation."""
+        with self._lock:
+            self._ending.append(computation)
+        return self.forget_computation(computation)
+
+    def end_cleanup(self, computation):
+        """Nothing of a computation is left any more."""
+        with self._lock:
+            if computation in self._ending:
+                self._ending.remove(computation)
+            self._changed.notify_all()
+
+    def ending(self):
+        """Return the computations that are being cleaned up (list)."""
+        with self._lock:
+            return list(self._ending)
+
+    def wait_until_empty(self, timeout):
+        """Wait up to `timeout` seconds (or None) until no computation is left, nor being cleaned up; return whether so."""
+        with self._lock:
+            if self._entries or self._ending:
+                self._changed.wait(timeout)
+            return not (self._entries or self._ending)
+
+    def wait_until_no_jobs(self, timeout):
+        """Wait up to `timeout` seconds (or None) until no job runs; return whether so."""
+        with self._lock:
+            if self._used:
+                self._changed.wait(timeout)
+            return not self._used
+
+    # -- jobs
+
+    def admit_job(self, computation_id, uid, hash_, xfer_files, now, timeout):
+        """Reserve one processor for a job, waiting up to `timeout` seconds for one.
+
+        uid, hash_     the client's names for the job: int, text
+        now            seconds since the epoch
+        Return (Job, True), or (Job, False) if the very job is running already.
+        Raises Refused: unknown computation, node stopping, no processor free.
+        """
+        with self._lock:
+            entry = self._entry_for_job_locked(computation_id)
+            job = entry.jobs.get((uid, hash_))
+            if job is not None:
+                return job, False
+            if self._used >= self._cpus and timeout > 0:
+                self._wait_for_cpu_locked(timeout)
+                entry = self._entry_for_job_locked(computation_id)
+            if self._used >= self._cpus:
+                raise Busy('NAK (all cpus busy)')
+            self._used += 1
+            self._last_job = now
+            job = entry.jobs[(uid, hash_)] = Job(entry.computation, uid, hash_, xfer_files, now)
+            return job, True
+
+    def _entry_for_job_locked(self, computation_id):
+        entry = self._entries.get(computation_id)
+        if entry is None or entry.closing:
+            raise Refused('NAK (invalid computation ID)')
+        if self._phase == STOPPING:
+            raise Refused('NAK (node is stopping)')
+        if self._jobs_until is not None and monotonic() > self._jobs_until:
+            raise Refused('NAK (outside service hours)')
+        return entry
+
+    def _wait_for_cpu_locked(self, timeout):
+        deadline = monotonic() + timeout
+        while self._used >= self._cpus:
+            left = deadline - monotonic()
+            if left <= 0:
+                return
+            self._changed.wait(left)
+
+    def finish_job(self, job, seconds=0.0):
+        """Free the processor of a job that took it for `seconds`; None: it never began, and does not count.
+
+        Return True for the one caller who is to send the final reply.
+        """
+        with self._lock:
+            entry = self._entries.get(job.computation.id)
+            key = (job.uid, job.hash)
+            if entry is None or entry.jobs.get(key) is not job:
+                return False
+            del entry.jobs[key]
+            self._used -= 1
+            if seconds is not None:
+                self._counts['jobs_done'] += 1
+                self._counts['cpu_time'] += seconds
+            self._changed.notify_all()
+            return True
+
+    def find_job(self, computation_id, uid, hash_):
+        """Return the live Job with that uid and hash, or None."""
+        with self._lock:
+            entry = self._entries.get(computation_id)
+            return entry.jobs.get((uid, hash_)) if entry is not None else None
+
+    def jobs(self, computation_id):
+        """Return the live jobs of a computation (list)."""
+        with self._lock:
+            entry = self._entries.get(computation_id)
+            return list(entry.jobs.values()) if entry is not None else []
+
+    def is_drained(self, computation):
+        """Return whether a closing computation has no job left."""
+        with self._lock:
+            entry = self._entries.get(computation.id)
+            return entry is not None and entry.computation is computation \
+                and entry.closing and not entry.jobs

@@ -1,0 +1,226 @@
+"""The table of timed duties: what the node does without being asked, and when."""
+from __future__ import absolute_import, division, print_function
+
+import time
+
+from dispynode_lib.host.wording import counted
+from dispynode_lib.log import Log
+from dispynode_lib.node.timed import orphans
+from dispynode_lib.node.timed.watchdog import Duty
+from dispynode_lib.wire import releases
+
+log = Log('dispynode.duties')
+
+DEFAULT_PULSE = 600.0                       # seconds (docs/protocol.rst, "Pulses")
+SHORTEST_PULSE = 0.5
+SILENT_PULSES, SILENT = 1.5, 5.0            # intervals, and seconds more, after which a scheduler is called silent
+IDLE_CHILDREN = 30.0                        # seconds between looks for job processes that wait in vain
+MOVED_PATIENCE, MOVED_AGAIN = 5.0, 0.5      # seconds: an address may come back; between looks whether the last job has ended
+REFUSED_LOOK = 3600.0                       # seconds between looks whether refused replies are too old
+MOVED_LIMIT = 60.0                          # seconds for replies to be delivered from another address
+ZOMBIE_AGAIN = 5.0                          # seconds between looks whether a zombie's last job has ended
+
+
+def table(parts):
+    """Return the list of Duty for a node; `now` is monotonic seconds."""
+    pulses, zombies, moved, idle = Pulses(parts), Zombies(parts), Moved(parts), IdleChildren(parts)
+    service, announcer = parts.service, parts.announcer
+    return [
+        Duty('service hours', service.look, service.wait),
+        Duty('pulses', pulses.send, pulses.wait),
+        Duty('looking for silent schedulers', zombies.look, zombies.wait),
+        Duty('looking for schedulers that know an address of before', moved.look, moved.wait),
+        Duty('looking for schedulers', announcer.announce, announcer.wait),
+        Duty('dismissing idle job processes', idle.dismiss, idle.wait),
+        Duty('removing replies that nobody wants', lambda _now: parts.workers.run(parts.spool.expire, time.time()),
+             lambda _now: REFUSED_LOOK if parts.spool.refused() else None),
+        Duty('keeping the code', parts.nursery.keep, parts.nursery.keep_wait),
+        Duty('taking missing ports', parts.node.take_missing_ports, parts.ports.wait),
+        Duty('following the addresses of this host', parts.addresses.look, parts.addresses.wait),
+        Duty('reaping orphans', lambda _now: orphans.reap(parts.nursery.pids()), orphans.wait),
+    ]
+
+
+class Pulses(object):
+    """Signs of life to the scheduler, with what is free on this host."""
+
+    def __init__(self, parts):
+        self._parts = parts
+
+    def wait(self, _now):
+        """Return seconds between pulses, None while nobody owns the node (docs/protocol.rst, "Pulses")."""
+        computations = self._parts.state.computations()
+        return pulse_interval(self._parts.options, computations) if computations else None
+
+    def send(self, _now):
+        """Send one pulse to each scheduler, and try again to deliver what could not be delivered."""
+        parts = self._parts
+        busy = min(parts.state.used_cpus(), parts.state.cpus())
+        computations = parts.state.computations()
+        for computation in one_for_each_scheduler(computations):
+            parts.notices.pulse(computation, busy, lambda reply, error, it=computation: self._answered(it, error))
+        parts.delivery.retry_all()
+
+    def _answered(self, computation, error):
+        if error is None:
+            heard(self._parts.state, computation.scheduler)
+            self._parts.delivery.heard(computation.scheduler)
+            return
+        computation.unanswered += 1
+        parts = self._parts
+        parts.notices.unreached(computation.scheduler[0], 'pulse: %s', error)
+        if releases.pulses_by_datagram(computation.peer.version):
+            parts.workers.run(parts.notices.pulse_by_datagram, computation, min(parts.state.used_cpus(), parts.state.cpus()))
+
+
+class Zombies(object):
+    """Gives up schedulers that are silent (docs/protocol.rst, "Zombies")."""
+
+    def __init__(self, parts):
+        self._parts = parts
+
+    def wait(self, now):
+        """Return seconds until the scheduler may have been silent for too long."""
+        interval = self._parts.options.zombie_interval
+        computations = self._parts.state.computations()
+        if not interval or not computations:
+            return None
+        if any(computation.zombie for computation in computations):
+            return min(ZOMBIE_AGAIN, interval)
+        return last_sign(computations) + interval - now
+
+    def look(self, now):
+        """Mark computations of a silent scheduler as zombies; close those that have no job."""
+        state, interval = self._parts.state, self._parts.options.zombie_interval
+        computations = state.computations()
+        silence = now - last_sign(computations) if computations else 0.0
+        for computation in computations:
+            if silence < interval:
+                if computation.zombie:
+                    log.info('computation %d: its scheduler is back', computation.id)
+                computation.zombie = False
+                continue
+            jobs = len(state.jobs(computation.id))
+            if not computation.zombie:
+                computation.zombie = True
+                log.warning('computation %d: no sign of life of %s port %s for %.0f s; %s left to '
+                            'finish', computation.id, computation.scheduler[0], computation.scheduler[1],
+                            silence, counted(jobs, u'running job'))
+            if not jobs:
+                computation.close(terminate=False)
+
+
+class Moved(object):
+    """Gives up computations whose scheduler knows this node by an address that the host does not have any more.
+
+    It would send jobs there for ever. It is told to send none, and when the last job has ended, that the node is gone: then
+    the node's announcement at its new address is that of another node.
+    """
+
+    def __init__(self, parts):
+        self._parts = parts
+
+    def _gone_for(self, computation, now):
+        return self._parts.addresses.gone_for(computation.node_ip_addr, now)
+
+    def wait(self, now):
+        """Return seconds until there may be something to do, None while every scheduler knows the right address."""
+        waits = []
+        for computation in self._parts.state.computations():
+            gone = self._gone_for(computation, now)
+            if (gone is not None) != computation.moved:
+                return 0.0
+            if gone is not None:
+                waits.append(max(MOVED_AGAIN, MOVED_PATIENCE - gone))
+        return min(waits) if waits else None
+
+    def look(self, now):
+        """Tell schedulers, and close what has no job any more."""
+        parts = self._parts
+        for computation in parts.state.computations():
+            gone = self._gone_for(computation, now)
+            if (gone is not None) != computation.moved:
+                self._tell(computation, gone is not None)
+            if gone is not None and gone >= MOVED_PATIENCE and not self._has_work(computation, gone):
+                computation.close(terminate=False)
+
+    def _has_work(self, computation, gone):
+        """Return whether replies are still to come, or have not reached the scheduler: some were sent from the address that is gone."""
+        parts = self._parts
+        if parts.state.jobs(computation.id):
+            return True
+        if gone >= MOVED_LIMIT:
+            return False
+        kept = parts.spool.to_send((computation.id, computation.auth))
+        if kept:
+            parts.delivery.retry_all()
+        return bool(kept or parts.delivery.pending())
+
+    def _tell(self, computation, moved):
+        computation.moved = moved
+        if moved:
+            log.warning('computation %d: its scheduler knows this node by %s, which is gone: it gets the results of running '
+                        'jobs and is to find the node anew', computation.id, computation.node_ip_addr)
+        else:
+            log.info('computation %d: %s, by which its scheduler knows this node, is back', computation.id,
+                     computation.node_ip_addr)
+        self._parts.notices.node_cpus(computation, 0 if moved else self._parts.state.cpus())
+
+
+class IdleChildren(object):
+    """Lets job processes go that were forked ahead and wait in vain."""
+
+    def __init__(self, parts):
+        self._parts = parts
+
+    def wait(self, _now):
+        """Return seconds between looks."""
+        return IDLE_CHILDREN if self._parts.state.scheduler() is not None else None
+
+    def dismiss(self, now):
+        """End what waits in computations without jobs."""
+        for computation in self._parts.state.computations():
+            if computation.idle_since(now) > IDLE_CHILDREN:
+                self._parts.loop.call_soon(computation.dismiss_idle)
+
+
+def pulse_interval(options, computations):
+    """Return seconds between pulses to the scheduler of these computations."""
+    intervals = [computation.pulse_interval for computation in computations]
+    intervals += [options.ping_interval, options.zombie_interval / 5.0]
+    return max(SHORTEST_PULSE, min([interval for interval in intervals if interval] + [DEFAULT_PULSE]))
+
+
+def silence(parts, now):
+    """Return (seconds of silence, seconds until the scheduler is given up or None), None if it is not silent.
+
+    It is when a pulse was not answered, or is long overdue; `now`: monotonic seconds.
+    """
+    computations = parts.state.computations()
+    if not computations:
+        return None
+    silent, interval = now - last_sign(computations), parts.options.zombie_interval
+    if not any(computation.unanswered for computation in computations) and \
+            silent < SILENT_PULSES * pulse_interval(parts.options, computations) + SILENT:
+        return None
+    return silent, max(0.0, interval - silent) if interval else None
+
+
+def one_for_each_scheduler(computations):
+    """Return a list with one computation of each scheduler."""
+    found = {}
+    for computation in computations:
+        found.setdefault(computation.scheduler, computation)
+    return list(found.values())
+
+
+def last_sign(computations):
+    """Return the monotonic time of the last sign of life of their scheduler."""
+    return max(computation.last_sign_of_life() for computation in computations)
+
+
+def heard(state, scheduler):
+    """Note a sign of life of a scheduler, (address, port)."""
+    for computation in state.computations():
+        if computation.scheduler == scheduler:
+            computation.heard()

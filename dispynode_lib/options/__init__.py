@@ -1,0 +1,1 @@
+"""Options: their table, the command line, config files."""

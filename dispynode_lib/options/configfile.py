@@ -1,0 +1,241 @@
+"""Config files and the environment as sources of options; saving options to a file.
+
+Source of the section [DEFAULT]: files that the original node writes with --save_config.
+"""
+from __future__ import absolute_import, division, print_function
+
+import io
+import os
+import re
+
+from dispynode_lib.options import parser as options_module
+from dispynode_lib.errors import ConfigError, OptionError
+from dispynode_lib.host.compat import to_native, to_text
+from dispynode_lib.options.table import ROWS, switch
+
+SECTION, OLDER_SECTION = u'dispynode', u'DEFAULT'
+PREFIX = 'DISPYNODE_'
+TRUE, FALSE = (u'true', u'yes', u'on', u'1'), (u'false', u'no', u'off', u'0', u'')
+
+# keys of the original's files that are called otherwise here
+OLDER_NAMES = {
+    u'ip_addrs': u'ip_addr', u'hosts': u'ip_addr', u'ext_ip_addrs': u'ext_ip_addr', u'ext_hosts': u'ext_ip_addr',
+    u'loglevel': u'debug', u'node_init': u'init', u'scheduler_host': u'scheduler_node',
+}
+# the original writes every option: these values say that it was not given
+OLDER_DEFAULTS = {
+    u'cpus': (u'0',), u'node_port': (u'51348',), u'scheduler_port': (u'51347',), u'dispy_port': (u'61590', u'9700'),
+    u'ping_interval': (u'0',), u'serve': (u'-1',), u'max_file_size': (u'0',), u'zombie_interval': (u'60.0',),
+    u'msg_timeout': (u'10',),
+}
+OLDER_IGNORED = (u'safe_setup',)            # jobs are safe from setup here in any case
+EXCLUSIVE = (('node_port', 'dispy_port'), ('secret', 'secret_file'))
+
+_BY_NAME = dict((row.name, row) for row in ROWS if row.saved)
+
+
+class Entry(object):
+    """One option from a file or the environment."""
+
+    def __init__(self, row, texts, where):
+        self.row, self.texts, self.where = row, texts, where
+
+
+def apply(options, environment):
+    """Complete `options` from `environment` (a dict), then from the file --config; what is given already stays.
+
+    Secrets are removed from `environment`, so that jobs do not inherit them. Raises OptionError, ConfigError.
+    """
+    options.environment = dict((name, environment[name]) for name in environment if name.startswith(PREFIX))
+    _fill(options, _environment_entries(environment))
+    if options.config is not None:
+        _fill(options, _file_entries(options.config))
+
+
+def _fill(options, entries):
+    given = set(options.given)
+    for names in EXCLUSIVE:
+        if given.intersection(names):
+            given.update(names)
+    for entry in entries:
+        if entry.row.name not in given:
+            try:
+                _set(options, entry)
+            except OptionError as error:
+                raise ConfigError(u'%s' % error)
+
+
+def _set(options, entry):
+    row = entry.row
+    for text in entry.texts:
+        if row.kind is switch:
+            if text.lower() not in TRUE + FALSE:
+                raise OptionError(u'%s %s: give True or False' % (entry.where, text))
+            if text.lower() in FALSE:
+                continue
+        options_module.set_value(options, row, entry.where, text)
+
+
+# the environment
+
+def _environment_entries(environment):
+    found = []
+    for row in ROWS:
+        name = PREFIX + row.name.upper()
+        if (row.saved or row.name == 'config') and name in environment:
+            text = to_text(environment[name])
+            texts = _split_list(text) if row.repeat else [text]
+            found.append(Entry(row, texts, u'%s in the environment' % to_text(name)))
+            if row.hidden:
+                del environment[name]
+    return found
+
+
+# files
+
+def _file_entries(path):
+    try:
+        with io.open(to_native(path), 'rb') as source:
+            lines = source.read().decode('utf-8').splitlines()
+    except EnvironmentError as error:
+        raise ConfigError(u'--config %s: %s' % (to_text(path), error.strerror or error))
+    except UnicodeDecodeError:
+        raise ConfigError(u'--config %s: this is no text in UTF-8' % to_text(path))
+    return list(_read_lines(lines, to_text(path)))
+
+
+def _read_lines(lines, path):
+    section, seen = SECTION, set()
+    for number, line in enumerate(lines, 1):
+        line = line.strip()
+        where = u'%s, line %d' % (path, number)
+        if not line or line[:1] in u'#;':
+            continue
+        if line[:1] == u'[':
+            section = line.strip(u'[]').strip()
+            if section not in (SECTION, OLDER_SECTION):
+                raise ConfigError(u'%s: section [%s]; only [%s] is expected' % (where, section, SECTION))
+            continue
+        name, text = _key_and_value(line, where)
+        entry = _older_entry(name, text, where) if section == OLDER_SECTION else _entry(name, text, where)
+        if entry is None:
+            continue
+        if entry.row.name in seen:
+            raise ConfigError(u'%s: %s stands there twice' % (where, name))
+        seen.add(entry.row.name)
+        yield entry
+
+
+def _key_and_value(line, where):
+    found = re.match(r'([\w-]+)\s*[=:]\s*(.*)$', line)
+    if not found:
+        raise ConfigError(u"%s: '%s' is no line of the kind: option = value" % (where, line[:40]))
+    return found.group(1).lower().replace(u'-', u'_'), found.group(2)
+
+
+def _entry(name, text, where):
+    row = _BY_NAME.get(name)
+    if row is None:
+        raise ConfigError(u'%s: there is no option %s%s' % (where, name, _suggestion(name)))
+    if row.repeat:
+        texts = _split_list(text)
+    else:
+        texts = [text[1:-1] if len(text) > 1 and text[:1] == text[-1:] == u'"' else text]
+    return Entry(row, texts, u'%s: %s' % (where, name))
+
+
+def _suggestion(name):
+    import difflib
+    near = difflib.get_close_matches(name, sorted(_BY_NAME), 1)
+    return u'; did you mean %s?' % near[0] if near else u''
+
+
+def _older_entry(name, text, where):
+    """Return the Entry for a line of the original's file, None if the option was not given there."""
+    if name in OLDER_IGNORED or text in (u'', u'None', u'[]') or text in OLDER_DEFAULTS.get(name, ()):
+        return None
+    return _entry(OLDER_NAMES.get(name, name), text, where)
+
+
+def _split_list(text):
+    """Return the texts of "['a', 'b']" or "a, b"."""
+    text = text.strip()
+    if text[:1] == u'[' and text[-1:] == u']' and not text.strip(u'[]').count(u':') > 1:
+        text = text[1:-1]
+    elif text[:2] in (u"['", u'["') and text[-1:] == u']':
+        text = text[1:-1]
+    pieces = [piece.strip() for piece in text.split(u',')]
+    pieces = [re.sub(r'^u?([\'"])(.*)\1$', r'\2', piece) for piece in pieces]
+    return [piece for piece in pieces if piece]
+
+
+# saving
+
+def save(options, say):
+    """Write the options given to the file of --save_config, or with say(text) if it has no name. Raises ConfigError.
+
+    say   function(text, to_error=False)
+    """
+    rows = [row for row in ROWS if row.saved and row.name in options.given]
+    lines = [u'# Options of dispynode: dispynode.py --config FILE', u'[%s]' % SECTION]
+    lines += [u'%s = %s' % (row.name, _value_text(options, row)) for row in rows]
+    text = u'\n'.join(lines) + u'\n'
+    secret = any([row.hidden for row in rows])
+    if options.save_config == u'':
+        say(text)
+    else:
+        _save_as(options, text, say)
+    if secret:
+        say(u'dispynode: %s a secret: keep it from others\n' % (
+            u'%s holds' % to_text(options.save_config) if options.save_config else u'this is'), True)
+
+
+def _save_as(options, text, say):
+    path = to_native(options.save_config)
+    try:
+        user = _user(options, path)
+        _write(path, text.encode('utf-8'))
+    except EnvironmentError as error:
+        raise ConfigError(u'--save_config %s: %s' % (to_text(path), error.strerror or error), 73)
+    if user is not None:
+        say(u'dispynode: %s belongs to %s now: for the node to read it as %s: chown %s %s\n' % (
+            to_text(path), _name_of(os.geteuid()), user, user, to_text(path)), True)
+
+
+def _user(options, path):
+    """Return the name of the user that the node runs as, if that is known and not who saves, else None."""
+    if options.user:
+        return options.user if options.user != _name_of(os.geteuid()) else None
+    if os.path.exists(path) and os.stat(path).st_uid != os.geteuid():
+        return _name_of(os.stat(path).st_uid)
+    return None
+
+
+def _name_of(number):
+    import pwd
+    try:
+        return to_text(pwd.getpwuid(number).pw_name)
+    except KeyError:
+        return u'%d' % number
+
+
+def _value_text(options, row):
+    if row.kind is switch:
+        return u'True'
+    texts = options.texts[row.name]
+    if row.repeat:
+        return u'[%s]' % u', '.join(u"'%s'" % text for text in texts)
+    text = texts[-1]
+    return u'"%s"' % text if text != text.strip() or (text[:1] == text[-1:] == u'"') else text
+
+
+def _write(path, data):
+    partial = '%s.%d.part' % (path, os.getpid())
+    fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(fd, 'wb') as target:
+            target.write(data)
+        os.rename(partial, path)
+    except BaseException:
+        os.unlink(partial)
+        raise

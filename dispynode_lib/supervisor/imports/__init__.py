@@ -1,0 +1,1 @@
+"""Modules loaded before jobs are forked."""

@@ -1,0 +1,311 @@
+"""Modules imported before jobs are forked, and put aside until a job imports them itself.
+
+A job finds what it would find without them: `sys.modules` does not hold a module that it has not imported, and a module
+that would be found earlier on its `sys.path` wins. So only the time of an import changes.
+"""
+from __future__ import absolute_import, division, print_function
+
+import atexit
+import os
+import sys
+import time
+
+from dispynode_lib.supervisor.processes.lean import COMPLETE_LAST, EXECUTORS_EXIT, PYTHON2
+
+# modules of the standard library that do something when they are imported, or want a terminal or a screen
+NOT_TAKEN = frozenset(['__main__', 'antigravity', 'curses', 'distutils', 'ensurepip', 'idlelib', 'lib2to3', 'msilib',
+                       'pip', 'readline', 'rlcompleter', 'setuptools', 'site', 'sitecustomize', 'test', 'this', 'Tkinter',
+                       'tkinter', 'turtle', 'turtledemo', 'usercustomize', 'venv'])
+
+
+def _renew_random(module):
+    if not _reseeds_itself():
+        module.seed()
+
+
+def _renew_process(module):
+    module.ORIGINAL_DIR = os.path.abspath(os.getcwd())
+    module.current_process().authkey = os.urandom(32)
+
+
+def _renew_numpy(module):
+    module.seed()
+
+
+def _renew_torch(module):
+    module.default_generator.seed()
+
+
+def _renew_logging(module):
+    module._startTime = time.time() if isinstance(module._startTime, float) else time.time_ns()
+    atexit.register(module.shutdown)
+
+
+def _renew_executors(module):
+    if EXECUTORS_EXIT:
+        atexit.register(module._python_exit)
+
+
+def _renew_zoneinfo(module):
+    module.reset_tzpath()
+
+
+# modules that took something from the process that imported them, or gave it something to do at its end: what to do with
+# them in a job
+GENERATORS = {'random': _renew_random, 'numpy.random': _renew_numpy, 'torch.random': _renew_torch}
+RENEWED = dict(GENERATORS, **{
+    'concurrent.futures.process': _renew_executors, 'concurrent.futures.thread': _renew_executors, 'logging': _renew_logging,
+    'multiprocessing.process': _renew_process, 'zoneinfo': _renew_zoneinfo})
+
+
+def renewals():
+    """Return the functions (no arguments) that each job has to call, for what is in `sys.modules` before it is forked."""
+    found = []
+    for name, renew in sorted(GENERATORS.items()):
+        module = sys.modules.get(name)
+        if module is not None and (name != 'random' or not _reseeds_itself()):
+            found.append(lambda renew=renew, module=module: renew(module))
+    return found
+
+
+def _reseeds_itself():
+    return hasattr(os, 'register_at_fork')
+
+
+class Preloaded(object):
+    """Imports modules ahead and gives them to who imports them later: a finder for `sys.meta_path`."""
+
+    def __init__(self):
+        self._pid = os.getpid()
+        self._path = [entry for entry in sys.path if entry and os.path.isabs(entry)]
+        self._modules = {}                  # name -> module
+        self._needs = {}                    # name -> names of all modules that importing it brings
+        self._given = set()                 # names of those that were imported since
+        self._loading = False
+        self._listed = {}                   # folder -> (time of its last change, names of modules in it)
+
+    def install(self):
+        """Be asked at each import that follows, after the modules of this program."""
+        if self not in sys.meta_path:
+            sys.meta_path.insert(1 if sys.meta_path and sys.meta_path[0] is _packed_importer() else 0, self)
+
+    def names(self):
+        """Return the names (list) of the modules that are put aside."""
+        return list(self._needs)
+
+    def has(self, name):
+        """Return whether a module need not be loaded any more."""
+        return name in self._needs or name in sys.modules
+
+    def rebase(self):
+        """Forget what was imported until now: it is in `sys.modules` for good."""
+        for name in self._given:
+            self._modules.pop(name, None)
+            self._needs.pop(name, None)
+        self._given = set()
+
+    def count_given(self):
+        """Return how many modules were imported from here since rebase()."""
+        return len(self._given)
+
+    def has_aside(self, name):
+        """Return whether a module is put aside, or was."""
+        return name in self._needs
+
+    def load(self, name):
+        """Import module `name`, after those that contain it, and put away what came; return an error text or None."""
+        parent = name.rpartition('.')[0]
+        if self.has(name):
+            return None
+        error = self.load(parent) if parent else None
+        if error is not None or self.has(name):
+            return error
+        before, given, path = set(sys.modules), set(self._given), sys.path[:]
+        sys.path[:] = self._path
+        self._loading = True
+        try:
+            __import__(name)
+        except Exception:                   # some cannot be imported everywhere
+            error = '%s: %s: %s' % ((name, sys.exc_info()[0].__name__) + sys.exc_info()[1:2])
+        finally:
+            self._loading, self._given = False, given
+            sys.path[:] = path
+            self._put_away([each for each in list(sys.modules) if each not in before], error is not None)
+        return error
+
+    def _put_away(self, came, failed):
+        if failed:                          # what was put aside before can stay, the rest may be half made
+            for each in came:
+                module = sys.modules.pop(each)
+                if each in self._needs:
+                    self._modules[each] = module
+            return
+        needs = complete_needs(came) if COMPLETE_LAST else all_needs(came)
+        for each in came:
+            self._modules[each] = sys.modules.pop(each)
+            self._needs.setdefault(each, needs[each])
+        for each in came:
+            self._unbind(each)
+
+    def _unbind(self, name):
+        """Take a module out of the package that contains it, where its import has put it."""
+        parent, _dot, own = name.rpartition('.')
+        package = self._modules.get(parent) or sys.modules.get(parent)
+        module = self._modules[name]        # None on Python 2: there is no such module in the package
+        if None not in (package, module) and package.__dict__.get(own) is module:
+            delattr(package, own)
+
+    def _bind(self, name):
+        parent, dot, own = name.rpartition('.')
+        if dot and own not in sys.modules[parent].__dict__:
+            setattr(sys.modules[parent], own, self._modules[name])
+
+    # being asked for a module
+
+    def find_spec(self, name, _path=None, target=None):
+        """Return the spec of a module that is here, and may be had: Python 3."""
+        if name not in self._needs or target is not None or not is_import(sys._getframe(2)) or not self._give(name):
+            return None                     # who only asks gets the usual answer
+        return type(sys.__spec__)(name, self)
+
+    def create_module(self, spec):
+        """Return the module, made before."""
+        module = self._modules[spec.name]
+        spec.loader_state = module.__spec__
+        return module
+
+    def exec_module(self, module):
+        """Leave it as it is; its own spec comes back."""
+        module.__spec__ = module.__spec__.loader_state
+
+    def find_module(self, name, _path=None):
+        """Return who loads a module: Python 2."""
+        asked = sys._getframe(1).f_globals.get('__name__') in ('pkgutil', 'runpy', 'imp')
+        return self if name in self._needs and not asked and self._give(name) else None
+
+    def load_module(self, name):
+        """Return a module: Python 2."""
+        sys.modules[name] = self._modules[name]
+        return self._modules[name]
+
+    def _give(self, name):
+        """Put module `name` and what it needs into `sys.modules`, if a usual import would find the very same."""
+        modules, present, needs = self._modules, sys.modules, self._needs[name]
+        parent = name.rpartition('.')[0]
+        if name in self._given or (parent and present.get(parent) is not modules.get(parent)):
+            return False
+        strangers = self._strangers()
+        if strangers is None:
+            return False
+        missing = []
+        for each in needs:
+            if each in present:
+                if each in modules and present[each] is not modules[each]:
+                    return False
+            elif each in self._given or each not in modules or (
+                    strangers and each.partition('.')[0] in strangers):
+                return False
+            else:
+                missing.append(each)
+        for each in missing:
+            present[each] = modules[each]
+        for each in missing:
+            if modules[each] is not None:
+                self._bind(each)
+        if not self._loading:
+            self._given.update(missing)
+            if os.getpid() != self._pid:
+                for each in missing:
+                    if each in RENEWED:
+                        RENEWED[each](modules[each])
+        if not PYTHON2:
+            del present[name]               # the import machinery puts it there; it is nobody's yet
+        return True
+
+    def _strangers(self):
+        """Return the names of modules in folders on `sys.path` that were not there before; None if that cannot be told."""
+        found, left = set(), set(self._path)
+        for entry in sys.path:
+            if entry in left:
+                left.discard(entry)
+            elif entry not in self._path:
+                names = self._list(entry)
+                if names is None:
+                    return None
+                found |= names
+        return None if left else found
+
+    def _list(self, folder):
+        try:
+            changed = os.stat(folder or '.').st_mtime
+        except EnvironmentError:
+            return set()                    # nothing can be found in it
+        known = self._listed.get(folder)
+        if known is None or known[0] != changed or folder in ('', '.'):
+            try:
+                names = set([name.partition('.')[0] for name in os.listdir(folder or '.')])
+            except EnvironmentError:
+                return None                 # an archive
+            known = self._listed[folder] = changed, names
+        return known[1]
+
+
+def complete_needs(came):
+    """Return {name: what comes with it} for modules in the order in which they were complete: a module after what it needs."""
+    place = dict((name, at) for at, name in enumerate(came))
+    complete = dict((name, max([place.get(each, 0) for each in packages_of(name)] + [place[name]])) for name in came)
+    # a module of a package that is complete only later is no need of others
+    return dict((name, [each for each in came if complete[each] <= complete[name]]) for name in came)
+
+
+def packages_of(name):
+    """Return the names of the packages that contain module `name`."""
+    parts = name.split('.')
+    return ['.'.join(parts[:count]) for count in range(1, len(parts))]
+
+
+def all_needs(came):
+    """Return {name: what comes with it} where the order tells little: all; for the standard library all of that."""
+    standard = [name for name in came if is_standard(name.partition('.')[0])]
+    return dict((name, standard if name in standard else came) for name in came)
+
+
+def is_import(frame):
+    """Return whether the import system itself runs in `frame`, and not importlib.util.find_spec() and the like."""
+    return frame.f_code.co_name == '_find_and_load_unlocked'
+
+
+def is_standard(top):
+    """Return whether the standard library of this Python has a module or package `top`."""
+    global _standard
+    if _standard is None:
+        _standard = getattr(sys, 'stdlib_module_names', None) or _look_for_standard()
+    return top in _standard
+
+
+_standard = None
+
+
+def _look_for_standard():
+    folder = os.path.dirname(os.path.abspath(os.__file__))
+    names = set(sys.builtin_module_names)
+    for path in (folder, os.path.join(folder, 'lib-dynload')):
+        if os.path.isdir(path):
+            names.update(name.partition('.')[0] for name in os.listdir(path))
+    return names - set(['site-packages', 'dist-packages'])
+
+
+def begin():
+    """Return the Preloaded of this process, made at the first call: before anything of a user's is on `sys.path`."""
+    global _preloaded
+    if _preloaded is None:
+        _preloaded = Preloaded()
+    return _preloaded
+
+
+_preloaded = None
+
+
+def _packed_importer():
+    packed = sys.modules.get('dispynode_lib.code.packed')
+    return getattr(packed, 'importer', None)

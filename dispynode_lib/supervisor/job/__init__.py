@@ -1,0 +1,1 @@
+"""A job process: the user's code, what it finds there, and what it reports."""

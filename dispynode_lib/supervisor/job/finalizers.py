@@ -1,0 +1,82 @@
+"""What a program does when it ends: functions of `atexit`, temporary files, `__del__`. A job process does it, too."""
+from __future__ import absolute_import, division, print_function
+
+import atexit
+import gc
+import sys
+
+from dispynode_lib.supervisor.processes.lean import PYTHON2
+from dispynode_lib.supervisor.job.names import ModuleType
+
+KEPT = (type(lambda: None), type, ModuleType)       # of the globals, what a __del__ may still call
+
+
+def count_functions():
+    """Return how many functions are registered with `atexit`."""
+    return len(atexit._exithandlers) if PYTHON2 else atexit._ncallbacks()
+
+
+def temporary_names():
+    """Return what makes the names of temporary files; there is none before the first one is made."""
+    return getattr(sys.modules.get('tempfile'), '_name_sequence', None)
+
+
+class Finalizers(object):
+    """Those of the user's code in one computation: what setup registered belongs to the supervisor, not to its jobs."""
+
+    def __init__(self):
+        self._inherited = count_functions()
+        self._at_start = 0
+        self._names = None                  # of temporary files, when the job began
+        self._always = False
+        self._inherits = False              # what setup imported has something to do at the end of each job
+        self._before = {}                   # globals that were there before any job
+
+    def settle(self, source, namespace):
+        """Look at what setup has done; return functions that each job process has to call.
+
+        source      the user's code, bytes
+        namespace   its globals
+        """
+        self._always = b'__del__' in source
+        self._before = dict(namespace)
+        weakref = sys.modules.get('weakref')
+        kept = getattr(getattr(weakref, 'finalize', None), '_registry', None)
+        self._inherits = 'logging' in sys.modules
+        return [self._forget] if kept or count_functions() > self._inherited else []
+
+    @staticmethod
+    def _forget():
+        finalize = getattr(sys.modules.get('weakref'), 'finalize', None)
+        for entry in getattr(finalize, '_registry', {}).values():
+            entry.atexit = False
+        if finalize is not None:
+            finalize._registered_with_atexit = False
+        if PYTHON2:
+            del atexit._exithandlers[:]
+        else:
+            atexit._clear()
+        if 'logging' in sys.modules:
+            atexit.register(sys.modules['logging'].shutdown)
+
+    def begin(self):
+        """In a job process: the job begins."""
+        self._at_start, self._names = count_functions(), temporary_names()
+
+    def are_wanted(self):
+        """In a job process: return whether run() may have something to do."""
+        return self._inherits or count_functions() != self._at_start or self._collects()
+
+    def _collects(self):
+        return self._always or temporary_names() is not self._names
+
+    def run(self, namespace):
+        """In a job process: end as a program does. `namespace`: the globals of the user's code."""
+        atexit._run_exitfuncs()
+        if not self._collects():
+            return
+        for name, value in list(namespace.items()):
+            if self._before.get(name) is not value and not isinstance(value, KEPT):
+                del namespace[name]
+        value = None
+        gc.collect()

@@ -1,0 +1,1 @@
+"""Real pickles, opened only in supervisors and jobs."""

@@ -1,0 +1,1 @@
+"""Processes of a supervisor: forked, fed, limited, ended."""

@@ -1,0 +1,124 @@
+"""What the operator allows a job: memory, processes, output; checked now and then, said in one sentence."""
+from __future__ import absolute_import, division, print_function
+
+import os
+
+from dispynode_lib.supervisor.processes import stopping
+
+INTERVAL = 0.25                             # seconds between looks at the processes of jobs
+SPARE_DATA = 256 << 20                      # bytes a job may ask for at once beyond twice its limit
+KEYS = ('nice', 'memory', 'output', 'processes', 'descriptors')
+
+
+class OverLimit(BaseException):
+    """The job has done more than it may; user code had better not catch it."""
+
+
+class Limits(object):
+    """The limits of one computation's jobs: `nice`, `memory`, `output`, `processes`, `descriptors`; 0 for none."""
+
+    def __init__(self, text=''):
+        """`text`: words such as memory=1000000."""
+        for key in KEYS:
+            setattr(self, key, 0)
+        for word in text.split():
+            key, _equals, value = word.partition('=')
+            if key in KEYS:
+                setattr(self, key, int(value))
+
+    def apply(self):
+        """Take the limits that hold for this process and all it starts."""
+        if self.nice:
+            os.nice(self.nice)
+        if self.descriptors or self.memory:
+            import resource
+            if self.descriptors:            # the node may have taken more for itself
+                _lower(resource, resource.RLIMIT_NOFILE, self.descriptors)
+            if self.memory and hasattr(resource, 'RLIMIT_DATA'):
+                # one big request cannot be noticed in time: it fails
+                _lower(resource, resource.RLIMIT_DATA, 2 * self.memory + SPARE_DATA)
+
+    def watched(self):
+        """Return whether somebody has to look at the processes of jobs."""
+        return bool(self.memory or self.processes)
+
+    def budget(self):
+        """Return the Budget for the output of one job, None if it may print what it likes."""
+        return Budget(self.output) if self.output else None
+
+
+def _lower(resource, which, value):
+    soft, hard = resource.getrlimit(which)
+    if soft == resource.RLIM_INFINITY or soft > value:
+        resource.setrlimit(which, (value if hard == resource.RLIM_INFINITY else min(value, hard), hard))
+
+
+class Budget(object):
+    """How much one job may still print."""
+
+    def __init__(self, limit):
+        self._limit = limit
+        self._written = 0
+
+    def take(self, size):
+        """Count `size` bytes; raise OverLimit if they are too many."""
+        self._written += size
+        if self._written > self._limit:
+            raise OverLimit(self.sentence())
+
+    def sentence(self):
+        """Return what to tell the job's author (str), None while all is well."""
+        if self._written <= self._limit:
+            return None
+        return 'the job was stopped: it wrote %d bytes, --job_output allows %d' % (self._written, self._limit)
+
+
+class Watch(object):
+    """Looks at the processes of jobs, and ends those of a job that is over a limit."""
+
+    def __init__(self, limits, processes, timers, tell):
+        """`tell(number, sentence)` is called before job process `number` is killed."""
+        self._limits, self._processes, self._timers, self._tell = limits, processes, timers, tell
+        timers.add(INTERVAL, self._look)
+
+    def _look(self):
+        self._timers.add(INTERVAL, self._look)
+        live = self._processes.live
+        if not live:
+            return
+        table = stopping.all_processes()
+        for number, pid in list(live.items()):
+            sentence = self._judge([pid] + [relative.pid for relative in stopping.below(pid, table)])
+            if sentence is not None:
+                self._tell(number, sentence)
+                self._processes.kill(number)
+
+    def _judge(self, pids):
+        limits = self._limits
+        if limits.processes and len(pids) > limits.processes:
+            return 'the job was stopped: it had %d processes, --job_processes allows %d' % (len(pids), limits.processes)
+        if limits.memory:
+            used = sum([memory_of(pid) for pid in pids])
+            if used > limits.memory:
+                return 'the job was stopped: it used %d bytes of memory, --job_memory allows %d' % (used, limits.memory)
+        return None
+
+
+def memory_of(pid):
+    """Return the bytes of memory that a process has for itself, and its part of what it shares."""
+    for line in _lines('/proc/%d/smaps_rollup' % pid):
+        if line.startswith(b'Pss:'):
+            return 1024 * int(line.split()[1])
+    if not os.path.exists('/proc/self/stat'):
+        return stopping.memory_by_psutil(pid)
+    for line in _lines('/proc/%d/statm' % pid):         # an old kernel: all of what it shares counts
+        return os.sysconf('SC_PAGE_SIZE') * int(line.split()[1])
+    return 0
+
+
+def _lines(path):
+    try:
+        with open(path, 'rb') as source:
+            return source.read().splitlines()
+    except EnvironmentError:
+        return []                           # it has gone

@@ -1,0 +1,1 @@
+"""Pickles of peers, read without ever importing or running anything."""
