@@ -23,6 +23,7 @@ from dispynode_lib.node.requests.admin import Administration
 from dispynode_lib.node.files import bigfiles
 from dispynode_lib.node.discovery.announcer import Announcer
 from dispynode_lib.node.discovery.answers import Answers
+from dispynode_lib.node.shared.common import Common
 from dispynode_lib.node.shared.complaints import Complaints, printable
 from dispynode_lib.node.replies.delivery import Delivery
 from dispynode_lib.node.discovery.pings import Discovery
@@ -41,7 +42,7 @@ from dispynode_lib.node.access.penalties import Penalties
 from dispynode_lib.node.requests.handlers import Requests
 from dispynode_lib.node.requests.listeners import Listener, Reception
 from dispynode_lib.node.timed.service import Service
-from dispynode_lib.node.shared.identity import Settings
+from dispynode_lib.node.shared.identity import Identity
 from dispynode_lib.node.replies.spool import Spool
 from dispynode_lib.node.requests.udp import DatagramListener
 from dispynode_lib.node.discovery.visitors import Visitors
@@ -80,8 +81,8 @@ class Node(object):
         parts = self._parts = Parts()
         parts.options = options
         parts.descriptors, most = held.descriptor_limit()
-        parts.settings = Settings(options)
-        parts.name = parts.settings.name
+        parts.identity = Identity(options)
+        parts.name = parts.identity.name
         parts.state = states.NodeState(min(options.cpus, held.cpus_for(most)), options.serve)
         parts.complaints = Complaints()
         parts.penalties = Penalties(bool(options.secret or options.admin_secret))
@@ -103,30 +104,31 @@ class Node(object):
 
     def _start(self):
         parts, options = self._parts, self.options
-        settings = parts.settings
-        settings.meter = Meter(parts.root)
+        identity = parts.identity
+        identity.meter = Meter(parts.root)
         chosen = net.node_addresses(options.ip_addr)
-        settings.addresses = [address for address, _why in chosen]
+        identity.addresses = [address for address, _why in chosen]
         parts.ports = Ports(options.node_port)
-        socks = parts.ports.open(settings.addresses)
-        settings.port = parts.ports.main()
+        socks = parts.ports.open(identity.addresses)
+        identity.port = parts.ports.main()
         parts.addresses = Addresses(parts, Host(options.ip_addr), self._serve_at)
         as_client = self._tls.as_client if self._tls is not None else None
         parts.loop = Loop()
         parts.workers = Workers(WORKERS, parts.loop)
+        parts.common = Common(options, parts.state, parts.loop, parts.workers, identity)
         parts.job_output = JobOutput(parts.loop)
         parts.nursery = Nursery(parts.loop, parts.workers, parts.state_folder, parts.job_output.fd)
         self._begin_preload()
         parts.folders = Folders(parts.root, options.max_file_size, options.force_cleanup)
         parts.big_folder = os.path.join(parts.state_folder, 'big')
         bigfiles.make_folder(parts.big_folder)
-        parts.spool = Spool(os.path.join(parts.state_folder, 'undelivered'), settings.token)
+        parts.spool = Spool(os.path.join(parts.state_folder, 'undelivered'), identity.token)
         parts.delivery = Delivery(parts.loop, parts.workers, parts.spool, options, as_client)
-        parts.journal = Journal(os.path.join(parts.state_folder, 'journal'), settings.token)
+        parts.journal = Journal(os.path.join(parts.state_folder, 'journal'), identity.token)
         settle(os.path.join(parts.state_folder, 'journal'), parts.spool)
         parts.delivery.on_settled = parts.journal.remove
         schedulers = self._take_over()
-        parts.notices = Notices(parts.loop, parts.state, settings, options, as_client)
+        parts.notices = Notices(parts.loop, parts.state, identity, options, as_client)
         parts.delivery.on_unreached = parts.notices.unreached
         parts.visitors, parts.answers, parts.service = Visitors(), Answers(parts), Service(parts, options)
         parts.announcer = Announcer(parts, KnownReleases(os.path.join(parts.state_folder, 'releases')))
@@ -134,14 +136,14 @@ class Node(object):
         parts.nursery.on_news = parts.watchdog.reschedule
         parts.admin, parts.discovery = Administration(parts), Discovery(parts)
         self._requests = Requests(parts)
-        settings.remember_signs(os.path.join(parts.state_folder, 'signs'))
+        identity.remember_signs(os.path.join(parts.state_folder, 'signs'))
         start_thread('loop', parts.loop.run)
         reception = Reception(parts.loop, Workers(REQUEST_WORKERS, parts.loop), self._is_token, options,
                               self._requests.handle, self._requests.job_at_once, parts.complaints,
                               self.operation.serve_http, parts.big_folder, self._tls)
         self._reception = reception
         reception.is_allowed = guard.filter_of(options.allow)
-        reception.is_earlier, reception.penalties = settings.is_earlier, parts.penalties
+        reception.is_earlier, reception.penalties = identity.is_earlier, parts.penalties
         self._listen(socks)
         parts.service.look(monotonic())
         self._datagrams = DatagramListener(parts.ports.udp_sockets(), parts.discovery.on_datagram, parts.complaints)
@@ -158,7 +160,7 @@ class Node(object):
             self._tell_ports()
         for line in parts.announcer.describe():
             log.info('%s', line)
-        for line in guard.warnings(options, settings.addresses, settings.port):
+        for line in guard.warnings(options, identity.addresses, identity.port):
             log.warning('%s', line)
 
     def _take_over(self):
@@ -187,7 +189,7 @@ class Node(object):
         self._listen(opened)
         for sock in useless:
             self._listeners.pop(sock).stop()
-        return self._parts.ports.addresses_with(self._parts.settings.port)
+        return self._parts.ports.addresses_with(self._parts.identity.port)
 
     def _tell_ports(self):
         parts = self._parts
@@ -214,7 +216,7 @@ class Node(object):
             parts.addresses.look_soon()
 
     def _is_token(self, token):
-        return framing.same_token(token, self._parts.settings.token)
+        return framing.same_token(token, self._parts.identity.token)
 
     # -- computations that end
 

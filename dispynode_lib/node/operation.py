@@ -162,7 +162,7 @@ class Operation(object):
     def _sample(self, now):
         state = self._parts.state
         self._sampled = now
-        self._parts.history.add_sample(time.time(), self._parts.settings.meter.read(), state.used_cpus(), state.cpus())
+        self._parts.history.add_sample(time.time(), self._parts.identity.meter.read(), state.used_cpus(), state.cpus())
 
     def _keep_folder(self, _now):
         try:

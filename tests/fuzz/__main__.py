@@ -9,7 +9,7 @@ import sys
 
 PROJECT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 MEASURED = ('wire/*', 'wire/pickle/*', 'options/configfile.py', 'node/computations/jobframes.py', 'node/replies/journal.py',
-            'node/discovery/known.py', 'node/shared/signs.py')
+            'node/discovery/known.py', 'node/shared/identity.py')
 
 
 def fuzz():

@@ -13,7 +13,7 @@ from dispynode_lib.node.computations import jobframes
 from dispynode_lib.node.discovery import known
 from dispynode_lib.node.operator import control_socket, statefolder
 from dispynode_lib.node.replies import journal
-from dispynode_lib.node.shared import signs
+from dispynode_lib.node.shared import identity
 from dispynode_lib.node.operator.commands import Commands
 from dispynode_lib.node.operator.health import Pages
 from dispynode_lib.node.requests.listeners import Connection
@@ -225,7 +225,7 @@ def small_state_files(data):
     path = _write('small', data)
     for port, release in known.KnownReleases(path).all():
         assert 0 < port < 65536 and release
-    for sign in signs._read(path):
+    for sign in identity._read_signs(path):
         assert len(sign) == 40
 
 

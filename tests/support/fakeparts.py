@@ -2,6 +2,7 @@
 from __future__ import absolute_import, division, print_function
 
 from dispynode_lib.node.shared import state as states
+from dispynode_lib.node.shared.common import Common
 from dispynode_lib.node.shared.complaints import Complaints
 from dispynode_lib.node.shared.state import NodeState
 from dispynode_lib.node.discovery.visitors import Visitors
@@ -86,8 +87,13 @@ class FakeParts(object):
         self.announcer, self.watchdog, self.node = Recorder(), Recorder(), Recorder()
         self.addresses = Recorder(gone_for=None, trouble=None)
         self.visitors = Visitors(self.clock)
-        self.settings = Recorder(own_address=u'10.0.0.1')
-        self.settings.addresses, self.settings.sign = [u'10.0.0.1'], u'ab' * 20
+        self.identity = Recorder(own_address=u'10.0.0.1')
+        self.identity.addresses, self.identity.sign = [u'10.0.0.1'], u'ab' * 20
+
+    @property
+    def common(self):
+        """node.shared.common.Common of what there is now."""
+        return Common(self.options, self.state, self.loop, self.workers, self.identity)
 
     def clock(self):
         return self.now

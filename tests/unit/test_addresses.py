@@ -5,7 +5,7 @@ import unittest
 
 from dispynode_lib.host.network import net
 from dispynode_lib.node.requests import addresses
-from dispynode_lib.node.shared import identity as node_settings
+from dispynode_lib.node.shared import identity
 from dispynode_lib.node.requests.addresses import (
     CALM_LOOK, HELD, LEAST, LOOK, SETTLE, Addresses, Host)
 from dispynode_lib.options.parser import Options
@@ -46,8 +46,8 @@ class FollowTest(unittest.TestCase):
         self.now, self.host, self.taken = 100.0, FakeHost(), []
         self.parts = Recorder()
         self.parts.workers = AtOnce()
-        self.parts.settings = Recorder()
-        self.parts.settings.name, self.parts.settings.addresses, self.parts.settings.port = u'worker', [], 51348
+        self.parts.identity = Recorder()
+        self.parts.identity.name, self.parts.identity.addresses, self.parts.identity.port = u'worker', [], 51348
         self.parts.options = Options()
         for name in ('announcer', 'operation', 'watchdog', 'loop'):
             setattr(self.parts, name, Recorder())
@@ -58,7 +58,7 @@ class FollowTest(unittest.TestCase):
     def begin(self, *given):
         self.host.given = list(given)
         self.addresses = Addresses(self.parts, self.host, self.serve_at)
-        self.parts.settings.addresses = [address for address, _why in self.host.choose([])]
+        self.parts.identity.addresses = [address for address, _why in self.host.choose([])]
         self.addresses.begin(self.host.choose([]), self.now)
 
     def serve_at(self, wanted, held):
@@ -71,7 +71,7 @@ class FollowTest(unittest.TestCase):
         for _ in range(2):                  # ask, then do what the answer asks for
             self.assertIsNotNone(self.addresses.wait(self.now))
             self.addresses.look(self.now)
-        return self.parts.settings.addresses
+        return self.parts.identity.addresses
 
     def announced(self):
         """Return how often the node was announced since the last question."""
@@ -81,7 +81,7 @@ class FollowTest(unittest.TestCase):
 
     def test_a_node_without_network_waits_and_serves_its_own_host(self):
         self.begin()
-        self.assertEqual(self.parts.settings.addresses, [LOOPBACK])
+        self.assertEqual(self.parts.identity.addresses, [LOOPBACK])
         self.assertEqual(self.addresses.trouble(),
                          u'no network: this host has but 127.0.0.1; clients on other hosts cannot use the node')
         self.assertEqual(self.look(), [LOOPBACK])
@@ -217,22 +217,22 @@ class NameTest(unittest.TestCase):
 class OwnAddressTest(unittest.TestCase):
 
     def setUp(self):
-        self.real, self.mine = node_settings.own_interface, [LOOPBACK, FIRST]
-        node_settings.own_interface = lambda address: address in self.mine
-        self.settings = node_settings.Settings(Options())
+        self.real, self.mine = identity.own_interface, [LOOPBACK, FIRST]
+        identity.own_interface = lambda address: address in self.mine
+        self.identity = identity.Identity(Options())
 
     def tearDown(self):
-        node_settings.own_interface = self.real
+        identity.own_interface = self.real
 
     def test_a_client_on_another_host_is_not_told_of_loopback(self):
-        self.settings.addresses = [LOOPBACK]
-        self.assertIsNone(self.settings.own_address(u'192.0.2.9'))
-        self.assertEqual(self.settings.own_address(u'127.0.0.9'), LOOPBACK)
-        self.settings.addresses = [LOOPBACK, FIRST]
-        self.assertEqual(self.settings.own_address(u'192.0.2.9'), FIRST)
+        self.identity.addresses = [LOOPBACK]
+        self.assertIsNone(self.identity.own_address(u'192.0.2.9'))
+        self.assertEqual(self.identity.own_address(u'127.0.0.9'), LOOPBACK)
+        self.identity.addresses = [LOOPBACK, FIRST]
+        self.assertEqual(self.identity.own_address(u'192.0.2.9'), FIRST)
 
     def test_a_client_is_not_told_of_an_address_that_has_just_gone(self):
-        self.settings.addresses = [SECOND]
-        self.assertIsNone(self.settings.own_address(u'192.0.2.9', FIRST))
-        self.settings.addresses = [SECOND, FIRST]
-        self.assertEqual(self.settings.own_address(u'192.0.2.9', FIRST), FIRST)
+        self.identity.addresses = [SECOND]
+        self.assertIsNone(self.identity.own_address(u'192.0.2.9', FIRST))
+        self.identity.addresses = [SECOND, FIRST]
+        self.assertEqual(self.identity.own_address(u'192.0.2.9', FIRST), FIRST)

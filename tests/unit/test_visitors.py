@@ -25,7 +25,7 @@ class Case(unittest.TestCase):
 
     def setUp(self):
         self.parts = FakeParts()
-        self.parts.settings.port = 51348
+        self.parts.identity.port = 51348
         self.parts.nursery, self.parts.history = Recorder(), History()
         self.parts.complaints = Recorder(sentences=[])
         self.errors, self.sent, self.delays = [], [], []

@@ -19,7 +19,7 @@ def callers_of(compute, scheduler, source, notices):
     return frozenset(net.canonical(address) for address in addresses if net.is_address(address))
 
 
-def may_speak(computation, address, settings):
+def may_speak(computation, address, identity):
     """Return whether a request about `computation` may come from `address` (of a socket)."""
     callers = computation.callers
     if address in callers:
@@ -28,7 +28,7 @@ def may_speak(computation, address, settings):
     if address in callers:
         return True
     # a client on this host may use any of the host's addresses
-    return settings.is_ours(address) and any(settings.is_ours(caller) for caller in callers)
+    return identity.is_ours(address) and any(identity.is_ours(caller) for caller in callers)
 
 
 def same(one, other):

@@ -220,7 +220,7 @@ class Announcer(object):
             self._knock(name, addresses, wanted)
 
     def _broadcast(self, pairs):
-        for own in self._parts.settings.addresses:
+        for own in self._parts.identity.addresses:
             self._parts.notices.announce_to_all(own, pairs)
 
     def _knock(self, name, addresses, wanted):
@@ -253,11 +253,11 @@ class Announcer(object):
                 self._parts.notices.announce_to(own, address, port, release)
 
     def _own_address(self, address):
-        return self._parts.settings.own_address(address)
+        return self._parts.identity.own_address(address)
 
     def say_goodbye(self):
         """Tell everybody that this node is gone; at once."""
-        for own in self._parts.settings.addresses:
+        for own in self._parts.identity.addresses:
             self._parts.notices.terminated_to_all(own, self._candidates())
 
     def describe(self):
@@ -266,7 +266,7 @@ class Announcer(object):
         lines = [u'announces itself to clients of all releases, first of %s' % u', '.join(
             u'%s at port %d' % (release, port) for port, release in wanted)]
         options = self._parts.options
-        for own in self._parts.settings.addresses:
+        for own in self._parts.identity.addresses:
             targets = sorted(set(target for _port, release in wanted
                                  for target in self._parts.notices.targets(own, release)))
             lines.append(u'from %s to %s' % (own, u', '.join(targets)))

@@ -26,11 +26,11 @@ UNREACHED = 1, 1 / 60.0                     # lines about a client that cannot b
 class Notices(object):
     """Sends messages to schedulers; each on a connection of its own, none holds up another."""
 
-    def __init__(self, loop, state, settings, options, tls=None):
-        """`settings`: node.shared.identity.Settings; `options`: msg_timeout, which may change, and ipv4_udp_multicast."""
+    def __init__(self, loop, state, identity, options, tls=None):
+        """`identity`: node.shared.identity.Identity; `options`: msg_timeout, which may change, and ipv4_udp_multicast."""
         self._loop = loop
         self._state = state
-        self._settings = settings
+        self._identity = identity
         self._options = options
         self._tls = tls
         self._lock = threading.Lock()
@@ -76,13 +76,13 @@ class Notices(object):
         source        address (text) that the PING came from
         own_address   address (text) of this node on which it came
         """
-        settings = self._settings
+        identity = self._identity
         peer = Peer(version=ping.version, python2=ping.python2, protocol=ping.protocol)
         addresses = [address for address in ping.ip_addrs if net.is_address(address)]
         if not ping.relay:
             addresses.insert(0, source)
-        announced = settings.announced(own_address)
-        auth = settings.answer_to(ping.sign) if ping.sign else None
+        announced = identity.announced(own_address)
+        auth = identity.answer_to(ping.sign) if ping.sign else None
         found = []
         for address in unique(map(net.canonical, addresses))[:ADDRESSES]:
             if ping.sign and auth is None or not self._may_answer(address, source):
@@ -92,11 +92,11 @@ class Notices(object):
                 continue
             if ping.sign:
                 payload = replies.pong(
-                    peer, announced, settings.port, settings.sign, settings.name, self._state.cpus(),
+                    peer, announced, identity.port, identity.sign, identity.name, self._state.cpus(),
                     platform_text(), auth,
-                    settings.meter.read(), address)
+                    identity.meter.read(), address)
             else:
-                payload = replies.ping(ping.version, ping.python2, announced, settings.port, settings.sign, address)
+                payload = replies.ping(ping.version, ping.python2, announced, identity.port, identity.sign, address)
             found.append(((address, ping.port), payload))
         return found
 
@@ -109,8 +109,8 @@ class Notices(object):
 
     def _may_answer(self, address, source):
         """Return whether to connect to `address` because somebody at `source` said so."""
-        settings = self._settings
-        if net.is_special(address) and not (settings.is_ours(source) and settings.is_ours(address)):
+        identity = self._identity
+        if net.is_special(address) and not (identity.is_ours(source) and identity.is_ours(address)):
             log.debug('%s wants an answer at %s: not sent', source, address)
             return False
         now = monotonic()
@@ -145,8 +145,8 @@ class Notices(object):
         self._call(target, self._ping(own, release, target[0]), False, done)
 
     def _ping(self, own, release, address):
-        settings = self._settings
-        return replies.ping(release, True, settings.announced(own), settings.port, settings.sign, address)
+        identity = self._identity
+        return replies.ping(release, True, identity.announced(own), identity.port, identity.sign, address)
 
     @staticmethod
     def _tried(_reply, error):
@@ -155,8 +155,8 @@ class Notices(object):
 
     def terminated_to_all(self, own, candidates):
         """Tell all in the network of `own` that this node is gone; clients before that know no such datagram."""
-        settings = self._settings
-        payload = replies.terminated(Peer(python2=True), settings.announced(own), settings.port, settings.sign)
+        identity = self._identity
+        payload = replies.terminated(Peer(python2=True), identity.announced(own), identity.port, identity.sign)
         datagrams.send_from(own, [(target, port, payload) for port, release in candidates
                                   if releases.hears_terminated(release) for target in self.targets(own, release)])
 
@@ -164,11 +164,11 @@ class Notices(object):
 
     def node_info(self, info, own, addresses):
         """Answer a NODE_INFO datagram, at the first of `addresses` that takes the connection."""
-        settings = self._settings
+        identity = self._identity
         if not self._may_answer(addresses[0], addresses[-1]):
             return
-        payload = replies.node_info_udp(info.version, info.python2, settings.announced(own), settings.port,
-                                        settings.sign)
+        payload = replies.node_info_udp(info.version, info.python2, identity.announced(own), identity.port,
+                                        identity.sign)
         self._call((addresses[0], info.port), payload, False,
                    lambda _reply, error: self._next(info, own, addresses[1:], error))
 
@@ -187,38 +187,38 @@ class Notices(object):
     def pulse_by_datagram(self, computation, busy):
         """The same for old schedulers, which answer by datagram (docs/protocol.rst, "PULSE")."""
         address, port = computation.scheduler
-        own = self._settings.own_address(address)
+        own = self._identity.own_address(address)
         if own is not None:
             datagrams.send_from(own, [(address, port, self._pulse(computation, busy))])
 
     def _pulse(self, computation, busy):
-        settings = self._settings
-        return replies.pulse(computation.peer, computation.node_ip_addr, settings.port, busy,
-                             computation.scheduler[0], settings.meter.read())
+        identity = self._identity
+        return replies.pulse(computation.peer, computation.node_ip_addr, identity.port, busy,
+                             computation.scheduler[0], identity.meter.read())
 
     def node_cpus(self, computation, cpus):
         """Tell a scheduler how many processors it may use from now on."""
-        settings = self._settings
+        identity = self._identity
         self._send(computation.scheduler, replies.node_cpus(
-            computation.peer, computation.node_ip_addr, settings.sign, cpus))
+            computation.peer, computation.node_ip_addr, identity.sign, cpus))
 
     def terminated(self, computation, done=None):
         """Tell a scheduler that this node is gone for it."""
-        settings = self._settings
-        payload = replies.terminated(computation.peer, computation.node_ip_addr, settings.port, settings.sign)
+        identity = self._identity
+        payload = replies.terminated(computation.peer, computation.node_ip_addr, identity.port, identity.sign)
         address = computation.scheduler
         self._call(address, payload, False, done or (lambda reply, error: self._sent(address, error)))
 
     def terminated_at(self, address, peer, own):
         """Tell the peer at (address, port) that this node, known to it by `own`, is gone for it."""
-        settings = self._settings
-        self._send(address, replies.terminated(peer, settings.announced(own), settings.port, settings.sign))
+        identity = self._identity
+        self._send(address, replies.terminated(peer, identity.announced(own), identity.port, identity.sign))
 
     def node_closed(self, computation):
         """Tell a scheduler that a computation may be set up anew: CLOSE with `close` False is done."""
-        settings = self._settings
+        identity = self._identity
         self._send(computation.scheduler, replies.node_closed(
-            computation.peer, computation.node_ip_addr, settings.token, computation.id, computation.auth))
+            computation.peer, computation.node_ip_addr, identity.token, computation.id, computation.auth))
 
     def unreached(self, address, text, *args):
         """Log that the client at `address` (text) was not reached: one line a minute about each address."""

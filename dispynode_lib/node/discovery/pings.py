@@ -33,7 +33,7 @@ class Discovery(object):
         """Take one datagram: PING of a client, PULSE as sign of life. Raises ProtocolError."""
         if opcode == 'PING':
             ping = self._accepted(argument, arrival.source)
-            own = self._parts.settings.own_address(arrival.source, arrival.own)
+            own = self._parts.identity.own_address(arrival.source, arrival.own)
             if ping is None or own is None:
                 return
             if arrival.directed:
@@ -52,19 +52,19 @@ class Discovery(object):
 
     def _is_from(self, pulse, source):
         """Return whether a PULSE comes from whom it names; on this host all addresses are one."""
-        settings = self._parts.settings
+        identity = self._parts.identity
         if not net.is_address(pulse.ip_addr):
             return False
         address = net.canonical(pulse.ip_addr)
-        return source == address or (settings.is_ours(source) and settings.is_ours(address))
+        return source == address or (identity.is_ours(source) and identity.is_ours(address))
 
     def _accepted(self, argument, source):
         """Return the PING in `argument` if it is to be answered now, else None."""
         parts = self._parts
         ping = messages.read_ping(argument)
-        if ping.sign == parts.settings.sign:
+        if ping.sign == parts.identity.sign:
             return None                     # this node's own broadcast
-        if ping.sign and parts.settings.answer_to(ping.sign) is None:
+        if ping.sign and parts.identity.answer_to(ping.sign) is None:
             parts.complaints.note(source, 'PING not answered: sign', 'it has the sign of a node, not of a client')
             return None
         refusal = parts.state.refusal()

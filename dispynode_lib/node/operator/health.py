@@ -31,7 +31,7 @@ class Pages(object):
         """Return whether the peer at `address` (text) may ask."""
         address = to_text(address)
         # this host calls its own address from that very address
-        return address in self._parts.settings.addresses or any(network.holds(address) for network in self._allowed)
+        return address in self._parts.identity.addresses or any(network.holds(address) for network in self._allowed)
 
     def answer(self, data):
         """Return the bytes of the response to the request that `data` (bytes) begins with."""

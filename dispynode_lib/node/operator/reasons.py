@@ -40,4 +40,4 @@ def sentences(parts):
         first = u'busy with the scheduler at ' + describe_owner(told)
     else:
         first = u'it waits for a client: none has opened a computation' if refusal is None else refusal[1]
-    return [first] + visitors.sentences(parts.visitors.fields(), parts.settings.port)
+    return [first] + visitors.sentences(parts.visitors.fields(), parts.identity.port)

@@ -18,16 +18,16 @@ PIDS_TIMEOUT = 0.5                          # seconds that supervisors have to t
 def gather(parts, now=None):
     """Return the status as a dict of plain values; waits a moment for supervisors: not for the loop's thread."""
     now = time.time() if now is None else now
-    state, settings, history = parts.state, parts.settings, parts.history
+    state, identity, history = parts.state, parts.identity, parts.history
     counts = state.counts()
-    info, trouble, failing = settings.meter.read(), parts.addresses.trouble(), parts.nursery.trouble()
+    info, trouble, failing = identity.meter.read(), parts.addresses.trouble(), parts.nursery.trouble()
     pids = job_pids(state.computations())
     return {
-        'version': __version__, 'python': PYTHON_VERSION, 'pid': os.getpid(), 'name': settings.name,
+        'version': __version__, 'python': PYTHON_VERSION, 'pid': os.getpid(), 'name': identity.name,
         'phase': state.phase(), 'ready': state.closed() is None and trouble is None and failing is None,
         'network': trouble, 'trouble': failing,
         'began': history.began, 'uptime': now - history.began, 'now': now,
-        'addresses': list(settings.addresses), 'external': list(settings.external),
+        'addresses': list(identity.addresses), 'external': list(identity.external),
         'ports': list(parts.ports.numbers()), 'folder': to_text(parts.root), 'state_folder': to_text(parts.state_folder),
         'usable_cpus': parts.options.usable_cpus, 'cpus_reason': parts.options.cpus_reason,
         'cpus': state.cpus(), 'busy': counts['busy'], 'free': state.free_cpus(),

@@ -4,7 +4,7 @@ from __future__ import absolute_import, division, print_function
 from dispynode_lib.host.network import net, netnews
 from dispynode_lib.log import Log
 from dispynode_lib.node.access import guard
-from dispynode_lib.node.shared import identity as node_settings
+from dispynode_lib.node.shared import identity
 
 log = Log('dispynode.addresses')
 
@@ -47,7 +47,7 @@ class Host(object):
     @staticmethod
     def has(address):
         """Return whether this host has an address."""
-        return node_settings.own_interface(address)
+        return identity.own_interface(address)
 
     @staticmethod
     def has_link(address):
@@ -79,15 +79,15 @@ class Addresses(object):
     def begin(self, chosen, now):
         """The node serves at what Host.choose() has told."""
         self._looked, self._why = now, dict(chosen)
-        self._has_warned = bool(self._doors(self._parts.settings.addresses))
-        self._note(chosen, self._parts.settings.addresses)
+        self._has_warned = bool(self._doors(self._parts.identity.addresses))
+        self._note(chosen, self._parts.identity.addresses)
         self._news = netnews.open_news()
         if self._news is not None:
             self._parts.loop.call_soon(self._parts.loop.watch, self._news.fileno(), self._on_news)
 
     def describe(self):
         """Return [(address, why the node has it)]."""
-        return [(address, self._why.get(address, u'')) for address in self._parts.settings.addresses]
+        return [(address, self._why.get(address, u'')) for address in self._parts.identity.addresses]
 
     def trouble(self):
         """Return why no other host can use the node (text), None if some can."""
@@ -141,26 +141,27 @@ class Addresses(object):
 
     def _ask(self):
         try:
-            self._answer = self._host.choose(self._parts.settings.addresses)
+            self._answer = self._host.choose(self._parts.identity.addresses)
         finally:
             self._asking = False
             self._parts.watchdog.reschedule()
 
     def _follow(self, chosen, now):
-        settings, had = self._parts.settings, self._parts.settings.addresses
+        mine = self._parts.identity
+        had = mine.addresses
         chosen = [(address, why) for address, why in chosen if self._host.has(address)]
         wanted = [address for address, _why in chosen]
         wanted += [address for address in had if address not in wanted and self._host.has(address)]
         self._why.update(chosen)
         self._remember(had, wanted, now)
         works = self._serve_at(wanted, [address for address, since in self._gone.items() if now - since < HELD])
-        settings.addresses = [address for address in wanted if address in works]
+        mine.addresses = [address for address in wanted if address in works]
         for address in had:
             if address not in wanted:
                 log.warning('%s is no address of this host any more: the node does not serve there', address)
-        new = [address for address in settings.addresses if address not in had]
+        new = [address for address in mine.addresses if address not in had]
         for address in new:
-            log.info('%s serves at %s now (%s)', settings.name, address, self._why.get(address))
+            log.info('%s serves at %s now (%s)', mine.name, address, self._why.get(address))
         if not self._has_warned:
             self._warn(self._doors(new))
         was_alone = self._trouble is not None
@@ -170,7 +171,7 @@ class Addresses(object):
             self._gone = dict.fromkeys(self._gone, now)
 
     def _doors(self, addresses):
-        return guard.open_doors(self._parts.options, addresses, self._parts.settings.port)
+        return guard.open_doors(self._parts.options, addresses, self._parts.identity.port)
 
     def _warn(self, lines):
         self._has_warned = bool(lines)

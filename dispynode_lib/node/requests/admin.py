@@ -38,7 +38,7 @@ class Administration(object):
 
     def _rank(self, request):
         """Return RIGHT, ORDINARY or WRONG for the token of a request."""
-        secret, sign = self._parts.options.admin_secret, self._parts.settings.sign
+        secret, sign = self._parts.options.admin_secret, self._parts.identity.sign
         if secret is not None and framing.same_token(request.token, framing.token(secret, sign)):
             return RIGHT
         if request.authorised:
@@ -58,12 +58,12 @@ class Administration(object):
         """Tell the node's status and limits; to others only the sign, so that they can make a token."""
         peer = self._peer(request)
         if not self._may_ask(request):
-            request.reply(to_bytes(self._parts.settings.sign))
+            request.reply(to_bytes(self._parts.identity.sign))
             return
         start, stop, end = self._parts.service.times()
         state = self._parts.state
         request.reply(replies.value(peer, dict(
-            self._status(), name=self._parts.settings.name, cpus=state.free_cpus(),
+            self._status(), name=self._parts.identity.name, cpus=state.free_cpus(),
             max_cpus=resources.host_cpus(), service_start=start, service_stop=stop, service_end=end)))
 
     def on_node_status(self, request):
@@ -82,7 +82,7 @@ class Administration(object):
         return {
             'busy': counts['busy'], 'serve': counts['serve'], 'clients_done': counts['clients_done'],
             'jobs_done': counts['jobs_done'], 'cpu_time': counts['cpu_time'],
-            'scheduler_ip': scheduler[0] if scheduler else None, 'avail_info': self._parts.settings.meter.read(),
+            'scheduler_ip': scheduler[0] if scheduler else None, 'avail_info': self._parts.identity.meter.read(),
         }
 
     # -- changes
@@ -153,8 +153,8 @@ class Administration(object):
     def on_datagram(self, argument, arrival):
         """Answer dispyadmin, which looks for nodes: NODE_INFO on a connection."""
         info = messages.read_node_info_udp(argument)
-        own = self._parts.settings.own_address(arrival.source, arrival.own)
-        if info.sign == self._parts.settings.sign or own is None:
+        own = self._parts.identity.own_address(arrival.source, arrival.own)
+        if info.sign == self._parts.identity.sign or own is None:
             return
         address = net.canonical(info.ip_addr) if net.is_address(to_text(info.ip_addr)) else arrival.source
         self._parts.notices.node_info(info, own, unique_addresses(address, arrival.source))

@@ -69,7 +69,7 @@ class Requests(object):
         if request.opcode in self._open_to_all:
             return self._open_to_all[request.opcode](request)
         if not request.authorised and not self._knows_of_old(request):
-            if self._parts.settings.is_earlier(request.token):
+            if self._parts.identity.is_earlier(request.token):
                 raise ProtocolError('%s with the token of an earlier run: the client has not heard of the restart yet'
                                     % request.opcode)
             self._parts.complaints.note(request.address[0], 'wrong secret',
@@ -134,7 +134,7 @@ class Requests(object):
         if not self._is_for_us(compute) or not net.is_address(compute.scheduler_ip_addr or u'::'):
             raise Refused(INVALID)
         scheduler = self._scheduler_of(compute, request)
-        node_ip_addr = compute.node_ip_addr or parts.settings.announced(to_text(request.local_address()))
+        node_ip_addr = compute.node_ip_addr or parts.identity.announced(to_text(request.local_address()))
         peer = parts.notices.peer_at(*scheduler)
         peer.heard(compute)
         computation = Computation(parts, compute, bytes(request.argument), peer, scheduler, node_ip_addr)
@@ -324,7 +324,7 @@ class Requests(object):
     def _note(self, request, computation_id, refused):
         """Count a refusal, unless it was for the address and so _known() has; return the peer's computation, or None."""
         computation = self._parts.state.computation(computation_id)
-        if computation is not None and not may_speak(computation, request.address[0], self._parts.settings):
+        if computation is not None and not may_speak(computation, request.address[0], self._parts.identity):
             return None
         self._parts.complaints.note(request.address[0], '%s refused' % request.opcode, refused)
         return computation
@@ -372,7 +372,7 @@ class Requests(object):
 
     def _is_for_us(self, message):
         address = message.node_ip_addr
-        return not address or (net.is_address(address) and self._parts.settings.is_ours(net.canonical(address)))
+        return not address or (net.is_address(address) and self._parts.identity.is_ours(net.canonical(address)))
 
     def _close(self, computation, message):
         if not message.close:
@@ -450,7 +450,7 @@ class Requests(object):
         if timeout and self._is_beginning(computation):
             computation.begun.wait(timeout)
             computation = self._parts.state.computation(computation_id)
-        if computation is None or may_speak(computation, request.address[0], self._parts.settings):
+        if computation is None or may_speak(computation, request.address[0], self._parts.identity):
             return computation
         self._parts.complaints.note(request.address[0], '%s refused: address' % request.opcode,
                                     'computation %d belongs to %s' % (computation_id, computation.scheduler[0]))

@@ -1,19 +1,23 @@
-"""What the node says about itself."""
+"""What the node says about itself: its name, secret, sign and addresses."""
 from __future__ import absolute_import, division, print_function
 
+import os
 import socket
 
 from dispynode_lib.errors import StartError
 from dispynode_lib.host.network import net
 from dispynode_lib.host.compat import random_hex, to_text
-from dispynode_lib.node.shared import signs
+from dispynode_lib.log import Log
 from dispynode_lib.wire import framing
 
+log = Log('dispynode.identity')
+
 UNAVAILABLE = 69                            # sysexits.h: a name may be known later
-SIGN_SIZE = 40                              # letters of the longest sign of a client
+SIGN_SIZE = 40                              # letters of a sign of this node, and of the longest one of a client
+SIGNS = 200                                 # of earlier runs, remembered
 
 
-class Settings(object):
+class Identity(object):
     """Name, secret, addresses, sign; constant once the node has started, but for the addresses."""
 
     def __init__(self, options):
@@ -32,7 +36,7 @@ class Settings(object):
 
     def remember_signs(self, path):
         """Learn the signs of earlier runs from the file `path`, and add this run's."""
-        self.earlier = [framing.token(self.secret, sign) for sign in signs.remembered(path, self.sign)]
+        self.earlier = [framing.token(self.secret, sign) for sign in remembered_signs(path, self.sign)]
         self.tokens += self.earlier
 
     def is_earlier(self, token):
@@ -95,3 +99,29 @@ def external_addresses(names):
 def own_interface(address):
     """Return whether `address` is one of this host's."""
     return net.has_address(address)
+
+
+def remembered_signs(path, sign):
+    """Return the signs (list of text) in the file `path`, after `sign` was added to it.
+
+    They are those of earlier runs: a ping that has one of them is no client's.
+    """
+    found = _read_signs(path)
+    partial = path + '.part'
+    try:
+        fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(fd, 'wb') as target:
+            target.write(u''.join([u'%s\n' % one for one in found[1 - SIGNS:] + [sign]]).encode('ascii'))
+        os.rename(partial, path)
+    except EnvironmentError as error:
+        log.warning('writing %s: %s', path, error)
+    return found
+
+
+def _read_signs(path):
+    try:
+        with open(path, 'rb') as source:
+            lines = to_text(source.read((SIGN_SIZE + 1) * SIGNS)).splitlines()
+    except EnvironmentError:
+        return []                           # the first run
+    return [line for line in lines if len(line) == SIGN_SIZE and not line.strip(u'0123456789abcdef')]
