@@ -411,7 +411,7 @@ def follow(node, signals, console=None, reloading=None):
 
 
 def _tell(number, wanted):
-    from dispynode_lib.host.exits import signal_name
+    from dispynode_lib.host.wording import signal_name
     Log('dispynode.cli').info('%s: %s', signal_name(number), MEANINGS[wanted])
 
 

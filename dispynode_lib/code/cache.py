@@ -10,6 +10,8 @@ import os
 import sys
 from binascii import crc32
 
+from dispynode_lib.host import files
+
 PRIVATE = 0o22                              # of a mode: what others may not have
 
 
@@ -45,13 +47,9 @@ class CodeCache(object):
         if self._file is None or sys.dont_write_bytecode or all(self._codes.get(name) == codes[name] for name in codes):
             return
         self._codes.update(codes)
-        temporary = '%s.%d' % (self._file, os.getpid())
         try:
-            if not os.path.isdir(os.path.dirname(self._file)):
-                os.makedirs(os.path.dirname(self._file), 0o700)
-            with open(temporary, 'wb') as target:
-                marshal.dump((self._key, self._codes), target)
-            os.rename(temporary, self._file)
+            files.make_folder(os.path.dirname(self._file))
+            files.write(self._file, marshal.dumps((self._key, self._codes)))
         except EnvironmentError:
             return
 

@@ -13,7 +13,7 @@ import threading
 
 from dispynode_lib.code import packed
 from dispynode_lib.code import bytecode
-from dispynode_lib.host import compat
+from dispynode_lib.host import compat, files
 
 PACKAGE = 'dispynode_lib'
 AT_START = tuple(PACKAGE + name for name in ('.cli', '.options', '.code.cache'))
@@ -68,8 +68,7 @@ class Store(object):
         if folder is not None:
             path = os.path.join(folder, '.code')
             try:
-                if os.path.lexists(path):   # of a node that was killed between the next two lines
-                    os.unlink(path)
+                files.remove(path)          # of a node that was killed between the next two lines
                 fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
                 os.unlink(path)
             except EnvironmentError:

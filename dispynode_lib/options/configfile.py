@@ -10,6 +10,7 @@ import re
 
 from dispynode_lib.options import parser as options_module
 from dispynode_lib.errors import ConfigError, OptionError
+from dispynode_lib.host import files
 from dispynode_lib.host.compat import to_native, to_text
 from dispynode_lib.options.table import ROWS, switch
 
@@ -194,7 +195,7 @@ def _save_as(options, text, say):
     path = to_native(options.save_config)
     try:
         user = _user(options, path)
-        _write(path, text.encode('utf-8'))
+        files.write(path, text.encode('utf-8'))
     except EnvironmentError as error:
         raise ConfigError(u'--save_config %s: %s' % (to_text(path), error.strerror or error), 73)
     if user is not None:
@@ -227,15 +228,3 @@ def _value_text(options, row):
         return u'[%s]' % u', '.join(u"'%s'" % text for text in texts)
     text = texts[-1]
     return u'"%s"' % text if text != text.strip() or (text[:1] == text[-1:] == u'"') else text
-
-
-def _write(path, data):
-    partial = '%s.%d.part' % (path, os.getpid())
-    fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(fd, 'wb') as target:
-            target.write(data)
-        os.rename(partial, path)
-    except BaseException:
-        os.unlink(partial)
-        raise

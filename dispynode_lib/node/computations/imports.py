@@ -5,6 +5,7 @@ import os
 import sys
 import threading
 
+from dispynode_lib.host import files
 from dispynode_lib.host.compat import to_text
 from dispynode_lib.log import Log
 from dispynode_lib.wire.control import is_module_name
@@ -65,12 +66,9 @@ class KnownImports(object):
             return []
 
     def _save_locked(self):
-        partial = self._path + '.part'
         lines = [HEADER] + [u'%s %.3f' % pair for pair in self._scores]
         try:
-            with open(partial, 'wb') as target:
-                target.write((u'\n'.join(lines) + u'\n').encode('utf-8'))
-            os.rename(partial, self._path)
+            files.write(self._path, (u'\n'.join(lines) + u'\n').encode('utf-8'))
         except EnvironmentError as error:
             log.warning('writing %s: %s', self._path, error)
 

@@ -9,7 +9,7 @@ from dispynode_lib.errors import PeerGone, ProtocolError
 from dispynode_lib.host.compat import monotonic, to_bytes, to_text
 from dispynode_lib.log import DEBUG, Log, output
 from dispynode_lib.node.files import bigfiles
-from dispynode_lib.host.exits import describe_exit
+from dispynode_lib.host.wording import describe_exit
 from dispynode_lib.node.computations.jobframes import read_done
 from dispynode_lib.node.computations.link import Child
 from dispynode_lib.node.computations.usage import Usage

@@ -4,7 +4,7 @@ from __future__ import absolute_import, division, print_function
 import os
 
 from dispynode_lib.errors import ProtocolError
-from dispynode_lib.host.exits import signal_name
+from dispynode_lib.host.wording import signal_name
 from dispynode_lib.wire import control
 
 NOTHING_KNOWN = None, None, None, None

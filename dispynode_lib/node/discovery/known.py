@@ -4,6 +4,7 @@ from __future__ import absolute_import, division, print_function
 import os
 import threading
 
+from dispynode_lib.host import files
 from dispynode_lib.host.compat import to_text
 from dispynode_lib.log import Log
 from dispynode_lib.wire import releases
@@ -51,11 +52,8 @@ class KnownReleases(object):
             return []
 
     def _save_locked(self):
-        partial = self._path + '.part'
         try:
-            with open(partial, 'wb') as target:
-                target.write(u''.join(u'%d %s\n' % pair for pair in self._pairs).encode('ascii'))
-            os.rename(partial, self._path)
+            files.write(self._path, u''.join(u'%d %s\n' % pair for pair in self._pairs).encode('ascii'))
         except EnvironmentError as error:
             log.warning('writing %s: %s', self._path, error)
 

@@ -11,6 +11,7 @@ import stat
 
 from dispynode_lib.errors import PeerGone, ProtocolError
 from dispynode_lib.host.io.bodies import Pace, aligned_buffer, read_rest
+from dispynode_lib.host import files
 from dispynode_lib.host.compat import random_hex, read_at, to_native
 from dispynode_lib.log import Log
 from dispynode_lib.wire import framing
@@ -43,7 +44,7 @@ class Arguments(object):
 
     def remove(self):
         """Remove the file."""
-        _remove(self.path)
+        files.remove(self.path)
 
 
 def receive_job(stream, prefix, size, folder):
@@ -68,11 +69,11 @@ def receive_job(stream, prefix, size, folder):
     path = os.path.join(folder, 'arguments-%s' % to_native(random_hex(8)))
     try:
         if not _receive_blob(stream, blob, path):
-            _remove(path)
+            files.remove(path)
             return _receive_whole(stream, prefix, size), None
         return blob.message(bytes(read_rest(stream, b'', left)[:])), Arguments(path, blob.stand_in)
     except BaseException:
-        _remove(path)
+        files.remove(path)
         raise
 
 
@@ -215,15 +216,8 @@ def remove_folder(folder):
     """Remove the folder with all that is in it."""
     try:
         for name in os.listdir(folder):
-            _remove(os.path.join(folder, name))
+            files.remove(os.path.join(folder, name))
         os.rmdir(folder)
     except EnvironmentError as error:
         if error.errno != errno.ENOENT:
             log.warning('removing %s: %s', folder, error)
-
-
-def _remove(path):
-    try:
-        os.unlink(path)
-    except EnvironmentError as error:
-        log.debug('removing %s: %s', path, error)

@@ -8,6 +8,7 @@ import stat
 import threading
 
 from dispynode_lib.errors import Refused
+from dispynode_lib.host import files
 from dispynode_lib.host.compat import monotonic, path_bytes, random_hex, to_path, to_text
 from dispynode_lib.log import Log
 from dispynode_lib.node.files.incoming import Anchor, fill, make_folder
@@ -224,7 +225,7 @@ class Folder(object):
                 self._put(partial, path)
                 self._count(path, 1)
         except BaseException:
-            _remove_quietly(partial)
+            files.remove(partial)
             raise
         stream.send_frame(value(size))
 
@@ -256,7 +257,7 @@ class Folder(object):
                 continue
             with self._claim(path):
                 if self._count(path, -1) == 0:
-                    _remove_quietly(path)
+                    files.remove(path)
 
     def remove(self):
         """Remove what the computation leaves behind: its files, what jobs made, and emptied folders.
@@ -270,7 +271,7 @@ class Folder(object):
         if not self._is_in_place():
             log.warning('%s was replaced by a link: where that leads nothing is removed', self.path)
             if os.path.islink(self.path):
-                _remove_quietly(self.path)
+                files.remove(self.path)
             return
         others = self._folders.begin_removal(self)
         with self._changed:
@@ -278,7 +279,7 @@ class Folder(object):
             own = set(self._uses) - kept
         if others:
             for path in own.difference(*[other.files() for other in others]):
-                _remove_quietly(path)
+                files.remove(path)
             return
         if not kept:
             remove_tree(self.path)
@@ -301,12 +302,12 @@ class Folder(object):
             for name in names + links:
                 path = os.path.join(where, name)
                 if path not in kept:
-                    _remove_quietly(path)
-            _remove_empty(where)
+                    files.remove(path)
+            files.remove_empty(where)
 
     def _remove_empty_parents(self):
         folder, root = os.path.dirname(self.path), self._folders.root
-        while folder != root and is_below(folder, root) and _remove_empty(folder):
+        while folder != root and is_below(folder, root) and files.remove_empty(folder):
             folder = os.path.dirname(folder)
 
 
@@ -332,19 +333,3 @@ def _unique_folder(base, name, computation_id):
             if error.errno not in (errno.EEXIST, errno.ENOENT):     # ENOENT: the end of another removed `base`
                 raise Refused('Could not create destination path: %s' % error)
     raise Refused('Could not create destination path: no new folder can be made in %s' % base)
-
-
-def _remove_quietly(path):
-    try:
-        os.unlink(path)
-    except EnvironmentError as error:
-        if error.errno != errno.ENOENT:
-            log.warning('removing %s: %s', path, error)
-
-
-def _remove_empty(folder):
-    try:
-        os.rmdir(folder)
-    except EnvironmentError:
-        return False
-    return True

@@ -5,6 +5,7 @@ import errno
 import os
 import stat
 
+from dispynode_lib.host import files
 from dispynode_lib.host.compat import random_hex
 from dispynode_lib.log import Log
 
@@ -23,13 +24,16 @@ def remove_tree(top):
         for name in _names(folder):
             path = os.path.join(folder, name)
             if not _is_folder(path):
-                _attempt(os.unlink, path)
+                files.remove(path)
                 continue
             moved += 1
             place = os.path.join(top, MOVED % (mark, moved))
             waiting.append(place if folder != top and move(path, place) else path)
     for folder in reversed(emptied):
-        _attempt(os.rmdir, folder)
+        try:
+            os.rmdir(folder)
+        except EnvironmentError as error:
+            _note(folder, error)
 
 
 def _names(folder):
@@ -57,13 +61,6 @@ def move(path, place):
     except EnvironmentError as error:
         log.debug('moving %s: %s', path, error)
         return False
-
-
-def _attempt(remove, path):
-    try:
-        remove(path)
-    except EnvironmentError as error:
-        _note(path, error)
 
 
 def _note(path, error):

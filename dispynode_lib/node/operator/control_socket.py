@@ -4,6 +4,7 @@ from __future__ import absolute_import, division, print_function
 import errno
 import os
 
+from dispynode_lib.host import files
 from dispynode_lib.host.network import unixsocket
 from dispynode_lib.host.compat import WOULD_BLOCK, set_cloexec, to_text
 from dispynode_lib.log import Log
@@ -27,8 +28,7 @@ class ControlSocket(object):
     def open(self):
         """Listen; without that the node works as well, and says so in the log."""
         try:
-            if os.path.lexists(self._path):     # of a dead node: this one has its ports
-                os.unlink(self._path)
+            files.remove(self._path)        # of a dead node: this one has its ports
             self._sock = unixsocket.listen(self._path)
         except EnvironmentError as error:
             log.warning('no commands can be sent to this node: %s: %s', self._path, error)

@@ -1,7 +1,6 @@
 """The folder in which one node keeps its state: its lock, what a dead node left there, and cleaning."""
 from __future__ import absolute_import, division, print_function
 
-import errno
 import os
 import socket
 import stat
@@ -9,7 +8,7 @@ import time
 
 from dispynode_lib.options import table
 from dispynode_lib.errors import StartError
-from dispynode_lib.host import processes, trust
+from dispynode_lib.host import files, processes, trust
 from dispynode_lib.host.network import net
 from dispynode_lib.host.process import accounts, lockfile
 from dispynode_lib.host.compat import monotonic, random_hex, text_type, to_native, to_path, to_text
@@ -111,7 +110,7 @@ class StateFolder(object):
             self._acquire(lock)
         self._before = self._read_before()
         self._records = read_records(self.path)
-        _unlink(self.file(STATE + '.part'))
+        files.remove_partial(self.path)
         if self._clean:
             Cleaning(self.root, self.path).run()
         os.environ[MARK] = processes.identity(os.getpid()) or '-'
@@ -160,13 +159,10 @@ class StateFolder(object):
 
     def write(self, name, value):
         """Write `value` as JSON to a file of the folder, all or nothing. Raises StartError."""
+        from dispynode_lib.host import plainjson
         path = self.file(name)
         try:
-            fd = os.open(path + '.part', os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            with os.fdopen(fd, 'wb') as target:
-                from dispynode_lib.host import plainjson
-                target.write(plainjson.dumps(value).encode('ascii') + b'\n')
-            os.rename(path + '.part', path)
+            files.write(path, plainjson.dumps(value).encode('ascii'), b'\n')
         except EnvironmentError as error:
             raise StartError(u'%s cannot be written: %s; make room or give access there, or choose another place with '
                              u'--dest_path_prefix' % (to_text(path), error.strerror or error), CANNOT_CREATE)
@@ -175,12 +171,12 @@ class StateFolder(object):
         """Leave nothing behind but undelivered results; `clean` False: nor what a dead node left."""
         if clean:
             for name in (STATE, SOCKET):
-                _unlink(self.file(name))
+                files.remove(self.file(name))
             for name in (COMPUTATIONS, UNDELIVERED, BIG):
-                _remove_empty(self.file(name))
+                files.remove_empty(self.file(name))
         for lock in reversed(self._locks):
             lock.release()
-        _remove_empty(self.path)
+        files.remove_empty(self.path)
 
     # -- open computations
 
@@ -188,8 +184,7 @@ class StateFolder(object):
         """Record an open computation: what is to be removed should this node die. A worker's thread."""
         try:
             folder = self.file(COMPUTATIONS)
-            if not os.path.isdir(folder):
-                os.mkdir(folder, 0o700)
+            files.make_folder(folder)
             self.write(os.path.join(COMPUTATIONS, '%d' % computation.id), {
                 u'id': computation.id, u'name': computation.name, u'folder': to_text(computation.folder.path),
                 u'cleanup': bool(computation.request.cleanup),
@@ -199,7 +194,7 @@ class StateFolder(object):
 
     def forget(self, computation):
         """Remove the record of a computation that has gone with all its files."""
-        _unlink(self.file(os.path.join(COMPUTATIONS, '%d' % computation.id)))
+        files.remove(self.file(os.path.join(COMPUTATIONS, '%d' % computation.id)))
 
     # -- what a dead node left
 
@@ -233,7 +228,7 @@ class StateFolder(object):
             folder = to_path(record.get('folder') or '/')
             if record.get('cleanup') and self._is_of_client(folder) and not in_use(folder, kept):
                 self._move_aside(folder, record.get('id'))
-            _unlink(self.file(os.path.join(COMPUTATIONS, name)))
+            files.remove(self.file(os.path.join(COMPUTATIONS, name)))
 
     def _move_aside(self, folder, computation_id):
         parent, place = os.path.dirname(folder), os.path.join(self.file(LEFT), str(random_hex(8)))
@@ -246,7 +241,7 @@ class StateFolder(object):
             log.info('removing %s, left by computation %s', folder, computation_id)
         elif os.path.isdir(folder):
             log.warning('%s, left by computation %s, cannot be moved away: it stays; --clean removes it', folder, computation_id)
-        while parent != self.root and _remove_empty(parent):
+        while parent != self.root and files.remove_empty(parent):
             parent = os.path.dirname(parent)
 
     def _is_of_client(self, folder):
@@ -350,7 +345,7 @@ class Cleaning(object):
             path = os.path.join(self._own, name)
             if os.path.isdir(path):
                 remove_tree(path)
-        _unlink(os.path.join(self._own, LOG + '.1'))
+        files.remove(os.path.join(self._own, LOG + '.1'))
 
     @staticmethod
     def _is_ours(name, path):
@@ -362,19 +357,3 @@ class Cleaning(object):
             return True
         except EnvironmentError:
             return False
-
-
-def _unlink(path):
-    try:
-        os.unlink(path)
-    except EnvironmentError as error:
-        if error.errno != errno.ENOENT:
-            log.warning('removing %s: %s', path, error)
-
-
-def _remove_empty(path):
-    try:
-        os.rmdir(path)
-    except EnvironmentError:
-        return False                        # not there, or something is in it
-    return True

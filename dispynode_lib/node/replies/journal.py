@@ -10,6 +10,7 @@ import threading
 import time
 
 from dispynode_lib.errors import ProtocolError
+from dispynode_lib.host import files
 from dispynode_lib.host.compat import to_bytes, to_text
 from dispynode_lib.host.wording import counted
 from dispynode_lib.log import Log
@@ -92,10 +93,7 @@ class Journal(object):
     def close(self):
         """Remove the file if no job is noted in it: the node ends in order."""
         if self._parts and len(self._free) == len(self._parts) * SLOTS:
-            try:
-                os.unlink(self._path)
-            except EnvironmentError as error:
-                log.debug('removing %s: %s', self._path, error)
+            files.remove(self._path)
 
 
 def settle(path, spool):
@@ -117,7 +115,7 @@ def settle(path, spool):
     if count:
         log.warning('%s %s lost when the node before this one was killed; clients are told', counted(count, u'job'),
                     'was' if count == 1 else 'were')
-    os.unlink(path)
+    files.remove(path)
     return count
 
 

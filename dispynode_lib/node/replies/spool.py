@@ -1,12 +1,12 @@
 """Replies that could not be delivered, kept on disk until the client has them."""
 from __future__ import absolute_import, division, print_function
 
-import errno
 import os
 import threading
 import time
 
 from dispynode_lib.errors import ProtocolError
+from dispynode_lib.host import files
 from dispynode_lib.host.compat import compare_digest, monotonic, to_bytes, to_text
 from dispynode_lib.host.wording import counted
 from dispynode_lib.log import DEBUG, ERROR, Log
@@ -115,8 +115,8 @@ class Spool(object):
         owner.closed_by_client |= getattr(computation, 'closed_by_client', False)
         self._note_writing(key, 1)
         try:
-            _make(self._folder)
-            _make(folder)
+            files.make_folder(self._folder)
+            files.make_folder(folder)
             self._write(os.path.join(folder, COMPUTATION), _describe(owner))
             self._write(path, payload)
             self._write_mark(path, mark, self._mark_of(key, (uid, hash_)))
@@ -166,7 +166,7 @@ class Spool(object):
     @staticmethod
     def _write_mark(path, mark, before):
         if before not in (None, mark):
-            _unlink('%s.%s' % (path, before))
+            files.remove('%s.%s' % (path, before))
         if mark is not None:
             os.close(os.open('%s.%s' % (path, mark), os.O_WRONLY | os.O_CREAT, 0o600))
 
@@ -244,7 +244,7 @@ class Spool(object):
                 self._leave_locked(self._owners.pop(key, None))
         if path is None:
             return
-        _unlink(path)
+        files.remove(path)
         self._write_mark(path, None, mark)
         with self._lock:                    # after unlink: of two that remove the last ones, the second sees it
             last = key not in self._kept
@@ -312,7 +312,7 @@ class Spool(object):
                 names = os.listdir(folder)
                 if key not in self._writing and not any(_split(name) for name in names):
                     for name in names:
-                        _unlink(os.path.join(folder, name))
+                        files.remove(os.path.join(folder, name))
                     os.rmdir(folder)
             except EnvironmentError as error:
                 log.debug('removing %s: %s', folder, error)
@@ -320,16 +320,7 @@ class Spool(object):
     # -- files with a checksum
 
     def _write(self, path, data):
-        partial = '%s.%d.part' % (path, threading.current_thread().ident)
-        fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, 'O_NOFOLLOW', 0), 0o600)
-        try:
-            with os.fdopen(fd, 'wb') as stream:
-                stream.write(self._checksum(path, data))
-                stream.write(data)
-            os.rename(partial, path)
-        except BaseException:
-            _unlink(partial)
-            raise
+        files.write(path, self._checksum(path, data), data)
 
     def _read(self, path):
         """Return what was written to `path`; None, after a line in the log, if it is not as it was written."""
@@ -369,19 +360,3 @@ def _listing(folder):
         return sorted(os.listdir(folder))
     except EnvironmentError:
         return []                           # nothing was ever kept
-
-
-def _make(folder):
-    try:
-        os.makedirs(folder, 0o700)
-    except EnvironmentError as error:
-        if error.errno != errno.EEXIST:
-            raise
-
-
-def _unlink(path):
-    try:
-        os.unlink(path)
-    except EnvironmentError as error:
-        if error.errno != errno.ENOENT:
-            log.warning('removing %s: %s', path, error)

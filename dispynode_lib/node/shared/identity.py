@@ -1,10 +1,10 @@
 """What the node says about itself: its name, secret, sign and addresses."""
 from __future__ import absolute_import, division, print_function
 
-import os
 import socket
 
 from dispynode_lib.errors import StartError
+from dispynode_lib.host import files
 from dispynode_lib.host.network import net
 from dispynode_lib.host.compat import random_hex, to_text
 from dispynode_lib.log import Log
@@ -107,12 +107,8 @@ def remembered_signs(path, sign):
     They are those of earlier runs: a ping that has one of them is no client's.
     """
     found = _read_signs(path)
-    partial = path + '.part'
     try:
-        fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(fd, 'wb') as target:
-            target.write(u''.join([u'%s\n' % one for one in found[1 - SIGNS:] + [sign]]).encode('ascii'))
-        os.rename(partial, path)
+        files.write(path, u''.join([u'%s\n' % one for one in found[1 - SIGNS:] + [sign]]).encode('ascii'))
     except EnvironmentError as error:
         log.warning('writing %s: %s', path, error)
     return found

@@ -1,0 +1,63 @@
+"""Files and folders of the node's own: written whole or not at all, removed whether they are there or not."""
+from __future__ import absolute_import, division, print_function
+
+import errno
+import os
+
+from dispynode_lib.host.compat import random_hex
+from dispynode_lib.log import Log
+
+log = Log('dispynode.files')
+
+PARTIAL = '.part'                           # how names of files end that are still written
+
+
+def write(path, *pieces):
+    """Write `pieces` (bytes) to a new file, mode 0600, that then takes the place of `path`.
+
+    Several threads may write the same one at once. Raises EnvironmentError.
+    """
+    partial = '%s.%s%s' % (path, str(random_hex(4)), PARTIAL)
+    fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(fd, 'wb') as target:
+            for piece in pieces:
+                target.write(piece)
+        os.rename(partial, path)
+    except BaseException:
+        remove(partial)
+        raise
+
+
+def remove(path):
+    """Remove a file, if it is there; one that cannot be removed is logged."""
+    try:
+        os.unlink(path)
+    except EnvironmentError as error:
+        if error.errno != errno.ENOENT:
+            log.warning('removing %s: %s', path, error)
+
+
+def remove_partial(folder):
+    """Remove what a process that was killed has left of write(). Raises EnvironmentError."""
+    for name in os.listdir(folder):
+        if name.endswith(PARTIAL):
+            remove(os.path.join(folder, name))
+
+
+def remove_empty(folder):
+    """Remove a folder if nothing is in it; return whether it has gone by that."""
+    try:
+        os.rmdir(folder)
+    except EnvironmentError:
+        return False
+    return True
+
+
+def make_folder(path):
+    """Make a folder, mode 0700, and those above it; one that is there already will do. Raises EnvironmentError."""
+    try:
+        os.makedirs(path, 0o700)
+    except EnvironmentError as error:
+        if error.errno != errno.EEXIST:
+            raise

@@ -1,0 +1,48 @@
+from __future__ import absolute_import, division, print_function
+
+import os
+import shutil
+import tempfile
+import unittest
+
+from dispynode_lib.host import files
+
+
+class FilesTest(unittest.TestCase):
+
+    def setUp(self):
+        self.folder = tempfile.mkdtemp()
+        self.addCleanup(shutil.rmtree, self.folder)
+        self.path = os.path.join(self.folder, 'state.json')
+
+    def test_a_file_is_replaced_as_a_whole(self):
+        files.write(self.path, b'before')
+        files.write(self.path, b'af', b'ter')
+        with open(self.path, 'rb') as source:
+            self.assertEqual(source.read(), b'after')
+        self.assertEqual(os.stat(self.path).st_mode & 0o777, 0o600)
+        self.assertEqual(os.listdir(self.folder), ['state.json'])
+
+    def test_a_file_that_cannot_be_written_stays_as_it_was(self):
+        files.write(self.path, b'before')
+        self.assertRaises(TypeError, files.write, self.path, b'half', None)
+        with open(self.path, 'rb') as source:
+            self.assertEqual(source.read(), b'before')
+        self.assertEqual(os.listdir(self.folder), ['state.json'])
+
+    def test_what_a_killed_writer_has_left_is_removed(self):
+        files.write(self.path, b'whole')
+        with open(self.path + '.12ab.part', 'wb') as left:
+            left.write(b'ha')
+        files.remove_partial(self.folder)
+        self.assertEqual(os.listdir(self.folder), ['state.json'])
+
+    def test_removing_what_is_not_there_is_no_error(self):
+        files.remove(self.path)
+        self.assertFalse(files.remove_empty(os.path.join(self.folder, 'missing')))
+
+    def test_a_folder_with_something_in_it_stays(self):
+        files.make_folder(os.path.join(self.folder, 'a', 'b'))
+        files.make_folder(os.path.join(self.folder, 'a', 'b'))
+        self.assertFalse(files.remove_empty(os.path.join(self.folder, 'a')))
+        self.assertTrue(files.remove_empty(os.path.join(self.folder, 'a', 'b')))
