@@ -1,6 +1,8 @@
 """All exceptions of dispynode."""
 from __future__ import absolute_import, division, print_function
 
+import os
+
 
 class DispynodeError(Exception):
     """Base of all errors below; its text is one line for a person."""
@@ -12,6 +14,18 @@ class Refused(DispynodeError):
 
 class Busy(Refused):
     """A job that no processor is free for."""
+
+
+class NodeBusy(Refused):
+    """A computation of another scheduler than the one that has the node."""
+
+
+class NotAvailable(Refused):
+    """A computation while the node takes none from anybody."""
+
+
+class AlreadyOpen(Refused):
+    """A computation with the number of another one that is open."""
 
 
 class ProtocolError(DispynodeError):
@@ -29,19 +43,19 @@ class SetupFailed(DispynodeError):
 class OptionError(DispynodeError):
     """An option has a value that is not allowed; `status` is the exit status."""
 
-    status = 64
+    status = os.EX_USAGE
 
 
 class ConfigError(OptionError):
     """A config file or the environment holds what is not allowed, or cannot be read or written."""
 
-    def __init__(self, text, status=78):
+    def __init__(self, text, status=os.EX_CONFIG):
         super(ConfigError, self).__init__(text)
         self.status = status
 
 
 class StartError(DispynodeError):
-    """The node cannot start; `status` is its exit status (sysexits.h numbers)."""
+    """The node cannot start; `status` is its exit status (one of os.EX_...)."""
 
     def __init__(self, text, status):
         super(StartError, self).__init__(text)

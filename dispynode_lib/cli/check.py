@@ -18,7 +18,6 @@ from dispynode_lib.node.operator import statefolder
 from dispynode_lib.node.shared import identity
 from dispynode_lib.cli.trial import Failed
 
-CONFIGURATION = 78                          # sysexits.h: EX_CONFIG
 LITTLE_DISK = 100 << 20                     # bytes
 
 
@@ -92,7 +91,7 @@ class Report(object):
             missing = len(HOST_CHECKS) + len(trial.CHECKS) - self._all
             self._say(u'%d of %d checks failed%s (%.1f s)\n' % (
                 self._wrong, self._all, u', %d not tried' % missing if missing else u'', seconds))
-            return CONFIGURATION
+            return os.EX_CONFIG
         self._say(u'all %d checks passed%s (%.1f s)\n' % (
             self._all, u', %d promises do not hold here' % self._lacks if self._lacks else u'', seconds))
         return 0

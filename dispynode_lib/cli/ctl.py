@@ -51,15 +51,15 @@ def _list(as_json, say):
 def _no_answer(error, folder, as_json, asks, say):
     pid = lockfile.owner(os.path.join(folder, statefolder.PID))
     if pid is None and error.errno in NO_ACCESS:
-        status, text = statefolder.NOT_ALLOWED, (u'no access to %s: %s; do it as the user of the node, or as root'
-                                                 % (to_text(folder), error.strerror))
+        status, text = os.EX_NOPERM, (u'no access to %s: %s; do it as the user of the node, or as root'
+                                      % (to_text(folder), error.strerror))
     elif pid is None:
         status, text = NOT_RUNNING if asks else NOT_RUNNING_ELSE, u'not running: there is no node in %s%s' % (
             to_text(folder), _elsewhere(folder))
     else:
         status, text = NO_ANSWER, u'process %d does not answer: %s' % (pid, error)
     if as_json:
-        say(plainjson.dumps({'running': None if status == statefolder.NOT_ALLOWED else pid is not None, 'pid': pid, 'text': text}) + u'\n')
+        say(plainjson.dumps({'running': None if status == os.EX_NOPERM else pid is not None, 'pid': pid, 'text': text}) + u'\n')
     else:
         say(u'dispynode with files in %s: %s\n' % (to_text(os.path.dirname(folder)), text), to_error=True)
     return status

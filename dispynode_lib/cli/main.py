@@ -16,7 +16,6 @@ from dispynode_lib.host.process import inherited
 from dispynode_lib.log import Log
 
 INTERRUPTED_STATUS = 130                    # as shells tell of SIGINT
-ALREADY_RUNNING = 75                        # sysexits.h: EX_TEMPFAIL
 LAST_WAIT = 2.0                             # seconds that a node told to stop at once may still take
 LAST_LINES = 1.0                            # seconds that the end waits for what the node still has to say
 
@@ -123,7 +122,7 @@ def _start(chosen, argv):
         return _serve(chosen, argv, background, tls)
     except StartError as error:
         status = error.status
-        if chosen.ensure and status == ALREADY_RUNNING:
+        if chosen.ensure and status == os.EX_TEMPFAIL:
             status = 0                      # somebody else was quicker
         else:
             _say_last(_last_line(error))

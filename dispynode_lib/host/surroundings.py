@@ -6,7 +6,6 @@ import os
 from dispynode_lib.errors import StartError
 from dispynode_lib.host import compat, processes, resources
 
-CONFIGURATION = 78                          # sysexits.h: EX_CONFIG
 PR_GET_DUMPABLE = 3                         # of prctl: asks for something, changes nothing
 HUGE_PAGES = '/sys/kernel/mm/transparent_hugepage/enabled'
 WATCHED = ('job_memory', 'job_processes')   # options that need to see processes
@@ -19,14 +18,14 @@ def require(options):
             os.urandom(1)
     except EnvironmentError as error:
         raise StartError(u'%s cannot be opened: %s; jobs need it: mount /dev, or make it by: mknod -m 666 %s c 1 3'
-                         % (os.devnull, error.strerror or error, os.devnull), CONFIGURATION)
+                         % (os.devnull, error.strerror or error, os.devnull), os.EX_CONFIG)
     except NotImplementedError:
         raise StartError(u'this system gives no random numbers, which secrets need: is /dev/urandom there? mount /dev',
-                         CONFIGURATION)
+                         os.EX_CONFIG)
     for name in WATCHED:
         if getattr(options, name) and not can_watch():
             raise StartError(u'--%s: this host does not tell what a job uses: there is no /proc, nor psutil; mount /proc, '
-                             u'install psutil or leave the option out' % name, CONFIGURATION)
+                             u'install psutil or leave the option out' % name, os.EX_CONFIG)
 
 
 def can_watch():

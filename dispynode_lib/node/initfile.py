@@ -12,7 +12,7 @@ from dispynode_lib.log import Log
 
 log = Log('dispynode.init')
 
-CONFIGURATION, INTERRUPTED = 78, 130        # exit statuses
+INTERRUPTED = 130                           # exit status of what was ended by SIGINT
 LOOK = 0.05                                 # seconds between two looks at the process
 PATIENCE = 1.0                              # seconds between SIGTERM and SIGKILL
 WRONG_VALUE = 3                             # exit status of the process: the function has told what it returned
@@ -51,14 +51,14 @@ class InitFile(object):
         if self._path is None:
             return
         if not os.path.isfile(self._path):
-            raise StartError('--init %s: there is no such file; give the path of a Python file' % self._path, CONFIGURATION)
+            raise StartError('--init %s: there is no such file; give the path of a Python file' % self._path, os.EX_CONFIG)
         status = self._call('init', is_wanted, None)
         if status is None:
             raise StartError('--init %s: interrupted before init() had ended' % self._path, INTERRUPTED)
         if status:
             what = 'init() returned something else than 0' if status == WRONG_VALUE else 'init() failed'
             raise StartError('--init %s: %s; the node does not start. The lines before this one tell more' % (
-                self._path, what), CONFIGURATION)
+                self._path, what), os.EX_CONFIG)
         self._initialized = True
 
     def close(self, timeout):
@@ -82,7 +82,7 @@ class InitFile(object):
                 process = subprocess.Popen([sys.executable, '-c', SCRIPT, self._path, name], stdin=nothing,
                                            stdout=2, close_fds=True, preexec_fn=os.setpgrp)
         except EnvironmentError as error:
-            raise StartError('--init %s: no process can be started: %s' % (self._path, error), CONFIGURATION)
+            raise StartError('--init %s: no process can be started: %s' % (self._path, error), os.EX_CONFIG)
         while process.poll() is None and may_go_on():
             time.sleep(LOOK)
         return self._end(process)

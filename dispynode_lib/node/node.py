@@ -69,7 +69,7 @@ class Node(object):
         """`options`: as options.parse() and finish() give them; `tls`: host.network.tls.Tls, None for plain connections."""
         self.options = options
         self._tls = tls
-        self.exit_status = 0
+        self.exit_status = os.EX_OK
         self.on_end = None
         self.is_wanted = lambda: True       # asked while start() waits
         self._ended = threading.Event()
@@ -351,7 +351,7 @@ class Node(object):
             self._stop_parts(at_once)
         except Exception:
             log.exception('stopping failed')
-            self.exit_status = 70
+            self.exit_status = os.EX_SOFTWARE
         finally:
             self._ended.set()
             if self.on_end is not None:

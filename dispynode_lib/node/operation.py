@@ -18,7 +18,6 @@ from dispynode_lib.node.timed.watchdog import Duty
 
 log = Log('dispynode.operation')
 
-FAULT = 70                                  # sysexits.h: EX_SOFTWARE
 LAST_JOBS = 300.0                           # seconds at most before the end of a lifetime without new jobs
 FOLDER_INTERVAL = 5.0                       # seconds between looks whether somebody tidied up the state folder
 FIRST_SAMPLE = 5.0                          # seconds after the start
@@ -51,7 +50,7 @@ class Operation(object):
         except Exception as error:
             log.exception('command %s', words[0])
             from dispynode_lib.node.operator.commands import Answer
-            return Answer(u'%s: %s; its log says more\n' % (words[0], faults.text(error)), status=FAULT)
+            return Answer(u'%s: %s; its log says more\n' % (words[0], faults.text(error)), status=os.EX_SOFTWARE)
 
     def open(self):
         """Take the state folder. Raises StartError."""

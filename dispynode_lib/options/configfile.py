@@ -197,7 +197,7 @@ def _save_as(options, text, say):
         user = _user(options, path)
         files.write(path, text.encode('utf-8'))
     except EnvironmentError as error:
-        raise ConfigError(u'--save_config %s: %s' % (to_text(path), error.strerror or error), 73)
+        raise ConfigError(u'--save_config %s: %s' % (to_text(path), error.strerror or error), os.EX_CANTCREAT)
     if user is not None:
         say(u'dispynode: %s belongs to %s now: for the node to read it as %s: chown %s %s\n' % (
             to_text(path), _name_of(os.geteuid()), user, user, to_text(path)), True)

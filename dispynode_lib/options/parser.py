@@ -8,7 +8,6 @@ from dispynode_lib.errors import ConfigError, OptionError
 from dispynode_lib.host.wording import counted
 from dispynode_lib.options.table import ROWS, path, switch
 
-CANNOT_CREATE = 73                          # sysexits.h
 
 _BY_FLAG = {}
 for _row in ROWS:
@@ -85,7 +84,7 @@ class Options(object):
             if row.kind is path and value:
                 if not self.folder and not value.startswith(u'/'):
                     raise ConfigError(u'%s %s: the folder in which this was started has been removed; give a path that begins '
-                                      u'with /' % (self.given[row.name][0], value), CANNOT_CREATE)
+                                      u'with /' % (self.given[row.name][0], value), os.EX_CANTCREAT)
                 setattr(self, row.name, os.path.normpath(os.path.join(self.folder, value)))
 
     def need_restart(self, new):

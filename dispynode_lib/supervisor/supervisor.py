@@ -19,7 +19,6 @@ from dispynode_lib.supervisor.processes.signals import Signals, Stopped, end_by_
 from dispynode_lib.supervisor.processes.timers import Timers
 from dispynode_lib.wire import control
 
-ERROR_STATUS = 70                           # sysexits.h: EX_SOFTWARE
 FRAME_LIMIT = 0xFFFFFFFF
 READ_SIZE = 65536                           # not so much that the C library maps memory for it
 QUIET = frozenset([job.TOLD_WELL << 8, job.TOLD_FAILURE << 8])      # wait statuses that are no news to the node
@@ -292,7 +291,7 @@ class Supervisor(object):
 
     def _become_job(self, near, far):
         """Be the job process that was just forked; does not return."""
-        status = ERROR_STATUS
+        status = os.EX_SOFTWARE
         try:
             os.setsid()                     # its own process group and session: killpg reaches all of it
             self._signals.become_job()
@@ -450,10 +449,10 @@ def run(control_fd, channels_fd):
         Supervisor(control_fd, channels_fd).run()
     except DispynodeError as error:
         output.complain('supervisor: %s' % error)
-        status = ERROR_STATUS
+        status = os.EX_SOFTWARE
     except Exception:                       # the top of this process
         output.complain('supervisor: %s' % tracebacks.describe(sys.exc_info()))
-        status = ERROR_STATUS
+        status = os.EX_SOFTWARE
     finally:
         end_by_alarm(LEAVING)
         output.leave(status)

@@ -11,7 +11,6 @@ from dispynode_lib.host.compat import set_cloexec, to_bytes, to_native, to_text
 from dispynode_lib.host.io.writer import Writer, to_stream, write_all
 from dispynode_lib.log import CRITICAL, DEBUG, ERROR, INFO, WARNING, Record, output
 
-CANNOT_CREATE = 73                          # sysexits.h
 CLEAR_LINE = u'\r\x1b[K' if os.environ.get('TERM', 'dumb') != 'dumb' else u'\n'
 PRIORITIES = (CRITICAL, 2), (ERROR, 3), (WARNING, 4), (INFO, 6), (0, 7)       # sd-daemon(3)
 KEPT_SIZE = 1 << 20                         # bytes of the log of a node in the background that are carried over
@@ -123,7 +122,7 @@ def open_or_refuse(path, option=u'--log_file'):
         return open_log(path)
     except EnvironmentError as error:
         raise StartError(u'%s %s: it cannot be written: %s; make room or give access there, or choose another file'
-                         % (option, to_text(path), error.strerror or error), CANNOT_CREATE)
+                         % (option, to_text(path), error.strerror or error), os.EX_CANTCREAT)
 
 
 def open_log(path):

@@ -10,8 +10,6 @@ from dispynode_lib.errors import PortTaken, StartError
 from dispynode_lib.host import compat, resources
 from dispynode_lib.host.network import holders
 
-# sysexits.h
-UNAVAILABLE, NO_PERMISSION = 69, 77
 
 BACKLOG = 128
 EVERYBODY = u'255.255.255.255'
@@ -93,7 +91,7 @@ def node_addresses(given):
             found = (resolve(name)[0], u'option --ip_addr %s' % name)
         except EnvironmentError as error:
             raise StartError(u'--ip_addr %s: no address for this name: %s; give an address of this host'
-                             % (name, error.strerror or error), UNAVAILABLE)
+                             % (name, error.strerror or error), os.EX_UNAVAILABLE)
         if found[0] not in [address for address, _why in chosen]:
             chosen.append(found)
     return chosen
@@ -360,12 +358,12 @@ def _bind_error(error, protocol, address, port, option):
     code = error.errno
     if code == errno.EADDRINUSE:
         return PortTaken(u'%s is in use by %s; end that, or choose another port with %s'
-                         % (what, holders.port_holder(protocol, port) or u'another program', option), UNAVAILABLE)
+                         % (what, holders.port_holder(protocol, port) or u'another program', option), os.EX_UNAVAILABLE)
     if code in (errno.EACCES, errno.EPERM):
         why = u'only root may use ports below 1024' if port < 1024 else u'the system does not allow it'
-        return StartError(u'%s: %s; choose another port with %s' % (what, why, option), NO_PERMISSION)
+        return StartError(u'%s: %s; choose another port with %s' % (what, why, option), os.EX_NOPERM)
     if code in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT) or isinstance(error, socket.gaierror):
         known = u', '.join(own for _name, own, _broadcast in interfaces())
         return StartError(u'%s: no interface of this host has that address; give one with -i%s'
-                          % (what, u', such as ' + known if known else u''), UNAVAILABLE)
-    return StartError(u'%s: %s' % (what, os.strerror(code) if code else error), UNAVAILABLE)
+                          % (what, u', such as ' + known if known else u''), os.EX_UNAVAILABLE)
+    return StartError(u'%s: %s' % (what, os.strerror(code) if code else error), os.EX_UNAVAILABLE)

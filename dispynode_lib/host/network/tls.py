@@ -6,6 +6,7 @@ Source: docs/protocol.rst, "TLS".
 from __future__ import absolute_import, division, print_function
 
 import fcntl
+import os
 import socket
 import ssl
 import struct
@@ -15,7 +16,6 @@ import time
 from dispynode_lib.errors import PeerGone, StartError
 from dispynode_lib.host import compat
 
-CONFIGURATION = 78                          # sysexits.h: EX_CONFIG
 RECORD, OVERHEAD = 16384, 64                # bytes of data in a record at most, and a little more than comes with them
 SHORTEST, LONGEST = 0.00005, 0.01           # seconds between two looks at it
 
@@ -27,7 +27,7 @@ class Tls(object):
         """`certfile`, `keyfile`: paths (PEM); `keyfile` None if the key lies in `certfile`. Raises StartError."""
         if not hasattr(ssl, 'SSLContext'):
             raise StartError('--certfile: this Python has no modern TLS; use Python 2.7.9 or later, or no --certfile',
-                             CONFIGURATION)
+                             os.EX_CONFIG)
         try:
             self._server = _context(server=True)
             self._server.load_cert_chain(certfile, keyfile)
@@ -36,7 +36,7 @@ class Tls(object):
         except EnvironmentError as error:
             names = certfile if keyfile is None else '%s, --keyfile %s' % (certfile, keyfile)
             raise StartError('--certfile %s: %s; give a certificate and its private key in PEM form'
-                             % (names, error.strerror or error), CONFIGURATION)
+                             % (names, error.strerror or error), os.EX_CONFIG)
 
     def as_server(self, sock):
         """Return `sock` (connected, non-blocking) as the server's end of a TLS connection."""

@@ -10,7 +10,6 @@ from dispynode_lib.errors import StartError
 from dispynode_lib.host import trust
 from dispynode_lib.host.compat import to_path, to_text
 
-NOT_ALLOWED, NO_USER = 77, 67               # sysexits.h: EX_NOPERM, EX_NOUSER
 FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK
 
 
@@ -20,7 +19,7 @@ def find(name):
     try:
         return pwd.getpwnam(to_path(name))
     except KeyError:
-        raise StartError(u'--user %s: there is no such user on this host' % name, NO_USER)
+        raise StartError(u'--user %s: there is no such user on this host' % name, os.EX_NOUSER)
 
 
 def become(name, files=()):
@@ -37,7 +36,7 @@ def become(name, files=()):
     try:
         _change_to(entry)
     except EnvironmentError as error:
-        raise StartError(u'--user %s: %s; only root can start a node for another user' % (name, error.strerror), NOT_ALLOWED)
+        raise StartError(u'--user %s: %s; only root can start a node for another user' % (name, error.strerror), os.EX_NOPERM)
     _check_program(name)
     os.environ.update({'HOME': entry.pw_dir, 'USER': entry.pw_name, 'LOGNAME': entry.pw_name})
 
@@ -86,4 +85,4 @@ def _check_program(name):
     for path, mode in wanted:
         if not os.access(path, mode):
             raise StartError(u'--user %s: this user may not use %s; install the node and its Python where he can'
-                             % (name, to_text(path)), NOT_ALLOWED)
+                             % (name, to_text(path)), os.EX_NOPERM)

@@ -6,7 +6,6 @@ import sys
 
 from dispynode_lib.host.compat import set_cloexec
 
-FAILED = 70                                 # sysexits.h
 
 
 class Background(object):
@@ -61,7 +60,7 @@ def _wait(read_end, child):
     if not told:
         sys.stderr.write('dispynode: the node ended while it was starting; see its log\n')
     sys.stderr.flush()
-    os._exit(int(told) if told else FAILED)
+    os._exit(int(told) if told else os.EX_SOFTWARE)
 
 
 def _leave_streams(log):

@@ -1,6 +1,7 @@
 """The operator's commands: the same at the terminal and through the control socket."""
 from __future__ import absolute_import, division, print_function
 
+import os
 import threading
 
 from dispynode_lib.options import table
@@ -14,7 +15,6 @@ from dispynode_lib.node.timed.duties import one_for_each_scheduler
 
 log = Log('dispynode.commands')
 
-USAGE = 64
 ASKING = 'status', 'why'                    # change nothing
 MENU = u"""
 Enter "quit" or "exit" to end dispynode, "drain" to end it when running computations have been closed,
@@ -47,16 +47,16 @@ class Commands(object):
         command, most = self._table.get(words[0].lower() if words else '', (None, 0))
         if command is None:
             return Answer(u"'%s': there is no such command; there are %s\n" % (
-                u' '.join(words), u', '.join(sorted(self._table))), status=USAGE)
+                u' '.join(words), u', '.join(sorted(self._table))), status=os.EX_USAGE)
         if len(words) > 1 + most:
             return Answer(u"'%s': give %s\n" % (u' '.join(words), (
-                u'one word after %s' if most else u'nothing after %s') % words[0]), status=USAGE)
+                u'one word after %s' if most else u'nothing after %s') % words[0]), status=os.EX_USAGE)
         if words[0].lower() not in ASKING:
             log.info('command of the operator: %s', ' '.join(words))
         try:
             return command(*words[1:])
         except OptionError as error:
-            return Answer(u'%s\n' % error, status=USAGE)
+            return Answer(u'%s\n' % error, status=os.EX_USAGE)
 
     def status(self):
         """Tell everything about the node."""

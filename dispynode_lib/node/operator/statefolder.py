@@ -19,7 +19,6 @@ from dispynode_lib.wire import releases
 
 log = Log('dispynode.state')
 
-CANNOT_CREATE, ALREADY_RUNNING, NOT_ALLOWED = 73, 75, 77        # sysexits.h
 MARK = '_DISPYNODE_OF'                      # environment of all that a node starts: the node's identity
 PATIENCE = 10.0                             # seconds in which supervisors of a dead node may end by themselves
 PID, STATE, SOCKET, LOG, COMPUTATIONS, UNDELIVERED = 'pid', 'state.json', 'ctl', 'log', 'computations', 'undelivered'
@@ -40,7 +39,7 @@ def default_root(uid):
         if weak is None:
             return path
     raise StartError(u'there is no safe folder for files of clients: %s; have it removed or put right, or give another one with '
-                     u'--dest_path_prefix' % weak, NOT_ALLOWED)
+                     u'--dest_path_prefix' % weak, os.EX_NOPERM)
 
 
 def place(options):
@@ -66,18 +65,18 @@ def make(options):
         make_folder(path)
     except EnvironmentError as error:
         raise StartError(u'the folder %s for files of clients cannot be made: %s; give another one with '
-                         u'--dest_path_prefix' % (to_text(root), error.strerror or error), CANNOT_CREATE)
+                         u'--dest_path_prefix' % (to_text(root), error.strerror or error), os.EX_CANTCREAT)
     if place(options) != (root, path):      # by who watched
         raise StartError(u'%s was changed by another user while it was made; give another folder with --dest_path_prefix'
-                         % to_text(root), NOT_ALLOWED)
+                         % to_text(root), os.EX_NOPERM)
     found = os.lstat(path)
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
         raise StartError(u'the state folder %s belongs to another user (%d); give another folder with '
-                         u'--dest_path_prefix' % (to_text(path), found.st_uid), NOT_ALLOWED)
+                         u'--dest_path_prefix' % (to_text(path), found.st_uid), os.EX_NOPERM)
     if found.st_mode & 0o022:
         raise StartError(u'others may write to the state folder %s (mode %o): what is in it cannot be trusted; '
                          u'remove it, or chmod 700 it if it is right'
-                         % (to_text(path), stat.S_IMODE(found.st_mode)), NOT_ALLOWED)
+                         % (to_text(path), stat.S_IMODE(found.st_mode)), os.EX_NOPERM)
 
 
 def log_path(options):
@@ -136,12 +135,12 @@ class StateFolder(object):
             self.close(clean=False)
             raise StartError(u'a node with port %d and files in %s is running already: process %s; end it by '
                              u'--ctl quit with the same options, or choose another port with -p'
-                             % (self._port, to_text(self.root), held.pid or u'(unknown)'), ALREADY_RUNNING)
+                             % (self._port, to_text(self.root), held.pid or u'(unknown)'), os.EX_TEMPFAIL)
         except EnvironmentError as error:
             self.close(clean=False)
             option = u'--dest_path_prefix' if lock is self._locks[0] else u'--pid_file'
             raise StartError(u'the pid file %s cannot be written: %s; make room or give access there, or choose another place '
-                             u'with %s' % (to_text(lock.path), error.strerror or error, option), CANNOT_CREATE)
+                             u'with %s' % (to_text(lock.path), error.strerror or error, option), os.EX_CANTCREAT)
 
     def _read_before(self):
         try:
@@ -165,7 +164,7 @@ class StateFolder(object):
             files.write(path, plainjson.dumps(value).encode('ascii'), b'\n')
         except EnvironmentError as error:
             raise StartError(u'%s cannot be written: %s; make room or give access there, or choose another place with '
-                             u'--dest_path_prefix' % (to_text(path), error.strerror or error), CANNOT_CREATE)
+                             u'--dest_path_prefix' % (to_text(path), error.strerror or error), os.EX_CANTCREAT)
 
     def close(self, clean=True):
         """Leave nothing behind but undelivered results; `clean` False: nor what a dead node left."""

@@ -3,7 +3,7 @@ from __future__ import absolute_import, division, print_function
 
 import time
 
-from dispynode_lib.errors import Busy, PeerGone, ProtocolError, Refused
+from dispynode_lib.errors import AlreadyOpen, Busy, NodeBusy, NotAvailable, PeerGone, ProtocolError, Refused
 from dispynode_lib.host.network import net
 from dispynode_lib.host.compat import monotonic, to_bytes, to_text
 from dispynode_lib.log import Log
@@ -20,7 +20,6 @@ from dispynode_lib.wire.peers import Peer
 log = Log('dispynode.requests')
 
 ACK = b'ACK'
-BUSY, NOT_AVAILABLE, OPEN_ALREADY = 'Node busy', 'Node not available', 'is already open'      # texts of node.shared.state
 INVALID = 'Invalid computation request ignored'
 ABOUT_KEPT = ('PENDING_JOBS', 'RETRIEVE_JOB', 'RESEND_JOB_RESULTS', 'CLOSE')
 BEGIN_WAIT = 10.0                           # seconds that requests wait for a COMPUTE that is being done
@@ -94,8 +93,8 @@ class Requests(object):
         try:
             computation, known = self._open(compute, request)
         except Refused as refused:
-            self._note_refusal(compute, request, str(refused))
-            self._refuse_compute(request, compute, str(refused))
+            self._note_refusal(compute, request, refused)
+            self._refuse_compute(request, compute, refused)
             return False
         if known:
             request.reply(self._cpus_reply(computation))
@@ -114,7 +113,7 @@ class Requests(object):
         except EnvironmentError as error:
             log.error('computation %d: no supervisor can be started: %s', computation.id, error)
             self._abandon(computation)
-            self._refuse_compute(request, compute, 'no supervisor can be started: %s' % error)
+            request.reply(to_bytes('no supervisor can be started: %s' % error))
             return False
         computation.start(link, lambda error: self._parts.workers.run(self._opened, request, computation, error))
         self._parts.nursery.prepare()
@@ -166,10 +165,10 @@ class Requests(object):
         if self._parts.state.forget_computation(computation):
             self._parts.freed()
 
-    def _note_refusal(self, compute, request, text):
-        cause, reason = 'COMPUTE refused', text
-        if text == BUSY or text.startswith(NOT_AVAILABLE):
-            cause, reason = self._parts.state.refusal() or ('busy', text)
+    def _note_refusal(self, compute, request, refused):
+        cause, reason = 'COMPUTE refused', str(refused)
+        if isinstance(refused, (NodeBusy, NotAvailable)):
+            cause, reason = self._parts.state.refusal() or ('busy', reason)
             cause = 'COMPUTE refused: %s' % cause
             scheduler = self._scheduler_of(compute, request)
             self._parts.announcer.compute_refused(scheduler, self._parts.notices.peer_at(*scheduler))
@@ -180,16 +179,17 @@ class Requests(object):
         """Return (address, port) of the scheduler that sent a COMPUTE."""
         return net.canonical(compute.scheduler_ip_addr or to_text(request.address[0])), compute.scheduler_port
 
-    def _refuse_compute(self, request, compute, text):
+    @staticmethod
+    def _refuse_compute(request, compute, refused):
         peer = peer_of(compute)
-        if text.startswith(NOT_AVAILABLE):
+        if isinstance(refused, NotAvailable):
             request.reply(replies.value(peer, -1))
-        elif text.endswith(OPEN_ALREADY):
+        elif isinstance(refused, AlreadyOpen):
             request.reply(replies.value(peer, 0))
-        elif text == BUSY:
-            request.reply(replies.value(peer, text))
+        elif isinstance(refused, NodeBusy):
+            request.reply(replies.value(peer, str(refused)))
         else:
-            request.reply(to_bytes(text))
+            request.reply(to_bytes(str(refused)))
 
     def _cpus_reply(self, computation):
         return replies.value(computation.peer, self._parts.state.cpus())

@@ -1,6 +1,7 @@
 """What the node says about itself: its name, secret, sign and addresses."""
 from __future__ import absolute_import, division, print_function
 
+import os
 import socket
 
 from dispynode_lib.errors import StartError
@@ -12,7 +13,6 @@ from dispynode_lib.wire import framing
 
 log = Log('dispynode.identity')
 
-UNAVAILABLE = 69                            # sysexits.h: a name may be known later
 SIGN_SIZE = 40                              # letters of a sign of this node, and of the longest one of a client
 SIGNS = 200                                 # of earlier runs, remembered
 
@@ -92,7 +92,7 @@ def external_addresses(names):
             found.append(net.resolve(name)[0])
         except EnvironmentError as error:
             raise StartError(u'--ext_ip_addr %s: no address for this name: %s; give the address of the router'
-                             % (name, error.strerror or error), UNAVAILABLE)
+                             % (name, error.strerror or error), os.EX_UNAVAILABLE)
     return found
 
 

@@ -3,7 +3,7 @@ from __future__ import absolute_import, division, print_function
 
 import threading
 
-from dispynode_lib.errors import Busy, Refused
+from dispynode_lib.errors import AlreadyOpen, Busy, NodeBusy, NotAvailable, Refused
 from dispynode_lib.host.compat import monotonic
 
 STARTING, SERVING, PAUSED, DRAINING, STOPPING = 'STARTING', 'SERVING', 'PAUSED', 'DRAINING', 'STOPPING'
@@ -163,13 +163,13 @@ class NodeState(object):
             if entry is not None and not entry.closing and repeated(entry.computation):
                 return entry.computation
             if self._scheduler is not None and self._scheduler != computation.scheduler:
-                raise Refused('Node busy')
+                raise NodeBusy('Node busy')
             if self._scheduler is None or self._phase != SERVING or self._outside_hours is not None:
                 closed = self._closed_locked()
                 if closed is not None:
-                    raise Refused('Node not available: %s' % closed[1])
+                    raise NotAvailable('Node not available: %s' % closed[1])
             if entry is not None:
-                raise Refused('computation %d is already open' % computation.id)
+                raise AlreadyOpen('computation %d is already open' % computation.id)
             self._scheduler = computation.scheduler
             self._entries[computation.id] = _Entry(computation)
             self._counts['computations'] += 1
