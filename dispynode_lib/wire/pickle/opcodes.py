@@ -15,7 +15,6 @@ from dispynode_lib.wire.pickle.records import Set
 
 HIGHEST_PROTOCOL = 5
 FINISHED = -1
-MEMOIZE = 0x94
 
 SIZE1 = struct.Struct('<B')
 SIZE2 = struct.Struct('<H')
@@ -299,21 +298,6 @@ def _setitems(reader, at):
     return at
 
 
-def _hot_text(reader, at):
-    """Do what SHORT_BINUNICODE says and the MEMOIZE that nearly always follows: frequent, so without detours."""
-    data = reader.data
-    end = at + 1 + data[at]
-    if end >= reader.size:
-        raise ProtocolError('pickle: it ends in a text')
-    text = str(data[at + 1:end], 'utf-8', 'surrogatepass')
-    reader.stack.append(text)
-    if data[end] != MEMOIZE:
-        return end
-    memo = reader.memo
-    memo[len(memo)] = text
-    return end + 1
-
-
 OPCODES = {
     0x80: _proto, 0x95: _frame, 0x2e: _stop,
     0x4e: _constant(None), 0x88: _constant(True), 0x89: _constant(False),
@@ -321,9 +305,9 @@ OPCODES = {
     0x8a: sized(SIZE1, _integer), 0x8b: sized(SIZE4, _integer), 0x46: _float, 0x47: _fixed(FLOAT),
     0x53: _string, 0x55: sized(SIZE1, _byte_string), 0x54: sized(SIZE4, _byte_string),
     0x56: _unicode, 0x58: sized(SIZE4, _text), 0x8d: sized(SIZE8, _text),
-    0x8c: sized(SIZE1, _text) if PY2 else _hot_text,
+    0x8c: sized(SIZE1, _text),
     0x43: sized(SIZE1, _bytes), 0x42: sized(SIZE4, _bytes), 0x8e: sized(SIZE8, _bytes),
-    0x28: _mark, 0x30: _pop, 0x31: _pop_mark, MEMOIZE: _memoize,
+    0x28: _mark, 0x30: _pop, 0x31: _pop_mark, 0x94: _memoize,
     0x70: _memo_by_line(_put), 0x71: _memo_by(SIZE1, _put), 0x72: _memo_by(SIZE4, _put),
     0x67: _memo_by_line(_get), 0x68: _memo_by(SIZE1, _get), 0x6a: _memo_by(SIZE4, _get),
     0x29: _empty_tuple, 0x85: _tuple_of(1), 0x86: _tuple_of(2), 0x87: _tuple_of(3), 0x74: _tuple,
