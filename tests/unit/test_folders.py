@@ -9,7 +9,7 @@ import threading
 import unittest
 
 from dispynode_lib.errors import PeerGone, Refused
-from dispynode_lib.node.files.folders import HELD_OPEN, Folders, clean_parts, is_below
+from dispynode_lib.node.files.folders import Folders, clean_parts, is_below
 
 
 class FakeFile(object):
@@ -184,18 +184,6 @@ class FolderTest(unittest.TestCase):
                 os.mkdir(folder.path)
         self.receive(folder, FakeFile())
         self.assertEqual([os.path.basename(path) for path in self.leftovers()], ['data.txt'])
-
-    def test_closed_folders_keep_no_descriptor_and_many_hold_few(self):
-        before = len(os.listdir('/proc/self/fd'))
-        folders = [self.folder() for _number in range(HELD_OPEN + 10)]
-        for turn in range(2):
-            for folder in folders:
-                self.receive(folder, FakeFile(name=u'%d' % turn))
-        self.assertEqual(len(os.listdir('/proc/self/fd')), before + HELD_OPEN)
-        for folder in folders:
-            folder.close(True)
-        folders[0].release([FakeFile()])
-        self.assertEqual(len(os.listdir('/proc/self/fd')), before)
 
     def test_a_file_of_one_job_goes_with_it(self):
         folder, record = self.folder(), FakeFile()

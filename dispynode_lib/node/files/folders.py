@@ -11,7 +11,7 @@ from dispynode_lib.errors import Refused
 from dispynode_lib.host import files
 from dispynode_lib.host.compat import monotonic, path_bytes, random_hex, to_path, to_text
 from dispynode_lib.log import Log
-from dispynode_lib.node.files.incoming import Anchor, fill, make_folder
+from dispynode_lib.node.files.incoming import fill, make_folder
 from dispynode_lib.node.files.removal import remove_tree
 
 log = Log('dispynode.folders')
@@ -20,7 +20,6 @@ SAME_TIME = 1.0                             # seconds that modification times of
 LEAVING_WAIT = 8.0                          # seconds; the answer to COMPUTE has to begin within 10
 CLAIM_WAIT = 1.0                            # seconds until another look, should a wake-up be lost
 UNIQUE_TRIES = 100
-HELD_OPEN = 64                              # folders, to know them again
 NAME_BYTES = 255                            # longest file name of the usual file systems
 
 
@@ -54,7 +53,6 @@ class Folders(object):
         self.root = root
         self.max_file_size = max_file_size
         self.force_cleanup = force_cleanup
-        self.places = threading.BoundedSemaphore(HELD_OPEN)
         self._changed = threading.Condition(threading.Lock())
         self._open = []                     # Folders, until what they leave behind has been removed
 
@@ -152,7 +150,6 @@ class Folder(object):
         """`folders`: the Folders that made it; `path`: absolute, without symbolic links."""
         self._folders = folders
         self.path = path
-        self._anchor = Anchor(path, folders.places)
         self.leaving = self.removing = False    # belong to Folders
         self._changed = threading.Condition(threading.Lock())
         self._uses = {}                     # path -> count (docs/protocol.rst, "Files and their removal")
@@ -173,7 +170,6 @@ class Folder(object):
             if cleanup or self._folders.force_cleanup:
                 self.remove()
         finally:
-            self._anchor.lift()
             self._folders.discard(self)
 
     def _claim(self, path):
@@ -196,7 +192,7 @@ class Folder(object):
         parts = clean_parts(file_record.dest_path or u'', separator, 'dest_path of a file')
         parts.append(clean_name(file_record.name.split(separator)[-1], 'file name'))
         path = os.path.join(self.path, *parts)
-        if not self._anchor.holds(self._is_in_place) or len(parts) > 1 and not is_below(os.path.dirname(path), self.path):
+        if not self._is_in_place() or len(parts) > 1 and not is_below(os.path.dirname(path), self.path):
             raise Refused('%r leads outside the folder of its computation' % file_record.dest_path)
         return path
 
