@@ -46,7 +46,7 @@ class Programs(object):
     """The running programs of one computation."""
 
     def __init__(self, poll, timers, processes, send, over_limit):
-        """`send`: function that brings a list of pieces to the node; `over_limit(number, sentence)` tells it."""
+        """`send(number, pieces)` brings the report of a program to the node; `over_limit(number, sentence)` tells it."""
         self._poll = poll
         self._timers = timers
         self._processes = processes
@@ -216,7 +216,7 @@ class Programs(object):
         del self._live[program.number]
         frame = done_frame(done_head(status, program.number), pieces, program.stdout.value(),
                            program.stderr.value(), exception, program.started, program.ended)
-        self._send(frame + [control.pack(b'exited', b'%d' % program.number, b'%d' % program.status)])
+        self._send(program.number, frame + [control.pack(b'exited', b'%d' % program.number, b'%d' % program.status)])
 
 
 def _command(computation):

@@ -12,9 +12,10 @@ from dispynode_lib.supervisor.processes.descriptors import (
 from dispynode_lib.supervisor.imports import learning, preload
 from dispynode_lib.supervisor.job import job, output, surroundings, tracebacks
 from dispynode_lib.supervisor.processes import adopting
+from dispynode_lib.supervisor.handover import HandOver
 from dispynode_lib.supervisor.processes.lean import to_bytes
 from dispynode_lib.supervisor.processes.limits import Limits, Watch
-from dispynode_lib.supervisor.processes.processes import Processes
+from dispynode_lib.supervisor.processes.processes import Account, Processes
 from dispynode_lib.supervisor.processes.signals import Signals, Stopped, end_by_alarm
 from dispynode_lib.supervisor.processes.timers import Timers
 from dispynode_lib.wire import control
@@ -25,7 +26,6 @@ QUIET = frozenset([job.TOLD_WELL << 8, job.TOLD_FAILURE << 8])      # wait statu
 DEBUG, WARNING, ERROR = 10, 30, 40
 RETRY_FORK = 0.5                            # seconds
 REAP_DELAY = 0.03                           # seconds that those wait which have told their results
-MOST_UNTOLD = 64                            # ended processes of which the node has not been told what they used
 ORPHAN_QUICKER = 0.2                        # without a node nobody waits for what a job still says
 LINGER = 1.0                                # seconds that job processes may take to end by themselves
 MORE_PATIENT = 20                           # seconds that this process waits longer than the node for the end of cleanup
@@ -40,7 +40,9 @@ class Supervisor(object):
         self._control_fd = control_fd
         self._channels = Channels(channels_fd)
         self._splitter = control.Splitter(FRAME_LIMIT)
+        self._hand_over = HandOver(control_fd, self._channels)
         self._signals = Signals()
+        self._signals.hand_over = self._hand_over
         self._timers = Timers()
         self._processes = Processes(self._timers)
         self._poll = select.poll()
@@ -50,7 +52,7 @@ class Supervisor(object):
         self._wanted = 0                    # children still to be forked
         self._fork_error, self._fork_timer = None, False        # why none can be forked; whether it will be tried again
         self._asked_for = set()             # numbers of children whose end is news in any case
-        self._used = []                     # control.USED of ended processes: the node has not been told yet
+        self._account = Account(lambda used: self._send(b'used', used))
         self._settled = False
         self._learner = None                # learning.Learner, if jobs may import what was loaded before
         self._ending = None                 # function to call when no process is left
@@ -74,6 +76,8 @@ class Supervisor(object):
                 self._read_control()
             elif fd == self._signals.read_end:
                 self._on_child_signal()
+            elif fd == self._hand_over.fd:
+                self._let_in()
             elif self._learner is not None and self._learner.takes(fd):
                 continue
             else:
@@ -107,7 +111,7 @@ class Supervisor(object):
         data = read_some(self._control_fd, READ_SIZE)
         if not data:
             self._poll.unregister(self._control_fd)
-            self._on_node_gone()
+            self._on_node_lost()
             return
         for parts in self._splitter.feed(data):
             row = FRAMES.get(parts[0]) if parts else None
@@ -122,6 +126,9 @@ class Supervisor(object):
             raise ProtocolError('open frame without %s' % ', '.join(missing))
         self._computation = Computation(fields, self._emit)
         self._limit(Limits(self._computation.limits))
+        error = self._hand_over.open(self._computation, self._poll)
+        if error is not None:
+            self._log(WARNING, error)
         self._send(b'opened', _encode(self._run_user_code(self._computation.open)))
 
     def _limit(self, limits):
@@ -132,7 +139,9 @@ class Supervisor(object):
             Watch(limits, self._processes, self._timers, self._over_limit)
 
     def _over_limit(self, number, sentence):
-        self._send(b'limit', b'%d' % number, _encode(sentence))
+        frame = control.pack(b'limit', b'%d' % number, _encode(sentence))
+        self._hand_over.note_limit(number, frame)
+        self._send_raw([frame])
 
     def _on_setup(self, argument, which):
         self._settled = False
@@ -142,6 +151,7 @@ class Supervisor(object):
             status, text = self._run_user_code(self._opened().run_setup, which, argument)
         except Stopped:
             status, text = b'error', b'the computation ended before its setup had begun'
+        self._hand_over.setup = status, text
         self._send(b'setup', status, text)
 
     def _on_fork(self, count):
@@ -152,8 +162,12 @@ class Supervisor(object):
         self._settle()
         if self._programs is None:
             from dispynode_lib.supervisor.programs import Programs
-            self._programs = Programs(self._poll, self._timers, self._processes, self._send_raw, self._over_limit)
+            self._programs = Programs(self._poll, self._timers, self._processes, self._send_report, self._over_limit)
         self._programs.start(control.number(number), args, self._opened())
+
+    def _send_report(self, number, pieces):
+        self._hand_over.note_report(number, pieces)
+        self._send_raw(pieces)
 
     def _on_stop(self, number):
         self._processes.stop(control.number(number))
@@ -166,7 +180,7 @@ class Supervisor(object):
 
     def _on_pids(self):
         self._reap()
-        self._tell_used()
+        self._account.tell()
         parts = []
         for number, pid in self._processes.pids():
             parts += [b'%d' % number, b'%d' % pid]
@@ -277,6 +291,7 @@ class Supervisor(object):
 
     def _fork_one(self):
         near, far = socket_pair()
+        held = False
         try:
             far = move_out_of_reach(far)
             pid = os.fork()
@@ -284,10 +299,20 @@ class Supervisor(object):
                 self._become_job(near, far)
             self._forked += 1
             self._processes.live[self._forked] = pid
-            self._channels.send_fd(near, self._forked, pid)
+            held = self._hand_over.hold(self._forked, near)
+            self._pass_on(near, self._forked, pid, held)
         finally:                            # whatever fails will be tried again: nothing may be left of it
-            os.close(near)
+            if not held:
+                os.close(near)
             os.close(far)
+
+    def _pass_on(self, near, number, pid, held):
+        """Pass the node's end of a channel on; where it is held here a node that has gone is no failure."""
+        try:
+            self._channels.send_fd(near, number, pid)
+        except EnvironmentError:
+            if not held:
+                raise
 
     def _become_job(self, near, far):
         """Be the job process that was just forked; does not return."""
@@ -297,6 +322,7 @@ class Supervisor(object):
             self._signals.become_job()
             for fd in (near, self._control_fd, self._channels.fd):
                 os.close(fd)
+            self._hand_over.become_job()
             if self._learner is not None:
                 self._learner.become_job()
             for renew in self._computation.renewals:
@@ -329,27 +355,15 @@ class Supervisor(object):
     def _reap(self):
         """Tell the node of the processes that have ended, except of those that have told their results."""
         reaped = self._processes.reap()
-        self._note_used(reaped)
+        self._account.note(reaped, bool(reaped) and self._computation.ledger == '1')
         for number, status, _used, stopped in reaped:
+            self._hand_over.note_ended(number, status)
             if self._programs is not None and self._programs.on_exit(number, status, stopped):
                 continue
             if status == job.TOLD_FAILURE << 8:
                 tracebacks.prepare()        # there will be more
             if status not in QUIET or number in self._asked_for:
                 self._send_exited(number, status)
-
-    def _note_used(self, reaped):
-        """Tell what ended processes have used, if somebody waits for that, else of many at once."""
-        for number, status, used, _stopped in reaped:
-            self._used.append(control.USED.pack(number, status, *used) if used is not None else
-                              control.USED.pack(number, control.LOST, *control.NOT_KNOWN))
-        if len(self._used) >= (1 if reaped and self._computation.ledger == '1' else MOST_UNTOLD):
-            self._tell_used()
-
-    def _tell_used(self):
-        used, self._used = self._used, []
-        if used:
-            self._send(b'used', b''.join(used))
 
     def _send_exited(self, number, status):
         self._asked_for.discard(number)
@@ -362,6 +376,22 @@ class Supervisor(object):
             self._asked_for.add(number)
         else:
             self._send_exited(number, job.TOLD_WELL << 8)       # any other end was told
+
+    # another node
+
+    def _on_node_lost(self):
+        """The node has gone, perhaps not for good."""
+        self._wanted = 0
+        if not self._hand_over.is_open:
+            self._on_node_gone()
+        else:
+            self._hand_over.wait(self._timers, lambda: self._ending is None and self._on_node_gone())
+
+    def _let_in(self):
+        self._reap()
+        if self._hand_over.let_in(self._processes.live, self._computation is not None, self._ending is not None):
+            self._splitter = control.Splitter(FRAME_LIMIT)
+            self._poll.register(self._control_fd, select.POLLIN)
 
     # the end
 
@@ -383,7 +413,8 @@ class Supervisor(object):
         error = self._clean_up() if with_cleanup else None
         adopting.end_descendants()
         self._run_exit_functions()
-        self._tell_used()
+        self._account.tell()
+        self._hand_over.close()
         self._send(b'closed', _encode(error))
         self._ended = True
 
@@ -429,6 +460,8 @@ FRAMES = {
     b'ended': (Supervisor._on_ended, 2, 2),
     b'pids': (Supervisor._on_pids, 1, 1),
     b'remember': (Supervisor._on_remember, 3, 3),
+    b'settled': (lambda supervisor, numbers: supervisor._hand_over.settle(numbers), 2, 2),
+    b'end': (Supervisor._on_node_gone, 1, 1),
     b'close': (Supervisor._on_close, 3, 3),         # b'stop' or b'cleanup'; whether to run cleanup
 }
 

@@ -34,6 +34,12 @@ MODULE_NAME_SIZE = 200                      # characters of the longest name of 
 
 FIRST_PROGRAM = 1000000000      # job processes of program computations are numbered from here
 
+# Taking over a supervisor from a node that has died (docs/architecture.rst, "When the node dies")
+HAND_OVER = 1                   # version of the frames `node`, `here`, `taken`; it comes first in each
+NUMBER = struct.Struct('>L')    # of a job process, in a `settled` frame
+HELD = struct.Struct('>LL')     # in `here`: number of a job process whose channel is held, and its wait status
+LIVES = 0xFFFFFFFF              # for the wait status: it has not been reaped
+
 OPEN_KEYS = (
     'id', 'type', 'name', 'code', 'folder', 'big_folder',         # type b'1' function, b'2' program
     'setup', 'cleanup',                             # names of functions or b''
@@ -50,6 +56,8 @@ OPEN_KEYS = (
     'preload',                                      # b'': nothing is loaded before jobs are forked; else supervisor/imports/learning's policy
     'ledger',                                       # b'1': tell at once what each job used
     'client_shutdown',                              # b'1': cleanup may call dispynode_shutdown()
+    'socket',                                       # where the next node finds this supervisor; b'': it ends with its node
+    'orphan_timeout', 'generation',                 # seconds that it goes on without a node; number of its node
 )
 
 

@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 
-from dispynode_lib.host.compat import recv_fd, set_cloexec
+from dispynode_lib.host.compat import recv_fd, send_fd, set_cloexec
 from dispynode_lib.wire import control
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -33,6 +33,7 @@ DEFAULTS = {
     'client_ip_addr': b'', 'client_port': b'0',
     'max_file_size': b'0', 'certfile': b'', 'keyfile': b'', 'whole_records': b'0',
     'client_shutdown': b'0', 'limits': b'', 'cleanup_timeout': b'0', 'preload': b'', 'ledger': b'0',
+    'socket': b'', 'orphan_timeout': b'0', 'generation': b'0',
 }
 
 
@@ -76,6 +77,12 @@ class Stream(object):
                     self.frames.remove(frame)
                     return frame[1:]
             self._read(deadline, name)
+
+    def wait_frame(self, timeout=TIMEOUT):
+        """Wait until there is one."""
+        deadline = time.time() + timeout
+        while not self.frames:
+            self._read(deadline, 'a frame')
 
     def wait_closed(self, timeout=TIMEOUT):
         deadline = time.time() + timeout
@@ -134,6 +141,32 @@ class FakeNode(object):
         self.control.send(b'setup', argument, which)
         status, text = self.control.take(b'setup')
         return status, None if text is None else text.decode('utf-8')
+
+    def die(self):
+        """Close all that connects this node with the supervisor, as its death does."""
+        self.control.sock.close()
+        self.channels.close()
+        for child in self._children:
+            child.sock.close()
+        self._children = []
+
+    def take_over(self, generation=2, version=control.HAND_OVER):
+        """Be the next node: connect; return the first frame, {} of what it tells or a list, and the channels held."""
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        sock.connect(self.fields['socket'])
+        self.channels, channels_far = _pair()
+        send_fd(sock, channels_far.fileno())
+        channels_far.close()
+        self.control = Stream(sock)
+        self.control.send(b'node', b'%d' % version, b'%d' % generation)
+        self.control.wait_frame()
+        if self.control.frames[0][0] != b'here':
+            return self.control.frames.pop(0), {}
+        parts = self.control.frames.pop(0)
+        told = dict(zip(parts[2::2], parts[3::2]))
+        held = [control.HELD.unpack_from(told[b'held'], at) for at in range(0, len(told[b'held']), control.HELD.size)]
+        children = [self.next_child() for _number in held]
+        return told, dict((child.number, (child, status)) for child, (_number, status) in zip(children, held))
 
     def fork(self):
         """Have one child forked; return its Stream, with its `number`."""

@@ -38,7 +38,8 @@ def _settings(computation, request, parts, argument):
         ('whole_records', int(releases.wants_whole_records(peer.version))),
         ('cleanup_timeout', '%g' % options.cleanup_timeout),
         ('limits', _limits(options, parts.descriptors)), ('client_shutdown', int(bool(options.client_shutdown))),
-        ('preload', _policy(options.preload)), ('ledger', int(bool(options.ledger))))
+        ('preload', _policy(options.preload)), ('ledger', int(bool(options.ledger))),
+        ('socket', b''), ('orphan_timeout', 0), ('generation', 0))
 
 
 def _policy(preload):

@@ -18,7 +18,7 @@ from dispynode_lib.supervisor.job.output import TextOutput
 FUNCTION, PROGRAM = '1', '2'
 # absolute_import, division, print_function and unicode_literals, for compile() of Python 2
 PYTHON3_FLAGS = 0x4000 | 0x2000 | 0x10000 | 0x20000
-BYTES, PATHS = ('code', 'compute'), ('folder', 'big_folder', 'certfile', 'keyfile')     # others are text
+BYTES, PATHS = ('code', 'compute'), ('folder', 'big_folder', 'certfile', 'keyfile', 'socket')     # others are text
 UTF8_MARK = b'\xef\xbb\xbf'
 
 

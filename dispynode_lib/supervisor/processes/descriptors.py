@@ -8,6 +8,7 @@ import _socket
 import errno
 import fcntl
 import os
+import select
 import struct
 
 from dispynode_lib.wire.control import CHILD_NUMBER
@@ -169,9 +170,10 @@ class Channels(object):
 class Receiver(object):
     """Takes descriptors from the node."""
 
-    def __init__(self, fd):
+    def __init__(self, fd, sock=None):
+        """`fd`: of a socket; `sock`: the socket itself, if there is one."""
         self._fd = fd
-        self._sock = _socket.socket(fileno=fd) if HAS_SENDMSG else None
+        self._sock = sock or (_socket.socket(fileno=fd) if HAS_SENDMSG else None)
 
     def receive_fd(self):
         """Return a descriptor, moved out of the way of user code; None when the node has gone."""
@@ -179,8 +181,9 @@ class Receiver(object):
         return None if fd is None else move_away(fd)
 
     def _receive(self):
-        if self._sock is None:
-            import _multiprocessing
+        if not HAS_SENDMSG:
+            if self._sock is not None:      # it may have a time limit, which that function does not know
+                _wait_for(self._fd, self._sock.gettimeout())
             try:
                 return _multiprocessing.recvfd(self._fd)
             except (EnvironmentError, RuntimeError):        # RuntimeError: no descriptor came, it is the end
@@ -197,6 +200,12 @@ class Receiver(object):
             self._sock.close()
         else:
             close_quietly(self._fd)
+
+
+def _wait_for(fd, seconds):
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    poll.poll(None if seconds is None else int(seconds * 1000))
 
 
 def read_some(fd, size):

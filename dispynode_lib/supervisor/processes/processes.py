@@ -10,6 +10,7 @@ from dispynode_lib.wire import control
 
 HAS_WAITID = hasattr(os, 'waitid')
 MEMORY_UNIT = 1024                          # bytes: in it Linux tells peak memory
+MOST_UNTOLD = 64                            # ended processes of which the node has not been told what they used
 MOST_ENDED, GROUPS_DELAY = 16, 0.2          # jobs, seconds until their process groups are looked at
 
 
@@ -161,6 +162,29 @@ class Processes(object):
             if not stopping.process_lives(pid):     # else it is another process, and the group has gone
                 stopping.signal_group(pid, number_of('SIGKILL'))
         self._groups = []
+
+
+class Account(object):
+    """Tells the node what ended processes have used: of many at once."""
+
+    def __init__(self, send):
+        """`send`: function that brings control.USED of some (bytes) to the node."""
+        self._send = send
+        self._untold = []
+
+    def note(self, reaped, at_once):
+        """Take what Processes.reap() returned; tell it if somebody waits for that, or there is much."""
+        for number, status, used, _stopped in reaped:
+            self._untold.append(control.USED.pack(number, status, *used) if used is not None else
+                                control.USED.pack(number, control.LOST, *control.NOT_KNOWN))
+        if len(self._untold) >= (1 if reaped and at_once else MOST_UNTOLD):
+            self.tell()
+
+    def tell(self):
+        """Tell what was not told yet."""
+        untold, self._untold = self._untold, []
+        if untold:
+            self._send(b''.join(untold))
 
 
 def _wait_for(pid, how):

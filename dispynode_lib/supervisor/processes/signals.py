@@ -34,6 +34,8 @@ class Signals(object):
         self._watched = None
         self._to_reset = ()
         self.children_held = False
+        self.hand_over = None               # handover.HandOver, if this supervisor outlives its node
+        self._alarm_set = False
 
     def install(self):
         """Set the handlers; again after user code, which may have set its own."""
@@ -77,13 +79,29 @@ class Signals(object):
         self._in_user_code = False
         fcntl.fcntl(self._watched, fcntl.F_SETFL, fcntl.fcntl(self._watched, fcntl.F_GETFL) & ~os.O_ASYNC)
         signal.signal(signal.SIGIO, signal.SIG_DFL)
+        if self._alarm_set:
+            self._alarm_set = False
+            signal.alarm(0)
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
         self.install()
 
     def _on_socket(self, _number, _frame):
         poll = select.poll()
         poll.register(self._watched, 0)
-        if self._in_user_code and poll.poll(0):
+        if not self._in_user_code or not poll.poll(0):
+            return
+        if self.hand_over is None or not self.hand_over.is_open:
             raise Stopped('the node has gone')
+        if not self._alarm_set:
+            self._alarm_set = True
+            signal.signal(signal.SIGALRM, self._on_alarm)
+            signal.alarm(max(1, int(self.hand_over.timeout)))
+
+    def _on_alarm(self, _number, _frame):
+        """The node has gone long ago: go on if another one waits for the end of this code."""
+        if self._in_user_code and not self.hand_over.is_asked_for():
+            raise Stopped('the node has gone')
+        signal.alarm(max(1, int(self.hand_over.timeout)))
 
     def drain(self):
         """Empty the pipe."""

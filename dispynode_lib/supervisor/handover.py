@@ -1,0 +1,233 @@
+"""What outlives the node: a socket by which the next node takes this supervisor over, and what no node has settled yet.
+
+Until the node says that a job is settled (its reply is with the client, or on disk), a duplicate of the node's end of
+its channel is held here. The node only peeks at a result, so that the system keeps it for the next node.
+"""
+from __future__ import absolute_import, division, print_function
+
+import _socket
+import fcntl
+import os
+import select
+
+from dispynode_lib.errors import ProtocolError
+from dispynode_lib.supervisor.processes.lean import PYTHON2, to_bytes
+from dispynode_lib.supervisor.processes.descriptors import (
+    Receiver, close_quietly, keep_private, move_away, write_pieces)
+from dispynode_lib.wire import control
+
+BACKLOG = 4
+TIMEOUT = 2.0                               # seconds that a node may take to say who it is
+FRAME_LIMIT = 4096
+LONGEST = 100                               # bytes of the name of a socket; Linux allows 107
+NO_ANSWER = b''
+
+
+class HandOver(object):
+    """Of one supervisor; does nothing until open()."""
+
+    def __init__(self, control_fd, channels):
+        """`control_fd`, `channels` (descriptors.Channels): to the present node; another one gets the same numbers."""
+        self._control_fd, self._channels = control_fd, channels
+        self._sock = self._path = None
+        self.fd = None                      # to be polled
+        self.timeout = 0.0                  # seconds that this supervisor goes on without a node
+        self._generation = 0
+        self._held = {}                     # number of a job process -> duplicate of the node's end of its channel
+        self._ended = {}                    # number of one of those -> its wait status
+        self._reports = {}                  # number of a program -> pieces of the frames that told its end
+        self._limits = {}                   # number -> frame `limit`
+        self.setup = NO_ANSWER, None        # status and text of the last setup
+
+    @property
+    def is_open(self):
+        """Return whether another node can take over."""
+        return self.fd is not None
+
+    def open(self, computation, poll):
+        """Listen if the node wants that, and have `poll` look for other nodes; return an error text or None.
+
+        computation   has socket (path), orphan_timeout, generation, as they stood in the `open` frame
+        """
+        self.timeout, self._generation = float(computation.orphan_timeout or 0), int(computation.generation or 0)
+        if not computation.socket or not self.timeout:
+            return None
+        try:
+            self._listen(computation.socket)
+        except EnvironmentError as error:
+            return 'its jobs would end with this node: listening at %s: %s' % (computation.socket, error)
+        poll.register(self.fd, select.POLLIN)
+        return None
+
+    def _listen(self, path):
+        sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
+        mask = os.umask(0o077)
+        try:
+            _with_short_name(path, sock.bind)
+        finally:
+            os.umask(mask)
+        sock.listen(BACKLOG)
+        self._path = path
+        if PYTHON2:                         # there a socket cannot be made of a descriptor
+            keep_private(sock.fileno())
+        else:
+            sock = _socket.socket(fileno=move_away(sock.detach()))
+        self._sock, self.fd = sock, sock.fileno()
+
+    # what is held
+
+    def hold(self, number, fd):
+        """Take the node's end of the channel of job process `number`; return whether it is held here from now on."""
+        if self.fd is not None:
+            self._held[number] = fd
+        return self.fd is not None
+
+    def note_ended(self, number, status):
+        """Note that job process `number` was reaped with wait status `status`."""
+        if number in self._held:
+            self._ended[number] = status
+
+    def note_report(self, number, pieces):
+        """Note the frames (list of bytes) that tell the end of program `number`."""
+        if self.fd is not None:
+            self._reports[number] = pieces
+
+    def note_limit(self, number, frame):
+        """Note a `limit` frame about a job that runs."""
+        if self.fd is not None:
+            self._limits[number] = frame
+
+    def settle(self, data):
+        """Let go of all that a `settled` frame names: `data`, control.NUMBER of each job process."""
+        for at in range(0, len(data) - control.NUMBER.size + 1, control.NUMBER.size):
+            number = control.NUMBER.unpack_from(data, at)[0]
+            self._ended.pop(number, None)
+            self._reports.pop(number, None)
+            self._limits.pop(number, None)
+            fd = self._held.pop(number, None)
+            if fd is not None:
+                close_quietly(fd)
+
+    def become_job(self):
+        """In a new job process: it shall reach no other job's channel."""
+        if self.fd is not None:
+            for fd in self._held.values():
+                os.close(fd)
+            os.close(self.fd)
+
+    def close(self):
+        """This supervisor ends: nobody is to find it any more."""
+        if self.fd is not None:
+            try:
+                os.unlink(self._path)
+            except EnvironmentError:
+                return                      # the folder was tidied up
+
+    # another node
+
+    def wait(self, timers, give_up):
+        """The node has gone: call `give_up()` if no other one has come in time."""
+        alone_since = self._generation
+        timers.add(self.timeout, lambda: alone_since == self._generation and give_up())
+
+    def is_asked_for(self):
+        """Return whether a node waits to be let in."""
+        poll = select.poll()
+        poll.register(self.fd, select.POLLIN)
+        return bool(poll.poll(0))
+
+    def let_in(self, processes, opened, ending):
+        """Take the node that has connected for ours, if it may; return whether so.
+
+        processes     {number: pid} of those that run
+        opened        whether the code of a computation was compiled
+        ending        whether this supervisor is about to end
+        """
+        sock = self._accept()
+        try:
+            sock.settimeout(TIMEOUT)
+            channels_fd = Receiver(sock.fileno(), sock).receive_fd()
+            if channels_fd is None:
+                return False
+            try:
+                generation = self._read_node(sock)
+                if generation is None:
+                    return False
+                self._replace(sock.fileno(), channels_fd, generation)
+            finally:
+                os.close(channels_fd)
+        except (EnvironmentError, ProtocolError):
+            return False                    # it has gone again, or is none
+        finally:
+            sock.close()
+        self._introduce(processes, opened, ending)
+        return True
+
+    def _accept(self):
+        sock = self._sock.accept()[0] if PYTHON2 else _socket.socket(fileno=self._sock._accept()[0])
+        keep_private(sock.fileno())
+        return sock
+
+    def _read_node(self, sock):
+        """Read `node VERSION GENERATION`; return the generation, None if it is refused. Raises ProtocolError."""
+        splitter, frames = control.Splitter(FRAME_LIMIT), []
+        while not frames:
+            data = sock.recv(1)             # what comes after the frame is for later
+            if not data:
+                return None
+            frames = splitter.feed(data)
+        kind, version, generation = (frames[0] + [None, None])[:3]
+        if kind != b'node':
+            raise ProtocolError('a frame %r' % kind)
+        if control.number(version) != control.HAND_OVER:
+            sock.sendall(control.pack(b'refused', b'%d' % control.HAND_OVER, b'version'))
+            return None
+        if control.number(generation) <= self._generation:
+            sock.sendall(control.pack(b'refused', b'%d' % control.HAND_OVER, b'generation'))
+            return None
+        return control.number(generation)
+
+    def _replace(self, control_fd, channels_fd, generation):
+        """The node of before is ours no more, should it still be there; it is told."""
+        self._generation = generation
+        flags = fcntl.fcntl(self._control_fd, fcntl.F_GETFL)
+        fcntl.fcntl(self._control_fd, fcntl.F_SETFL, flags | os.O_NONBLOCK)
+        try:
+            os.write(self._control_fd, control.pack(b'taken', b'%d' % control.HAND_OVER, b'%d' % generation))
+        except EnvironmentError:
+            pass                            # it has gone, as nearly always
+        for new, number in ((control_fd, self._control_fd), (channels_fd, self._channels.fd)):
+            flags = fcntl.fcntl(new, fcntl.F_GETFL)
+            fcntl.fcntl(new, fcntl.F_SETFL, flags & ~os.O_NONBLOCK)
+            os.dup2(new, number)
+            keep_private(number)
+
+    def _introduce(self, processes, opened, ending):
+        """Tell the new node what there is."""
+        held = b''.join([control.HELD.pack(number, self._ended.get(number, control.LIVES)) for number in sorted(self._held)])
+        programs = b''.join([control.NUMBER.pack(number) for number in processes if number >= control.FIRST_PROGRAM])
+        fields = [(b'pid', b'%d' % os.getpid()), (b'opened', b'%d' % opened), (b'ending', b'%d' % ending),
+                  (b'setup', self.setup[0]), (b'setup_text', self.setup[1]), (b'held', held), (b'programs', programs)]
+        frame = [b'here', b'%d' % control.HAND_OVER]
+        for pair in fields:
+            frame += pair
+        pieces = [control.pack(*frame)] + list(self._limits.values())
+        for report in self._reports.values():
+            pieces += report
+        try:
+            write_pieces(self._control_fd, pieces)
+            for number in sorted(self._held):
+                self._channels.send_fd(self._held[number], number, processes.get(number, 0))
+        except EnvironmentError:
+            return                          # it has gone again: reading tells
+
+
+def _with_short_name(path, function):
+    """Call function(name); a long path is named by way of its opened folder."""
+    if len(to_bytes(path)) <= LONGEST:
+        return function(path)
+    folder = os.open(os.path.dirname(path), os.O_RDONLY)
+    try:
+        return function('/proc/self/fd/%d/%s' % (folder, os.path.basename(path)))
+    finally:
+        os.close(folder)
