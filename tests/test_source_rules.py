@@ -20,7 +20,7 @@ CATCH_ALL = {
     'host.io.loop': ('_call',),                    # callbacks: the top of the loop's thread
     'host.io.workers': ('_work', 'run'),           # the top of a worker; a thread that cannot be had
     'node.node': ('_stop',),                    # the top of the thread that stops the node
-    'node.requests.listeners': ('_accept',), 'node.requests.udp': ('_receive',),     # the tops of the listeners
+    'node.requests.listeners': ('_receive',),       # the top of the datagrams' thread
     'node.requests.handlers': ('handle', 'job_at_once', '_start_job', '_opened'),     # a peer is answered, whatever happens
     'node.operation': ('run_command', 'serve_http'),
     'node.timed.watchdog': ('run_due', '_plan'),       # one duty must not end the others

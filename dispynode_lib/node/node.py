@@ -40,11 +40,11 @@ from dispynode_lib.node.operation import Operation, drain_jobs
 from dispynode_lib.node.requests.ports import Ports
 from dispynode_lib.node.access.penalties import Penalties
 from dispynode_lib.node.requests.handlers import Requests
-from dispynode_lib.node.requests.listeners import Listener, Reception
+from dispynode_lib.node.requests.listeners import DatagramListener, Listener
 from dispynode_lib.node.timed.service import Service
 from dispynode_lib.node.shared.identity import Identity
 from dispynode_lib.node.replies.spool import Spool
-from dispynode_lib.node.requests.udp import DatagramListener
+from dispynode_lib.node.requests.reception import Reception
 from dispynode_lib.node.discovery.visitors import Visitors
 from dispynode_lib.node.timed.watchdog import Watchdog
 from dispynode_lib.wire import framing
@@ -55,7 +55,7 @@ LAST_OUTPUT = 0.2                           # seconds that the end waits for wha
 STOPPED = u'the node was stopped before the job had ended'
 BREATH = 0.1                                # seconds: its client may come back at once
 SPREAD = 0.2                                # seconds over which nodes that become free together announce themselves
-REQUEST_WORKERS, WORKERS = 48, 16           # threads at most: for requests, for what the node does itself
+WORKERS = 16                                # threads at most, for what the node does itself
 
 
 class Parts(object):
@@ -138,16 +138,16 @@ class Node(object):
         self._requests = Requests(parts)
         identity.remember_signs(os.path.join(parts.state_folder, 'signs'))
         start_thread('loop', parts.loop.run)
-        reception = Reception(parts.loop, Workers(REQUEST_WORKERS, parts.loop), self._is_token, options,
-                              self._requests.handle, self._requests.job_at_once, parts.complaints,
-                              self.operation.serve_http, parts.big_folder, self._tls)
-        self._reception = reception
-        reception.is_allowed = guard.filter_of(options.allow)
-        reception.is_earlier, reception.penalties = identity.is_earlier, parts.penalties
+        is_allowed = guard.filter_of(options.allow)
+        self._reception = Reception(
+            parts.loop, options, parts.complaints, parts.penalties,
+            is_allowed=is_allowed, is_token=self._is_token, is_earlier=identity.is_earlier,
+            handle=self._requests.handle, handle_at_once=self._requests.job_at_once,
+            serve_http=self.operation.serve_http, big_folder=parts.big_folder, tls=self._tls)
         self._listen(socks)
         parts.service.look(monotonic())
-        self._datagrams = DatagramListener(parts.ports.udp_sockets(), parts.discovery.on_datagram, parts.complaints)
-        self._datagrams.is_allowed = reception.is_allowed
+        self._datagrams = DatagramListener(
+            parts.ports.udp_sockets(), parts.discovery.on_datagram, parts.complaints, is_allowed)
         self._datagrams.start()
         parts.announcer.expect(schedulers)
         if socks:

@@ -16,7 +16,7 @@ from dispynode_lib.node.replies import journal
 from dispynode_lib.node.shared import identity
 from dispynode_lib.node.operator.commands import Commands
 from dispynode_lib.node.operator.health import Pages
-from dispynode_lib.node.requests.listeners import Connection
+from dispynode_lib.node.requests.reception import Connection
 from dispynode_lib.node.replies.spool import Spool
 from dispynode_lib.options.parser import Options
 from dispynode_lib.wire import control, framing, messages
@@ -119,7 +119,7 @@ class FakeSocket(object):
 
 def new_connection(data):
     """What a stranger sends first: no more than one small frame is kept of it."""
-    connection = Connection(FakeSocket(data), ('192.0.2.1', 1), 0.0)
+    connection = Connection(FakeSocket(data), ('192.0.2.1', 1))
     try:
         for _turn in range(len(data) + 2):
             if connection.advance(lambda token: token == framing.DUMMY_TOKEN):

@@ -12,7 +12,7 @@ from dispynode_lib.host.network.datagrams import Arrival
 from dispynode_lib.log import output
 from dispynode_lib.node.access import guard
 from dispynode_lib.node.files import bigfiles
-from dispynode_lib.node.requests import udp
+from dispynode_lib.node.requests import listeners
 
 TIMES = 2000
 PIECE = 5000
@@ -90,9 +90,8 @@ class DatagramThread(unittest.TestCase):
         told = []
         self.addCleanup(setattr, output, 'handler', output.handler)
         output.handler = told.append
-        self.addCleanup(setattr, udp.datagrams, 'receive', udp.datagrams.receive)
-        udp.datagrams.receive = lambda _sock: (b'PING:', Arrival(u'10.0.0.1', 5))
-        listener = udp.DatagramListener([], None, None)
-        listener.is_allowed = {}.__getitem__
+        self.addCleanup(setattr, listeners.datagrams, 'receive', listeners.datagrams.receive)
+        listeners.datagrams.receive = lambda _sock: (b'PING:', Arrival(u'10.0.0.1', 5))
+        listener = listeners.DatagramListener([], None, None, {}.__getitem__)
         listener._receive(None)
         self.assertIn('handling a datagram from 10.0.0.1', told[0].message)

@@ -11,7 +11,7 @@ from dispynode_lib.host import compat, resources
 from dispynode_lib.host.network import holders
 
 
-BACKLOG = 128
+BACKLOG = 1024
 EVERYBODY = u'255.255.255.255'
 SOMEWHERE = (u'192.0.2.1', u'2001:db8::1')                       # documentation networks
 SIOCGIFFLAGS, SIOCGIFADDR, SIOCGIFBRDADDR = 0x8913, 0x8915, 0x8919      # Linux

@@ -1,163 +1,43 @@
-"""Listens: TCP listeners in the loop's thread, and who is let in."""
+"""The node's listeners: one for connections at each TCP port, one for all datagrams."""
 from __future__ import absolute_import, division, print_function
 
 import errno
+import select
 import socket
 
-from dispynode_lib.errors import PeerGone, ProtocolError
-from dispynode_lib.host.compat import (
-    PY2, monotonic, set_cloexec, socketserver)
-from dispynode_lib.host.io.bodies import read_rest
-from dispynode_lib.host.io.loop import READ, WRITE
-from dispynode_lib.host.io.streams import (
-    Stream, close_quietly, reset_at_close, wants_write, would_block)
-from dispynode_lib.host.io.workers import Workers
+from dispynode_lib.errors import ProtocolError
+from dispynode_lib.host.compat import socketserver, start_thread
+from dispynode_lib.host.io.streams import close_quietly, would_block
+from dispynode_lib.host.network import datagrams
 from dispynode_lib.log import Log
-from dispynode_lib.node.files import bigfiles
-from dispynode_lib.node.access.held import Held, descriptor_limit, limit_for
 from dispynode_lib.wire import framing
-from dispynode_lib.wire.framing import LENGTH, PRE_AUTH_LIMIT, TOKEN_SIZE
 
 log = Log('dispynode.server')
 
-HEAD = TOKEN_SIZE + 4
-JOB, FILE, RETRIEVE = b'JOB:', b'FILEXFER:', b'RETRIEVE_JOB:'
-GET = b'GET '                                # HTTP; no token begins like this
-HTTP_LIMIT = 16384                          # bytes of an HTTP request
-READ_SIZE = 16384
-BACKLOG = 1024
-READERS = 64                                # big requests that are read at once
-FILES, JOBS, PAGES = 32, 32, 4              # files and kept results on their way, jobs that wait for a processor, pages
-NOT_LET_IN = 'not let in'
-ACCEPT_AGAIN = 0.1                         # seconds without descriptors
-NO_DESCRIPTORS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
-
-
-class Connection(object):
-    """An accepted connection, from its first byte until its request is complete enough to be handled."""
-
-    __slots__ = ('sock', 'address', 'data', 'size', 'authorised', 'timer', 'deadline', 'wants')
-
-    def __init__(self, sock, address, deadline):
-        self.sock = sock
-        self.address = address              # (address, port, ...) of the peer
-        self.data = b''
-        self.size = None                    # bytes of the first frame
-        self.authorised = False
-        self.timer = None
-        self.deadline = deadline            # monotonic: the whole head must be there by then
-        self.wants = READ                   # what the socket waits for: a TLS handshake may want to write
-
-    def advance(self, is_token):
-        """Read what is there. Return True when a thread may go on with it.
-
-        is_token   function bytes -> bool: is that this node's token
-        Raises PeerGone at end of file, ProtocolError for what is no request.
-        """
-        while True:
-            try:
-                data = self.sock.recv(READ_SIZE if self.size is None else min(READ_SIZE, HEAD + self.size - len(self.data)))
-            except EnvironmentError as error:
-                if not would_block(error):
-                    raise PeerGone('reading: %s' % error)
-                self.wants = WRITE if wants_write(error) else READ
-                return False
-            if not data:
-                raise PeerGone('closed after %d bytes' % len(self.data) if self.data else '')
-            self.data += data
-            if self.size is None and self.data[:4] == GET:
-                if _is_whole_http(self.data):
-                    return True
-            elif self.size is None and len(self.data) >= HEAD:
-                self._read_head(is_token)
-            if self.size is not None and len(self.data) >= HEAD + min(self.size, PRE_AUTH_LIMIT):
-                return True                                     # what is bigger has the right token
-
-    def _read_head(self, is_token):
-        self.size = LENGTH.unpack_from(self.data, TOKEN_SIZE)[0]
-        self.authorised = is_token(self.data[:TOKEN_SIZE])
-        if self.size > PRE_AUTH_LIMIT and not self.authorised:
-            raise ProtocolError('wrong secret, or not a dispy client: a first frame of %d bytes' % self.size)
-
-
-def _is_whole_http(data):
-    return b'\r\n\r\n' in data or b'\n\n' in data or len(data) > HTTP_LIMIT
-
-
-class Request(object):
-    """One request: its opcode and argument, and the connection to answer on."""
-
-    __slots__ = ('opcode', 'argument', 'stream', 'address', 'authorised', 'token', 'big')
-
-    def __init__(self, opcode, argument, stream, address, authorised, token, big=None):
-        self.opcode = opcode                # text without the colon
-        self.argument = argument            # bytes or memoryview
-        self.stream = stream
-        self.address = address              # the peer's (address, port, ...)
-        self.authorised = authorised
-        self.token = token
-        self.big = big                      # bigfiles.Arguments, if those of this JOB are in a file
-
-    def local_address(self):
-        """Return the node's address (text) on which the request came."""
-        return self.stream.sock.getsockname()[0]
-
-    def reply(self, payload):
-        """Send one frame. Raises PeerGone."""
-        self.stream.send_frame(payload)
-
-    def close(self):
-        """Close the connection."""
-        close_quietly(self.stream.sock)
+ACCEPT_AGAIN = 0.1                          # seconds without descriptors
 
 
 class Listener(socketserver.ThreadingTCPServer):
-    """A TCP listener: the loop's thread accepts, for there is nothing to wait for; the Reception sees to the rest."""
+    """A TCP listener: the loop's thread accepts, for there is nothing to wait for.
 
-    allow_reuse_address = True
-    daemon_threads = True
-    request_queue_size = BACKLOG
+    The Reception has threads for requests; a connection whose request is not there needs none.
+    """
 
     def __init__(self, sock, reception, loop):
-        """`sock`: bound TCP socket; listening starts here, accepting with start()."""
+        """`sock`: TCP socket that listens; accepting begins with start()."""
         self.address_family = sock.family
-        socketserver.ThreadingTCPServer.__init__(self, sock.getsockname()[:2], None, bind_and_activate=False)
+        socketserver.ThreadingTCPServer.__init__(
+            self, sock.getsockname(), None, bind_and_activate=False)
         self.socket.close()
         self.socket = sock
-        self.server_address = sock.getsockname()
         self._reception = reception
         self._loop = loop
         self._stopping = False
-        self.socket.setblocking(False)
-        self.server_activate()
+        sock.setblocking(False)
 
     def start(self):
         """Begin to accept; any thread."""
         self._loop.call_soon(self._watch)
-
-    def _watch(self):
-        if not self._stopping:
-            self._loop.watch(self.fileno(), self._accept)
-
-    def process_request(self, request, client_address):
-        """Hand over an accepted connection: a thread gets it when its request is there."""
-        self._reception.take(request, client_address)
-
-    def _accept(self, _events):
-        """Accept one connection: whoever else waits has his turn first, then the next one."""
-        try:
-            request, client_address = self.get_request()
-        except EnvironmentError as error:
-            if not self._stopping and not would_block(error) and error.errno != errno.ECONNABORTED:
-                self._reception.cannot_accept(error)
-                self._loop.unwatch(self.fileno())
-                self._loop.call_later(ACCEPT_AGAIN, self._watch)    # out of descriptors: do not spin
-            return
-        try:
-            self.process_request(request, client_address)
-        except Exception:
-            log.exception('a connection from %s', client_address[0])
-            close_quietly(request)
 
     def stop(self):
         """Accept no more, close the listener soon; any thread."""
@@ -168,190 +48,125 @@ class Listener(socketserver.ThreadingTCPServer):
             log.debug('closing a listener: %s', error)
         self._loop.call_soon(self._close)
 
+    def _watch(self):
+        if not self._stopping:
+            self._loop.watch(self.fileno(), self._accept)
+
+    def _accept(self, _events):
+        """Accept one connection; the next one after the other callbacks that are due."""
+        self._handle_request_noblock()
+
     def _close(self):
         self._loop.unwatch(self.fileno())
-        self.socket.close()
+        self.server_close()
 
+    # -- what socketserver calls for each connection
 
-class Reception(object):
-    """Holds connections, without a thread, until their first frame is there; then a worker handles it."""
-
-    def __init__(self, loop, workers, is_token, options, handle, handle_at_once, complaints, serve_http, big_folder, tls=None):
-        """`handle(request)` returns True if it keeps the connection; `handle_at_once(job request)` False if
-        it would have to wait; `complaints.note(address, cause, text)`; `serve_http(connection)` answers a GET;
-        `options.msg_timeout` may change."""
-        self._loop = loop
-        self._workers = workers
-        self._is_token = is_token
-        self._options = options
-        # threads of their own for what may take long: it keeps short requests waiting no longer than a moment
-        self._readers, self._pages = Workers(READERS, loop), Workers(PAGES, loop)
-        files = Workers(FILES, loop)
-        self._slow = ((FILE, files), (RETRIEVE, files), (JOB, Workers(JOBS, loop)))
-        self._handle = handle
-        self._handle_at_once = handle_at_once
-        self._complaints = complaints
-        self._tls = tls                     # host.network.tls.Tls or None
-        self._serve_http = serve_http
-        self._big_folder = big_folder       # for arguments that are not to be held in memory
-        self._held = Held(limit_for(descriptor_limit()[1]))
-        self.is_allowed = None              # function address -> bool, None: everybody is
-        self.is_earlier = None              # function token -> bool: of an earlier run of this node
-        self.penalties = None               # node.access.penalties.Penalties
-
-    def take(self, sock, address):
-        """Begin with a connection just accepted; the loop's thread."""
-        if self.is_allowed is not None and not self.is_allowed(address[0]):
-            self._complaints.note(address[0], 'not allowed', 'a connection from outside of what --allow names')
-            close_quietly(sock)
-            return
-        if self._is_shut_out(address[0]):
-            close_quietly(sock)
-            return
+    def get_request(self):
+        """Return a connection and its peer's address. Without descriptors, accepting pauses."""
         try:
-            if PY2:
-                set_cloexec(sock.fileno())
-            sock.setblocking(False)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            if self._tls is not None:
-                sock = self._tls.as_server(sock)
+            return self.socket.accept()
         except EnvironmentError as error:
-            log.debug('a connection from %s: %s', address[0], error)
+            if not self._stopping and not would_block(error) and error.errno != errno.ECONNABORTED:
+                self._reception.cannot_accept(error)
+                self._loop.unwatch(self.fileno())
+                self._loop.call_later(ACCEPT_AGAIN, self._watch)
+            raise
+
+    def verify_request(self, request, client_address):
+        """Return whether its peer is listened to."""
+        return self._reception.is_welcome(client_address[0])
+
+    def process_request(self, request, client_address):
+        """Hand over a connection: a thread gets it when its request is there."""
+        self._reception.take(request, client_address)
+
+    def handle_error(self, request, client_address):
+        """Log the fault; the connection is closed, the listener goes on."""
+        log.exception('a connection from %s', client_address[0])
+
+    def shutdown_request(self, request):
+        """Close a connection that was not handed over."""
+        close_quietly(request)
+
+
+class DatagramListener(object):
+    """One thread for the datagrams of all ports: pings and notices by UDP."""
+
+    def __init__(self, socks, handle, complaints, is_allowed):
+        """`socks`: sockets of host.network.datagrams; `handle(opcode, argument, arrival)`.
+
+        complaints, is_allowed   as Reception's
+        """
+        self._socks = socks
+        self._handle = handle
+        self._complaints = complaints
+        self._is_allowed = is_allowed
+        self._stopping = False
+        self._wake, self._woken = socket.socketpair()
+
+    def follow(self, socks):
+        """Take the datagrams of these sockets from now on, and close others; any thread."""
+        self._socks = socks
+        self._wake.send(b'x')
+
+    def start(self):
+        """Start the thread."""
+        return start_thread('udp', self._run)
+
+    def _run(self):
+        poll, by_fd = select.poll(), {}
+        poll.register(self._woken.fileno(), select.POLLIN)
+        while not self._stopping:
+            self._register(poll, by_fd, self._socks)
+            for fd, _events in self._wait(poll):
+                if fd in by_fd:
+                    self._receive(by_fd[fd])
+                else:
+                    self._woken.recv(64)
+
+    @staticmethod
+    def _register(poll, by_fd, socks):
+        for fd, sock in list(by_fd.items()):
+            if sock not in socks:
+                poll.unregister(fd)
+                close_quietly(by_fd.pop(fd))
+        for sock in socks:
+            if sock.fileno() not in by_fd:
+                by_fd[sock.fileno()] = sock
+                poll.register(sock.fileno(), select.POLLIN)
+
+    @staticmethod
+    def _wait(poll):
+        try:
+            return poll.poll()
+        except (EnvironmentError, select.error):                # a signal (2.7)
+            return ()
+
+    def _receive(self, sock):
+        try:
+            data, arrival = datagrams.receive(sock)
+        except EnvironmentError as error:
+            log.debug('receiving a datagram: %s', error)
+            return
+        try:
+            if self._is_allowed is not None and not self._is_allowed(arrival.source):
+                self._complaints.note(arrival.source, 'not allowed',
+                                      'a datagram from outside of what --allow names')
+                return
+            opcode, argument = framing.split(data)
+            self._handle(opcode, argument, arrival)
+        except ProtocolError as error:
+            self._complaints.note(arrival.source, 'bad datagram', error)
+        except Exception:
+            log.exception('handling a datagram from %s', arrival.source)
+
+    def stop(self):
+        """End the thread; its sockets stay open for sending until close()."""
+        self._stopping = True
+        self._wake.send(b'x')
+
+    def close(self):
+        """Close the sockets."""
+        for sock in self._socks:
             close_quietly(sock)
-            return
-        connection = Connection(sock, address, monotonic() + self._options.msg_timeout)
-        if self._advance(connection) is None:
-            self._hold(connection)
-
-    def _is_shut_out(self, address):
-        reason = self.penalties.reason(address)
-        if reason is not None:
-            self._complaints.note(address, 'shut out', reason)
-        return reason is not None
-
-    def _advance(self, connection):
-        """Return None if it has to wait, else what became of it."""
-        try:
-            if not connection.advance(self._is_token):
-                return None
-        except (PeerGone, ProtocolError) as error:
-            if str(error):
-                self._turn_away(connection, NOT_LET_IN if isinstance(error, ProtocolError) else 'broken connection', error)
-            close_quietly(connection.sock)
-            return False
-        if self._is_shut_out(connection.address[0]):            # since it came: it is not told whether it is right
-            close_quietly(connection.sock)
-        elif connection.size is None:
-            self._pages.run(self._answer_http, connection)
-        elif not self._serve_at_once(connection):
-            self._workers_for(connection).run(self._serve, connection)
-        return True
-
-    def _workers_for(self, connection):
-        """Return the Workers that are for such a request."""
-        if len(connection.data) < HEAD + connection.size:
-            return self._readers            # the rest of it has yet to come
-        for opcode, workers in self._slow:
-            if connection.data.startswith(opcode, HEAD):
-                return workers
-        return self._workers
-
-    def _answer_http(self, connection):
-        try:
-            self._serve_http(connection)
-        finally:
-            close_quietly(connection.sock)
-
-    def _serve_at_once(self, connection):
-        """Do a request that cannot have to wait, without the way through another thread; return whether so."""
-        data = connection.data
-        if not data.startswith(JOB, HEAD) or len(data) != HEAD + connection.size or not connection.authorised:
-            return False
-        request = Request('JOB', data[HEAD + len(JOB):], Stream(connection.sock, self._options.msg_timeout),
-                          connection.address, True, None)
-        try:
-            if not self._handle_at_once(request):
-                return False
-        except (PeerGone, ProtocolError) as error:
-            self._complain(connection, 'bad request', error)
-        close_quietly(connection.sock)
-        return True
-
-    def _hold(self, connection):
-        fd = connection.sock.fileno()
-        if self._held.is_full():
-            self._drop_one('%d are open already' % self._held.limit)
-        self._held.add(fd, connection)
-        connection.timer = self._loop.call_at(connection.deadline, self._expire, connection)
-        self._loop.watch(fd, lambda events: self._readable(connection), connection.wants)
-
-    def _release(self, connection):
-        fd = connection.sock.fileno()
-        self._loop.unwatch(fd)
-        connection.timer.cancel()
-        self._held.remove(fd)
-
-    def _drop_one(self, why):
-        connection = self._held.to_drop()
-        if connection is not None:
-            self._release(connection)
-            self._complain(connection, 'too many connections', why)
-            close_quietly(connection.sock)
-
-    def cannot_accept(self, error):
-        """Make room: accepting has failed with `error`. The loop's thread."""
-        self._complaints.note('this node', 'cannot accept connections', error)
-        if error.errno in NO_DESCRIPTORS:
-            self._drop_one('this node is out of descriptors')
-
-    def _readable(self, connection):
-        fd = connection.sock.fileno()
-        self._loop.unwatch(fd)
-        outcome = self._advance(connection)
-        if outcome is None:
-            self._loop.watch(fd, lambda events: self._readable(connection), connection.wants)
-            return
-        connection.timer.cancel()
-        self._held.remove(fd)
-
-    def _expire(self, connection):
-        self._release(connection)
-        self._complain(connection, 'too slow', 'no request within %g s (%d bytes came)'
-                       % (self._options.msg_timeout, len(connection.data)))
-        close_quietly(connection.sock)
-
-    def _serve(self, connection):
-        keep = False
-        try:
-            request = self._read_request(connection)
-            keep = self._handle(request)
-        except (PeerGone, ProtocolError) as error:
-            self._turn_away(connection, 'bad request', error)
-        finally:
-            if not keep:
-                close_quietly(connection.sock)
-
-    def _read_request(self, connection):
-        stream = Stream(connection.sock, self._options.msg_timeout)
-        data, size = connection.data, connection.size
-        if size > bigfiles.BIG_JOB and data.startswith(JOB, HEAD):
-            argument, big = bigfiles.receive_job(stream, data[HEAD:], size, self._big_folder)
-            return Request('JOB', argument, stream, connection.address, True, data[:TOKEN_SIZE], big)
-        if len(data) >= HEAD + size:
-            payload = data[HEAD:HEAD + size]
-        else:
-            payload = read_rest(stream, data[HEAD:], size)
-        opcode, argument = framing.split(payload)
-        return Request(opcode, argument, stream, connection.address, connection.authorised, data[:TOKEN_SIZE])
-
-    def _turn_away(self, connection, cause, error):
-        """Close without an answer. Who knows this node from an earlier run gets a reset: he sends his job again then."""
-        if not connection.authorised and self.is_earlier(connection.data[:TOKEN_SIZE]):
-            cause = 'token of an earlier run'
-            reset_at_close(connection.sock)
-        elif cause == NOT_LET_IN:
-            self.penalties.wrong_secret(connection.address[0])
-        self._complain(connection, cause, error)
-
-    def _complain(self, connection, cause, text):
-        self._complaints.note(connection.address[0], cause, text)
