@@ -157,8 +157,15 @@ def unblock_signals():
 
 if hasattr(os, 'pread'):
     read_at = os.pread
+    write_at = os.pwrite
 else:
     _seeking = threading.Lock()
+
+    def write_at(fd, data, offset):
+        """Write `data` to a file from `offset` on; return how much of it was written. As read_at()."""
+        with _seeking:
+            os.lseek(fd, offset, os.SEEK_SET)
+            return os.write(fd, data)
 
     def read_at(fd, size, offset):
         """Return up to `size` bytes of a file from `offset` on; other threads may read it as well, by this function."""

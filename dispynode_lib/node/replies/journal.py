@@ -1,17 +1,19 @@
-"""The jobs that were accepted and not yet replied to, noted where the next node finds them should this one be killed.
+"""The jobs that were accepted and not yet settled, noted where the next node finds them should this one be killed.
 
-A file of slots that lies in memory: noting a job is one copy of some hundred bytes, without a call of the system. The
-system keeps what was written when the process is killed.
+A file of slots that lies in memory: noting a job is one copy of some hundred bytes, without a call of the system. What a
+slot has no room for goes into a second file. The system keeps what was written when the process is killed.
 """
 from __future__ import absolute_import, division, print_function
 
+import collections
 import os
+import struct
 import threading
 import time
 
 from dispynode_lib.errors import ProtocolError
 from dispynode_lib.host import files
-from dispynode_lib.host.compat import to_bytes, to_text
+from dispynode_lib.host.compat import read_at, set_cloexec, to_bytes, to_text, write_at
 from dispynode_lib.host.wording import counted
 from dispynode_lib.log import Log
 from dispynode_lib.node.replies.spool import LOST, Owner
@@ -22,7 +24,27 @@ log = Log('dispynode.journal')
 
 SLOT = 1024                                 # bytes: two identifiers of 128 letters, two addresses of 255 and the rest
 SLOTS = 64                                  # made at a time
+BODY = 131072                               # bytes that the second file has for each slot
+# length of what follows at BEGIN, 0: the slot is free; version; flags; number of the job process; key of its supervisor
+HEAD = struct.Struct('>L4sLL16s')
+VERSION = b'jobs'
+BEGIN = HEAD.size
+ACCEPTED, STOPPING = 1, 2                   # flags: its client was told so; it was asked to stop
+FLAGS_AT, NUMBER_AT = 8, 12
+NUMBER_AND_KEY = struct.Struct('>L16s')
+OLDEST_FIELDS = 11                          # of a slot as written before there were versions, which began at 4
+NOTHING_MORE = control.pack(b'', None, None)[4:]
 WORDS = u'the node was killed while the job ran, or before its reply was delivered; the node has started again since'
+
+# A file that came for a job, as folders.Folder.release() takes it
+SentFile = collections.namedtuple('SentFile', 'dest_path name sep')
+
+
+class Noted(object):
+    """A job as its slot tells of it; `frame` None if what to run is not known."""
+
+    __slots__ = ('slot', 'flags', 'number', 'key', 'computation_id', 'auth', 'uid', 'hash', 'result_address', 'node_ip_addr',
+                 'peer', 'started', 'token', 'xfer_files', 'frame')
 
 
 class Journal(object):
@@ -34,30 +56,70 @@ class Journal(object):
         self._token = token
         self._lock = threading.Lock()       # for making slots
         self._parts = []                    # mmaps of SLOTS slots each
-        self._free = []                     # (mmap, offset), the last one is taken first: few pages are touched
+        self._free = []                     # (mmap, offset in it, number), the last one is taken first: few pages are touched
         self._broken = False
+        self._bodies = None                 # descriptor of the second file
 
-    def add(self, job):
-        """Note a job that is being accepted; job.slot says where."""
-        computation = job.computation
+    def add(self, job, frame=None):
+        """Note a job that is being accepted; job.slot says where.
+
+        frame   bytes: all that is needed to run it, for read_jobs()
+        """
         try:
-            memory, offset = job.slot = self._free.pop()
+            slot = self._free.pop()
         except IndexError:
-            if not self._grow():
-                return
-            return self.add(job)
-        frame = control.pack(
-            b'%d' % computation.id, to_bytes(computation.auth), b'%d' % job.uid, to_bytes(job.hash),
-            to_bytes(computation.result_address[0]), b'%d' % computation.result_address[1],
-            to_bytes(computation.node_ip_addr), b'%d' % computation.peer.python2, b'%d' % computation.peer.protocol,
-            b'%.3f' % job.started, self._token)
-        if len(frame) <= SLOT:
-            memory[offset + 4:offset + len(frame)] = frame[4:]
-            memory[offset:offset + 4] = frame[:4]               # last: it makes the rest count
+            if self._grow():
+                self.add(job, frame)
+            return
+        memory, offset, number = job.slot = slot
+        fields = _describe(job, self._token)
+        data = control.pack(*(fields + [frame, None]))
+        if len(data) - 4 > SLOT - BEGIN and frame is not None:
+            data = control.pack(*(fields + [None, b'%d' % self._keep_body(number, frame)]))
+        if len(data) - 4 <= SLOT - BEGIN:
+            head = HEAD.pack(len(data) - 4, VERSION, 0, 0, b'')
+            memory[offset + 4:offset + BEGIN + len(data) - 4] = head[4:] + data[4:]
+            memory[offset:offset + 4] = head[:4]                # last: it makes the rest count
+
+    def _keep_body(self, number, frame):
+        """Write what a slot has no room for to the second file; return its size, 0 if that cannot be done."""
+        try:
+            if len(frame) <= BODY and write_at(self._body_file(), frame, number * BODY) == len(frame):
+                return len(frame)
+            reason = 'it is too long, or the disk full'
+        except EnvironmentError as error:
+            reason = error
+        log.debug('a job of %d bytes is not noted as a whole in %s: %s', len(frame), self._path, reason)
+        return 0
+
+    def _body_file(self):
+        with self._lock:
+            if self._bodies is None:
+                self._bodies = os.open(self._path + '.bodies', os.O_RDWR | os.O_CREAT, 0o600)
+                set_cloexec(self._bodies)
+            return self._bodies
+
+    def note_accepted(self, job):
+        """The client of a job has been told that it is accepted."""
+        self._change(job.slot, FLAGS_AT, struct.pack('>L', ACCEPTED))
+
+    def note_stopping(self, job):
+        """A job was asked to stop."""
+        self._change(job.slot, FLAGS_AT, struct.pack('>L', ACCEPTED | STOPPING))
+
+    def note_process(self, job, key, number):
+        """A job is about to be given to job process `number` of the supervisor with `key` (16 bytes)."""
+        self._change(job.slot, NUMBER_AT, NUMBER_AND_KEY.pack(number, key))
+
+    @staticmethod
+    def _change(slot, at, data):
+        if slot is not None:
+            memory, offset = slot[:2]
+            memory[offset + at:offset + at + len(data)] = data
 
     def remove(self, slot):
         """Forget a job: its reply is with the client, or on disk."""
-        memory, offset = slot
+        memory, offset = slot[:2]
         memory[offset:offset + 4] = b'\0\0\0\0'
         self._free.append(slot)
 
@@ -67,15 +129,19 @@ class Journal(object):
             if self._free or self._broken:
                 return bool(self._free)
             try:
-                memory = self._map(len(self._parts) * SLOTS * SLOT)
+                self._add_part(self._map(len(self._parts) * SLOTS * SLOT))
             except (EnvironmentError, ValueError) as error:
                 self._broken = True
                 log.error('accepted jobs are not noted in %s: %s; should this node be killed, their clients would have '
                           'to find out by themselves', self._path, error)
                 return False
-            self._parts.append(memory)
-            self._free.extend([(memory, number * SLOT) for number in range(SLOTS)])
             return True
+
+    def _add_part(self, memory):
+        first = len(self._parts) * SLOTS
+        self._parts.append(memory)
+        self._free.extend([(memory, number * SLOT, first + number) for number in range(SLOTS)
+                           if memory[number * SLOT:number * SLOT + 4] == b'\0\0\0\0'])
 
     def _map(self, offset):
         import mmap                         # not at start
@@ -90,10 +156,86 @@ class Journal(object):
         finally:
             os.close(fd)
 
+    def take_over(self):
+        """Go on with the file of a node that was killed; return its jobs, a list of Noted. Called before any job comes.
+
+        Raises EnvironmentError, ProtocolError: then nothing has been changed.
+        """
+        import mmap
+        try:
+            fd = os.open(self._path, os.O_RDWR)
+        except EnvironmentError:
+            return []                       # it never had a job
+        try:
+            size = os.fstat(fd).st_size // (SLOTS * SLOT) * (SLOTS * SLOT)
+            parts = [mmap.mmap(fd, SLOTS * SLOT, offset=at) for at in range(0, size, SLOTS * SLOT)]
+        finally:
+            os.close(fd)
+        jobs = []
+        for index, memory in enumerate(parts):
+            for number in range(SLOTS):
+                slot = memory, number * SLOT, index * SLOTS + number
+                noted = self._read(slot, memory[number * SLOT:(number + 1) * SLOT])
+                if noted is not None:
+                    jobs.append(noted)
+        for memory in parts:
+            self._add_part(memory)
+        return jobs
+
+    def _read(self, slot, data):
+        """Return the Noted of a slot that holds `data`, None if it is free. Raises ProtocolError, EnvironmentError."""
+        size, version = HEAD.unpack_from(data)[:2]
+        if not size:
+            return None
+        if version != VERSION or BEGIN + size > SLOT:
+            raise ProtocolError('%s: a job that another release has noted, or that was damaged' % self._path)
+        noted = _noted(data[BEGIN:BEGIN + size])
+        noted.slot = slot
+        noted.flags, noted.number, noted.key = HEAD.unpack_from(data)[2:]
+        if isinstance(noted.frame, int):
+            noted.frame = read_at(self._body_file(), noted.frame, slot[2] * BODY) if noted.frame else None
+        return noted
+
     def close(self):
-        """Remove the file if no job is noted in it: the node ends in order."""
+        """Remove the files if no job is noted in them: the node ends in order."""
         if self._parts and len(self._free) == len(self._parts) * SLOTS:
             files.remove(self._path)
+            if self._bodies is not None:
+                files.remove(self._path + '.bodies')
+
+
+def _describe(job, token):
+    """Return the parts of a slot but for what to run."""
+    computation = job.computation
+    names = [to_bytes(word or u'') for sent in job.xfer_files for word in (sent.dest_path, sent.name, sent.sep)]
+    return [
+        b'%d' % computation.id, to_bytes(computation.auth), b'%d' % job.uid, to_bytes(job.hash),
+        to_bytes(computation.result_address[0]), b'%d' % computation.result_address[1],
+        to_bytes(computation.node_ip_addr), b'%d' % computation.peer.python2, b'%d' % computation.peer.protocol,
+        b'%.3f' % job.started, token, control.pack(*names)[4:]]
+
+
+def _noted(data):
+    """Return the Noted in the parts of a slot; its `frame` is a number if that many bytes are in the second file.
+
+    Raises ProtocolError.
+    """
+    fields, noted = control.unpack(data), Noted()
+    if len(fields) != OLDEST_FIELDS + 3:
+        raise ProtocolError('a job noted in %d parts' % len(fields))
+    computation_id, auth, uid, hash_, address, port, node_ip_addr, python2, protocol, started, noted.token = fields[:11]
+    noted.computation_id, noted.auth = control.number(computation_id), to_text(auth)
+    noted.uid, noted.hash = control.number(uid), to_text(hash_)
+    noted.result_address, noted.node_ip_addr = (to_text(address), control.number(port)), to_text(node_ip_addr)
+    noted.peer = Peer(python2=python2 == b'1', protocol=control.number(protocol))
+    words = [to_text(word) for word in control.unpack(fields[11] or b'')]
+    noted.xfer_files = [SentFile(*words[at:at + 3]) for at in range(0, len(words) - 2, 3)]
+    noted.frame = fields[12] if fields[13] is None else control.number(fields[13])
+    try:
+        noted.started = float(started)
+    except (TypeError, ValueError):
+        raise ProtocolError('a job noted that began at %r' % started)
+    return noted
 
 
 def settle(path, spool):
@@ -108,23 +250,26 @@ def settle(path, spool):
         slot = data[offset:offset + SLOT]
         if slot[:4] == b'\0\0\0\0' or len(slot) < SLOT:
             continue
+        begin = BEGIN if slot[4:8] == VERSION else 4
         try:
-            count += _keep_lost(control.unpack(slot[4:4 + control.LENGTH.unpack(slot[:4])[0]]), spool)
+            fields = slot[begin:begin + control.LENGTH.unpack(slot[:4])[0]]
+            count += keep_lost(_noted(fields if begin == BEGIN else fields + NOTHING_MORE), spool)
         except (ProtocolError, ValueError) as error:
             log.error('%s: a job that cannot be read: %s', path, error)
     if count:
         log.warning('%s %s lost when the node before this one was killed; clients are told', counted(count, u'job'),
                     'was' if count == 1 else 'were')
-    files.remove(path)
+    for name in (path, path + '.bodies'):
+        files.remove(name)
     return count
 
 
-def _keep_lost(fields, spool):
-    computation_id, auth, uid, hash_, address, port, node_ip_addr, python2, protocol, started, token = fields
-    owner = Owner(control.number(computation_id), to_text(auth), (to_text(address), control.number(port)), token)
-    job = control.number(uid), to_text(hash_)
+def keep_lost(noted, spool):
+    """Keep the final reply of a job (Noted) that is lost; return how many were kept, 0 or 1."""
+    owner = Owner(noted.computation_id, noted.auth, noted.result_address, noted.token)
+    job = noted.uid, noted.hash
     if job in spool.jobs(owner.key):
         return 0                            # its reply was kept, and that not yet noted
-    peer = Peer(python2=python2 == b'1', protocol=control.number(protocol))
-    payload = replies.job_reply(peer, job[0], job[1], to_text(node_ip_addr), 9, None, u'', u'', WORDS, float(started), time.time())
+    payload = replies.job_reply(noted.peer, job[0], job[1], noted.node_ip_addr, 9, None, u'', u'', WORDS, noted.started,
+                                time.time())
     return int(spool.keep(owner, job[0], job[1], payload, LOST))
