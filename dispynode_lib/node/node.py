@@ -29,6 +29,7 @@ from dispynode_lib.node.replies.delivery import Delivery
 from dispynode_lib.node.discovery.pings import Discovery
 from dispynode_lib.node.files.folders import Folders
 from dispynode_lib.node.operator.history import in_words
+from dispynode_lib.node.computations.computation import Computation
 from dispynode_lib.node.computations.joboutput import JobOutput
 from dispynode_lib.node.replies.journal import Journal, settle
 from dispynode_lib.node.computations.imports import KnownImports
@@ -111,10 +112,10 @@ class Node(object):
         parts.ports = Ports(options.node_port)
         socks = parts.ports.open(identity.addresses)
         identity.port = parts.ports.main()
-        parts.addresses = Addresses(parts, Host(options.ip_addr), self._serve_at)
         as_client = self._tls.as_client if self._tls is not None else None
         parts.loop = Loop()
         parts.workers = Workers(WORKERS, parts.loop)
+        parts.watchdog = Watchdog()
         parts.common = Common(options, parts.state, parts.loop, parts.workers, identity)
         parts.job_output = JobOutput(parts.loop)
         parts.nursery = Nursery(parts.loop, parts.workers, parts.state_folder, parts.job_output.fd)
@@ -132,11 +133,24 @@ class Node(object):
         parts.delivery.on_unreached = parts.notices.unreached
         parts.visitors, parts.answers, parts.service = Visitors(), Answers(parts), Service(parts, options)
         parts.announcer = Announcer(parts, KnownReleases(os.path.join(parts.state_folder, 'releases')))
-        parts.watchdog = Watchdog(duties.table(parts) + self.operation.duties())
         parts.nursery.on_news = parts.watchdog.reschedule
-        parts.admin, parts.discovery = Administration(parts), Discovery(parts)
-        self._requests = Requests(parts)
+        parts.addresses = Addresses(
+            parts.common, Host(options.ip_addr), self._serve_at, parts.watchdog.reschedule,
+            on_more=parts.announcer.begin_anew, on_network_changed=self.operation.network_changed)
+        parts.admin = Administration(
+            parts.common, parts.service, parts.notices, parts.complaints, parts.penalties, self.set_cpus,
+            parts.watchdog.reschedule)
+        parts.discovery = Discovery(parts)
+        self._requests = Requests(
+            parts.common, dict(parts.discovery.table(), **parts.admin.table()), self._new_computation,
+            nursery=parts.nursery, folders=parts.folders, delivery=parts.delivery, spool=parts.spool,
+            journal=parts.journal, notices=parts.notices, announcer=parts.announcer, complaints=parts.complaints,
+            penalties=parts.penalties, on_opened=self.opened, on_freed=self.freed)
         identity.remember_signs(os.path.join(parts.state_folder, 'signs'))
+        self._serve(socks, chosen, schedulers)
+
+    def _serve(self, socks, chosen, schedulers):
+        parts, options, identity = self._parts, self.options, self._parts.identity
         start_thread('loop', parts.loop.run)
         is_allowed = guard.filter_of(options.allow)
         self._reception = Reception(
@@ -154,7 +168,7 @@ class Node(object):
             parts.announcer.begin()
         self.operation.begin()
         parts.addresses.begin(chosen, monotonic())
-        parts.watchdog.start()
+        parts.watchdog.start(duties.table(parts) + self.operation.duties())
         parts.delivery.retry_all()
         if socks:
             self._tell_ports()
@@ -219,6 +233,9 @@ class Node(object):
         return framing.same_token(token, self._parts.identity.token)
 
     # -- computations that end
+
+    def _new_computation(self, *described):
+        return Computation(self._parts, *described)
 
     def opened(self, computation):
         """A computation has been opened: the node is in use."""

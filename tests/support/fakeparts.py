@@ -1,4 +1,4 @@
-"""Doubles of the node's parts that note what they were told."""
+"""Doubles of the node's parts that note what they were told, and real parts made with them."""
 from __future__ import absolute_import, division, print_function
 
 from dispynode_lib.node.shared import state as states
@@ -6,6 +6,7 @@ from dispynode_lib.node.shared.common import Common
 from dispynode_lib.node.shared.complaints import Complaints
 from dispynode_lib.node.shared.state import NodeState
 from dispynode_lib.node.discovery.visitors import Visitors
+from dispynode_lib.node.requests.handlers import Requests
 from dispynode_lib.options.parser import Options
 from dispynode_lib.wire.peers import Peer
 
@@ -104,3 +105,11 @@ class FakeParts(object):
         self.state.open_computation(computation, lambda other: False)
         self.state.note_served()
         return computation
+
+
+def make_requests(common, **parts):
+    """Return Requests that has these parts, and doubles of the others."""
+    for name in ('new_computation', 'nursery', 'folders', 'delivery', 'spool', 'journal', 'notices', 'announcer',
+                 'complaints', 'penalties', 'on_opened', 'on_freed'):
+        parts.setdefault(name, Recorder())
+    return Requests(common, {}, **parts)

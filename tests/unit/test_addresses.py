@@ -6,6 +6,7 @@ import unittest
 from dispynode_lib.host.network import net
 from dispynode_lib.node.requests import addresses
 from dispynode_lib.node.shared import identity
+from dispynode_lib.node.shared.common import Common
 from dispynode_lib.node.requests.addresses import (
     CALM_LOOK, HELD, LEAST, LOOK, SETTLE, Addresses, Host)
 from dispynode_lib.options.parser import Options
@@ -43,22 +44,19 @@ class FollowTest(unittest.TestCase):
 
     def setUp(self):
         self.real, addresses.netnews = addresses.netnews, Recorder(open_news=None)
-        self.now, self.host, self.taken = 100.0, FakeHost(), []
-        self.parts = Recorder()
-        self.parts.workers = AtOnce()
-        self.parts.identity = Recorder()
-        self.parts.identity.name, self.parts.identity.addresses, self.parts.identity.port = u'worker', [], 51348
-        self.parts.options = Options()
-        for name in ('announcer', 'operation', 'watchdog', 'loop'):
-            setattr(self.parts, name, Recorder())
+        self.now, self.host, self.taken, self.counted = 100.0, FakeHost(), [], 0
+        self.identity, self.workers, self.told = Recorder(), AtOnce(), Recorder()
+        self.identity.name, self.identity.addresses, self.identity.port = u'worker', [], 51348
 
     def tearDown(self):
         addresses.netnews = self.real
 
     def begin(self, *given):
         self.host.given = list(given)
-        self.addresses = Addresses(self.parts, self.host, self.serve_at)
-        self.parts.identity.addresses = [address for address, _why in self.host.choose([])]
+        common = Common(Options(), None, Recorder(), self.workers, self.identity)
+        self.addresses = Addresses(common, self.host, self.serve_at, Recorder().reschedule, self.told.more,
+                                   self.told.network_changed)
+        self.identity.addresses = [address for address, _why in self.host.choose([])]
         self.addresses.begin(self.host.choose([]), self.now)
 
     def serve_at(self, wanted, held):
@@ -71,17 +69,16 @@ class FollowTest(unittest.TestCase):
         for _ in range(2):                  # ask, then do what the answer asks for
             self.assertIsNotNone(self.addresses.wait(self.now))
             self.addresses.look(self.now)
-        return self.parts.identity.addresses
+        return self.identity.addresses
 
     def announced(self):
         """Return how often the node was announced since the last question."""
-        count = len(self.parts.announcer.calls)
-        self.parts.announcer.calls = []
+        count, self.counted = len(self.told.named('more')) - self.counted, len(self.told.named('more'))
         return count
 
     def test_a_node_without_network_waits_and_serves_its_own_host(self):
         self.begin()
-        self.assertEqual(self.parts.identity.addresses, [LOOPBACK])
+        self.assertEqual(self.identity.addresses, [LOOPBACK])
         self.assertEqual(self.addresses.trouble(),
                          u'no network: this host has but 127.0.0.1; clients on other hosts cannot use the node')
         self.assertEqual(self.look(), [LOOPBACK])
@@ -89,7 +86,7 @@ class FollowTest(unittest.TestCase):
         self.assertEqual(self.look(), [FIRST, LOOPBACK])    # clients on this host may be at work there
         self.assertIsNone(self.addresses.trouble())
         self.assertEqual(self.announced(), 1)
-        self.assertEqual(len(self.parts.operation.named('network_changed')), 2)
+        self.assertEqual(len(self.told.named('network_changed')), 2)
 
     def test_address_that_changes_twice(self):
         self.host.get(FIRST)
@@ -175,7 +172,7 @@ class FollowTest(unittest.TestCase):
         self.addresses.look_soon()
         self.assertEqual(self.addresses.wait(self.now + 1), SETTLE)
         self.assertEqual(self.addresses.wait(self.now), LEAST)
-        self.parts.workers = Recorder()
+        self.workers.run = lambda *_what: None
         self.addresses.look(self.now)
         self.assertIsNone(self.addresses.wait(self.now))    # the host is being asked
 

@@ -5,9 +5,8 @@ import unittest
 
 from dispynode_lib.errors import PeerGone
 from dispynode_lib.node.computations.computation import Computation
-from dispynode_lib.node.requests.handlers import Requests
 from dispynode_lib.wire import asking, messages
-from tests.support.fakeparts import FakeParts, Recorder
+from tests.support.fakeparts import FakeParts, Recorder, make_requests
 
 
 def gone(_payload):
@@ -19,7 +18,6 @@ class FailedAckTest(unittest.TestCase):
 
     def setUp(self):
         self.parts = parts = FakeParts(cpus=1, reply_hold=0)
-        parts.discovery = parts.admin = Recorder(table={})
         parts.journal, parts.history, parts.computations = Recorder(), Recorder(), Recorder()
         compute = messages.read_compute(asking.compute_request(1, u'f', 7, u'', u'ab', u'10.0.0.9', 9700).partition(b':')[2])
         self.computation = Computation(parts, compute, b'', Recorder(), (u'10.0.0.9', 9700), u'10.0.0.1')
@@ -32,7 +30,7 @@ class FailedAckTest(unittest.TestCase):
         self.computation.close(terminate=False)
         self.assertEqual(self.parts.computations.named('ended'), [])
         with self.assertRaises(PeerGone):
-            Requests(self.parts)._start_job(Recorder(reply=gone), Recorder(), job, new)
+            make_requests(self.parts.common, journal=self.parts.journal)._start_job(Recorder(reply=gone), Recorder(), job, new)
         self.assertEqual(self.computation.folder.named('release'), [([u'a file'],)])
         self.assertEqual(self.parts.computations.named('ended'), [(self.computation,)])
         self.assertEqual((self.parts.state.used_cpus(), self.parts.journal.named('remove')), (0, [('slot',)]))
@@ -42,7 +40,7 @@ class FailedAckTest(unittest.TestCase):
         job.slot = 'slot'
         self.parts.state.finish_job(job)    # its reply is under way, and gives the slot back
         with self.assertRaises(PeerGone):
-            Requests(self.parts)._start_job(Recorder(reply=gone), Recorder(), job, new)
+            make_requests(self.parts.common, journal=self.parts.journal)._start_job(Recorder(reply=gone), Recorder(), job, new)
         self.assertEqual((self.parts.journal.named('remove'), self.computation.folder.named('release')), ([], []))
 
 

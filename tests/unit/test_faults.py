@@ -8,22 +8,7 @@ from dispynode_lib import log
 from dispynode_lib.errors import PeerGone
 from dispynode_lib.node import node as nodes
 from dispynode_lib.node.operation import Operation
-from dispynode_lib.node.requests.handlers import Requests
-
-
-class Table(object):
-    """In place of discovery and administration."""
-
-    def table(self):
-        return {}
-
-
-class FakeParts(object):
-    """What Requests needs to be made."""
-
-    def __init__(self):
-        self.discovery = self.admin = Table()
-        self.options = type('Options', (object,), {'reply_hold': 0.0})
+from tests.support.fakeparts import FakeParts, make_requests
 
 
 class FakeRequest(object):
@@ -47,7 +32,7 @@ class FaultsTest(unittest.TestCase):
         self.records, handler = [], log.output.handler
         log.output.handler = self.records.append
         self.addCleanup(setattr, log.output, 'handler', handler)
-        self.requests = Requests(FakeParts())
+        self.requests = make_requests(FakeParts().common)
 
     def answer(self, opcode, handler=fail):
         self.requests._table[opcode] = handler

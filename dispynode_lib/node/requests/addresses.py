@@ -62,11 +62,19 @@ class Addresses(object):
     clients know the node by it.
     """
 
-    def __init__(self, parts, host, serve_at):
-        """`host`: a Host; `serve_at([address], [address that is gone])` listens there and returns where that works."""
-        self._parts = parts
+    def __init__(self, common, host, serve_at, reschedule, on_more, on_network_changed):
+        """Follow the addresses of `host`, a Host.
+
+        serve_at             function([address], [address that is gone]): listens there, returns where that works
+        reschedule           function: this duty is due at another time now
+        on_more              function: the node can be reached where it could not be before
+        on_network_changed   function: there is a network, or none any more
+        """
+        self._options, self._identity = common.options, common.identity
+        self._loop, self._workers = common.loop, common.workers
         self._host = host
         self._serve_at = serve_at
+        self._reschedule, self._on_more, self._on_network_changed = reschedule, on_more, on_network_changed
         self._news = None                   # socket of host.network.netnews
         self._asking, self._answer = False, None
         self._looked, self._news_came = None, None      # seconds of the watchdog's clock
@@ -79,15 +87,15 @@ class Addresses(object):
     def begin(self, chosen, now):
         """The node serves at what Host.choose() has told."""
         self._looked, self._why = now, dict(chosen)
-        self._has_warned = bool(self._doors(self._parts.identity.addresses))
-        self._note(chosen, self._parts.identity.addresses)
+        self._has_warned = bool(self._doors(self._identity.addresses))
+        self._note(chosen, self._identity.addresses)
         self._news = netnews.open_news()
         if self._news is not None:
-            self._parts.loop.call_soon(self._parts.loop.watch, self._news.fileno(), self._on_news)
+            self._loop.call_soon(self._loop.watch, self._news.fileno(), self._on_news)
 
     def describe(self):
         """Return [(address, why the node has it)]."""
-        return [(address, self._why.get(address, u'')) for address in self._parts.identity.addresses]
+        return [(address, self._why.get(address, u'')) for address in self._identity.addresses]
 
     def trouble(self):
         """Return why no other host can use the node (text), None if some can."""
@@ -115,7 +123,7 @@ class Addresses(object):
     def look_soon(self):
         """Something has changed; any thread."""
         self._news_came = True
-        self._parts.watchdog.reschedule()
+        self._reschedule()
 
     # -- the duty
 
@@ -137,41 +145,40 @@ class Addresses(object):
             self._follow(answer, now)
             return
         self._asking, self._looked, self._news_came = True, now, None
-        self._parts.workers.run(self._ask)
+        self._workers.run(self._ask)
 
     def _ask(self):
         try:
-            self._answer = self._host.choose(self._parts.identity.addresses)
+            self._answer = self._host.choose(self._identity.addresses)
         finally:
             self._asking = False
-            self._parts.watchdog.reschedule()
+            self._reschedule()
 
     def _follow(self, chosen, now):
-        mine = self._parts.identity
-        had = mine.addresses
+        had = self._identity.addresses
         chosen = [(address, why) for address, why in chosen if self._host.has(address)]
         wanted = [address for address, _why in chosen]
         wanted += [address for address in had if address not in wanted and self._host.has(address)]
         self._why.update(chosen)
         self._remember(had, wanted, now)
         works = self._serve_at(wanted, [address for address, since in self._gone.items() if now - since < HELD])
-        mine.addresses = [address for address in wanted if address in works]
+        self._identity.addresses = [address for address in wanted if address in works]
         for address in had:
             if address not in wanted:
                 log.warning('%s is no address of this host any more: the node does not serve there', address)
-        new = [address for address in mine.addresses if address not in had]
+        new = [address for address in self._identity.addresses if address not in had]
         for address in new:
-            log.info('%s serves at %s now (%s)', mine.name, address, self._why.get(address))
+            log.info('%s serves at %s now (%s)', self._identity.name, address, self._why.get(address))
         if not self._has_warned:
             self._warn(self._doors(new))
         was_alone = self._trouble is not None
         if self._note(chosen, wanted):
-            self._parts.announcer.begin_anew()
+            self._on_more()
         if was_alone:
             self._gone = dict.fromkeys(self._gone, now)
 
     def _doors(self, addresses):
-        return guard.open_doors(self._parts.options, addresses, self._parts.identity.port)
+        return guard.open_doors(self._options, addresses, self._identity.port)
 
     def _warn(self, lines):
         self._has_warned = bool(lines)
@@ -200,7 +207,7 @@ class Addresses(object):
             log.info('there is a network: the node can be reached at %s', ', '.join(good))
         has_changed, self._good, self._trouble = trouble != self._trouble, good, trouble
         if has_changed:
-            self._parts.operation.network_changed()
+            self._on_network_changed()
         return bool(more)
 
     def _describe(self, chosen, own):

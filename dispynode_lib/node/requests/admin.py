@@ -25,9 +25,16 @@ NOT_ALLOWED = b'NAK (the node was started without --admin_secret, or yours is no
 class Administration(object):
     """Answers who may ask, changes what may be changed."""
 
-    def __init__(self, parts):
-        """`parts`: the node's parts."""
-        self._parts = parts
+    def __init__(self, common, service, notices, complaints, penalties, set_cpus, reschedule):
+        """Answer by `common`, a node.shared.common.Common.
+
+        set_cpus     function(number): have the node offer so many
+        reschedule   function: duties are due at other times now
+        """
+        self._options, self._state, self._identity = common.options, common.state, common.identity
+        self._service, self._notices = service, notices
+        self._complaints, self._penalties = complaints, penalties
+        self._set_cpus, self._reschedule = set_cpus, reschedule
 
     def table(self):
         """Return {opcode: handler of a Request}; each checks the token itself."""
@@ -38,19 +45,19 @@ class Administration(object):
 
     def _rank(self, request):
         """Return RIGHT, ORDINARY or WRONG for the token of a request."""
-        secret, sign = self._parts.options.admin_secret, self._parts.identity.sign
+        secret, sign = self._options.admin_secret, self._identity.sign
         if secret is not None and framing.same_token(request.token, framing.token(secret, sign)):
             return RIGHT
         if request.authorised:
             return ORDINARY
-        self._parts.complaints.note(request.address[0], 'administration refused: secret',
+        self._complaints.note(request.address[0], 'administration refused: secret',
                                     '%s with another secret' % request.opcode)
-        self._parts.penalties.wrong_secret(request.address[0])
+        self._penalties.wrong_secret(request.address[0])
         return WRONG
 
     def _may_ask(self, request):
         rank = self._rank(request)
-        return rank == RIGHT or (rank == ORDINARY and self._parts.options.admin_secret is None)
+        return rank == RIGHT or (rank == ORDINARY and self._options.admin_secret is None)
 
     # -- questions
 
@@ -58,12 +65,11 @@ class Administration(object):
         """Tell the node's status and limits; to others only the sign, so that they can make a token."""
         peer = self._peer(request)
         if not self._may_ask(request):
-            request.reply(to_bytes(self._parts.identity.sign))
+            request.reply(to_bytes(self._identity.sign))
             return
-        start, stop, end = self._parts.service.times()
-        state = self._parts.state
+        start, stop, end = self._service.times()
         request.reply(replies.value(peer, dict(
-            self._status(), name=self._parts.identity.name, cpus=state.free_cpus(),
+            self._status(), name=self._identity.name, cpus=self._state.free_cpus(),
             max_cpus=resources.host_cpus(), service_start=start, service_stop=stop, service_end=end)))
 
     def on_node_status(self, request):
@@ -78,11 +84,11 @@ class Administration(object):
         return peer
 
     def _status(self):
-        counts, scheduler = self._parts.state.counts(), self._parts.state.scheduler()
+        counts, scheduler = self._state.counts(), self._state.scheduler()
         return {
             'busy': counts['busy'], 'serve': counts['serve'], 'clients_done': counts['clients_done'],
             'jobs_done': counts['jobs_done'], 'cpu_time': counts['cpu_time'],
-            'scheduler_ip': scheduler[0] if scheduler else None, 'avail_info': self._parts.identity.meter.read(),
+            'scheduler_ip': scheduler[0] if scheduler else None, 'avail_info': self._identity.meter.read(),
         }
 
     # -- changes
@@ -100,7 +106,7 @@ class Administration(object):
             request.reply(replies.value(peer, REFUSED))
             return
         log.info('%s sets the number of CPUs to %d', request.address[0], cpus)
-        self._parts.node.set_cpus(cpus)
+        self._set_cpus(cpus)
         request.reply(replies.value(peer, {u'cpus': cpus}))
 
     def on_service_time(self, request):
@@ -110,21 +116,21 @@ class Administration(object):
             request.reply(b'' if rank == ORDINARY else replies.value(peer, REFUSED))
             return
         try:
-            self._parts.service.change(*self._time(message))
+            self._service.change(*self._time(message))
         except (OptionError, ProtocolError, ValueError) as error:
-            self._parts.complaints.note(request.address[0], 'SERVICE_TIME refused', error)
+            self._complaints.note(request.address[0], 'SERVICE_TIME refused', error)
             request.reply(replies.value(peer, REFUSED))
             return
-        self._parts.watchdog.reschedule()
-        log.info('%s sets %s: %s', request.address[0], message.control, self._parts.service.describe())
-        start, stop, end = self._parts.service.times()
+        self._reschedule()
+        log.info('%s sets %s: %s', request.address[0], message.control, self._service.describe())
+        start, stop, end = self._service.times()
         request.reply(replies.value(peer, {u'service_start': start, u'service_stop': stop, u'service_end': end}))
 
     def _time(self, message):
         if message.control not in CONTROLS:
             raise ProtocolError('SERVICE_TIME: unknown control %s' % message.control)
         if message.time is None:
-            return message.control, self._parts.service.this_minute()
+            return message.control, self._service.this_minute()
         return message.control, None if message.time == u'0' else table.clock(message.time)
 
     def on_serve_clients(self, request):
@@ -137,8 +143,8 @@ class Administration(object):
             request.reply(replies.value(peer, REFUSED))
             return
         log.info('%s sets the number of clients to serve to %d', request.address[0], message.serve)
-        self._parts.state.set_serve(message.serve)
-        self._parts.watchdog.reschedule()
+        self._state.set_serve(message.serve)
+        self._reschedule()
         request.reply(replies.value(peer, {u'serve': message.serve}))
 
     def _change(self, request):
@@ -153,11 +159,11 @@ class Administration(object):
     def on_datagram(self, argument, arrival):
         """Answer dispyadmin, which looks for nodes: NODE_INFO on a connection."""
         info = messages.read_node_info_udp(argument)
-        own = self._parts.identity.own_address(arrival.source, arrival.own)
-        if info.sign == self._parts.identity.sign or own is None:
+        own = self._identity.own_address(arrival.source, arrival.own)
+        if info.sign == self._identity.sign or own is None:
             return
         address = net.canonical(info.ip_addr) if net.is_address(to_text(info.ip_addr)) else arrival.source
-        self._parts.notices.node_info(info, own, unique_addresses(address, arrival.source))
+        self._notices.node_info(info, own, unique_addresses(address, arrival.source))
 
 
 def unique_addresses(first, second):

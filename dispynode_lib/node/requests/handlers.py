@@ -11,7 +11,6 @@ from dispynode_lib.node.replies import spool
 from dispynode_lib.node.shared import faults
 from dispynode_lib.node.access.callers import callers_of, may_speak, same
 from dispynode_lib.node.shared.complaints import printable
-from dispynode_lib.node.computations.computation import Computation
 from dispynode_lib.node.computations.jobs import TERMINATED
 from dispynode_lib.wire import messages, replies
 from dispynode_lib.wire.pickle import blobs
@@ -32,17 +31,30 @@ class Requests(object):
     A handler returns True if it keeps the connection to answer later.
     """
 
-    def __init__(self, parts):
-        """`parts`: the node's parts."""
-        self._parts = parts
-        self._reply_hold = parts.options.reply_hold / 1000.0
+    def __init__(self, common, open_to_all, new_computation, nursery, folders, delivery, spool, journal, notices,
+                 announcer, complaints, penalties, on_opened, on_freed):
+        """Handle requests by `common`, a node.shared.common.Common.
+
+        open_to_all       {opcode: handler of a Request} of those that are not about a computation
+        new_computation   function(COMPUTE record, its bytes, Peer, scheduler, this node's address) -> Computation
+        on_opened         function(Computation): its code is compiled, and its client is told so next
+        on_freed          function: the node has no scheduler any more
+        """
+        self._state, self._loop, self._workers = common.state, common.loop, common.workers
+        self._identity = common.identity
+        self._new_computation, self._nursery, self._folders = new_computation, nursery, folders
+        self._delivery, self._spool, self._journal = delivery, spool, journal
+        self._notices, self._announcer = notices, announcer
+        self._complaints, self._penalties = complaints, penalties
+        self._on_opened, self._on_freed = on_opened, on_freed
+        self._reply_hold = common.options.reply_hold / 1000.0
         self._table = {
             'COMPUTE': self.on_compute, 'FILEXFER': self.on_filexfer,
             'SETUP': self.on_setup, 'JOB': self.on_job, 'TERMINATE_JOB': self.on_terminate_job,
             'CLOSE': self.on_close, 'JOBS': self.on_jobs, 'PENDING_JOBS': self.on_pending_jobs,
             'RETRIEVE_JOB': self.on_retrieve_job, 'RESEND_JOB_RESULTS': self.on_resend_job_results,
         }
-        self._open_to_all = dict(parts.discovery.table(), **parts.admin.table())
+        self._open_to_all = open_to_all
 
     def handle(self, request):
         """Answer one request, if by the refusal that a fault of the node is. Return True if its connection is kept.
@@ -68,12 +80,12 @@ class Requests(object):
         if request.opcode in self._open_to_all:
             return self._open_to_all[request.opcode](request)
         if not request.authorised and not self._knows_of_old(request):
-            if self._parts.identity.is_earlier(request.token):
+            if self._identity.is_earlier(request.token):
                 raise ProtocolError('%s with the token of an earlier run: the client has not heard of the restart yet'
                                     % request.opcode)
-            self._parts.complaints.note(request.address[0], 'wrong secret',
+            self._complaints.note(request.address[0], 'wrong secret',
                                         '%s with the token of another secret' % request.opcode)
-            self._parts.penalties.wrong_secret(request.address[0])
+            self._penalties.wrong_secret(request.address[0])
             return False
         handler = self._table.get(request.opcode)
         if handler is None:
@@ -83,7 +95,7 @@ class Requests(object):
 
     def _knows_of_old(self, request):
         """Return whether it asks for replies kept since before a restart, by the token of that time."""
-        return request.opcode in ABOUT_KEPT and self._parts.spool.knows_token(request.token)
+        return request.opcode in ABOUT_KEPT and self._spool.knows_token(request.token)
 
     # -- opening a computation
 
@@ -109,14 +121,14 @@ class Requests(object):
 
     def _begin(self, computation, compute, request):
         try:
-            link = self._parts.nursery.take()
+            link = self._nursery.take()
         except EnvironmentError as error:
             log.error('computation %d: no supervisor can be started: %s', computation.id, error)
             self._abandon(computation)
             request.reply(to_bytes('no supervisor can be started: %s' % error))
             return False
-        computation.start(link, lambda error: self._parts.workers.run(self._opened, request, computation, error))
-        self._parts.nursery.prepare()
+        computation.start(link, lambda error: self._workers.run(self._opened, request, computation, error))
+        self._nursery.prepare()
         return True
 
     @staticmethod
@@ -129,24 +141,23 @@ class Requests(object):
             raise
 
     def _open(self, compute, request):
-        parts = self._parts
         if not self._is_for_us(compute) or not net.is_address(compute.scheduler_ip_addr or u'::'):
             raise Refused(INVALID)
         scheduler = self._scheduler_of(compute, request)
-        node_ip_addr = compute.node_ip_addr or parts.identity.announced(to_text(request.local_address()))
-        peer = parts.notices.peer_at(*scheduler)
+        node_ip_addr = compute.node_ip_addr or self._identity.announced(to_text(request.local_address()))
+        peer = self._notices.peer_at(*scheduler)
         peer.heard(compute)
-        computation = Computation(parts, compute, bytes(request.argument), peer, scheduler, node_ip_addr)
+        computation = self._new_computation(compute, bytes(request.argument), peer, scheduler, node_ip_addr)
         source = net.canonical(to_text(request.address[0]))
-        computation.callers = callers_of(compute, scheduler, source, parts.notices)
-        known = parts.state.open_computation(computation, lambda other: (
+        computation.callers = callers_of(compute, scheduler, source, self._notices)
+        known = self._state.open_computation(computation, lambda other: (
             same(other.auth, computation.auth) and other.node_ip_addr == node_ip_addr))
         if known is not None:
             return known, True
         try:
             for file_record in compute.xfer_files:
-                parts.folders.check_size(file_record.size)
-            computation.folder = parts.folders.open(scheduler[0], compute.name, compute.id, compute.dest_path)
+                self._folders.check_size(file_record.size)
+            computation.folder = self._folders.open(scheduler[0], compute.name, compute.id, compute.dest_path)
         except Exception:
             self._forget(computation)
             computation.begun.set()
@@ -162,17 +173,17 @@ class Requests(object):
         self._forget(computation)
 
     def _forget(self, computation):
-        if self._parts.state.forget_computation(computation):
-            self._parts.freed()
+        if self._state.forget_computation(computation):
+            self._on_freed()
 
     def _note_refusal(self, compute, request, refused):
         cause, reason = 'COMPUTE refused', str(refused)
         if isinstance(refused, (NodeBusy, NotAvailable)):
-            cause, reason = self._parts.state.refusal() or ('busy', reason)
+            cause, reason = self._state.refusal() or ('busy', reason)
             cause = 'COMPUTE refused: %s' % cause
             scheduler = self._scheduler_of(compute, request)
-            self._parts.announcer.compute_refused(scheduler, self._parts.notices.peer_at(*scheduler))
-        self._parts.complaints.note(request.address[0], cause, reason)
+            self._announcer.compute_refused(scheduler, self._notices.peer_at(*scheduler))
+        self._complaints.note(request.address[0], cause, reason)
 
     @staticmethod
     def _scheduler_of(compute, request):
@@ -192,7 +203,7 @@ class Requests(object):
             request.reply(to_bytes(str(refused)))
 
     def _cpus_reply(self, computation):
-        return replies.value(computation.peer, self._parts.state.cpus())
+        return replies.value(computation.peer, self._state.cpus())
 
     def _opened(self, request, computation, error):
         """Answer COMPUTE now that the supervisor has compiled the code, or could not."""
@@ -200,11 +211,11 @@ class Requests(object):
             if error is None:
                 log.info('computation %d (%s) of %s opened', computation.id, printable(computation.name),
                          computation.scheduler[0])
-                self._parts.node.opened(computation)
+                self._on_opened(computation)
                 request.reply(self._cpus_reply(computation))
-                self._parts.delivery.opened(computation)
+                self._delivery.opened(computation)
             else:
-                self._parts.complaints.note(request.address[0], 'COMPUTE refused', error)
+                self._complaints.note(request.address[0], 'COMPUTE refused', error)
                 computation.close(terminate=True)
                 request.reply(to_bytes(error))
         except PeerGone as gone:
@@ -220,11 +231,11 @@ class Requests(object):
         """Run the setup function: ACK when it has ended well, else its traceback."""
         setup = self._read(request, messages.read_setup, b'invalid setup request')
         computation = self._known(setup.compute_id, request)
-        if computation is None or self._parts.state.is_closing(computation):
+        if computation is None or self._state.is_closing(computation):
             request.reply(b'invalid computation')
             return False
         argument = bytes(request.argument) if setup.has_args else None
-        begun = computation.set_up(argument, lambda error: self._parts.workers.run(
+        begun = computation.set_up(argument, lambda error: self._workers.run(
             self._set_up, request, computation, error))
         if not begun:                                           # without a setup function nothing is done twice
             request.reply(b'"setup" failed: the computation is set up already' if computation.request.setup else ACK)
@@ -297,7 +308,7 @@ class Requests(object):
 
     def _job_at_once(self, request):
         message = self._read(request, messages.read_job, b'NAK (invalid job)')
-        if self._is_beginning(self._parts.state.computation(message.compute_id)):
+        if self._is_beginning(self._state.computation(message.compute_id)):
             return False
         try:
             admitted = self._admit(request, message, 0.0)
@@ -312,28 +323,28 @@ class Requests(object):
     def _admit(self, request, message, timeout):
         if self._known(message.compute_id, request, timeout and BEGIN_WAIT) is None:
             raise Refused('NAK (invalid computation ID)')
-        return self._parts.state.admit_job(
+        return self._state.admit_job(
             message.compute_id, message.uid, message.hash, message.xfer_files, time.time(), timeout)
 
     def _refuse_job(self, request, message, refused):
         computation = self._note(request, message.compute_id, refused)
         if computation is not None and message.xfer_files:
-            self._parts.workers.run(computation.folder.release, message.xfer_files)
+            self._workers.run(computation.folder.release, message.xfer_files)
         request.reply(to_bytes(str(refused)))
 
     def _note(self, request, computation_id, refused):
         """Count a refusal, unless it was for the address and so _known() has; return the peer's computation, or None."""
-        computation = self._parts.state.computation(computation_id)
-        if computation is not None and not may_speak(computation, request.address[0], self._parts.identity):
+        computation = self._state.computation(computation_id)
+        if computation is not None and not may_speak(computation, request.address[0], self._identity):
             return None
-        self._parts.complaints.note(request.address[0], '%s refused' % request.opcode, refused)
+        self._complaints.note(request.address[0], '%s refused' % request.opcode, refused)
         return computation
 
     def _start_job(self, request, message, job, new):
         try:
             job.reply_after = monotonic() + self._reply_hold
             if new:
-                self._parts.journal.add(job)
+                self._journal.add(job)
             request.reply(ACK)
             log.debug('job %d of computation %d accepted%s', job.uid, job.computation.id, '' if new else ' again')
         except PeerGone:
@@ -345,7 +356,7 @@ class Requests(object):
                 job.computation.start_job(job, message)
             except Exception as error:      # it has been accepted: it gets its reply
                 log.exception('job %d of computation %d', job.uid, job.computation.id)
-                self._parts.loop.call_soon(job.computation.finish, job, TERMINATED, None, '', '',
+                self._loop.call_soon(job.computation.finish, job, TERMINATED, None, '', '',
                                            faults.text(error))
         else:
             message.args = None                                 # it runs already
@@ -353,7 +364,7 @@ class Requests(object):
     def on_terminate_job(self, request):
         """Stop a job if it runs; its final reply follows."""
         message = messages.read_job(request.argument, 'TERMINATE_JOB')
-        job = self._parts.state.find_job(message.compute_id, message.uid, message.hash)
+        job = self._state.find_job(message.compute_id, message.uid, message.hash)
         if job is not None and self._known(message.compute_id, request) is not None:
             job.computation.stop_job(job)
 
@@ -365,14 +376,14 @@ class Requests(object):
             # another address: it found this node at two of them, and gives one up
             if computation is not None and message.node_ip_addr in (None, computation.node_ip_addr):
                 self._close(computation, message)
-            elif message.close and self._parts.state.computation(message.compute_id) is None:
-                self._parts.spool.close((message.compute_id, message.auth))     # it ended before
+            elif message.close and self._state.computation(message.compute_id) is None:
+                self._spool.close((message.compute_id, message.auth))     # it ended before
         finally:
             request.reply(ACK)
 
     def _is_for_us(self, message):
         address = message.node_ip_addr
-        return not address or (net.is_address(address) and self._parts.identity.is_ours(net.canonical(address)))
+        return not address or (net.is_address(address) and self._identity.is_ours(net.canonical(address)))
 
     def _close(self, computation, message):
         if not message.close:
@@ -380,7 +391,7 @@ class Requests(object):
             computation.renew(terminate=message.terminate_pending)
             return
         computation.closed_by_client = True
-        self._parts.spool.close((computation.id, computation.auth))
+        self._spool.close((computation.id, computation.auth))
         if computation.close(terminate=message.terminate_pending):
             log.info('computation %d closed by its client', computation.id)
 
@@ -390,28 +401,28 @@ class Requests(object):
         """Tell the uids of jobs accepted and not yet replied to."""
         question = messages.read_question(request.argument)
         computation = self._asked(question, request)
-        uids = [job.uid for job in self._parts.state.jobs(computation.id)] if computation is not None else []
+        uids = [job.uid for job in self._state.jobs(computation.id)] if computation is not None else []
         request.reply(replies.value(peer_of(question), uids))
 
     def on_pending_jobs(self, request):
         """Tell the uids of kept replies, and how many jobs still run."""
         question = messages.read_question(request.argument, 'PENDING_JOBS')
         computation = self._asked(question, request)
-        running = len(self._parts.state.jobs(computation.id)) if computation is not None else 0
-        done = [uid for uid, _hash in self._parts.spool.jobs((question.compute_id, question.auth))]
+        running = len(self._state.jobs(computation.id)) if computation is not None else 0
+        done = [uid for uid, _hash in self._spool.jobs((question.compute_id, question.auth))]
         request.reply(replies.value(peer_of(question), {u'done': done, u'pending': running}))
 
     def on_retrieve_job(self, request):
         """Give one kept reply; it is removed once the client has acknowledged it."""
         question = messages.read_question(request.argument, 'RETRIEVE_JOB')
         key, job = (question.compute_id, question.auth), (question.uid, question.hash)
-        payload = self._parts.spool.find(key, job)
+        payload = self._spool.find(key, job)
         if payload is None:
             request.reply(replies.value(peer_of(question), None))
             return
         request.reply(spool.bare_reply(payload))
         if bytes(request.stream.read_frame(4096)) == ACK:
-            self._parts.spool.remove(key, job)
+            self._spool.remove(key, job)
 
     def on_resend_job_results(self, request):
         """Tell how many replies will come, kept and running, and send the kept ones."""
@@ -420,12 +431,12 @@ class Requests(object):
         computation = self._asked(question, request)            # here: it may have to wait
 
         def running():
-            jobs = self._parts.state.jobs(computation.id) if computation is not None else ()
+            jobs = self._state.jobs(computation.id) if computation is not None else ()
             return [(job.uid, job.hash) for job in jobs]
 
-        self._parts.delivery.resend(
+        self._delivery.resend(
             (question.compute_id, question.auth), running,
-            lambda count: self._parts.workers.run(self._answer, request, replies.value(peer_of(question), count)))
+            lambda count: self._workers.run(self._answer, request, replies.value(peer_of(question), count)))
         return True
 
     @staticmethod
@@ -446,13 +457,13 @@ class Requests(object):
 
         timeout   seconds that a COMPUTE may take that is still being done
         """
-        computation = self._parts.state.computation(computation_id)
+        computation = self._state.computation(computation_id)
         if timeout and self._is_beginning(computation):
             computation.begun.wait(timeout)
-            computation = self._parts.state.computation(computation_id)
-        if computation is None or may_speak(computation, request.address[0], self._parts.identity):
+            computation = self._state.computation(computation_id)
+        if computation is None or may_speak(computation, request.address[0], self._identity):
             return computation
-        self._parts.complaints.note(request.address[0], '%s refused: address' % request.opcode,
+        self._complaints.note(request.address[0], '%s refused: address' % request.opcode,
                                     'computation %d belongs to %s' % (computation_id, computation.scheduler[0]))
         return None
 

@@ -30,15 +30,16 @@ class Duty(object):
 class Watchdog(object):
     """Does duties when they are due; waits without waking up in between."""
 
-    def __init__(self, duties, clock=monotonic):
+    def __init__(self, duties=(), clock=monotonic):
         """`clock`: function -> seconds; only differences count, so that setting the host's clock changes nothing."""
-        self._duties = duties
+        self._duties = list(duties)
         self._clock = clock
         self._wake, self._woken, self._poll = None, None, None      # a pipe, and what waits for it, once it runs
         self._stopping = False
 
-    def start(self):
-        """Start the thread."""
+    def start(self, duties=()):
+        """Start the thread, which does these duties as well."""
+        self._duties.extend(duties)
         self._woken, self._wake = os.pipe()
         for fd in (self._woken, self._wake):
             set_cloexec(fd)
