@@ -147,6 +147,24 @@ class BadNetworkTest(unittest.TestCase):
         self.assert_settled(computation, [job], times=3)
         self.assertGreater(len(job.replies), 1)
 
+    def test_a_reply_given_up_does_not_arrive_beside_its_repetition(self):
+        """The connection is there, then nothing the node sends arrives: the system keeps it, and tries again and again."""
+        link, node, scheduler = self.start('--msg_timeout', 1)
+        computation, lost = scheduler.open(SLOW, 'job'), set()
+
+        def loses(packet):
+            if packet.target == (HERE, scheduler.port) and packet.carried:
+                lost.add(packet.source)
+                return True
+            return False
+        link.loses = loses
+        job = computation.submit(5)
+        node.wait_log('the reply to job %d of' % job.uid, WAIT)
+        link.loses = None
+        self.assertEqual(job.wait(WAIT).value, 15)
+        self.assertNotIn(job.replies[0].message.peer, lost)
+        self.assert_settled(computation, [job])
+
     def test_silence_after_the_reply(self):
         """The client takes the reply and says nothing, on a link that is cut just then; it asks later."""
         link, node, scheduler = self.start('--msg_timeout', 1)

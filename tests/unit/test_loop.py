@@ -1,7 +1,9 @@
 """The loop and the workers, in one process."""
 from __future__ import absolute_import, division, print_function
 
+import errno
 import os
+import socket
 import threading
 import unittest
 
@@ -137,6 +139,32 @@ class LoopTest(unittest.TestCase):
                 connection.close()
             return True
         self.assertTrue(any(opened() for _attempt in range(20)))
+
+    def give_up(self, payload):
+        """Return the client's end of a connection on which the node has sent, and awaited the answer in vain."""
+        client, ended = socket.socket(), threading.Event()
+        self.addCleanup(client.close)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.bind(('127.0.0.1', 0))
+        client.listen(1)
+        call = Call(self.loop, client.getsockname(), [payload], True, 0.2, lambda reply, error: error and ended.set())
+        self.in_loop(call.start)
+        connection = client.accept()[0]
+        self.addCleanup(connection.close)
+        self.assertTrue(ended.wait(DEADLINE))
+        return connection
+
+    def test_what_the_system_still_has_of_a_message_given_up_does_not_arrive_later(self):
+        connection, taken = self.give_up(b'x' * 20000), 0
+        with self.assertRaises(EnvironmentError) as caught:
+            while taken < 20000:
+                taken += len(connection.recv(20000)) or 20000
+        self.assertEqual(caught.exception.errno, errno.ECONNRESET)
+
+    def test_who_has_the_whole_message_meets_no_reset_when_he_answers_too_late(self):
+        connection = self.give_up(b'reply')
+        connection.sendall(b'\0\0\0\3ACK')
+        self.assertEqual(connection.recv(100), b'reply')
 
     def test_idle_threads_end_but_one(self):
         old, host_workers.IDLE_SECONDS = host_workers.IDLE_SECONDS, 0.05

@@ -7,7 +7,8 @@ import socket
 
 from dispynode_lib.host.compat import PY2, monotonic, set_cloexec
 from dispynode_lib.host.io.loop import READ, WRITE
-from dispynode_lib.host.io.streams import wants_write, would_block
+from dispynode_lib.host.io.streams import reset_at_close, wants_write, would_block
+from dispynode_lib.host.network import net
 from dispynode_lib.log import Log
 
 log = Log('dispynode.calls')
@@ -24,7 +25,8 @@ class Call(object):
     pieces     list: all that is sent, lengths included; bytes, or objects with send_to(sock) -> all sent
     await_reply  whether a frame is expected
     timeout    seconds that connecting, sending and the answer may each make no progress
-    done       called once in the loop's thread: done(reply bytes or None, error text or None)
+    done       called once in the loop's thread: done(reply bytes or None, error text or None); after an error the
+               system sends nothing of the message any more: it may come again on another connection
     tls        None or a function sock -> TLS socket (non-blocking, as client)
     Methods run in the loop's thread.
     """
@@ -177,6 +179,8 @@ class Call(object):
         if self._sock is not None:
             if self._watched:
                 self._loop.unwatch(self._fd)
+            if error is not None:
+                _drop_unsent(self._sock)
             try:
                 self._sock.close()
             except EnvironmentError as failure:
@@ -186,6 +190,18 @@ class Call(object):
         done, self._done = self._done, None
         if done is not None:
             done(reply, error)
+
+
+def _drop_unsent(sock):
+    """Have the system drop what the peer's has not acknowledged when `sock` is closed, not send it later.
+
+    Where it has all: no reset, which clients would meet when they answer, and tell their users of.
+    """
+    try:
+        if net.unacknowledged(sock):
+            reset_at_close(sock)
+    except EnvironmentError as error:
+        log.debug('what a connection has not sent: %s', error)
 
 
 def _length(data):

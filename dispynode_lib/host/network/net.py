@@ -350,6 +350,18 @@ def connect(address, port, timeout, tls=None):
         raise
 
 
+def unacknowledged(sock):
+    """Return the bytes sent by a TCP socket that the peer's host has not acknowledged; 0 where only Linux would know.
+
+    Raises EnvironmentError.
+    """
+    if not compat.LINUX:
+        return 0
+    import fcntl
+    import termios
+    return struct.unpack('i', fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, struct.pack('i', 0)))[0]
+
+
 # Why a port cannot be had
 
 def _bind_error(error, protocol, address, port, option):

@@ -5,16 +5,14 @@ Source: docs/protocol.rst, "TLS".
 """
 from __future__ import absolute_import, division, print_function
 
-import fcntl
 import os
 import socket
 import ssl
-import struct
-import termios
 import time
 
 from dispynode_lib.errors import PeerGone, StartError
 from dispynode_lib.host import compat
+from dispynode_lib.host.network import net
 
 RECORD, OVERHEAD = 16384, 64                # bytes of data in a record at most, and a little more than comes with them
 SHORTEST, LONGEST = 0.00005, 0.01           # seconds between two looks at it
@@ -67,8 +65,7 @@ def send_whole_records(sock, data):
 
 def _wait_acknowledged(sock):
     patience, waited, wait = sock.gettimeout(), 0.0, SHORTEST
-    # of a socket, Linux: what the peer's host has not acknowledged yet
-    while struct.unpack('i', fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, struct.pack('i', 0)))[0]:
+    while net.unacknowledged(sock):
         if patience is not None and waited >= patience:
             raise PeerGone('it took nothing for %g s' % patience)
         time.sleep(wait)
