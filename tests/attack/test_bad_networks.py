@@ -17,6 +17,8 @@ from tests.support.scheduler import SILENT, FakeScheduler
 from tests.support.waiting import clock, wait_until
 
 MANY_CPUS = os.path.join(PROJECT, 'tests', 'support', 'manycpus.py')
+GATED = ('import os, time\ndef job(n, gate=None):\n    while gate and not os.path.exists(gate):\n        time.sleep(0.02)\n'
+         '    return n * 3\n')
 SLOW = 'import time\ndef job(n, seconds=0.0):\n    time.sleep(seconds)\n    return n * 3\n'
 
 
@@ -97,12 +99,15 @@ class BadNetworkTest(unittest.TestCase):
 
     def test_a_link_that_is_cut_while_jobs_run_and_comes_back(self):
         link, node, scheduler = self.start('--msg_timeout', 1)
-        computation = scheduler.open(SLOW, 'job')
+        computation, gate = scheduler.open(GATED, 'job'), os.path.join(node.folder, 'gate')
         done = [computation.submit(number) for number in range(2)]
-        running = [computation.submit(number, 0.5) for number in range(2, 6)]
+        running = [computation.submit(number, gate) for number in range(2, 6)]
         for job in done:
             job.wait(WAIT)
+        # an ACK that is lost on the link that is cut would have the node tell that reply again, as it must
+        wait_until(lambda: computation.resend() == len(running), WAIT)
         link.cut = True                                         # no FIN, no RST, nobody is told
+        open(gate, 'w').close()
         for job in running:
             node.wait_log('the reply to job %d of' % job.uid, WAIT)
         self.assertEqual([len(job.replies) for job in running], [0] * 4)
