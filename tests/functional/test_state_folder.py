@@ -1,6 +1,7 @@
 """What a node finds at its start, and what it leaves behind: nothing that stops the next one."""
 from __future__ import absolute_import, division, print_function
 
+import errno
 import json
 import os
 import signal
@@ -12,8 +13,22 @@ import unittest
 from tests.support import processes
 from tests.support.nodeprocess import DEFAULT_PORTS, free_port, in_own_network
 from tests.support.operatorcase import MARKED, WAIT, OperatorCase, read
+from tests.support.waiting import wait_until
 
+AFTER_AN_END = 75                           # seconds: TIME_WAIT of Linux takes 60
 ADD = 'def add(a, b):\n    return a + b\n'
+
+
+def bind_when_free(sock, port):
+    """Bind a TCP socket without SO_REUSEADDR: a connection of another test that has ended has its port for a minute more."""
+    def bound():
+        try:
+            sock.bind(('127.0.0.1', port))
+            return True
+        except EnvironmentError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+    wait_until(bound, AFTER_AN_END, 'TCP port %d to be free' % port, interval=0.1)
 
 
 class StateFolder(OperatorCase):
@@ -185,7 +200,7 @@ class StateFolder(OperatorCase):
         listener, sock = socket.socket(), socket.socket()
         listener.bind(('127.0.0.1', 0))
         listener.listen(1)
-        sock.bind(('127.0.0.1', port or self.port))
+        bind_when_free(sock, port or self.port)
         sock.connect(listener.getsockname())
         far = listener.accept()[0]
         listener.close()

@@ -3,6 +3,7 @@ from __future__ import absolute_import, division, print_function
 
 import io
 import os
+import random
 import shutil
 import signal
 import socket
@@ -18,6 +19,7 @@ TREE = os.path.join(PROJECT, 'dispynode.py')
 PROGRAM = os.environ.get('DISPYNODE_TEST_PROGRAM') or TREE
 GUARD, MARK = os.path.join(PROJECT, 'tests', 'support', 'loopguard.py'), 'the loop waits: '
 DEFAULT_PORTS = (51348, 61591, 9701)
+OWN_PORTS = 10240, 32768                   # below those of connections (Linux), none of them a default one
 STRICT = ('-bb', '-W', 'error')
 START_TIMEOUT = 20
 STOP_TIMEOUT = 15
@@ -25,12 +27,12 @@ TAKEN = ('EADDRINUSE', 'Address already in use', 'is taken', 'in use')
 
 
 def free_port(ip_addr='127.0.0.1'):
-    """Return a port that is free now for TCP and UDP."""
+    """Return a port that is free now for TCP and UDP; the system gives it to no connection, which could have it by then."""
     while True:
         tcp, udp = socket.socket(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         try:
-            tcp.bind((ip_addr, 0))
-            port = tcp.getsockname()[1]
+            port = random.randrange(*OWN_PORTS)
+            tcp.bind((ip_addr, port))
             udp.bind(('', port))
             return port
         except EnvironmentError:
