@@ -10,6 +10,8 @@ import sys
 import threading
 import time
 
+from dispynode_lib.texts import path_bytes, to_bytes, to_native, to_path, to_text      # noqa: F401
+
 PY2 = sys.version_info[0] == 2
 PYTHON_VERSION = '%d.%d.%d' % sys.version_info[:3]
 SYSTEM = sys.platform
@@ -77,43 +79,6 @@ else:
 get_thread_id = _thread.get_ident
 
 WOULD_BLOCK = (errno.EAGAIN, errno.EWOULDBLOCK, errno.EINPROGRESS, errno.EALREADY)
-
-
-def to_text(value):
-    """Return `value` (bytes as UTF-8, or text) as text; undecodable bytes become U+FFFD."""
-    if isinstance(value, bytes):
-        return value.decode('utf-8', 'replace')
-    return value
-
-
-def to_bytes(value):
-    """Return `value` (text or bytes) as UTF-8 bytes; lone surrogates become '?'."""
-    if isinstance(value, bytes):
-        return value
-    try:
-        return value.encode('utf-8')
-    except UnicodeEncodeError:
-        return value.encode('utf-8', 'replace')
-
-
-def to_native(value):
-    """Return text or bytes as the `str` type of this Python: what os functions take."""
-    return to_bytes(value) if PY2 else to_text(value)
-
-
-if PY2:
-    to_path = path_bytes = to_bytes
-else:
-    def to_path(value):
-        """Return text or bytes as a file name that os functions take: UTF-8 on the disk, whatever the locale is."""
-        if not isinstance(value, bytes):
-            try:
-                value = value.encode('utf-8', 'surrogateescape')
-            except UnicodeEncodeError:
-                value = to_bytes(value)
-        return os.fsdecode(value)
-
-    path_bytes = os.fsencode                # what to_path() was given, in bytes
 
 
 def random_hex(count):

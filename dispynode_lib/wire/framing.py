@@ -8,7 +8,7 @@ import socket
 import struct
 
 from dispynode_lib.errors import PeerGone, ProtocolError
-from dispynode_lib.host.compat import PY2, compare_digest, monotonic, sha1, text_type
+from dispynode_lib.host.compat import PY2, compare_digest, monotonic, sha1, to_bytes
 
 TOKEN_SIZE = 40
 DUMMY_TOKEN = b'x' * TOKEN_SIZE     # sent by a client that does not know the node's sign yet
@@ -23,7 +23,7 @@ OPCODE_LETTERS = b'ABCDEFGHIJKLMNOPQRSTUVWXYZ_'
 
 def token(secret, sign):
     """Return the 40 bytes that prove knowledge of `secret` to whoever announced `sign` (both text)."""
-    digest = sha1(_utf8(secret) + _utf8(sign)).hexdigest()
+    digest = sha1(to_bytes(secret) + to_bytes(sign)).hexdigest()
     return digest if PY2 else digest.encode('ascii')
 
 
@@ -104,10 +104,6 @@ def _receive(sock, size, deadline):
     if not data:
         raise PeerGone('peer closed the connection')
     return data
-
-
-def _utf8(text):
-    return text.encode('utf-8') if isinstance(text, text_type) else text
 
 
 def _view(payload, start):

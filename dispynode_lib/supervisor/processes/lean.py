@@ -8,6 +8,8 @@ from __future__ import absolute_import, division, print_function
 import os
 import sys
 
+from dispynode_lib.texts import to_bytes, to_native, to_path, to_text
+
 PYTHON2 = str is bytes
 FORKS_BY_DEFAULT = sys.version_info < (3, 14)       # the module multiprocessing
 COMPLETE_LAST = sys.version_info >= (3, 8)          # the import system moves a complete module to the end of sys.modules
@@ -28,33 +30,6 @@ except ImportError:
 
 __all__ = ['COMPLETE_LAST', 'EXECUTORS_EXIT', 'FORKS_BY_DEFAULT', 'HAS_WAIT4', 'PYTHON2', 'call_system', 'pickles', 'signal', 'to_bytes', 'to_native', 'to_path',
            'to_text']
-
-
-def to_native(part):
-    """Return a part of a frame, bytes in UTF-8, as `str`: bytes on Python 2, text on Python 3."""
-    return part if PYTHON2 else bytes(part).decode('utf-8', 'replace')
-
-
-def to_path(part):
-    """Return bytes, or text, as `str` that system calls take for these very bytes, or UTF-8, whatever the locale is."""
-    if PYTHON2:
-        return part
-    return os.fsdecode(to_bytes(part) if isinstance(part, str) else bytes(part))
-
-
-def to_text(value):
-    """Return bytes in UTF-8, or text, as text."""
-    return value.decode('utf-8', 'replace') if isinstance(value, bytes) else value
-
-
-def to_bytes(value):
-    """Return text, or bytes, as bytes in UTF-8; what cannot be encoded becomes an escape."""
-    if isinstance(value, bytes):
-        return value
-    try:
-        return value.encode('utf-8')
-    except UnicodeEncodeError:              # lone surrogates
-        return value.encode('utf-8', 'backslashreplace')
 
 
 def import_ctypes():
