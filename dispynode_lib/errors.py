@@ -36,10 +36,6 @@ class PeerGone(DispynodeError):
     """The other side closed, failed or was too slow in the middle of a dialogue."""
 
 
-class SetupFailed(DispynodeError):
-    """The setup of a computation failed; the text goes to the client."""
-
-
 class OptionError(DispynodeError):
     """An option has a value that is not allowed; `status` is the exit status."""
 

@@ -4,7 +4,7 @@ from __future__ import absolute_import, division, print_function
 import sys
 import time
 
-DEBUG, INFO, WARNING, ERROR, CRITICAL = LEVELS = 10, 20, 30, 40, 50
+DEBUG, INFO, WARNING, ERROR, CRITICAL = 10, 20, 30, 40, 50
 NAMES = {DEBUG: 'DEBUG', INFO: 'INFO', WARNING: 'WARNING', ERROR: 'ERROR', CRITICAL: 'CRITICAL'}
 
 

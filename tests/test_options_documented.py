@@ -3,7 +3,6 @@ from __future__ import absolute_import, division, print_function
 
 import io
 import os
-import re
 import textwrap
 import unittest
 

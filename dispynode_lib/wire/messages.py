@@ -8,6 +8,7 @@ Source: docs/protocol.rst, "Classes on the wire", "Discovery", "Requests to a no
 from __future__ import absolute_import, division, print_function
 
 from dispynode_lib.host.compat import integer_types, text_type
+from dispynode_lib.host.resources import AvailInfo
 from dispynode_lib.wire.fields import REQUIRED, Fields, fields_of
 from dispynode_lib.wire.pickle.pickles import UNKNOWN, Record, load, load_first
 
@@ -109,18 +110,6 @@ class Pong(Message):
 
     __slots__ = ('ip_addr', 'port', 'sign', 'version', 'name', 'cpus', 'platform', 'auth', 'avail_info',
                  'scheduler_ip_addr')
-
-
-class AvailInfo(object):
-    """What a host has free: `cpu` and `swap` in percent, `memory` and `disk` in bytes."""
-
-    __slots__ = ('cpu', 'memory', 'disk', 'swap')
-
-    def __init__(self, cpu, memory, disk, swap):
-        self.cpu = cpu
-        self.memory = memory
-        self.disk = disk
-        self.swap = swap
 
 
 def read_ping(arg):

@@ -25,11 +25,6 @@ class Peer(object):
         if message.protocol > self.protocol:
             self.protocol = message.protocol
 
-    @property
-    def reply_protocol(self):
-        """The highest pickle protocol that this peer is sure to read."""
-        return 2 if self.python2 else max(3, self.protocol)
-
     def accepts_setup(self):
         """Return the results of a setup function that this peer takes as success."""
         release = release_tuple(self.version)

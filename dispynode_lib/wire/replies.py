@@ -8,13 +8,12 @@ from __future__ import absolute_import, division, print_function
 import struct
 
 from dispynode_lib.host.compat import to_text
+from dispynode_lib.host.resources import AvailInfo
 from dispynode_lib.wire.pickle.pickles import Record, binary, dump, integer, string_head, text
 
 NULL_RESULT = b'\x80\x02N.'         # the pickle of None, as every Python reads it
 
-_INFO_FIELDS = ('cpu', 'memory', 'disk', 'swap')
 _FLOAT = struct.Struct('>d')
-_RESULT_LIMIT = {False: 2 ** 32 - 2 ** 24, True: 2 ** 31 - 1}
 
 
 def pong(peer, ip_addr, port, sign, name, cpus, platform, auth, avail_info, scheduler_ip_addr):
@@ -73,13 +72,8 @@ def node_info_udp(version, python2, ip_addr, port, sign):
 def value(peer, thing):
     """Write a bare pickle: a number, a list, a dict; AvailInfo in a dict becomes what peers expect."""
     if type(thing) is dict:
-        thing = dict((key, _info(item) if hasattr(item, 'swap') else item) for key, item in thing.items())
+        thing = dict((key, _info(item) if isinstance(item, AvailInfo) else item) for key, item in thing.items())
     return dump(thing, peer.python2)
-
-
-def result_limit(peer):
-    """Return how many bytes a job's result (its pickle) may have to be sent to this peer at all."""
-    return _RESULT_LIMIT[peer.python2]
 
 
 def file_transfer(peer, name, dest_path, stat_result, sep):
@@ -103,7 +97,7 @@ def _text(value):
 def _info(info):
     if info is None:
         return None
-    return Record('DispyNodeAvailInfo', dict((key, getattr(info, key)) for key in _INFO_FIELDS))
+    return Record('DispyNodeAvailInfo', dict((key, getattr(info, key)) for key in AvailInfo.__slots__))
 
 
 # JOB_REPLY is written for every job: its pickle is put together from constants.

@@ -18,7 +18,6 @@ import traceback
 
 MARK = 'the loop waits: '
 HERE = os.path.abspath(__file__)
-LIBRARY = os.path.dirname(threading.__file__)
 
 # (function, module) of the node that may do a little of it in the loop's thread, and why
 ALLOWED = {

@@ -41,7 +41,7 @@ class LoopTest(unittest.TestCase):
     def test_call_soon_runs_in_order_in_the_loops_thread(self):
         seen, done = [], threading.Event()
         for number in range(100):
-            self.loop.call_soon(lambda it=number: seen.append((it, self.loop.in_loop())))
+            self.loop.call_soon(lambda it=number: seen.append((it, threading.current_thread() is self.thread)))
         self.loop.call_soon(done.set)
         self.assertTrue(done.wait(DEADLINE))
         self.assertEqual(seen, [(number, True) for number in range(100)])

@@ -32,9 +32,6 @@ def job_fields(**more):
 
 
 PING = {'version': u'4.8.7', 'sign': SIGN, 'port': 51347, 'ip_addrs': [u'10.0.0.2']}
-REPLY = {'uid': 1, 'hash': u'ab', 'ip_addr': u'10.0.0.1', 'status': 11, 'result': b'\x80\xfe.',
-         'stdout': u'\u00e9', 'stderr': u'',
-         'exception': None, 'start_time': 1.5, 'end_time': 2}
 
 
 class ReaderTest(unittest.TestCase):

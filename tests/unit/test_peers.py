@@ -21,11 +21,9 @@ class PeerTest(unittest.TestCase):
         for version in (u'4.10.0', u'4.10.6', u'4.15.2', u'5.0', None, u'unknown'):
             self.assertEqual(Peer(version).accepts_setup(), (0, 1, 2))
 
-    def test_protocol_of_replies(self):
-        self.assertEqual(Peer().reply_protocol, 3)
+    def test_every_peer_reads_protocol_2(self):
         self.assertEqual(Peer(protocol=0).protocol, 2)
-        self.assertEqual(Peer(protocol=5).reply_protocol, 5)
-        self.assertEqual(Peer(python2=True, protocol=2).reply_protocol, 2)
+        self.assertEqual(Peer(protocol=5).protocol, 5)
 
     def test_a_peer_is_known_better_with_each_message(self):
         peer = Peer(u'4.8.7')
@@ -37,7 +35,7 @@ class PeerTest(unittest.TestCase):
         peer = Peer(u'4.8.7')
         peer.heard(Form(True, 2))
         peer.heard(Form(False, 2))              # a SETUP with a bare number does not show Python 2
-        self.assertEqual((peer.python2, peer.reply_protocol), (True, 2))
+        self.assertEqual((peer.python2, peer.protocol), (True, 2))
 
 
 if __name__ == '__main__':

@@ -229,10 +229,6 @@ class JobReplyTest(unittest.TestCase):
                              (140112646923984, u'd3f7', u'10.77.0.1', u'x'))
             self.assertEqual(type(reply.hash), text_type)
 
-    def test_limits(self):
-        self.assertTrue(replies.result_limit(OLD) < 2 ** 31)
-        self.assertTrue(2 ** 31 < replies.result_limit(NEW) < 2 ** 32)
-
 
 class AskingTest(unittest.TestCase):
     """What we write as a client is what we read as a node."""

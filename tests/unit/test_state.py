@@ -74,11 +74,11 @@ class OwnershipTest(unittest.TestCase):
         self.assertFalse(state.set_phase(states.DRAINING))
         self.assertEqual(state.phase(), states.STOPPING)
 
-    def test_why_unavailable_names_the_owner(self):
+    def test_a_refusal_names_the_owner(self):
         state = make_state()
-        self.assertIsNone(state.why_unavailable())
+        self.assertIsNone(state.refusal())
         open_in(state, FakeComputation(1))
-        self.assertIn('10.0.0.1', state.why_unavailable())
+        self.assertIn('10.0.0.1', state.refusal()[1])
 
     def test_wait_until_empty_ends_with_the_last_computation(self):
         state = make_state()

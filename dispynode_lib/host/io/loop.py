@@ -92,10 +92,6 @@ class Loop(object):
             self._waiting = False           # one wake-up is enough for all who call until it is awake
             self._wake()
 
-    def in_loop(self):
-        """Return whether the caller is the loop's own thread."""
-        return get_thread_id() == self._thread
-
     def stop(self):
         """Make run() return after the callbacks of its current turn. Safe from any thread."""
         self._stopping = True

@@ -18,7 +18,7 @@ ANYWHERE = (u'0.0.0.0', u'::')
 IP_PKTINFO = getattr(socket, 'IP_PKTINFO', 8)           # Linux
 IPV6_RECVPKTINFO = getattr(socket, 'IPV6_RECVPKTINFO', 49)
 IPV6_PKTINFO = getattr(socket, 'IPV6_PKTINFO', 50)
-PKTINFO4, PKTINFO6 = struct.Struct('=i4s4s'), struct.Struct('=16sI')
+PKTINFO4 = struct.Struct('=i4s4s')
 SPACE = 128                                 # bytes for ancillary data
 HOPS = 1                                    # multicast stays in the local network (docs/protocol.rst, "Addresses")
 

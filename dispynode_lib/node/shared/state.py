@@ -47,7 +47,7 @@ class NodeState(object):
         """`cpus`: processors that jobs may use at once, from 0; `serve`: clients to serve, -1 for no limit."""
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
-        self._cpus = self._all_cpus = cpus
+        self._cpus = cpus
         self._phase = STARTING
         self._scheduler = None              # (address, port) of the owner
         self._entries = {}                  # computation id -> _Entry
@@ -77,11 +77,6 @@ class NodeState(object):
             self._phase = phase
             self._changed.notify_all()
             return True
-
-    def why_unavailable(self):
-        """Return None if a client may have the node now, else the reason (text)."""
-        refusal = self.refusal()
-        return None if refusal is None else refusal[1]
 
     def refusal(self):
         """Return None if a client may have the node now, else (cause in a word or two, reason in words)."""

@@ -6,7 +6,7 @@ import time
 from dispynode_lib.errors import OptionError
 from dispynode_lib.host import hours
 from dispynode_lib.host.compat import monotonic, start_thread
-from dispynode_lib.host.hours import CLOSED, CLOSING, OPEN
+from dispynode_lib.host.hours import CLOSING, OPEN
 from dispynode_lib.host.wording import counted
 from dispynode_lib.log import Log
 from dispynode_lib.node.timed.duties import one_for_each_scheduler

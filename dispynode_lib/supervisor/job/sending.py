@@ -74,7 +74,6 @@ def _tls(computation):
 
 def _reply_of(api, computation, write, result):
     """Return the job's present state as a message, made by `write`."""
-    ip_addr = computation.node_ip_addr
     _fd, uid, job_hash, started = api.job
     return write(Peer(None, computation.python2, computation.protocol), int(bytes(uid)),
                  to_text(job_hash),
