@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 
+from dispynode_lib.host.descriptors import set_cloexec
 from dispynode_lib.texts import path_bytes, to_bytes, to_native, to_path, to_text      # noqa: F401
 
 PY2 = sys.version_info[0] == 2
@@ -100,12 +101,6 @@ def import_or_none(name):
         return None
 
 
-def set_cloexec(fd):
-    """Keep descriptor `fd` from being inherited by programs; newer Pythons do it by themselves."""
-    import fcntl
-    fcntl.fcntl(fd, fcntl.F_SETFD, fcntl.fcntl(fd, fcntl.F_GETFD) | fcntl.FD_CLOEXEC)
-
-
 def unblock_signals():
     """Let all signals reach this process; before it has threads."""
     import signal
@@ -153,45 +148,6 @@ def collect_from_now_on():
     if hasattr(gc, 'freeze'):
         gc.freeze()
     gc.enable()
-
-
-CMSG_CLOEXEC = getattr(socket, 'MSG_CMSG_CLOEXEC', 0)
-
-if hasattr(socket.socket, 'sendmsg'):
-    def send_fd(sock, fd):
-        """Pass descriptor `fd` over AF_UNIX socket `sock`, with one byte."""
-        sock.sendmsg([b'F'], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack('i', fd))])
-
-    def recv_fd(sock):
-        """Take one descriptor passed by send_fd; None at end of file. Close-on-exec is set.
-
-        Raises EnvironmentError of the socket (EAGAIN when it does not block).
-        """
-        data, ancillary, _flags, _address = sock.recvmsg(1, 20, CMSG_CLOEXEC)
-        for level, kind, payload in ancillary:
-            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS and len(payload) >= 4:
-                fd = struct.unpack('i', payload[:4])[0]
-                if not CMSG_CLOEXEC:
-                    set_cloexec(fd)
-                return fd
-        if data:
-            raise EnvironmentError(errno.EPROTO, 'a byte without a descriptor')
-        return None
-else:
-    def send_fd(sock, fd):
-        """Pass descriptor `fd` over AF_UNIX socket `sock`, with one byte."""
-        import _multiprocessing
-        _multiprocessing.sendfd(sock.fileno(), fd)
-
-    def recv_fd(sock):
-        """Take one descriptor passed by send_fd; None at end of file. Close-on-exec is set."""
-        import _multiprocessing
-        try:
-            fd = _multiprocessing.recvfd(sock.fileno())
-        except RuntimeError:                # it saw end of file: no control message
-            return None
-        set_cloexec(fd)
-        return fd
 
 
 def socket_of(fd):

@@ -11,9 +11,9 @@ import os
 import select
 
 from dispynode_lib.errors import ProtocolError
+from dispynode_lib.host.descriptors import set_cloexec
 from dispynode_lib.supervisor.processes.lean import PYTHON2, to_bytes
-from dispynode_lib.supervisor.processes.descriptors import (
-    Receiver, close_quietly, keep_private, move_away, write_pieces)
+from dispynode_lib.supervisor.processes.descriptors import Receiver, close_quietly, move_away, write_pieces
 from dispynode_lib.wire import control
 
 BACKLOG = 4
@@ -69,7 +69,7 @@ class HandOver(object):
         sock.listen(BACKLOG)
         self._path = path
         if PYTHON2:                         # there a socket cannot be made of a descriptor
-            keep_private(sock.fileno())
+            set_cloexec(sock.fileno())
         else:
             sock = _socket.socket(fileno=move_away(sock.detach()))
         self._sock, self.fd = sock, sock.fileno()
@@ -165,7 +165,7 @@ class HandOver(object):
 
     def _accept(self):
         sock = self._sock.accept()[0] if PYTHON2 else _socket.socket(fileno=self._sock._accept()[0])
-        keep_private(sock.fileno())
+        set_cloexec(sock.fileno())
         return sock
 
     def _read_node(self, sock):
@@ -200,7 +200,7 @@ class HandOver(object):
             flags = fcntl.fcntl(new, fcntl.F_GETFL)
             fcntl.fcntl(new, fcntl.F_SETFL, flags & ~os.O_NONBLOCK)
             os.dup2(new, number)
-            keep_private(number)
+            set_cloexec(number)
 
     def _introduce(self, processes, opened, ending):
         """Tell the new node what there is."""

@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 
-from dispynode_lib.host.compat import recv_fd, send_fd, set_cloexec
+from dispynode_lib.host.descriptors import recv_fd, send_fd, set_cloexec
 from dispynode_lib.wire import control
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))

@@ -5,7 +5,7 @@ import os
 import signal
 import unittest
 
-from dispynode_lib.host.compat import send_fd
+from dispynode_lib.host.descriptors import send_fd
 from dispynode_lib.log import CRITICAL, output
 from dispynode_lib.node.computations import computation as computations
 from dispynode_lib.node.computations.computation import Computation

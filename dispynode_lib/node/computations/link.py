@@ -9,8 +9,8 @@ import socket
 import threading
 
 from dispynode_lib.errors import PeerGone, ProtocolError
-from dispynode_lib.host.compat import (
-    PY2, WOULD_BLOCK, monotonic, recv_fd, set_cloexec, socket_of)
+from dispynode_lib.host.compat import PY2, WOULD_BLOCK, monotonic, set_cloexec, socket_of
+from dispynode_lib.host.descriptors import recv_fd
 from dispynode_lib.host.io.loop import READ, WRITE
 from dispynode_lib.host.io.streams import send_all, would_block
 from dispynode_lib.log import Log

@@ -10,7 +10,8 @@ import threading
 
 from dispynode_lib.errors import PeerGone
 from dispynode_lib.code import image as program
-from dispynode_lib.host.compat import send_fd, spawn, to_text
+from dispynode_lib.host.compat import spawn, to_text
+from dispynode_lib.host.descriptors import send_fd
 from dispynode_lib.host.io.streams import Stream, wait_for, would_block
 from dispynode_lib.log import Log
 from dispynode_lib.node.computations.link import Link, socket_pair

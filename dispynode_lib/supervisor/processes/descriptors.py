@@ -9,8 +9,8 @@ import errno
 import fcntl
 import os
 import select
-import struct
 
+from dispynode_lib.host.descriptors import HAS_SENDMSG, recv_fd, send_fd, set_cloexec
 from dispynode_lib.wire.control import CHILD_NUMBER
 
 LOWEST = 64                     # where our descriptors go: out of the way of what user code opens
@@ -18,9 +18,6 @@ USUAL = 1024                    # limit for open files on most hosts
 REACH = 64
 DUPLICATE = getattr(fcntl, 'F_DUPFD_CLOEXEC', fcntl.F_DUPFD)
 JOINED_LIMIT = 65536            # pieces up to this size together are joined into one write
-HAS_SENDMSG = hasattr(_socket.socket, 'sendmsg')
-if not HAS_SENDMSG:
-    import _multiprocessing
 
 
 def move_away(fd, lowest=LOWEST):
@@ -30,7 +27,7 @@ def move_away(fd, lowest=LOWEST):
     except EnvironmentError:                # this process may not have so many
         moved = fcntl.fcntl(fd, DUPLICATE, min(lowest, LOWEST // 4))
     if DUPLICATE == fcntl.F_DUPFD:
-        keep_private(moved)
+        set_cloexec(moved)
     os.close(fd)
     return moved
 
@@ -52,11 +49,6 @@ def move_out_of_reach(fd):
         return move_away(fd, soft)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-
-
-def keep_private(fd):
-    """Keep `fd` from being inherited by programs."""
-    fcntl.fcntl(fd, fcntl.F_SETFD, fcntl.fcntl(fd, fcntl.F_GETFD) | fcntl.FD_CLOEXEC)
 
 
 def take_standard():
@@ -142,11 +134,27 @@ def socket_pair():
     try:
         for sock in (one, other):
             fds.append(os.dup(sock.fileno()))
-            keep_private(fds[-1])
+            set_cloexec(fds[-1])
     except EnvironmentError:
         _close_all(fds)
         raise
     return fds
+
+
+class _Socket(object):
+    """What Python 2 needs of a socket that passes descriptors: its number."""
+
+    def __init__(self, fileno):
+        self._fd = fileno
+
+    def fileno(self):
+        return self._fd
+
+    def close(self):
+        close_quietly(self._fd)
+
+
+_passing = _socket.socket if HAS_SENDMSG else _Socket
 
 
 class Channels(object):
@@ -154,58 +162,40 @@ class Channels(object):
 
     def __init__(self, fd):
         self.fd = fd
-        if HAS_SENDMSG:
-            self._sock = _socket.socket(fileno=fd)
+        self._sock = _passing(fileno=fd)
 
     def send_fd(self, fd, number, pid):
-        """Pass descriptor `fd` on, with one byte, and number and pid of its job process. Raises EnvironmentError."""
-        if HAS_SENDMSG:
-            rights = _socket.SOL_SOCKET, _socket.SCM_RIGHTS, struct.pack('i', fd)
-            self._sock.sendmsg([b'F' + CHILD_NUMBER.pack(number, pid)], [rights])
-            return
-        _multiprocessing.sendfd(self.fd, fd)
-        _write(self.fd, CHILD_NUMBER.pack(number, pid))
+        """Pass descriptor `fd` on, and number and pid of its job process. Raises EnvironmentError."""
+        send_fd(self._sock, fd, CHILD_NUMBER.pack(number, pid))
 
 
 class Receiver(object):
     """Takes descriptors from the node."""
 
     def __init__(self, fd, sock=None):
-        """`fd`: of a socket; `sock`: the socket itself, if there is one."""
-        self._fd = fd
-        self._sock = sock or (_socket.socket(fileno=fd) if HAS_SENDMSG else None)
+        """`fd`: of a socket; `sock`: the socket itself, if there is one, which may have a time limit."""
+        self._sock = sock or _passing(fileno=fd)
+        self._limit = None if sock is None else sock.gettimeout()
 
     def receive_fd(self):
         """Return a descriptor, moved out of the way of user code; None when the node has gone."""
-        fd = self._receive()
-        return None if fd is None else move_away(fd)
-
-    def _receive(self):
-        if not HAS_SENDMSG:
-            if self._sock is not None:      # it may have a time limit, which that function does not know
-                _wait_for(self._fd, self._sock.gettimeout())
-            try:
-                return _multiprocessing.recvfd(self._fd)
-            except (EnvironmentError, RuntimeError):        # RuntimeError: no descriptor came, it is the end
-                return None
+        if self._limit is not None and not HAS_SENDMSG:     # the function of Python 2 does not know the limit
+            _wait_for(self._sock.fileno(), self._limit)
         try:
-            _data, ancillary, _flags, _address = self._sock.recvmsg(1, _socket.CMSG_SPACE(4))
+            fd = recv_fd(self._sock)
         except EnvironmentError:
             return None
-        return struct.unpack('i', ancillary[0][2][:4])[0] if ancillary else None
+        return None if fd is None else move_away(fd)
 
     def close(self):
         """Close the socket."""
-        if self._sock is not None:
-            self._sock.close()
-        else:
-            close_quietly(self._fd)
+        self._sock.close()
 
 
 def _wait_for(fd, seconds):
     poll = select.poll()
     poll.register(fd, select.POLLIN)
-    poll.poll(None if seconds is None else int(seconds * 1000))
+    poll.poll(int(seconds * 1000))
 
 
 def read_some(fd, size):

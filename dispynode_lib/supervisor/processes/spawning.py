@@ -5,8 +5,8 @@ import errno
 import os
 import signal
 
-from dispynode_lib.supervisor.processes.descriptors import (
-    close_quietly, keep_private, private_pipe, read_some)
+from dispynode_lib.host.descriptors import set_cloexec
+from dispynode_lib.supervisor.processes.descriptors import close_quietly, private_pipe, read_some
 
 # What this process ignores and what Python ignores; a program expects the system's own settings
 DEFAULT_SIGNALS = tuple(getattr(signal, name)
@@ -73,7 +73,7 @@ def _become_program(argv, environment, stdout, stderr, write_end):
         if hasattr(signal, 'pthread_sigmask'):
             signal.pthread_sigmask(signal.SIG_SETMASK, ())
         null = os.open(os.devnull, os.O_RDONLY)
-        keep_private(null)
+        set_cloexec(null)
         os.dup2(null, 0)
         os.dup2(stdout, 1)
         os.dup2(stderr, 2)

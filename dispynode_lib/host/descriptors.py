@@ -1,0 +1,65 @@
+"""Descriptors: kept from programs, and passed from one process to another, a byte and what follows it with each.
+
+Supervisors use this, too: no more is imported than they have.
+"""
+from __future__ import absolute_import, division, print_function
+
+import _socket
+import errno
+import fcntl
+import os
+import struct
+
+HAS_SENDMSG = hasattr(_socket.socket, 'sendmsg')
+CMSG_CLOEXEC = getattr(_socket, 'MSG_CMSG_CLOEXEC', 0)
+MARK = b'F'                                 # the byte that a descriptor comes with
+NUMBER = struct.Struct('i')
+
+if not HAS_SENDMSG:
+    import _multiprocessing
+
+
+def set_cloexec(fd):
+    """Keep descriptor `fd` from being inherited by programs; newer Pythons do it by themselves."""
+    fcntl.fcntl(fd, fcntl.F_SETFD, fcntl.fcntl(fd, fcntl.F_GETFD) | fcntl.FD_CLOEXEC)
+
+
+if HAS_SENDMSG:
+    def send_fd(sock, fd, more=b''):
+        """Pass descriptor `fd` over AF_UNIX socket `sock`, with one byte and `more`. Raises EnvironmentError."""
+        sock.sendmsg([MARK + more], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, NUMBER.pack(fd))])
+
+    def recv_fd(sock):
+        """Take one descriptor passed by send_fd, and its byte; None at end of file. Close-on-exec is set.
+
+        Raises EnvironmentError of the socket (EAGAIN when it does not block).
+        """
+        data, ancillary, _flags, _address = sock.recvmsg(1, 20, CMSG_CLOEXEC)
+        for level, kind, payload in ancillary:
+            if level == _socket.SOL_SOCKET and kind == _socket.SCM_RIGHTS and len(payload) >= 4:
+                fd = NUMBER.unpack(payload[:4])[0]
+                if not CMSG_CLOEXEC:
+                    set_cloexec(fd)
+                return fd
+        if data:
+            raise EnvironmentError(errno.EPROTO, 'a byte without a descriptor')
+        return None
+else:
+    def send_fd(sock, fd, more=b''):
+        """Pass descriptor `fd` over AF_UNIX socket `sock` (anything with fileno), with one byte and `more`."""
+        _multiprocessing.sendfd(sock.fileno(), fd)
+        while more:
+            try:
+                more = more[os.write(sock.fileno(), more):]
+            except EnvironmentError as error:
+                if error.errno != errno.EINTR:
+                    raise
+
+    def recv_fd(sock):
+        """Take one descriptor passed by send_fd, and its byte; None at end of file. Close-on-exec is set."""
+        try:
+            fd = _multiprocessing.recvfd(sock.fileno())
+        except RuntimeError:                # it saw end of file: no control message
+            return None
+        set_cloexec(fd)
+        return fd
