@@ -15,6 +15,7 @@ from dispynode_lib.code import image as program
 from dispynode_lib.host import compat
 from dispynode_lib.host.network import net
 from dispynode_lib.wire import asking, framing, messages, replies
+from dispynode_lib.wire.control import FINISHED, TERMINATED
 from dispynode_lib.wire.pickle.pickles import dump
 
 LOOPBACK = u'127.0.0.1'
@@ -23,7 +24,6 @@ LOG_LINES = 5                               # of the trial node, shown when it f
 FRAME_LIMIT = 4 << 20
 CHUNK = 1024000                             # bytes of a file between two answers (docs/protocol.rst, "FILEXFER")
 BIG = 1200000                               # bytes: more than the node reads at once, or holds in memory
-FINISHED, TERMINATED = 11, 9                # docs/protocol.rst, "Status numbers"
 
 FUNCTION = u'def divide(a, b):\n    print("dividing")\n    return a // b\n'
 BIG_FUNCTION = u'def both(data):\n    with open("big", "rb") as source:\n        return data, source.read() == data\n'

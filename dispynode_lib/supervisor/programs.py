@@ -17,7 +17,6 @@ from dispynode_lib.supervisor.job.output import Kept
 from dispynode_lib.supervisor.processes.spawning import spawn
 from dispynode_lib.wire import control
 
-FINISHED, TERMINATED = b'11', b'9'
 READ_SIZE = 65536                           # what a pipe holds
 GRACE = 0.2                                 # seconds that output may still come after the program has exited
 QUICK = 0.005                               # seconds that a program may take before its output is waited for
@@ -203,14 +202,14 @@ class Programs(object):
         if program.status is None or program.pipes or program.number not in self._live:
             return
         if program.stopped:
-            self._report(program, TERMINATED, None, b'the program was stopped')
+            self._report(program, control.TERMINATED, None, b'the program was stopped')
             return
         code = _exit_code(program.status)
-        self._report(program, FINISHED, pickling.pickle(code, program.protocol), None)
+        self._report(program, control.FINISHED, pickling.pickle(code, program.protocol), None)
 
     def _report_failure(self, program, sentence):
         program.status, program.ended = NOT_STARTED, time.time()
-        self._report(program, TERMINATED, None, to_bytes(sentence))
+        self._report(program, control.TERMINATED, None, to_bytes(sentence))
 
     def _report(self, program, status, pieces, exception):
         del self._live[program.number]

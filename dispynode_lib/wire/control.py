@@ -12,6 +12,9 @@ from dispynode_lib.errors import ProtocolError
 LENGTH = struct.Struct('>L')
 NOTHING = 0xFFFFFFFF
 
+# Of jobs: the status numbers that nodes send (docs/protocol.rst, "Status numbers")
+PROVISIONAL, TERMINATED, FINISHED = 7, 9, 11
+
 # (seconds after the request, signal name): how a job is stopped; the one place for these times
 STOP_STEPS = ((0.0, 'SIGINT'), (3.0, 'SIGTERM'), (5.0, 'SIGKILL'))
 

@@ -6,6 +6,7 @@ import threading
 import time
 
 from tests.attack import attacker
+from tests.support.computation import FINISHED
 from tests.support.scheduler import CLOSE
 from tests.support.waiting import clock
 
@@ -13,7 +14,6 @@ TICKS = os.sysconf('SC_CLK_TCK')
 WAIT = 30
 FORGET = 200                            # the client forgets what it received each so many replies
 CODE = 'def no_op(number):\n    return number\n'
-FINISHED = 11
 
 
 def processor_seconds(node):

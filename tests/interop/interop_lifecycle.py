@@ -4,10 +4,10 @@ from __future__ import absolute_import, division, print_function
 import unittest
 
 from tests.interop.realclient import configuration, run_client
+from tests.support.computation import FINISHED, TERMINATED
 from tests.support.nodeprocess import NodeProcess
 
 LONG_SETUP = 11                             # seconds: the original gives up after 10 (defect D12)
-TERMINATED, FINISHED = 9, 11
 
 
 class LifecycleTest(unittest.TestCase):

@@ -4,10 +4,10 @@ from __future__ import absolute_import, division, print_function
 import unittest
 
 from tests.interop.realclient import configuration, run_client
+from tests.support.computation import FINISHED, TERMINATED
 from tests.support.nodeprocess import NodeProcess
 
 JOBS = 200
-TERMINATED, FINISHED = 9, 11
 
 
 class MainJobTest(unittest.TestCase):

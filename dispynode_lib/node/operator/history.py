@@ -6,7 +6,8 @@ import collections
 import threading
 import time
 
-FINISHED = 11                               # a job status (docs/protocol.rst, "Status numbers")
+from dispynode_lib.wire.control import FINISHED
+
 OUTCOMES = ('finished', 'failed', 'stopped')
 OVER_LIMIT = u'the job was stopped: '       # so begins what is said of a job that was stopped by one of LIMITS
 BY_LIMIT = 'stopped by '                    # so begins the outcome then, and the name of the limit follows

@@ -270,6 +270,6 @@ def keep_lost(noted, spool):
     job = noted.uid, noted.hash
     if job in spool.jobs(owner.key):
         return 0                            # its reply was kept, and that not yet noted
-    payload = replies.job_reply(noted.peer, job[0], job[1], noted.node_ip_addr, 9, None, u'', u'', WORDS, noted.started,
-                                time.time())
+    payload = replies.job_reply(noted.peer, job[0], job[1], noted.node_ip_addr, control.TERMINATED, None,
+                                u'', u'', WORDS, noted.started, time.time())
     return int(spool.keep(owner, job[0], job[1], payload, LOST))

@@ -11,8 +11,8 @@ from dispynode_lib.node.replies import spool
 from dispynode_lib.node.shared import faults
 from dispynode_lib.node.access.callers import callers_of, may_speak, same
 from dispynode_lib.node.shared.complaints import printable
-from dispynode_lib.node.computations.jobs import TERMINATED
 from dispynode_lib.wire import messages, replies
+from dispynode_lib.wire.control import TERMINATED
 from dispynode_lib.wire.pickle import blobs
 from dispynode_lib.wire.peers import Peer
 

@@ -175,9 +175,11 @@ def done_frame(head, pieces, stdout, stderr, exception, started, ended):
 def done_head(status, number=None):
     """Return the first parts of a `done` frame, packed.
 
+    status   number of wire.control
     number   of the process; left out on a job's own channel
     """
-    return control.pack(b'done', status)[4:] if number is None else control.pack(b'done', b'%d' % number, status)[4:]
+    numbers = (status,) if number is None else (number, status)
+    return control.pack(b'done', *[b'%d' % one for one in numbers])[4:]
 
 
 def _failure_text(error_info):
@@ -202,6 +204,6 @@ def _shown(value):
         return u'...'
 
 
-FINISHED, TERMINATED = done_head(b'11'), done_head(b'9')
-FINISHED_IN_FILE = control.pack(b'filedone', b'11')[4:]
+FINISHED, TERMINATED = done_head(control.FINISHED), done_head(control.TERMINATED)
+FINISHED_IN_FILE = control.pack(b'filedone', b'%d' % control.FINISHED)[4:]
 NO_RESULT = LENGTH.pack(control.NOTHING)

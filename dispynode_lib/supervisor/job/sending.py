@@ -14,9 +14,9 @@ from dispynode_lib.host.network import net
 from dispynode_lib.supervisor.pickles import pickling
 from dispynode_lib.supervisor.processes.lean import to_bytes, to_text
 from dispynode_lib.wire import framing, messages, replies
+from dispynode_lib.wire.control import PROVISIONAL
 from dispynode_lib.wire.peers import Peer
 
-PROVISIONAL = 7
 CHUNK = 1024000                             # bytes between two offsets (docs/protocol.rst, "The file dialogue")
 ANSWER_LIMIT = 4096
 WARNING = 30
