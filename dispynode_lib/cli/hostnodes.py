@@ -5,7 +5,7 @@ import os
 import pwd
 import time
 
-from dispynode_lib.host import processes
+from dispynode_lib.host import proc, processes
 from dispynode_lib.host.network import holders
 from dispynode_lib.host.compat import to_text
 from dispynode_lib.node.operator import statefolder
@@ -73,7 +73,7 @@ def _is_in_this_network(pid):
 
 def _lock_holders():
     """Yield (state folder, pid) of processes that have the pid file with their own number open."""
-    for pid in holders.process_ids():
+    for pid in proc.pids():
         folder = '/proc/%d/fd' % pid
         for number in _names(folder):
             path = os.path.join(folder, number)

@@ -18,7 +18,7 @@ from dispynode_lib.host import compat, files
 PACKAGE = 'dispynode_lib'
 AT_START = tuple(PACKAGE + name for name in ('.cli', '.options', '.code.cache'))
 # besides those in supervisor/, what supervisors and jobs import
-SHARED = ('errors', 'texts', 'code', 'code.packed', 'host', 'host.compat', 'host.descriptors', 'host.resources',
+SHARED = ('errors', 'texts', 'code', 'code.packed', 'host', 'host.compat', 'host.descriptors', 'host.proc', 'host.resources',
           'host.network', 'host.network.holders', 'host.network.net', 'host.network.tls',
           'wire', 'wire.control', 'wire.fields', 'wire.framing', 'wire.messages', 'wire.peers',
           'wire.pickle', 'wire.pickle.objects', 'wire.pickle.opcodes', 'wire.pickle.pickles',

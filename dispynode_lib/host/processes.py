@@ -4,27 +4,21 @@ from __future__ import absolute_import, division, print_function
 import os
 import signal
 
-from dispynode_lib.host import resources
+from dispynode_lib.host import proc, resources
 from dispynode_lib.host.compat import to_bytes
-
-
-def has_proc():
-    """Return whether /proc tells of processes as Linux does; else psutil has to, if it is there."""
-    return os.path.exists('/proc/self/stat')
 
 
 def start_time(pid):
     """Return when process `pid` started, in the kernel's ticks since boot (int); None if it has gone or is a zombie."""
-    if not has_proc():
+    if not proc.is_there():
         return _asked(pid, lambda process: int(process.create_time() * 100) if process.status() != 'zombie' else None)
-    data = _read('/proc/%d/stat' % pid)
-    words = data[data.rfind(b')') + 2:].split()
-    return int(words[19]) if len(words) > 19 and words[0] not in (b'Z', b'X') else None
+    fields = proc.stat_fields(pid)
+    return int(fields[proc.STARTED]) if fields and fields[proc.STATE] not in (b'Z', b'X') else None
 
 
 def boot_id():
     """Return a text that is another one after the next boot."""
-    return _read('/proc/sys/kernel/random/boot_id').decode('ascii').strip()[:8] or '-'
+    return proc.read('/proc/sys/kernel/random/boot_id').decode('ascii').strip()[:8] or '-'
 
 
 def identity(pid):
@@ -35,15 +29,15 @@ def identity(pid):
 
 def marked(variable, value):
     """Return [(pid, start time)] of other processes of this user that were started with `variable`=`value`."""
-    if not has_proc():
+    if not proc.is_there():
         return _marked_by_psutil(variable, value)
     wanted = b'\0' + to_bytes('%s=%s' % (variable, value)) + b'\0'
     found = []
-    for name in os.listdir('/proc'):
-        if name.isdigit() and int(name) != os.getpid():
-            started = start_time(int(name))
-            if started is not None and wanted in b'\0' + _read('/proc/%s/environ' % name) + b'\0':
-                found.append((int(name), started))
+    for pid in proc.pids():
+        if pid != os.getpid():
+            started = start_time(pid)
+            if started is not None and wanted in b'\0' + proc.read('/proc/%d/environ' % pid) + b'\0':
+                found.append((pid, started))
     return found
 
 
@@ -73,11 +67,3 @@ def kill(pid, started, number=signal.SIGKILL):
         return True
     except EnvironmentError:
         return False
-
-
-def _read(path):
-    try:
-        with open(path, 'rb') as source:
-            return source.read()
-    except EnvironmentError:
-        return b''

@@ -3,6 +3,9 @@ from __future__ import absolute_import, division, print_function
 
 import os
 
+from dispynode_lib.host import proc
+from dispynode_lib.texts import to_native
+
 
 def host_cpus():
     """Return the processors that this host has online, at least 1."""
@@ -157,11 +160,7 @@ def _with_parents(path, mounted, mount_point):
 
 
 def _lines(path):
-    try:
-        with open(path) as source:
-            return source.read().splitlines()
-    except (EnvironmentError, UnicodeDecodeError):
-        return []                           # another system, or /proc is not there
+    return to_native(proc.read(path)).splitlines()
 
 
 def _first_line(path):

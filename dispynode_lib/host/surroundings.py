@@ -4,7 +4,7 @@ from __future__ import absolute_import, division, print_function
 import os
 
 from dispynode_lib.errors import StartError
-from dispynode_lib.host import compat, processes, resources
+from dispynode_lib.host import compat, proc, resources
 
 PR_GET_DUMPABLE = 3                         # of prctl: asks for something, changes nothing
 HUGE_PAGES = '/sys/kernel/mm/transparent_hugepage/enabled'
@@ -30,7 +30,7 @@ def require(options):
 
 def can_watch():
     """Return whether the processes of a job, and their memory, can be told."""
-    return processes.has_proc() or resources.import_psutil() is not None
+    return proc.is_there() or resources.import_psutil() is not None
 
 
 def unlike_linux():
@@ -42,7 +42,7 @@ def unlike_linux():
 
 
 def _no_proc():
-    if processes.has_proc():
+    if proc.is_there():
         return None
     return u'there is no /proc' + (u', psutil stands in for some of it' if resources.import_psutil() else u'')
 

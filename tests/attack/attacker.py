@@ -11,6 +11,7 @@ import sys
 
 from tests.support.dialects import Dialect
 from tests.support.nodeprocess import NodeProcess
+from tests.support.processes import stat_fields
 from tests.support.scheduler import FakeScheduler
 from tests.support.waiting import wait_until
 
@@ -54,8 +55,7 @@ def memory(pid):
 
 def cpu_seconds(pid):
     """Return the seconds of CPU time that a process has used."""
-    with open('/proc/%d/stat' % pid) as source:
-        words = source.read().rpartition(')')[2].split()
+    words = stat_fields(pid)
     return (int(words[11]) + int(words[12])) / float(os.sysconf('SC_CLK_TCK'))
 
 

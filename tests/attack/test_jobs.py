@@ -269,7 +269,7 @@ class LimitsTest(unittest.TestCase):
             import resource
             self.assertEqual(niceness, 7 + os.nice(0))
             self.assertEqual(soft, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
-            self.assertEqual(open('/proc/%d/stat' % node.pid).read().split()[18], '%d' % os.nice(0)) if sys.platform == 'linux' else None
+            self.assertEqual(processes.stat_fields(node.pid)[16], '%d' % os.nice(0)) if sys.platform == 'linux' else None
 
 
 if __name__ == '__main__':

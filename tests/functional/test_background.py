@@ -9,6 +9,7 @@ import sys
 import unittest
 
 from tests.support.operatorcase import WAIT, OperatorCase, read
+from tests.support.processes import stat_fields
 from tests.support.waiting import wait_until
 
 IGNORE = 'signal.signal(signal.SIGCHLD, signal.SIG_IGN)'
@@ -36,8 +37,7 @@ class Background(OperatorCase):
         found = self.status()
         self.assertEqual((found['name'], found['phase']), ('hidden', 'SERVING'))
         self.assertIn('serves at', read(os.path.join(self.state_folder, 'log')))
-        stat = read('/proc/%d/stat' % found['pid']).rpartition(')')[2].split()
-        self.assertEqual((stat[4], os.readlink('/proc/%d/cwd' % found['pid'])), ('0', '/'))     # no terminal
+        self.assertEqual((stat_fields(found['pid'])[4], os.readlink('/proc/%d/cwd' % found['pid'])), ('0', '/'))     # no terminal
         self.told('quit')
         self.assertEqual(self.ctl('status').status, 3)
 

@@ -7,6 +7,7 @@ import sys
 import unittest
 
 from tests.support.nodecase import FINISHED, TIMEOUT, NodeCase
+from tests.support.processes import lives
 from tests.support.waiting import wait_until
 
 PY2 = sys.version_info[0] == 2
@@ -191,7 +192,7 @@ class Endings(NodeCase):
         os.kill(pid, 0)
         other = self.computation.scheduler.open('def f(): return 1', 'f')
         self.computation.close()
-        wait_until(lambda: not alive(pid), TIMEOUT, 'the child to be gone')
+        wait_until(lambda: not lives(pid), TIMEOUT, 'the child to be gone')
         self.computation = self.computation.scheduler.open(CODE, 'end')
         other.close()
 
@@ -226,15 +227,6 @@ def f(megabytes):
         self.assertTrue(reply.stdout.startswith('FIRST\n'))
         self.assertTrue(reply.stdout.endswith('LAST\n'))
         self.assertIn('of output were left out here', reply.stdout)
-
-
-def alive(pid):
-    """Return whether a process is there and no zombie."""
-    try:
-        with open('/proc/%d/stat' % pid) as stream:
-            return stream.read().rpartition(')')[2].split()[0] not in 'ZX'
-    except EnvironmentError:
-        return False
 
 
 if __name__ == '__main__':

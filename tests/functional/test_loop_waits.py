@@ -10,7 +10,7 @@ import unittest
 
 from tests.support.computation import frame
 from tests.support.nodecase import NATIVE, NodeCase
-from tests.support.processes import marked
+from tests.support.processes import marked, stat_fields
 from tests.support.waiting import clock, wait_until
 
 SHORT = 4                                   # seconds within which a page comes, far less than what is waited for
@@ -28,11 +28,8 @@ class WaitingCase(NodeCase):
     @staticmethod
     def parent_of(pid):
         """Return the pid of the parent of a process, None if that has ended."""
-        try:
-            with open('/proc/%d/stat' % pid) as stat:
-                return int(stat.read().rpartition(')')[2].split()[1])
-        except EnvironmentError:
-            return None
+        fields = stat_fields(pid)
+        return int(fields[1]) if fields else None
 
     def stopped(self, pid):
         """Stop a process; it goes on after the test at the latest."""

@@ -10,6 +10,7 @@ import unittest
 
 from dispynode_lib.supervisor.job import job
 from tests.support.fakenode import QUICK_STEPS, Done, FakeNode
+from tests.support.processes import lives
 
 PY2 = sys.version_info[0] == 2
 HAS_PROC = os.path.exists('/proc/self/stat')
@@ -21,15 +22,6 @@ def wait_until(check, timeout=10):
         if time.time() > deadline:
             raise AssertionError('not in time')
         time.sleep(0.005)
-
-
-def is_gone(pid):
-    """Return whether a process has ended, or is a zombie that its new parent has not reaped."""
-    try:
-        with open('/proc/%d/stat' % pid) as stream:
-            return stream.read().rpartition(')')[2].split()[0] in 'ZX'
-    except EnvironmentError:
-        return True
 
 
 FAILURES = """
@@ -389,7 +381,7 @@ def compute(what):
             self.assertEqual(value, [1, 2])
             self.assertLess(time.time() - started, 4)
             for pid in pids:
-                wait_until(lambda: is_gone(pid))
+                wait_until(lambda: not lives(pid))
 
     def test_files_of_the_user_may_have_names_of_standard_modules(self):
         node = self.node(u'def compute(): return 1 / 0')
@@ -539,7 +531,7 @@ def compute():
         self.assertGreater(took, 0.75)
         for name in ('same', 'other'):
             pid = self.pid_in(node, name)
-            wait_until(lambda: is_gone(pid))
+            wait_until(lambda: not lives(pid))
 
     def test_kill_does_not_wait(self):
         node, child = self.start(u'''
@@ -560,9 +552,9 @@ def compute():
 ''')
         node.exit_status(child)
         pid = self.pid_in(node, 'same')
-        self.assertFalse(is_gone(pid))
+        self.assertTrue(lives(pid))
         node.close()
-        wait_until(lambda: is_gone(pid))
+        wait_until(lambda: not lives(pid))
 
     def test_the_end_of_the_node_stops_jobs(self):
         node, child = self.start(u'''

@@ -7,7 +7,8 @@ import sys
 import time
 import unittest
 
-from tests.functional.test_supervisor import SupervisorCase, is_gone, wait_until
+from tests.functional.test_supervisor import SupervisorCase, wait_until
+from tests.support.processes import lives
 from tests.support.fakenode import QUICK_STEPS, Done
 
 
@@ -89,9 +90,9 @@ class ProgramTest(SupervisorCase):
         self.assertLess(time.time() - started, 5)
         word, pid = done.stdout.split()
         self.assertEqual(word, b'begun')
-        self.assertFalse(is_gone(int(pid)))
+        self.assertTrue(lives(int(pid)))
         node.close()
-        wait_until(lambda: is_gone(int(pid)))
+        wait_until(lambda: not lives(int(pid)))
 
     def test_a_stopped_program_has_status_9(self):
         node = self.program_node('tool', '#!/bin/sh\ntrap "" INT TERM\nsleep 60 &\necho $! > ready.new\n'
@@ -105,7 +106,7 @@ class ProgramTest(SupervisorCase):
         self.assertEqual(int(node.control.take(b'exited')[1]), signal.SIGKILL)
         with open(ready) as stream:
             pid = int(stream.read())
-        wait_until(lambda: is_gone(pid))
+        wait_until(lambda: not lives(pid))
 
     def test_several_at_once(self):
         node = self.program_node('tool', '#!/bin/sh\nsleep 0.$1\necho $1\n')

@@ -7,7 +7,8 @@ import signal
 import unittest
 
 from dispynode_lib.wire import control
-from tests.functional.test_supervisor import SupervisorCase, is_gone, wait_until
+from tests.functional.test_supervisor import SupervisorCase, wait_until
+from tests.support.processes import lives
 
 SETUP = u'''
 import os
@@ -207,7 +208,7 @@ def cleanup():
             else:
                 node.process.send_signal(signal.SIGTERM)
             node.process.wait()
-            self.assertTrue(is_gone(int(self.read(node, 'ready'))))
+            self.assertFalse(lives(int(self.read(node, 'ready'))))
             self.assertEqual(self.read(node, 'cleanup'), '')
 
 

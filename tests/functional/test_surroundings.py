@@ -4,6 +4,7 @@ from __future__ import absolute_import, division, print_function
 import os
 
 from tests.support.nodecase import TIMEOUT, NodeCase
+from tests.support.processes import lives
 from tests.support.waiting import wait_until
 
 CODE = '''
@@ -104,15 +105,6 @@ def setup(folder):
 def folder_is_there():
     return os.path.exists(folder_of_setup.name)
 '''
-
-
-def lives(pid):
-    """Return whether a process runs; one that has ended may wait to be reaped until its computation ends."""
-    try:
-        with open('/proc/%s/stat' % pid) as stream:
-            return stream.read().rpartition(')')[2].split()[0] != 'Z'
-    except EnvironmentError:
-        return False
 
 
 class Surroundings(NodeCase):

@@ -5,6 +5,7 @@ import os
 import unittest
 
 from tests.support.nodecase import FINISHED, TERMINATED, TIMEOUT, NodeCase
+from tests.support.processes import lives
 from tests.support.waiting import clock, wait_until
 
 CODE = '''
@@ -63,15 +64,6 @@ echo $! >> $1
 echo running >> $1
 while :; do sleep 1; done
 '''
-
-
-def alive(pid):
-    """Return whether a process is there and no zombie."""
-    try:
-        with open('/proc/%d/stat' % pid) as stream:
-            return stream.read().rpartition(')')[2].split()[0] not in 'ZX'
-    except EnvironmentError:
-        return False
 
 
 class Termination(NodeCase):
@@ -142,13 +134,13 @@ class Termination(NodeCase):
             wait_until(lambda: len(self.pids()) == 2, TIMEOUT)
             self.computation.terminate(job)
             self.assert_stopped(job)
-            wait_until(lambda: not [pid for pid in self.pids() if alive(pid)], TIMEOUT, 'all of the family to be gone')
+            wait_until(lambda: not [pid for pid in self.pids() if lives(pid)], TIMEOUT, 'all of the family to be gone')
 
     def test_a_program_started_by_a_job_is_gone_after_cancel(self):
         job = self.start('program')
         self.computation.terminate(job)
         self.assert_stopped(job)
-        wait_until(lambda: not [pid for pid in self.pids() if alive(pid)], TIMEOUT)
+        wait_until(lambda: not [pid for pid in self.pids() if lives(pid)], TIMEOUT)
 
     def test_a_stubborn_program_is_killed_with_what_it_started(self):
         program = self.computation.scheduler.open_program(self.file('stubborn', STUBBORN, 0o755))
@@ -157,7 +149,7 @@ class Termination(NodeCase):
         for _turn in range(5):                              # asking again gives no second reply: see tearDown
             program.terminate(job)
         self.assert_stopped(job)
-        wait_until(lambda: not [pid for pid in self.pids() if alive(pid)], TIMEOUT)
+        wait_until(lambda: not [pid for pid in self.pids() if lives(pid)], TIMEOUT)
 
     def test_d26_another_hash_terminates_nothing(self):
         job = self.start('obey')
@@ -205,7 +197,7 @@ class Termination(NodeCase):
             node.stop(TIMEOUT)
             scheduler.wait_for('TERMINATED', timeout=TIMEOUT)
             self.assert_stopped(job, 'the node was stopped before the job had ended')
-            self.assertEqual([pid for pid in self.pids() if alive(pid)], [])
+            self.assertEqual([pid for pid in self.pids() if lives(pid)], [])
             scheduler.close()
 
     def test_a_killed_node_leaves_no_job(self):
@@ -216,7 +208,7 @@ class Termination(NodeCase):
             scheduler.open(CODE, 'f').submit('family', self.path, True)
             wait_until(lambda: len(self.pids()) == 2, TIMEOUT)
             node.kill()
-            wait_until(lambda: not [pid for pid in self.pids() if alive(pid)], TIMEOUT)
+            wait_until(lambda: not [pid for pid in self.pids() if lives(pid)], TIMEOUT)
             node.assert_no_processes(TIMEOUT)
             scheduler.close()
 

@@ -7,6 +7,7 @@ import time
 
 from tests.attack import attacker
 from tests.support.computation import FINISHED
+from tests.support.processes import stat_fields
 from tests.support.scheduler import CLOSE
 from tests.support.waiting import clock
 
@@ -20,11 +21,7 @@ def processor_seconds(node):
     """Return the CPU seconds used so far by the node's processes, those it has reaped included."""
     total = 0
     for pid in node.processes():
-        try:
-            with open('/proc/%d/stat' % pid) as source:
-                fields = source.read().rpartition(')')[2].split()
-        except EnvironmentError:
-            continue                    # it ended meanwhile; its parent's figures hold it the next time
+        fields = stat_fields(pid)       # none: it ended meanwhile; its parent's figures hold it the next time
         total += sum(int(field) for field in fields[11:15])
     return total / TICKS
 

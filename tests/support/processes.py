@@ -37,7 +37,7 @@ def marked(mark):
         if not entry.isdigit() or int(entry) == os.getpid():
             continue
         environment = _read('/proc/%s/environ' % entry)
-        if wanted in environment and state(entry) not in (None, 'Z', 'X'):
+        if wanted in environment and lives(entry):
             command = _read('/proc/%s/cmdline' % entry).replace(b'\0', b' ')
             found[int(entry)] = command.decode('utf-8', 'replace').strip()
     return found
@@ -51,10 +51,19 @@ def _read(path):
         return b''
 
 
+def stat_fields(pid):
+    """Return the fields (list of text) of /proc/PID/stat behind the name, the state first; [] if the process is gone."""
+    return _read('/proc/%s/stat' % pid).decode('utf-8', 'replace').rpartition(')')[2].split()
+
+
 def state(pid):
     """Return the state letter of a process, None if it is gone."""
-    text = _read('/proc/%s/stat' % pid).decode('utf-8', 'replace')
-    return text.rpartition(')')[2].split()[0] if text else None
+    return (stat_fields(pid) or [None])[0]
+
+
+def lives(pid):
+    """Return whether a process is there and no zombie."""
+    return state(pid) not in (None, 'Z', 'X')
 
 
 def send(pid, number):

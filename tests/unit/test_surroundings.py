@@ -8,7 +8,7 @@ import unittest
 
 from dispynode_lib.options import parser
 from dispynode_lib.errors import StartError
-from dispynode_lib.host import compat, processes, resources, surroundings
+from dispynode_lib.host import compat, proc, resources, surroundings
 from dispynode_lib.node.timed import orphans
 from tests.support.waiting import wait_until
 
@@ -34,14 +34,14 @@ class RequireTest(Changed):
         self.assertIsNone(surroundings.unlike_linux())
 
     def test_limits_that_nobody_can_watch_are_not_ignored(self):
-        self.change(processes, 'has_proc', lambda: False)
+        self.change(proc, 'is_there', lambda: False)
         self.change(resources, 'import_psutil', lambda: None)
         self.assertIsNone(surroundings.require(parser.parse(['--job_output', '1g'])))
         for name, value in (('--job_memory', '1g'), ('--job_processes', '5')):
             self.assertTrue(self.refusal(name, value).startswith(name + ': this host does not tell'))
 
     def test_psutil_can_watch_as_well(self):
-        self.change(processes, 'has_proc', lambda: False)
+        self.change(proc, 'is_there', lambda: False)
         self.change(resources, 'import_psutil', lambda: os)
         self.assertIsNone(surroundings.require(parser.parse(['--job_memory', '1g'])))
 
@@ -62,7 +62,7 @@ class PromisesTest(Changed):
     def test_another_system_is_told_with_what_does_not_hold_there(self):
         self.change(compat, 'LINUX', False)
         self.change(compat, 'SYSTEM', 'freebsd14')
-        self.change(processes, 'has_proc', lambda: False)
+        self.change(proc, 'is_there', lambda: False)
         sentence = surroundings.unlike_linux()
         self.assertTrue(sentence.startswith(u'freebsd14: this program is tested on Linux only; here a job'), sentence)
         self.assertNotIn(u'\n', sentence)

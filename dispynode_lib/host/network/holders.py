@@ -3,7 +3,7 @@ from __future__ import absolute_import, division, print_function
 
 import os
 
-from dispynode_lib.host import compat
+from dispynode_lib.host import compat, proc
 
 LISTENING = {'TCP': '0A', 'UDP': '07'}      # states of sockets that take what anybody sends, as the kernel numbers them
 
@@ -15,7 +15,7 @@ def port_holder(protocol, port):
     """
     listening, others = _sockets(protocol, port)
     inodes = listening or others            # a connection that happens to have the port takes it, too
-    for pid in sorted(process_ids()):
+    for pid in sorted(proc.pids()):
         if inodes & _open_sockets(pid):
             return u'process %d (%s)' % (pid, program_of(pid))
     return None
@@ -45,19 +45,7 @@ def _sockets(protocol, port):
 
 def proc_lines(path, headings=1):
     """Return the lines of a file of the kernel without its headings; none if there is no such file."""
-    try:
-        with open(path) as source:
-            return source.readlines()[headings:]
-    except EnvironmentError:
-        return []
-
-
-def process_ids():
-    """Return the numbers of all processes that may be seen (list)."""
-    try:
-        return [int(name) for name in os.listdir('/proc') if name.isdigit()]
-    except EnvironmentError:
-        return []
+    return compat.to_native(proc.read(path)).split('\n')[headings:-1]
 
 
 def _open_sockets(pid):
@@ -74,10 +62,8 @@ def _open_sockets(pid):
 
 def program_of(pid):
     """Return the program that a process runs, without its arguments: they may hold secrets."""
-    try:
-        with open('/proc/%d/cmdline' % pid, 'rb') as source:
-            words = compat.to_text(source.read()).split(u'\0')
-    except EnvironmentError:
+    words = compat.to_text(proc.read('/proc/%d/cmdline' % pid)).split(u'\0')
+    if not words[0]:
         return u'ended just now'
     names = [word.rpartition(u'/')[2] for word in words[:1]]
     if names and names[0].startswith(u'python'):

@@ -3,9 +3,8 @@ from __future__ import absolute_import, division, print_function
 
 import os
 
+from dispynode_lib.host import proc
 from dispynode_lib.host.compat import to_bytes
-
-FIRST, LAST = 48, 49                        # fields of /proc/PID/stat: where the arguments begin and end in memory
 
 
 def hide(secrets):
@@ -14,9 +13,8 @@ def hide(secrets):
     if not secrets:
         return True
     try:
-        with open('/proc/self/stat', 'rb') as stat:
-            fields = stat.read().rpartition(b')')[2].split()
-        begin, end = [int(fields[number - 3]) for number in (FIRST, LAST)]
+        fields = proc.stat_fields(os.getpid())
+        begin, end = int(fields[proc.ARGUMENTS_BEGIN]), int(fields[proc.ARGUMENTS_END])
         memory = os.open('/proc/self/mem', os.O_RDWR)
     except (EnvironmentError, IndexError, ValueError):
         return False                        # no /proc, or one that tells other processes nothing either

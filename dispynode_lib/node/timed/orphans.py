@@ -4,6 +4,7 @@ from __future__ import absolute_import, division, print_function
 import errno
 import os
 
+from dispynode_lib.host import proc
 from dispynode_lib.host.wording import counted
 from dispynode_lib.log import Log
 
@@ -14,16 +15,16 @@ INTERVAL = 5.0                              # seconds
 
 def wait(_now):
     """Return seconds between looks, None for a node that is not process 1."""
-    return INTERVAL if os.getpid() == 1 and os.path.exists('/proc/1/stat') else None
+    return INTERVAL if os.getpid() == 1 and proc.is_there() else None
 
 
 def reap(own):
     """Reap children that have exited, those in `own` (pids that others wait for) left out; return how many."""
     reaped = 0
-    for entry in os.listdir('/proc'):
-        if entry.isdigit() and int(entry) not in own and _is_exited_child(entry):
+    for pid in proc.pids():
+        if pid not in own and _is_exited_child(pid):
             try:
-                reaped += os.waitpid(int(entry), os.WNOHANG)[0] != 0
+                reaped += os.waitpid(pid, os.WNOHANG)[0] != 0
             except EnvironmentError as error:
                 if error.errno != errno.ECHILD:         # somebody else was sooner
                     raise
@@ -32,10 +33,5 @@ def reap(own):
     return reaped
 
 
-def _is_exited_child(entry):
-    try:
-        with open('/proc/%s/stat' % entry, 'rb') as stat:              # a name may be no text at all
-            state, parent = stat.read().rpartition(b')')[2].split()[:2]
-    except EnvironmentError:
-        return False
-    return state == b'Z' and int(parent) == os.getpid()
+def _is_exited_child(pid):
+    return [b'Z', b'%d' % os.getpid()] == proc.stat_fields(pid)[:2]         # state and parent

@@ -3,6 +3,7 @@ from __future__ import absolute_import, division, print_function
 
 import os
 
+from dispynode_lib.host import proc
 from dispynode_lib.supervisor.processes import stopping
 
 INTERVAL = 0.25                             # seconds between looks at the processes of jobs
@@ -106,19 +107,10 @@ class Watch(object):
 
 def memory_of(pid):
     """Return the bytes of memory that a process has for itself, and its part of what it shares."""
-    for line in _lines('/proc/%d/smaps_rollup' % pid):
+    for line in proc.read('/proc/%d/smaps_rollup' % pid).splitlines():
         if line.startswith(b'Pss:'):
             return 1024 * int(line.split()[1])
-    if not os.path.exists('/proc/self/stat'):
+    if not proc.is_there():
         return stopping.memory_by_psutil(pid)
-    for line in _lines('/proc/%d/statm' % pid):         # an old kernel: all of what it shares counts
-        return os.sysconf('SC_PAGE_SIZE') * int(line.split()[1])
-    return 0
-
-
-def _lines(path):
-    try:
-        with open(path, 'rb') as source:
-            return source.read().splitlines()
-    except EnvironmentError:
-        return []                           # it has gone
+    words = proc.read('/proc/%d/statm' % pid).split()   # an old kernel: all of what it shares counts
+    return os.sysconf('SC_PAGE_SIZE') * int(words[1]) if words else 0

@@ -4,6 +4,8 @@ from __future__ import absolute_import, division, print_function
 import errno
 import os
 
+from dispynode_lib.host import proc
+
 
 class Relative(object):
     """A process found below another one; `started` tells it from a later one with the same number."""
@@ -19,9 +21,10 @@ class Relative(object):
 
 def all_processes():
     """Return {pid: Relative} of the processes of this host, as far as they can be seen."""
-    if os.path.exists('/proc/self/stat'):
-        return _from_proc()
-    return _from_psutil()
+    if not proc.is_there():
+        return _from_psutil()
+    found = [_look_at(pid) for pid in proc.pids()]
+    return dict((relative.pid, relative) for relative in found if relative is not None)
 
 
 def descendants(pid):
@@ -31,7 +34,7 @@ def descendants(pid):
         while waiting:
             number = waiting.pop()
             for child in _children(number):
-                relative = _read_stat(child)
+                relative = _look_at(child)
                 if relative is not None:
                     found.append(relative)
                     waiting.append(child)
@@ -58,30 +61,10 @@ def _children(pid):
     return found
 
 
-def _from_proc():
-    found = {}
-    for name in os.listdir('/proc'):
-        if name.isdigit():
-            relative = _read_stat(int(name))
-            if relative is not None:
-                found[relative.pid] = relative
-    return found
-
-
-def _read_stat(pid):
+def _look_at(pid):
     """Return the Relative with number `pid`, or None if it has gone."""
-    try:
-        fd = os.open('/proc/%d/stat' % pid, os.O_RDONLY)
-    except EnvironmentError:
-        return None
-    try:
-        data = os.read(fd, 1024)
-    except EnvironmentError:
-        return None
-    finally:
-        os.close(fd)
-    words = data[data.rfind(b')') + 2:].split()     # the name before it may hold blanks and brackets
-    return Relative(pid, int(words[1]), int(words[3]), words[19]) if len(words) > 19 else None
+    fields = proc.stat_fields(pid)
+    return Relative(pid, int(fields[proc.PARENT]), int(fields[proc.SESSION]), fields[proc.STARTED]) if fields else None
 
 
 def _from_psutil():
@@ -143,7 +126,7 @@ def signal_relatives(relatives, number, group):
         try:
             if os.getpgid(relative.pid) == group:
                 continue
-            now = _read_stat(relative.pid) if os.path.exists('/proc/self/stat') else relative
+            now = _look_at(relative.pid) if proc.is_there() else relative
             if now is not None and now.started == relative.started:
                 os.kill(relative.pid, number)
         except EnvironmentError:
