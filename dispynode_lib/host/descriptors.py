@@ -10,8 +10,11 @@ import fcntl
 import os
 import struct
 
+from dispynode_lib.texts import path_bytes
+
 HAS_SENDMSG = hasattr(_socket.socket, 'sendmsg')
 CMSG_CLOEXEC = getattr(_socket, 'MSG_CMSG_CLOEXEC', 0)
+LONGEST_NAME = 100                          # bytes of the name of a socket; Linux allows 107
 MARK = b'F'                                 # the byte that a descriptor comes with
 NUMBER = struct.Struct('i')
 
@@ -22,6 +25,17 @@ if not HAS_SENDMSG:
 def set_cloexec(fd):
     """Keep descriptor `fd` from being inherited by programs; newer Pythons do it by themselves."""
     fcntl.fcntl(fd, fcntl.F_SETFD, fcntl.fcntl(fd, fcntl.F_GETFD) | fcntl.FD_CLOEXEC)
+
+
+def with_short_name(path, function):
+    """Call function(name) for a socket at `path`; a long one is named by way of its opened folder, without leaving ours."""
+    if len(path_bytes(path)) <= LONGEST_NAME:
+        return function(path)
+    folder = os.open(os.path.dirname(path), os.O_RDONLY)
+    try:
+        return function('/proc/self/fd/%d/%s' % (folder, os.path.basename(path)))
+    finally:
+        os.close(folder)
 
 
 if HAS_SENDMSG:

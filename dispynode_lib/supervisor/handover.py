@@ -11,7 +11,7 @@ import os
 import select
 
 from dispynode_lib.errors import ProtocolError
-from dispynode_lib.host.descriptors import set_cloexec
+from dispynode_lib.host.descriptors import set_cloexec, with_short_name
 from dispynode_lib.supervisor.processes.lean import PYTHON2, to_bytes
 from dispynode_lib.supervisor.processes.descriptors import Receiver, close_quietly, move_away, write_pieces
 from dispynode_lib.wire import control
@@ -19,7 +19,6 @@ from dispynode_lib.wire import control
 BACKLOG = 4
 TIMEOUT = 2.0                               # seconds that a node may take to say who it is
 FRAME_LIMIT = 4096
-LONGEST = 100                               # bytes of the name of a socket; Linux allows 107
 NO_ANSWER = b''
 
 
@@ -63,7 +62,7 @@ class HandOver(object):
         sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
         mask = os.umask(0o077)
         try:
-            _with_short_name(path, sock.bind)
+            with_short_name(path, sock.bind)
         finally:
             os.umask(mask)
         sock.listen(BACKLOG)
@@ -220,14 +219,3 @@ class HandOver(object):
                 self._channels.send_fd(self._held[number], number, processes.get(number, 0))
         except EnvironmentError:
             return                          # it has gone again: reading tells
-
-
-def _with_short_name(path, function):
-    """Call function(name); a long path is named by way of its opened folder."""
-    if len(to_bytes(path)) <= LONGEST:
-        return function(path)
-    folder = os.open(os.path.dirname(path), os.O_RDONLY)
-    try:
-        return function('/proc/self/fd/%d/%s' % (folder, os.path.basename(path)))
-    finally:
-        os.close(folder)

@@ -4,9 +4,8 @@ from __future__ import absolute_import, division, print_function
 import os
 import socket
 
-from dispynode_lib.host.compat import set_cloexec
+from dispynode_lib.host.descriptors import set_cloexec, with_short_name
 
-LONGEST = 100                               # bytes; Linux allows 107
 BACKLOG = 16
 
 
@@ -14,7 +13,7 @@ def listen(path, mode=0o600):
     """Return a listening socket at `path`, which must not exist. Raises EnvironmentError."""
     sock = _new()
     try:
-        _with_short_name(path, sock.bind)   # the folder is private: no one else gets there before chmod
+        with_short_name(path, sock.bind)   # the folder is private: no one else gets there before chmod
         os.chmod(path, mode)
         sock.listen(BACKLOG)
         return sock
@@ -28,7 +27,7 @@ def connect(path, timeout):
     sock = _new()
     try:
         sock.settimeout(timeout)
-        _with_short_name(path, sock.connect)
+        with_short_name(path, sock.connect)
         return sock
     except BaseException:
         sock.close()
@@ -39,14 +38,3 @@ def _new():
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     set_cloexec(sock.fileno())
     return sock
-
-
-def _with_short_name(path, function):
-    """Call function(name); a long path is named by way of its opened folder, without leaving ours."""
-    if len(os.fsencode(path) if hasattr(os, 'fsencode') else path) <= LONGEST:
-        return function(path)
-    folder = os.open(os.path.dirname(path), os.O_RDONLY)
-    try:
-        return function('/proc/self/fd/%d/%s' % (folder, os.path.basename(path)))
-    finally:
-        os.close(folder)
