@@ -10,8 +10,6 @@ import os
 import sys
 from binascii import crc32
 
-from dispynode_lib.host import files
-
 PRIVATE = 0o22                              # of a mode: what others may not have
 
 
@@ -47,6 +45,7 @@ class CodeCache(object):
         if self._file is None or sys.dont_write_bytecode or all(self._codes.get(name) == codes[name] for name in codes):
             return
         self._codes.update(codes)
+        from dispynode_lib.host import files            # only now: what is imported before there is a cache is compiled
         try:
             files.make_folder(os.path.dirname(self._file))
             files.write(self._file, marshal.dumps((self._key, self._codes)))
