@@ -29,6 +29,31 @@ def _number(text, allowed):
         raise ValueError(allowed)
 
 
+def _in_range(read, least, most, allowed, other=None, factor=1):
+    """Return a kind: a number from `least` to `most`, or `other`; the value is `factor` times as much."""
+    def kind(text):
+        value = read(text, allowed)
+        if value != other and not least <= value <= most:
+            raise ValueError(allowed)
+        return value * factor
+    return kind
+
+
+port = _in_range(_integer, 1, 65535, u'give a port from 1 to 65535')
+base_port = _in_range(_integer, 1, 65534, u'give a port from 1 to 65534; the node uses the next one')
+timeout = _in_range(_number, 0.1, 3600, u'give seconds from 0.1 to 3600')
+seconds = _in_range(_number, 0.1, 1e9, u'give seconds from 0.1 to 1000000000')
+milliseconds = _in_range(_number, 0, 1000, u'give milliseconds from 0 to 1000')
+# docs/protocol.rst, "Pings and service times", "Zombies"
+ping_seconds = _in_range(_number, 10, 1e7, u'give seconds, at least 10, or 0 for no pings', 0)
+zombie_minutes = _in_range(_number, 1, 1e6, u'give minutes, at least 1, or 0 for never', 0, factor=60)     # as seconds
+limit_seconds = _in_range(_number, 0.1, 1e8, u'give seconds, at least 0.1, or 0 for no limit', 0)
+grace_seconds = _in_range(_number, 0.1, 1e8, u'give seconds, at least 0.1, or 0 for none', 0)
+count = _in_range(_integer, 1, 1000000, u'give a number, at least 1, or 0 for no limit', 0)
+niceness = _in_range(_integer, 0, 19, u'give a number from 0 to 19')
+clients = _in_range(_integer, 1, float('inf'), u'give how many clients to serve, at least 1, or -1 for no limit', -1)
+
+
 def switch(_text):
     """An option without a value."""
     return True
@@ -70,110 +95,11 @@ def path(text):
     return text
 
 
-def port(text):
-    """A TCP and UDP port."""
-    allowed = u'give a port from 1 to 65535'
-    value = _integer(text, allowed)
-    if not 1 <= value <= 65535:
-        raise ValueError(allowed)
-    return value
-
-
-def base_port(text):
-    """The port of clients, of which the node's is the next."""
-    allowed = u'give a port from 1 to 65534; the node uses the next one'
-    value = _integer(text, allowed)
-    if not 1 <= value <= 65534:
-        raise ValueError(allowed)
-    return value
-
-
 def processors(text):
     """Processors to use, or below zero to leave free; Options.finish compares it with the host."""
     allowed = u'give how many CPUs to use, or a negative number to leave so many free'
     value = _integer(text, allowed)
     if value == 0:
-        raise ValueError(allowed)
-    return value
-
-
-def timeout(text):
-    """Seconds, more than none."""
-    allowed = u'give seconds from 0.1 to 3600'
-    value = _number(text, allowed)
-    if not 0.1 <= value <= 3600:
-        raise ValueError(allowed)
-    return value
-
-
-def seconds(text):
-    """Seconds, a tenth to 30 years."""
-    allowed = u'give seconds from 0.1 to 1000000000'
-    value = _number(text, allowed)
-    if not 0.1 <= value <= 1e9:
-        raise ValueError(allowed)
-    return value
-
-
-def milliseconds(text):
-    """Milliseconds, from none to a second."""
-    allowed = u'give milliseconds from 0 to 1000'
-    value = _number(text, allowed)
-    if not 0 <= value <= 1000:
-        raise ValueError(allowed)
-    return value
-
-
-def ping_seconds(text):
-    """Seconds between pings, 0 for none (docs/protocol.rst, "Pings and service times")."""
-    allowed = u'give seconds, at least 10, or 0 for no pings'
-    value = _number(text, allowed)
-    if value != 0 and not 10 <= value <= 10000000:
-        raise ValueError(allowed)
-    return value
-
-
-def zombie_minutes(text):
-    """Minutes, returned as seconds; 0 for never (docs/protocol.rst, "Zombies")."""
-    allowed = u'give minutes, at least 1, or 0 for never'
-    value = _number(text, allowed)
-    if value != 0 and not 1 <= value <= 1000000:
-        raise ValueError(allowed)
-    return value * 60
-
-
-def limit_seconds(text):
-    """Seconds that something may take, 0 for no limit."""
-    allowed = u'give seconds, at least 0.1, or 0 for no limit'
-    value = _number(text, allowed)
-    if value != 0 and not 0.1 <= value <= 100000000:
-        raise ValueError(allowed)
-    return value
-
-
-def grace_seconds(text):
-    """Seconds that something may go on, 0 for none."""
-    allowed = u'give seconds, at least 0.1, or 0 for none'
-    value = _number(text, allowed)
-    if value != 0 and not 0.1 <= value <= 100000000:
-        raise ValueError(allowed)
-    return value
-
-
-def count(text):
-    """How many, 0 for no limit."""
-    allowed = u'give a number, at least 1, or 0 for no limit'
-    value = _integer(text, allowed)
-    if not 0 <= value <= 1000000:
-        raise ValueError(allowed)
-    return value
-
-
-def niceness(text):
-    """How much jobs give way to other programs."""
-    allowed = u'give a number from 0 to 19'
-    value = _integer(text, allowed)
-    if not 0 <= value <= 19:
         raise ValueError(allowed)
     return value
 
@@ -211,15 +137,6 @@ def clock(text):
     if not (0 <= hour <= 23 and 0 <= minute <= 59):
         raise ValueError(allowed)
     return 60 * hour + minute
-
-
-def clients(text):
-    """Clients to serve, -1 for no limit."""
-    allowed = u'give how many clients to serve, at least 1, or -1 for no limit'
-    value = _integer(text, allowed)
-    if value < 1 and value != -1:
-        raise ValueError(allowed)
-    return value
 
 
 def log_format(text):
