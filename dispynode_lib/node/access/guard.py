@@ -1,11 +1,11 @@
-"""Who is let in, and what the node's operator had better know."""
+"""Who is let in, from where a client may speak about its computation, and what the operator had better know."""
 from __future__ import absolute_import, division, print_function
 
 import os
 
 from dispynode_lib.host import surroundings
 from dispynode_lib.host.network import net
-from dispynode_lib.host.compat import to_text
+from dispynode_lib.host.compat import compare_digest, to_bytes, to_text
 from dispynode_lib.host.wording import counted
 from dispynode_lib.log import Log
 from dispynode_lib.node.access import held
@@ -27,6 +27,37 @@ def filter_of(networks):
             allowed = known[address] = any([network.holds(to_text(address)) for network in networks])
         return allowed
     return is_allowed
+
+
+def callers_of(compute, scheduler, source, notices):
+    """Return the addresses (frozenset of text) from which requests about a new computation may come (docs/security.rst, "Clients").
+
+    compute     wire COMPUTE record
+    scheduler   (address, port) of its scheduler
+    source      address from which it came (text)
+    notices     node.discovery.notices.Notices, which knows what the scheduler said of itself when it pinged
+    """
+    addresses = [source, scheduler[0]] + notices.addresses_at(*scheduler)
+    if compute.client_reply_addr:
+        addresses.append(compute.client_reply_addr[0])          # it sends files itself
+    return frozenset(net.canonical(address) for address in addresses if net.is_address(address))
+
+
+def may_speak(computation, address, identity):
+    """Return whether a request about `computation` may come from `address` (of a socket)."""
+    callers = computation.callers
+    if address in callers:
+        return True
+    address = net.canonical(to_text(address))
+    if address in callers:
+        return True
+    # a client on this host may use any of the host's addresses
+    return identity.is_ours(address) and any(identity.is_ours(caller) for caller in callers)
+
+
+def same(one, other):
+    """Return whether two texts are equal, in a time that does not tell where they differ."""
+    return compare_digest(to_bytes(one), to_bytes(other))
 
 
 def warnings(options, addresses, port):

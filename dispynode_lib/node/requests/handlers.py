@@ -9,7 +9,7 @@ from dispynode_lib.host.compat import monotonic, to_bytes, to_text
 from dispynode_lib.log import Log
 from dispynode_lib.node.replies import spool
 from dispynode_lib.node.shared import faults
-from dispynode_lib.node.access.callers import callers_of, may_speak, same
+from dispynode_lib.node.access.guard import callers_of, may_speak, same
 from dispynode_lib.node.shared.complaints import printable
 from dispynode_lib.wire import messages, replies
 from dispynode_lib.wire.control import TERMINATED
