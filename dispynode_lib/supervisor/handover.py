@@ -12,7 +12,7 @@ import select
 
 from dispynode_lib.errors import ProtocolError
 from dispynode_lib.host.descriptors import set_cloexec, with_short_name
-from dispynode_lib.supervisor.processes.lean import PYTHON2, to_bytes
+from dispynode_lib.supervisor.processes.lean import PYTHON2
 from dispynode_lib.supervisor.processes.descriptors import Receiver, close_quietly, move_away, write_pieces
 from dispynode_lib.wire import control
 

@@ -13,7 +13,7 @@ import struct
 from dispynode_lib.supervisor import rehearsal, supervisor
 from dispynode_lib.supervisor.imports import preload
 from dispynode_lib.supervisor.job import output, surroundings
-from dispynode_lib.supervisor.processes import adopting
+from dispynode_lib.supervisor.processes import stopping
 from dispynode_lib.supervisor.processes.descriptors import (
     Receiver, close_quietly, close_strangers, take_standard)
 from dispynode_lib.supervisor.processes.lean import call_system, signal
@@ -36,7 +36,7 @@ def main():
     receiver = Receiver(control_fd)
     preload.begin()
     surroundings.prepare()
-    adopting.adopt()                        # for supervisors that a job kills; and it makes ready for theirs
+    stopping.adopt()                        # for supervisors that a job kills; and it makes ready for theirs
     rehearsal.rehearse()
     prepare_memory()
     _tell(control_fd, os.getpid())          # all is well
@@ -45,7 +45,7 @@ def main():
         load_some(left, control_fd)
         fds = receiver.receive_fd(), receiver.receive_fd()
         if None in fds:
-            adopting.end_descendants(supervisors)   # left by supervisors that jobs have killed
+            stopping.end_descendants(supervisors)   # left by supervisors that jobs have killed
             os._exit(0)                     # the node has gone; each supervisor sees that by itself
         supervisors.add(_fork(receiver, control_fd, fds))
 

@@ -11,7 +11,7 @@ from dispynode_lib.supervisor.processes.descriptors import (
     Channels, move_out_of_reach, read_some, socket_pair, write_pieces)
 from dispynode_lib.supervisor.imports import learning, preload
 from dispynode_lib.supervisor.job import job, output, surroundings, tracebacks
-from dispynode_lib.supervisor.processes import adopting
+from dispynode_lib.supervisor.processes import stopping
 from dispynode_lib.supervisor.handover import HandOver
 from dispynode_lib.supervisor.processes.lean import to_bytes
 from dispynode_lib.supervisor.processes.limits import Limits, Watch
@@ -411,7 +411,7 @@ class Supervisor(object):
         self._processes.kill_left_groups()
         self._end_late()
         error = self._clean_up() if with_cleanup else None
-        adopting.end_descendants()
+        stopping.end_descendants()
         self._run_exit_functions()
         self._account.tell()
         self._hand_over.close()
@@ -475,7 +475,7 @@ def run(control_fd, channels_fd):
     """Be a supervisor that talks to the node through these two sockets. Does not return."""
     status = 0
     try:
-        adopting.adopt()
+        stopping.adopt()
         output.forgive_letters()
         preload.begin()
         surroundings.prepare()
