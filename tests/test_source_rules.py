@@ -22,7 +22,8 @@ CATCH_ALL = {
     'node.node': ('_stop',),                    # the top of the thread that stops the node
     'node.requests.listeners': ('_receive',),       # the top of the datagrams' thread
     'node.requests.handlers': ('handle', 'job_at_once', '_start_job', '_opened'),     # a peer is answered, whatever happens
-    'node.operation': ('run_command', 'serve_http'),
+    'node.operator.commands': ('run',),             # the operator is answered, whatever happens
+    'node.operator.health': ('serve',),             # so is who asks for a page
     'node.timed.watchdog': ('run_due', '_plan'),       # one duty must not end the others
     'supervisor.job.computation': ('open', 'execute', 'run_setup', 'remember_cleanup', '_bad_status', 'run_cleanup', 'settle'),
     'supervisor.job.job': ('serve', '_call', '_end_as_programs_do', '_shown'),

@@ -270,7 +270,7 @@ class Reloading(object):
             log.warning('SIGHUP: the secret stays as it is: %s', error)
             new.secret = old.secret
         logs.set_debug(new.debug)
-        self._node.operation.change(new)
+        self._node.change(new)
         log.info('SIGHUP: the log is open, the options have been read')
 
 

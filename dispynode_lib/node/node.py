@@ -1,6 +1,7 @@
 """Builds the node's parts, starts them, drains and stops them."""
 from __future__ import absolute_import, division, print_function
 
+import functools
 import os
 import signal
 import threading
@@ -8,46 +9,49 @@ import time
 
 from dispynode_lib.errors import StartError
 from dispynode_lib.host.network import net
-from dispynode_lib.host.compat import fraction, monotonic, start_thread, to_text
+from dispynode_lib.host.compat import fraction, monotonic, start_thread, to_native, to_text
 from dispynode_lib.host.io.loop import Loop
 from dispynode_lib.host.resources import Meter
 from dispynode_lib.host.wording import counted
 from dispynode_lib.host.io.workers import Workers
 from dispynode_lib.log import Log
 from dispynode_lib.node.access import guard, held
-from dispynode_lib.node.operator import reasons
-from dispynode_lib.node.timed import duties
-from dispynode_lib.node.shared import state as states
-from dispynode_lib.node.requests.addresses import Addresses, Host
-from dispynode_lib.node.requests.admin import Administration
-from dispynode_lib.node.files import bigfiles
+from dispynode_lib.node.access.penalties import Penalties
+from dispynode_lib.node.computations.computation import Computation
+from dispynode_lib.node.computations.imports import KnownImports
+from dispynode_lib.node.computations.joboutput import JobOutput
+from dispynode_lib.node.computations.nursery import Nursery
 from dispynode_lib.node.discovery.announcer import Announcer
 from dispynode_lib.node.discovery.answers import Answers
-from dispynode_lib.node.shared.common import Common
-from dispynode_lib.node.shared.complaints import Complaints, printable
-from dispynode_lib.node.replies.delivery import Delivery
-from dispynode_lib.node.discovery.pings import Discovery
-from dispynode_lib.node.files.folders import Folders
-from dispynode_lib.node.operator.history import in_words
-from dispynode_lib.node.computations.computation import Computation
-from dispynode_lib.node.computations.joboutput import JobOutput
-from dispynode_lib.node.replies.journal import Journal, settle
-from dispynode_lib.node.computations.imports import KnownImports
-from dispynode_lib.node.initfile import InitFile
 from dispynode_lib.node.discovery.known import KnownReleases
-from dispynode_lib.node.computations.nursery import Nursery
 from dispynode_lib.node.discovery.notices import Notices
-from dispynode_lib.node.operation import Operation, drain_jobs
-from dispynode_lib.node.requests.ports import Ports
-from dispynode_lib.node.access.penalties import Penalties
+from dispynode_lib.node.discovery.pings import Discovery
+from dispynode_lib.node.discovery.visitors import Visitors
+from dispynode_lib.node.files import bigfiles
+from dispynode_lib.node.files.folders import Folders
+from dispynode_lib.node.initfile import InitFile
+from dispynode_lib.node.operation import Operation
+from dispynode_lib.node.operator.commands import Commands
+from dispynode_lib.node.operator.health import Pages
+from dispynode_lib.node.operator.statefolder import StateFolder
+from dispynode_lib.node.operator.status import Status
+from dispynode_lib.node.replies.delivery import Delivery
+from dispynode_lib.node.replies.journal import Journal, settle
+from dispynode_lib.node.replies.spool import Spool
+from dispynode_lib.node.requests.addresses import Addresses, Host
+from dispynode_lib.node.requests.admin import Administration
 from dispynode_lib.node.requests.handlers import Requests
 from dispynode_lib.node.requests.listeners import DatagramListener, Listener
-from dispynode_lib.node.timed.service import Service
-from dispynode_lib.node.shared.identity import Identity
-from dispynode_lib.node.replies.spool import Spool
+from dispynode_lib.node.requests.ports import Ports
 from dispynode_lib.node.requests.reception import Reception
-from dispynode_lib.node.discovery.visitors import Visitors
-from dispynode_lib.node.timed.watchdog import Watchdog
+from dispynode_lib.node.shared import state as states
+from dispynode_lib.node.shared.common import Common
+from dispynode_lib.node.shared.complaints import Complaints, printable
+from dispynode_lib.node.shared.history import History, in_words
+from dispynode_lib.node.shared.identity import Identity
+from dispynode_lib.node.timed import duties
+from dispynode_lib.node.timed.service import Service
+from dispynode_lib.node.timed.watchdog import Duty, Watchdog
 from dispynode_lib.wire import framing
 
 log = Log('dispynode.node')
@@ -56,11 +60,11 @@ LAST_OUTPUT = 0.2                           # seconds that the end waits for wha
 STOPPED = u'the node was stopped before the job had ended'
 BREATH = 0.1                                # seconds: its client may come back at once
 SPREAD = 0.2                                # seconds over which nodes that become free together announce themselves
-WORKERS = 16                                # threads at most, for what the node does itself
+WORKERS = 16                                # threads at most for what the node does itself
 
 
 class Parts(object):
-    """The node's parts, handed to each other; see Node for what they are."""
+    """What the computations room is given still as attributes of one object."""
 
 
 class Node(object):
@@ -73,278 +77,340 @@ class Node(object):
         self.exit_status = os.EX_OK
         self.on_end = None
         self.is_wanted = lambda: True       # asked while start() waits
+        self._began = monotonic()
         self._ended = threading.Event()
         self._stop_lock = threading.Lock()
         self._stop_began = False
         self._listeners = {}                # socket -> Listener
-        self._datagrams = None
         self._init_file = InitFile(options.init)
-        parts = self._parts = Parts()
-        parts.options = options
-        parts.descriptors, most = held.descriptor_limit()
-        parts.identity = Identity(options)
-        parts.name = parts.identity.name
-        parts.state = states.NodeState(min(options.cpus, held.cpus_for(most)), options.serve)
-        parts.complaints = Complaints()
-        parts.penalties = Penalties(bool(options.secret or options.admin_secret))
-        parts.freed, parts.client_shutdown, parts.computations, parts.node = self.freed, self.drain, self, self
-        self.operation = parts.operation = Operation(parts)
+        self._descriptors, most = held.descriptor_limit()
+        self._identity = Identity(options)
+        self._state = states.NodeState(min(options.cpus, held.cpus_for(most)), options.serve)
+        self._folder = StateFolder(options)
+        self._history, self._ledger = History(), None
 
     # -- starting
 
     def start(self):
         """Open ports and folders and serve. Raises StartError."""
-        self.operation.open()
+        if self.options.ledger:
+            from dispynode_lib.node.computations.ledger import Ledger
+            self._ledger = Ledger(to_native(self.options.ledger))
+        self._folder.open()
         try:
             self._init_file.init(self.is_wanted)
-            self._start()
+            chosen = net.node_addresses(self.options.ip_addr)
+            socks = self._open_ports([address for address, _why in chosen])
+            schedulers = self._build()
+            self._serve(socks, chosen, schedulers)
         except StartError:
             self._init_file.close(self.options.stop_timeout)
-            self.operation.failed()
+            self._folder.close(clean=False)
             raise
 
-    def _start(self):
-        parts, options = self._parts, self.options
-        identity = parts.identity
-        identity.meter = Meter(parts.root)
-        chosen = net.node_addresses(options.ip_addr)
-        identity.addresses = [address for address, _why in chosen]
-        parts.ports = Ports(options.node_port)
-        socks = parts.ports.open(identity.addresses)
-        identity.port = parts.ports.main()
-        as_client = self._tls.as_client if self._tls is not None else None
-        parts.loop = Loop()
-        parts.workers = Workers(WORKERS, parts.loop)
-        parts.watchdog = Watchdog()
-        parts.common = Common(options, parts.state, parts.loop, parts.workers, identity)
-        parts.job_output = JobOutput(parts.loop)
-        parts.nursery = Nursery(parts.loop, parts.workers, parts.state_folder, parts.job_output.fd)
-        self._begin_preload()
-        parts.folders = Folders(parts.root, options.max_file_size, options.force_cleanup)
-        parts.big_folder = os.path.join(parts.state_folder, 'big')
-        bigfiles.make_folder(parts.big_folder)
-        parts.spool = Spool(os.path.join(parts.state_folder, 'undelivered'), identity.token)
-        parts.delivery = Delivery(parts.loop, parts.workers, parts.spool, options, as_client)
-        parts.journal = Journal(os.path.join(parts.state_folder, 'journal'), identity.token)
-        settle(os.path.join(parts.state_folder, 'journal'), parts.spool)
-        parts.delivery.on_settled = parts.journal.remove
+    def _open_ports(self, addresses):
+        identity, self._ports = self._identity, Ports(self.options.node_port)
+        identity.meter = Meter(self._folder.root)
+        identity.addresses = addresses
+        socks = self._ports.open(addresses)
+        identity.port = self._ports.main()
+        return socks
+
+    def _build(self):
+        """Make all parts, the lowest room first; return the schedulers of a node that was killed, see _take_over()."""
+        loop = Loop()
+        self._common = Common(self.options, self._state, loop, Workers(WORKERS, loop), self._identity)
+        self._watchdog = Watchdog()
+        self._complaints = Complaints()
+        self._penalties = Penalties(bool(self.options.secret or self.options.admin_secret))
+        self._build_nursery()
+        self._build_replies()
         schedulers = self._take_over()
-        parts.notices = Notices(parts.loop, parts.state, identity, options, as_client)
-        parts.delivery.on_unreached = parts.notices.unreached
-        parts.visitors, parts.answers, parts.service = Visitors(), Answers(parts), Service(parts, options)
-        parts.announcer = Announcer(parts, KnownReleases(os.path.join(parts.state_folder, 'releases')))
-        parts.nursery.on_news = parts.watchdog.reschedule
-        parts.addresses = Addresses(
-            parts.common, Host(options.ip_addr), self._serve_at, parts.watchdog.reschedule,
-            on_more=parts.announcer.begin_anew, on_network_changed=self.operation.network_changed)
-        parts.admin = Administration(
-            parts.common, parts.service, parts.notices, parts.complaints, parts.penalties, self.set_cpus,
-            parts.watchdog.reschedule)
-        parts.discovery = Discovery(parts)
-        self._requests = Requests(
-            parts.common, dict(parts.discovery.table(), **parts.admin.table()), self._new_computation,
-            nursery=parts.nursery, folders=parts.folders, delivery=parts.delivery, spool=parts.spool,
-            journal=parts.journal, notices=parts.notices, announcer=parts.announcer, complaints=parts.complaints,
-            penalties=parts.penalties, on_opened=self.opened, on_freed=self.freed)
-        identity.remember_signs(os.path.join(parts.state_folder, 'signs'))
-        self._serve(socks, chosen, schedulers)
+        self._build_discovery()
+        self._service = Service(self._common, self._notices, self._announcer, self._delivery)
+        self._addresses = Addresses(
+            self._common, Host(self.options.ip_addr), self._serve_at, self._watchdog.reschedule,
+            on_more=self._announcer.begin_anew, on_network_changed=self._on_network_changed)
+        self._build_operator()
+        self._build_requests()
+        return schedulers
+
+    def _build_nursery(self):
+        loop, workers, keeps = self._common.loop, self._common.workers, u'none' not in self.options.preload
+        self._job_output = JobOutput(loop)
+        self._nursery = Nursery(loop, workers, self._folder.path, self._job_output.fd)
+        self._nursery.on_news = self._watchdog.reschedule
+        self._imports = KnownImports(self._in_folder('imports') if keeps else None)
+        if self._preload():
+            self._nursery.prepare()         # it takes its time
+
+    def _build_replies(self):
+        loop, workers, token = self._common.loop, self._common.workers, self._identity.token
+        self._folders = Folders(self._folder.root, self.options.max_file_size, self.options.force_cleanup)
+        self._big_folder = self._in_folder('big')
+        bigfiles.make_folder(self._big_folder)
+        self._spool = Spool(self._in_folder('undelivered'), token)
+        self._delivery = Delivery(loop, workers, self._spool, self.options, self._as_client())
+        self._journal = Journal(self._in_folder('journal'), token)
+        settle(self._in_folder('journal'), self._spool)
+        self._delivery.on_settled = self._journal.remove
+
+    def _build_discovery(self):
+        self._notices = Notices(self._common, self._as_client())
+        self._delivery.on_unreached = self._notices.unreached
+        self._visitors = Visitors()
+        self._announcer = Announcer(self._common, self._notices, self._visitors, self._complaints,
+                                    KnownReleases(self._in_folder('releases')))
+        self._answers = Answers(self._common, self._notices, self._visitors, self._announcer, self._nursery)
+
+    def _build_operator(self):
+        status = Status(self._common, self._folder, self._history, self._ports, self._addresses, self._nursery,
+                        self._visitors, self._announcer, self._delivery, self._spool, self._service,
+                        self._complaints, self._penalties)
+        self._commands = Commands(self._common, status, self._service, self._notices, self._announcer,
+                                  self.set_cpus, self.drain, self.stop, self._watchdog.reschedule)
+        self._pages = Pages(self._common, status, self._history, self._complaints)
+        self._operation = Operation(
+            self._common, self._folder, self._history, self._ledger, status, self._service, self._began,
+            run_command=self._commands.run, set_cpus=self.set_cpus, drain_jobs=self.drain_jobs, stop=self.stop,
+            reschedule=self._watchdog.reschedule)
+
+    def _build_requests(self):
+        is_allowed = guard.filter_of(self.options.allow)
+        admin = Administration(self._common, self._service, self._notices, self._complaints, self._penalties,
+                               self.set_cpus, self._watchdog.reschedule)
+        discovery = Discovery(self._common, self._answers, self._announcer, self._complaints,
+                              on_node_info=admin.on_datagram)
+        requests = Requests(
+            self._common, dict(discovery.table(), **admin.table()), self._computation_factory(),
+            nursery=self._nursery, folders=self._folders, delivery=self._delivery, spool=self._spool,
+            journal=self._journal, notices=self._notices, announcer=self._announcer, complaints=self._complaints,
+            penalties=self._penalties, on_opened=self._on_opened, on_freed=self._on_freed)
+        self._identity.remember_signs(self._in_folder('signs'))
+        self._reception = Reception(
+            self._common.loop, self.options, self._complaints, self._penalties,
+            is_allowed=is_allowed, is_token=self._is_token, is_earlier=self._identity.is_earlier,
+            handle=requests.handle, handle_at_once=requests.job_at_once,
+            serve_http=self._pages.serve, big_folder=self._big_folder, tls=self._tls)
+        self._datagrams = DatagramListener(
+            self._ports.udp_sockets(), discovery.on_datagram, self._complaints, is_allowed)
+
+    def _computation_factory(self):
+        parts = Parts()
+        for name in ('state', 'delivery', 'journal', 'history', 'ledger', 'notices', 'nursery', 'imports',
+                     'descriptors', 'big_folder'):
+            setattr(parts, name, getattr(self, '_' + name))
+        parts.options, parts.loop, parts.workers = self.options, self._common.loop, self._common.workers
+        parts.name, parts.client_shutdown = self._identity.name, self.drain
+        parts.computations, parts.common = self, self._common
+        return functools.partial(Computation, parts)
 
     def _serve(self, socks, chosen, schedulers):
-        parts, options, identity = self._parts, self.options, self._parts.identity
-        start_thread('loop', parts.loop.run)
-        is_allowed = guard.filter_of(options.allow)
-        self._reception = Reception(
-            parts.loop, options, parts.complaints, parts.penalties,
-            is_allowed=is_allowed, is_token=self._is_token, is_earlier=identity.is_earlier,
-            handle=self._requests.handle, handle_at_once=self._requests.job_at_once,
-            serve_http=self.operation.serve_http, big_folder=parts.big_folder, tls=self._tls)
+        """Start all that has been built; `socks` listen, `chosen` as Host.choose() tells, `schedulers` of _build()."""
+        start_thread('loop', self._common.loop.run)
         self._listen(socks)
-        parts.service.look(monotonic())
-        self._datagrams = DatagramListener(
-            parts.ports.udp_sockets(), parts.discovery.on_datagram, parts.complaints, is_allowed)
+        self._service.look(monotonic())
         self._datagrams.start()
-        parts.announcer.expect(schedulers)
+        self._announcer.expect(schedulers)
         if socks:
-            parts.announcer.begin()
-        self.operation.begin()
-        parts.addresses.begin(chosen, monotonic())
-        parts.watchdog.start(duties.table(parts) + self.operation.duties())
-        parts.delivery.retry_all()
+            self._announcer.begin()
+        self._operation.begin()
+        self._addresses.begin(chosen, monotonic())
+        self._watchdog.start(self._duties())
+        self._delivery.retry_all()
         if socks:
             self._tell_ports()
-        for line in parts.announcer.describe():
+        for line in self._announcer.describe():
             log.info('%s', line)
-        for line in guard.warnings(options, identity.addresses, identity.port):
+        for line in guard.warnings(self.options, self._identity.addresses, self._identity.port):
             log.warning('%s', line)
+
+    def _duties(self):
+        found = duties.table(self._common, self._service, self._announcer, self._notices, self._delivery,
+                             self._spool, self._nursery, self._addresses.gone_for)
+        found.append(Duty('taking missing ports', self.take_missing_ports, self._ports.wait))
+        found.append(Duty('following the addresses of this host', self._addresses.look, self._addresses.wait))
+        return found + self._operation.duties()
+
+    def _in_folder(self, name):
+        return os.path.join(self._folder.path, name)
+
+    def _as_client(self):
+        return self._tls.as_client if self._tls is not None else None
+
+    def _is_token(self, token):
+        return framing.same_token(token, self._identity.token)
 
     def _take_over(self):
         """Deal with what a node that was killed has left; return its schedulers, as StateFolder.schedulers() does."""
-        folder = self.operation.folder
-        schedulers = folder.schedulers()
+        schedulers = self._folder.schedulers()
         if schedulers:
-            self._parts.delivery.hold_back()
-        folder.set_aside()
+            self._delivery.hold_back()
+        self._folder.set_aside()
         return schedulers
+
+    # -- ports and addresses
 
     def _listen(self, socks):
         """Take connections at TCP sockets; with the first ones the node serves."""
-        parts = self._parts
-        if socks and parts.state.phase() == states.STARTING:
-            parts.state.set_phase(states.SERVING)
-            parts.delivery.serving()
+        if socks and self._state.phase() == states.STARTING:
+            self._state.set_phase(states.SERVING)
+            self._delivery.serving()
         for sock in socks:
-            listener = self._listeners[sock] = Listener(sock, self._reception, parts.loop)
+            listener = self._listeners[sock] = Listener(sock, self._reception, self._common.loop)
             listener.start()
 
     def _serve_at(self, addresses, held):
         """Listen at these addresses and nowhere else, see Ports.follow(); return where that works. Connections go on."""
-        opened, useless = self._parts.ports.follow(addresses, held)
-        self._datagrams.follow(self._parts.ports.udp_sockets())
+        opened, useless = self._ports.follow(addresses, held)
+        self._datagrams.follow(self._ports.udp_sockets())
         self._listen(opened)
         for sock in useless:
             self._listeners.pop(sock).stop()
-        return self._parts.ports.addresses_with(self._parts.identity.port)
+        return self._ports.addresses_with(self._identity.port)
 
     def _tell_ports(self):
-        parts = self._parts
-        for address, why in parts.addresses.describe():
-            log.info('%s serves at %s (%s), TCP and UDP ports %s, with %s', parts.name, address, why,
-                     ', '.join(str(port) for port in parts.ports.numbers()),
-                     counted(parts.state.cpus(), u'CPU'))
+        for address, why in self._addresses.describe():
+            log.info('%s serves at %s (%s), TCP and UDP ports %s, with %s', self._identity.name, address, why,
+                     ', '.join(str(port) for port in self._ports.numbers()),
+                     counted(self._state.cpus(), u'CPU'))
 
     def take_missing_ports(self, _now):
         """Serve at the ports that connections had when the node was started, if they are free; a duty."""
-        parts = self._parts
         try:
-            socks = parts.ports.take_missing()
+            socks = self._ports.take_missing()
         except StartError as error:
             log.error('%s', error)
             self.exit_status = error.status
             self.stop()
             return
-        self._datagrams.follow(parts.ports.udp_sockets())
+        self._datagrams.follow(self._ports.udp_sockets())
         self._listen(socks)
         if socks:
             self._tell_ports()
-            parts.announcer.begin()
-            parts.addresses.look_soon()
+            self._announcer.begin()
+            self._addresses.look_soon()
 
-    def _is_token(self, token):
-        return framing.same_token(token, self._parts.identity.token)
+    def _on_network_changed(self):
+        self._operation.network_changed()
 
-    # -- computations that end
+    # -- computations that come and go
 
-    def _new_computation(self, *described):
-        return Computation(self._parts, *described)
-
-    def opened(self, computation):
+    def _on_opened(self, computation):
         """A computation has been opened: the node is in use."""
-        parts = self._parts
-        parts.state.note_served()
-        self.operation.opened(computation)
-        parts.announcer.served(computation.scheduler, computation.peer.version)
-        parts.watchdog.reschedule()
+        self._state.note_served()
+        self._operation.opened(computation)
+        self._announcer.served(computation.scheduler, computation.peer.version)
+        self._watchdog.reschedule()
 
     def ending(self, computation):
         """A computation has no job left and takes no more: its scheduler may lose the node by that."""
-        if self._parts.state.begin_cleanup(computation):
+        if self._state.begin_cleanup(computation):
             if computation.zombie or computation.moved:
-                self._parts.notices.terminated(computation)
-            self.freed()
+                self._notices.terminated(computation)
+            self._on_freed()
 
     def ended(self, computation):
         """All of a computation is gone, its files too."""
         jobs = sum(computation.outcomes.values())
         log.info('computation %d (%s) ended: %s%s', computation.id, printable(computation.name), counted(jobs, u'job'),
                  u': ' + in_words(computation.outcomes) if jobs else u'')
-        self.operation.ended(computation)
-        state = self._parts.state
-        state.end_cleanup(computation)
-        if not state.computations():
+        self._operation.ended(computation)
+        self._state.end_cleanup(computation)
+        if not self._state.computations():
             self._preload()
-            self._parts.nursery.refresh()
-        if state.counts()['serve'] == 0 and state.scheduler() is None:
+            self._nursery.refresh()
+        if self._state.counts()['serve'] == 0 and self._state.scheduler() is None:
             log.info('the node has served as many clients as it was to')
-            self._parts.notices.terminated(computation)
+            self._notices.terminated(computation)
             self.stop()
-
-    def _begin_preload(self):
-        keeps = u'none' not in self.options.preload
-        self._parts.imports = KnownImports(os.path.join(self._parts.state_folder, 'imports') if keeps else None)
-        if self._preload():
-            self._parts.nursery.prepare()   # it takes its time
 
     def _preload(self):
         """Have the nursery load what the operator names, and what jobs import again and again; return those names."""
         names = [name for name in self.options.preload if name not in (u'learn', u'none')]
-        names += [name for name in self._parts.imports.names() if name not in names]
-        self._parts.nursery.preload(names)
+        names += [name for name in self._imports.names() if name not in names]
+        self._nursery.preload(names)
         return names
 
-    def freed(self):
+    def _on_freed(self):
         """The node has no scheduler any more."""
         log.info('the node is free')
-        self._parts.answers.forget()
-        self._parts.announcer.begin(BREATH + SPREAD * fraction())
-        self._parts.watchdog.reschedule()
+        self._answers.forget()
+        self._announcer.begin(BREATH + SPREAD * fraction())
+        self._watchdog.reschedule()
 
     # -- what operators ask for
 
     def set_cpus(self, cpus):
         """Offer `cpus` processors, from 0; tell the scheduler, or look for one."""
-        parts = self._parts
-        parts.state.set_cpus(cpus)
-        if parts.service.is_open():
-            shown = 0 if parts.state.phase() == states.PAUSED else cpus
-            for computation in duties.one_for_each_scheduler(parts.state.computations()):
-                parts.notices.node_cpus(computation, shown)
-        parts.announcer.begin()
-        parts.watchdog.reschedule()
+        self._state.set_cpus(cpus)
+        if self._service.is_open():
+            self._notices.cpus_to_all(0 if self._state.phase() == states.PAUSED else cpus)
+        self._announcer.begin()
+        self._watchdog.reschedule()
 
-    def why_idle(self):
-        """Return sentences (list of text) on why this node has no work: what it waits for, whom it turned away."""
-        parts = self._parts
-        lines = reasons.sentences(parts) + [parts.service.describe()]
-        lines += [u'it ' + line for line in parts.announcer.describe()[:1]] + parts.announcer.describe()[1:]
-        lines += parts.ports.describe()
-        lines[:0] = [trouble for trouble in (parts.nursery.trouble(), parts.addresses.trouble()) if trouble is not None]
-        return lines + parts.penalties.sentences() + (parts.complaints.sentences() or [u'no client has been turned away'])
+    def command(self, words, done):
+        """Do the operator's command `words` in a thread of its own; `done(Answer)` there."""
+        self._common.workers.run(lambda: done(self._commands.run(words)))
+
+    def dump(self):
+        """Write state and stacks to the log. Returns soon."""
+        self._common.workers.run(self._operation.dump)
+
+    def change(self, new):
+        """Take over from the options read again what differs and can change while the node runs."""
+        self._operation.change(new)
 
     # -- ending
 
     def drain(self):
         """Take no new computation; stop when the open ones have been closed. Returns soon."""
-        if self._parts.state.set_phase(states.DRAINING):
+        if self._state.set_phase(states.DRAINING):
             log.info('draining: no new computations, waiting for %s; interrupt again to stop',
-                     counted(len(self._parts.state.computations()), u'open computation'))
+                     counted(len(self._state.computations()), u'open computation'))
             start_thread('drain', self._stop_when_empty)
-
-    def drain_jobs(self):
-        """Take no new job; stop when the running ones have ended. Returns soon."""
-        drain_jobs(self, self._parts, self.options.drain_timeout)
-
-    def terminate(self):
-        """As stop(), but running jobs may go on for --grace before that; no new ones start. Returns soon."""
-        if self.options.grace:
-            drain_jobs(self, self._parts, self.options.grace)
-        else:
-            self.stop()
-
-    def command(self, words, done):
-        """Do the operator's command `words` in a thread of its own; `done(Answer)` there."""
-        self._parts.workers.run(lambda: done(self.operation.run_command(words)))
-
-    def dump(self):
-        """Write state and stacks to the log. Returns soon."""
-        self._parts.workers.run(self.operation.dump)
 
     def _stop_when_empty(self):
         limit = self.options.drain_timeout
         deadline = None if limit is None else monotonic() + limit
-        while not self._parts.state.wait_until_empty(None if deadline is None else deadline - monotonic()):
+        while not self._state.wait_until_empty(None if deadline is None else deadline - monotonic()):
             if deadline is not None and monotonic() >= deadline:
                 log.warning('draining has taken %g s: open computations are stopped', limit)
                 break
+        self.stop()
+
+    def drain_jobs(self):
+        """Take no new job; stop when the running ones have ended. Returns soon."""
+        self._drain_jobs(self.options.drain_timeout)
+
+    def terminate(self):
+        """As stop(), but running jobs may go on for --grace before that; no new ones start. Returns soon."""
+        if self.options.grace:
+            self._drain_jobs(self.options.grace)
+        else:
+            self.stop()
+
+    def _drain_jobs(self, limit):
+        """Take no more jobs, wait for the running ones and their replies, for `limit` seconds or None, and stop."""
+        self._state.set_phase(states.DRAINING)
+        if self._state.phase() != states.DRAINING:
+            return
+        self.set_cpus(0)
+        log.info('draining: no new jobs, waiting for %s%s', counted(self._state.used_cpus(), u'running job'),
+                 u'' if limit is None else u', at most %g s' % limit)
+        if limit is not None:
+            self._operation.draining(limit)
+        start_thread('drain-jobs', self._stop_without_jobs, limit)
+
+    def _stop_without_jobs(self, limit):
+        deadline = None if limit is None else monotonic() + limit
+        while deadline is None or monotonic() < deadline:
+            left = None if deadline is None else deadline - monotonic()
+            if self._state.wait_until_no_jobs(left) and not self._delivery.pending():
+                break
+            time.sleep(0.02)
+        else:
+            log.warning('draining has taken %g s: running jobs are stopped', limit)
         self.stop()
 
     def stop(self, at_once=False):
@@ -375,12 +441,11 @@ class Node(object):
                 self.on_end()
 
     def _stop_parts(self, at_once):
-        parts = self._parts
-        parts.state.set_phase(states.STOPPING)
-        self.operation.stopping()
-        parts.watchdog.stop()
+        self._state.set_phase(states.STOPPING)
+        self._operation.stopping()
+        self._watchdog.stop()
         deadline = monotonic() + (0.5 if at_once else self.options.stop_timeout)
-        computations = parts.state.computations()
+        computations = self._state.computations()
         self._tell_schedulers(computations)
         for listener in list(self._listeners.values()):
             listener.stop()
@@ -388,29 +453,29 @@ class Node(object):
         for computation in computations:
             computation.close(terminate=True, why=STOPPED)
         while monotonic() < deadline:
-            if parts.state.wait_until_empty(deadline - monotonic()) and not parts.delivery.pending():
+            if self._state.wait_until_empty(deadline - monotonic()) and not self._delivery.pending():
                 break
             time.sleep(0.01)
         self._kill_rest()
-        parts.delivery.keep_rest()
-        parts.journal.close()
-        parts.nursery.close()
-        parts.workers.finish(max(0.2, deadline - monotonic()))
-        parts.job_output.finish(LAST_OUTPUT)
-        parts.loop.stop()
+        self._delivery.keep_rest()
+        self._journal.close()
+        self._nursery.close()
+        self._common.workers.finish(max(0.2, deadline - monotonic()))
+        self._job_output.finish(LAST_OUTPUT)
+        self._common.loop.stop()
         self._datagrams.close()
-        parts.addresses.close()
-        bigfiles.remove_folder(parts.big_folder)
+        self._addresses.close()
+        bigfiles.remove_folder(self._big_folder)
         self._init_file.close(0.5 if at_once else self.options.stop_timeout)
-        self.operation.close()
-        if parts.spool.total():
+        self._operation.close()
+        if self._spool.total():
             log.warning('%s to clients could not be delivered: kept in %s, for the next node with this port and folder',
-                        counted(parts.spool.total(), u'reply'), to_text(parts.state_folder))
+                        counted(self._spool.total(), u'reply'), to_text(self._folder.path))
         log.info('stopped')
 
     def _kill_rest(self):
         """End what did not end in time: interrupt user code in supervisors, then end them by force."""
-        state = self._parts.state
+        state = self._state
         for number, patience in ((signal.SIGTERM, 1.0), (signal.SIGKILL, 0.5)):
             left = state.computations() + state.ending()
             for computation in left:
@@ -426,5 +491,5 @@ class Node(object):
         for computation in computations:
             if computation.scheduler not in told:
                 told.add(computation.scheduler)
-                self._parts.notices.terminated(computation)
-        self._parts.announcer.say_goodbye()
+                self._notices.terminated(computation)
+        self._announcer.say_goodbye()

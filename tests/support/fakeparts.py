@@ -5,8 +5,11 @@ from dispynode_lib.node.shared import state as states
 from dispynode_lib.node.shared.common import Common
 from dispynode_lib.node.shared.complaints import Complaints
 from dispynode_lib.node.shared.state import NodeState
+from dispynode_lib.node.discovery.announcer import Announcer
+from dispynode_lib.node.discovery.answers import Answers
 from dispynode_lib.node.discovery.visitors import Visitors
 from dispynode_lib.node.requests.handlers import Requests
+from dispynode_lib.node.timed import duties
 from dispynode_lib.options.parser import Options
 from dispynode_lib.wire.peers import Peer
 
@@ -71,7 +74,11 @@ class FakeComputation(object):
 
 
 class FakeParts(object):
-    """Parts with a real NodeState and real Complaints; `now` is the clock of all."""
+    """Parts with a real NodeState and real Complaints; `now` is the clock of all.
+
+    pending   replies that are under way
+    kept      [(uid, hash)] of replies that are kept
+    """
 
     def __init__(self, cpus=2, **settings):
         self.now = 1000.0
@@ -82,11 +89,11 @@ class FakeParts(object):
         self.state.set_phase(states.SERVING)
         self.complaints = Complaints()
         self.workers = self.loop = AtOnce()
-        self.spool = Recorder(holds=False, to_send=())
-        self.delivery = Recorder(pending=0)
+        self.pending, self.kept = 0, []
+        self.spool = Recorder(holds=False, to_send=lambda _key: self.kept)
+        self.delivery = Recorder(pending=lambda: self.pending)
         self.notices = Recorder(peer_at=lambda *_where: Peer())
-        self.announcer, self.watchdog, self.node = Recorder(), Recorder(), Recorder()
-        self.addresses = Recorder(gone_for=None, trouble=None)
+        self.announcer, self.nursery = Recorder(), Recorder()
         self.visitors = Visitors(self.clock)
         self.identity = Recorder(own_address=u'10.0.0.1')
         self.identity.addresses, self.identity.sign = [u'10.0.0.1'], u'ab' * 20
@@ -98,6 +105,18 @@ class FakeParts(object):
 
     def clock(self):
         return self.now
+
+    def make_pulses(self):
+        """Return the duty that sends pulses."""
+        return duties.Pulses(self.common, self.notices, self.delivery)
+
+    def make_answers(self, random):
+        """Return what answers pings."""
+        return Answers(self.common, self.notices, self.visitors, self.announcer, self.nursery, self.clock, random)
+
+    def make_announcer(self, known, random):
+        """Return an Announcer."""
+        return Announcer(self.common, self.notices, self.visitors, self.complaints, known, self.clock, random)
 
     def open(self, **settings):
         """Record a computation; return it."""

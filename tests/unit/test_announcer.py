@@ -6,7 +6,7 @@ import shutil
 import tempfile
 import unittest
 
-from dispynode_lib.node.discovery.announcer import NAMED_INTERVAL, STEPS, Announcer
+from dispynode_lib.node.discovery.announcer import NAMED_INTERVAL, STEPS
 from dispynode_lib.node.discovery.knocks import Knocks
 from dispynode_lib.node.discovery.known import KnownReleases
 from dispynode_lib.wire import releases
@@ -28,7 +28,7 @@ class AnnouncerTest(unittest.TestCase):
         self.parts = FakeParts(**settings)
         self.known = Recorder(all=[])
         self.sent = []                      # (seconds since the start, [(port, release)]) of what is broadcast
-        self.announcer = Announcer(self.parts, self.known, self.parts.clock, lambda: 0.5)
+        self.announcer = self.parts.make_announcer(self.known, lambda: 0.5)
         return self.announcer
 
     def run_until(self, end):
@@ -184,7 +184,7 @@ class KnocksTest(unittest.TestCase):
         self.parts, self.wanted, self.asked = FakeParts(), True, []
         self.parts.notices.knock = lambda _own, target, release, done: (
             self.asked.append(release), done(None, None if target[1] in open_ports else 'refused'))
-        return Knocks(self.parts, lambda _name: self.wanted, self.parts.clock, lambda: 0.5)
+        return Knocks(self.parts.common, self.parts.notices, lambda _name: self.wanted, self.parts.clock, lambda: 0.5)
 
     def begin(self, knocks, port):
         knocks.begin(u'host', u'10.0.0.1', (u'10.0.0.9', port), [u'4.8.7'], [u'4.10.6', u'4.9.1'])
@@ -211,7 +211,7 @@ class KnocksTest(unittest.TestCase):
 
     def test_a_scheduler_that_is_slow_is_tried_more_slowly(self):
         knocks, delays = self.make((51347,)), []
-        self.parts.loop = Recorder(call_later=lambda delay, *_what: delays.append(delay))
+        self.parts.loop.call_later = lambda delay, *_what: delays.append(delay)
         def knock(_own, _target, _release, done):
             self.parts.now += 2.0
             done(None, None)

@@ -15,7 +15,7 @@ class PulseIntervalTest(unittest.TestCase):
         parts = FakeParts(**settings)
         for number, interval in enumerate(intervals):
             parts.open(number=number, pulse_interval=interval)
-        return duties.Pulses(parts).wait(0.0)
+        return parts.make_pulses().wait(0.0)
 
     def test_the_rule_of_the_protocol(self):
         for expected, intervals, settings in (
@@ -32,7 +32,7 @@ class PulseIntervalTest(unittest.TestCase):
         parts = FakeParts()
         for number in range(3):
             parts.open(number=number)
-        duties.Pulses(parts).send(0.0)
+        parts.make_pulses().send(0.0)
         self.assertEqual(len(parts.notices.named('pulse')), 1)
 
     def test_an_answered_pulse_is_a_sign_of_life_of_all_computations_of_the_scheduler(self):
@@ -40,7 +40,7 @@ class PulseIntervalTest(unittest.TestCase):
         computations = [parts.open(number=number) for number in range(2)]
         for computation in computations:
             computation.clock = lambda: 77.0
-        duties.Pulses(parts).send(0.0)
+        parts.make_pulses().send(0.0)
         _computation, _busy, done = parts.notices.named('pulse')[0]
         done(b'PULSE', None)
         self.assertEqual([computation.life for computation in computations], [77.0, 77.0])
@@ -49,14 +49,14 @@ class PulseIntervalTest(unittest.TestCase):
         for release, times in ((u'4.6.17', 1), (u'4.7.0', 1), (None, 1), (u'4.7.3', 0), (u'4.15.2', 0)):
             parts = FakeParts()
             parts.open().peer.version = release
-            duties.Pulses(parts).send(0.0)
+            parts.make_pulses().send(0.0)
             parts.notices.named('pulse')[0][2](None, 'closed without an answer')
             self.assertEqual(len(parts.notices.named('pulse_by_datagram')), times, release)
 
     def test_kept_replies_are_tried_again_with_each_pulse(self):
         parts = FakeParts()
         parts.open()
-        duties.Pulses(parts).send(0.0)
+        parts.make_pulses().send(0.0)
         self.assertEqual(len(parts.delivery.named('retry_all')), 1)
 
 
@@ -66,9 +66,9 @@ class MovedTest(unittest.TestCase):
     def setUp(self):
         self.gone = None                    # seconds
         self.parts = FakeParts()
-        self.parts.addresses = Recorder(gone_for=lambda _address, _now: self.gone)
         self.computation = self.parts.open()
-        self.moved = duties.Moved(self.parts)
+        self.moved = duties.Moved(
+            self.parts.common, self.parts.notices, self.parts.delivery, self.parts.spool, lambda _address, _now: self.gone)
 
     def look(self, gone):
         self.gone = gone
@@ -84,19 +84,19 @@ class MovedTest(unittest.TestCase):
         self.assertEqual(self.look(7.0), duties.MOVED_AGAIN)
         self.assertEqual((self.told(), self.computation.closed), ([0], None))   # no more jobs; the running one may end
         self.parts.state.finish_job(job)
-        self.parts.delivery = Recorder(pending=1)
+        self.parts.pending = 1
         self.look(8.0)
         self.assertIsNone(self.computation.closed)      # its reply is on its way
-        self.parts.delivery, self.parts.spool = Recorder(pending=0), Recorder(to_send=[(7, u'h')])
+        self.parts.pending, self.parts.kept = 0, [(7, u'h')]
         self.look(8.5)
         self.assertIsNone(self.computation.closed)      # it was sent from the address that is gone, and kept: again
         self.assertEqual(len(self.parts.delivery.named('retry_all')), 1)
-        self.parts.spool = Recorder(to_send=[])
+        self.parts.kept = []
         self.assertIsNone(self.look(9.0))
         self.assertIs(self.computation.closed, False)
 
     def test_a_reply_that_cannot_be_delivered_does_not_keep_the_node(self):
-        self.parts.spool = Recorder(to_send=[(7, u'h')])
+        self.parts.kept = [(7, u'h')]
         self.look(duties.MOVED_LIMIT - 1)
         self.assertIsNone(self.computation.closed)
         self.look(duties.MOVED_LIMIT)
@@ -115,7 +115,7 @@ class ZombieTest(unittest.TestCase):
 
     def setUp(self):
         self.parts = FakeParts(zombie_interval=60.0)
-        self.zombies = duties.Zombies(self.parts)
+        self.zombies = duties.Zombies(self.parts.common)
 
     def test_nothing_to_wait_for_without_scheduler_or_interval(self):
         self.assertIsNone(self.zombies.wait(0.0))

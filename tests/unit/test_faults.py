@@ -7,7 +7,7 @@ import unittest
 from dispynode_lib import log
 from dispynode_lib.errors import PeerGone
 from dispynode_lib.node import node as nodes
-from dispynode_lib.node.operation import Operation
+from dispynode_lib.node.operator.commands import Commands
 from tests.support.fakeparts import FakeParts, make_requests
 
 
@@ -64,9 +64,9 @@ class FaultsTest(unittest.TestCase):
             self.requests.handle(FakeRequest('JOB'))
 
     def test_a_command_that_fails_is_answered(self):
-        operation = Operation.__new__(Operation)
-        operation._commands = type('Commands', (object,), {'run': fail})()
-        answer = operation.run_command([u'why'])
+        commands = Commands.__new__(Commands)
+        commands._run = fail
+        answer = commands.run([u'why'])
         self.assertEqual(answer.status, 70)
         self.assertTrue(answer.text.startswith(u'why: the node failed: UnicodeError('), answer.text)
 

@@ -7,8 +7,6 @@ import random
 import unittest
 
 from dispynode_lib.node.discovery import pings
-from dispynode_lib.node.discovery.announcer import Announcer
-from dispynode_lib.node.discovery.answers import Answers
 from tests.support.fakeparts import FakeParts, Recorder
 
 NODES = 1000
@@ -79,14 +77,14 @@ class Node(object):
     """One node: its real parts that decide, with the world's clock; all else is a double."""
 
     def __init__(self, number, world, chance):
-        self.parts = parts = FakeParts()
+        parts = FakeParts()
         clock = lambda: world.now                               # noqa: E731
-        parts.loop, parts.nursery = Loop(world), Recorder()
+        parts.clock, parts.loop = clock, Loop(world)
         parts.notices = Recorder(answers=lambda ping, source, own: [((source, ping.port), b'PONG')])
         parts.notices.send = lambda _target, _payload, done: world.connect(number, done)
         parts.notices.announce_to_all = lambda _own, pairs: world.announce(number, pairs)
-        self.answers = parts.answers = Answers(parts, clock, chance)
-        self.announcer = Announcer(parts, Recorder(all=[]), clock, chance)
+        self.announcer = parts.announcer = parts.make_announcer(Recorder(all=[]), chance)
+        self.answers = parts.make_answers(chance)
         self._world = world
 
     def start(self):

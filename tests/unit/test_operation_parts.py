@@ -11,7 +11,7 @@ from dispynode_lib.host import plainjson, processes
 from dispynode_lib.host.network import networks
 from dispynode_lib.host.process import lockfile
 from dispynode_lib.node.operator import metrics, status
-from dispynode_lib.node.operator.history import History
+from dispynode_lib.node.shared.history import History
 
 
 class PlainJson(unittest.TestCase):

@@ -5,7 +5,7 @@ import time
 
 from dispynode_lib.errors import OptionError
 from dispynode_lib.node.timed import service
-from dispynode_lib.node.timed.duties import one_for_each_scheduler
+from dispynode_lib.node.shared.state import one_for_each_scheduler
 from dispynode_lib.node.timed.service import Service
 from dispynode_lib.node.timed.watchdog import Duty, Watchdog
 from tests.support.fakeparts import FakeParts
@@ -29,7 +29,8 @@ class WithService(InAZone):
         self.parts.now = float(self.at(begin))
         for name, text in zip(('service_start', 'service_stop', 'service_end'), times):
             setattr(self.parts.options, name, text and minutes(text))
-        self.service = Service(self.parts, self.parts.options, self.parts.clock)
+        self.service = Service(
+            self.parts.common, self.parts.notices, self.parts.announcer, self.parts.delivery, self.parts.clock)
         self.watchdog = Watchdog([Duty('service hours', self.service.look, self.service.wait)])
         self.service.look(self.parts.now)
         return self.service
@@ -75,7 +76,7 @@ class ServiceTest(WithService):
         self.make('2026-06-01 17:00', '17:00', '07:00', '08:00')
         computation = self.parts.open()
         self.follow('2026-06-02 07:30')
-        self.assertEqual([args[1] for args in self.parts.notices.named('node_cpus')], [0])
+        self.assertEqual([cpus for cpus, in self.parts.notices.named('cpus_to_all')], [0])
         self.assertIsNone(computation.closed)
         self.follow('2026-06-02 08:01')
         self.assertIs(computation.closed, True)
@@ -88,7 +89,7 @@ class ServiceTest(WithService):
         computation = self.parts.open()
         self.follow('2026-06-02 17:10')
         self.assertIsNone(computation.closed)
-        self.assertEqual([args[1] for args in self.parts.notices.named('node_cpus')], [0, 2])
+        self.assertEqual([cpus for cpus, in self.parts.notices.named('cpus_to_all')], [0, 2])
 
     def test_a_clock_that_is_set_is_noticed_within_a_minute(self):
         self.make('2026-06-01 12:00', '17:00', None, '20:00')

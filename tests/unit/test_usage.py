@@ -7,7 +7,7 @@ import sys
 import unittest
 
 from dispynode_lib.errors import ProtocolError
-from dispynode_lib.node.operator.history import History, PastJob
+from dispynode_lib.node.shared.history import History, PastJob
 from dispynode_lib.node.computations.link import Child
 from dispynode_lib.node.computations.usage import MOST_UNSETTLED, NOTHING_KNOWN, Usage, read_used
 from dispynode_lib.supervisor.processes.processes import Processes

@@ -7,8 +7,7 @@ from dispynode_lib.host.wording import duration
 from dispynode_lib.node.discovery import answers, visitors
 from dispynode_lib.node.operator import reasons
 from dispynode_lib.node.timed import duties
-from dispynode_lib.node.discovery.answers import Answers
-from dispynode_lib.node.operator.history import History
+from dispynode_lib.node.shared.history import History
 from tests.support.fakeparts import FakeParts, Recorder
 
 CLIENT = u'10.0.0.9'
@@ -26,14 +25,14 @@ class Case(unittest.TestCase):
     def setUp(self):
         self.parts = FakeParts()
         self.parts.identity.port = 51348
-        self.parts.nursery, self.parts.history = Recorder(), History()
+        self.parts.history = History()
         self.parts.complaints = Recorder(sentences=[])
         self.errors, self.sent, self.delays = [], [], []
         self.parts.notices = Recorder(answers=lambda ping, source, own: [((CLIENT, ping.port), b'PONG')])
         self.parts.notices.send = self.send
         self.parts.loop = Recorder()
         self.parts.loop.call_later = lambda delay, function, *args: self.delays.append((delay, function, args))
-        self.answers = Answers(self.parts, self.parts.clock, lambda: 0.5)
+        self.answers = self.parts.make_answers(lambda: 0.5)
 
     def send(self, target, _payload, done):
         self.sent.append((self.parts.now, target))
@@ -145,22 +144,23 @@ class OwnerTest(Case):
     def test_with_whom_the_node_is_busy_and_for_how_long(self):
         computation = self.parts.open()
         self.parts.history.opened(computation.id)
-        self.assertIn(u'busy with the scheduler at 10.0.0.9 port 9700 for 0', reasons.sentences(self.parts)[0])
+        self.assertIn(u'busy with the scheduler at 10.0.0.9 port 9700 for 0', reasons.sentence(
+            reasons.owner(self.parts.state, self.parts.options, self.parts.history), self.parts.state.refusal()))
 
     def test_a_silent_scheduler(self):
         self.parts.options.zombie_interval = 3600.0
         computation = self.parts.open(life=925.0)
-        self.assertIsNone(duties.silence(self.parts, 1000.0))
-        duties.Pulses(self.parts)._answered(computation, u'refused')
-        self.assertEqual(duties.silence(self.parts, 1000.0), (75.0, 3525.0))
+        self.assertIsNone(duties.silence(self.parts.state, self.parts.options, 1000.0))
+        self.parts.make_pulses()._answered(computation, u'refused')
+        self.assertEqual(duties.silence(self.parts.state, self.parts.options, 1000.0), (75.0, 3525.0))
         text = reasons.describe_owner({'address': CLIENT, 'port': 9700, 'for': 100.0, 'silent_for': 75.0, 'given_up_in': 3525.0})
         self.assertEqual(text, u'10.0.0.9 port 9700 for 1 min 40 s, silent for 1 min 15 s; it will be given up in 58 min 45 s; '
                          u'--ctl release frees the node now')
         computation.heard()
-        self.assertIsNone(duties.silence(self.parts, 1000.0))
+        self.assertIsNone(duties.silence(self.parts.state, self.parts.options, 1000.0))
 
     def test_a_scheduler_whose_pulses_are_overdue_is_silent_too(self):
         self.parts.options.zombie_interval = 0.0
         self.parts.open(life=900.0, pulse_interval=30.0)
-        self.assertEqual(duties.silence(self.parts, 1000.0), (100.0, None))
+        self.assertEqual(duties.silence(self.parts.state, self.parts.options, 1000.0), (100.0, None))
         self.assertEqual(duration(100.0), u'1 min 40 s')

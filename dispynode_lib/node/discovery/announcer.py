@@ -40,9 +40,16 @@ class Candidate(object):
 class Announcer(object):
     """Decides whom to ping when; notices sends it. Any thread."""
 
-    def __init__(self, parts, known, clock=monotonic, random=fraction):
-        """`known`: node.discovery.known.KnownReleases; `clock`: as the watchdog's; `random`: function -> number from 0 to 1."""
-        self._parts = parts
+    def __init__(self, common, notices, visitors, complaints, known, clock=monotonic, random=fraction):
+        """Look for schedulers by `common`, a node.shared.common.Common.
+
+        known    node.discovery.known.KnownReleases
+        clock    as the watchdog's
+        random   function -> number from 0 to 1
+        """
+        self._options, self._state, self._identity = common.options, common.state, common.identity
+        self._loop, self._workers = common.loop, common.workers
+        self._notices, self._visitors, self._complaints = notices, visitors, complaints
         self._known = known
         self._clock = clock
         self._lock = threading.Lock()
@@ -57,7 +64,7 @@ class Announcer(object):
         self._found = set()                 # those that have pinged since the node became free
         self._rounds = Rounds(random)
         self._expected = {}                 # (address, port) -> Candidate: clients of a node that was killed
-        self._knocks = Knocks(parts, self._is_wanted, clock, random)
+        self._knocks = Knocks(common, notices, self._is_wanted, clock, random)
 
     # -- what others tell
 
@@ -77,9 +84,9 @@ class Announcer(object):
         """A scheduler, (address, port), has opened a computation: its port and release are kept for later runs."""
         with self._lock:
             self._last_scheduler = Candidate([scheduler[0]], scheduler[1], version)
-        self._parts.visitors.opened(*scheduler)
+        self._visitors.opened(*scheduler)
         if version is not None:
-            self._parts.workers.run(self._known.add, scheduler[1], version)
+            self._workers.run(self._known.add, scheduler[1], version)
 
     def expect(self, schedulers):
         """Ping clients of the node before this one, [(address, port, release)], until they answer: it was killed."""
@@ -93,7 +100,7 @@ class Announcer(object):
         if not ping.relay:
             addresses.insert(0, source)
         addresses = unique([net.canonical(address) for address in addresses if net.is_address(address)])
-        owner = self._parts.state.scheduler()
+        owner = self._state.scheduler()
         if not addresses or owner in [(address, ping.port) for address in addresses]:
             return                          # nobody to ping, or the very scheduler that has the node
         self._wait(ping.sign or (addresses[0], ping.port), Candidate(addresses[:ADDRESSES], ping.port, ping.version))
@@ -104,11 +111,11 @@ class Announcer(object):
         self._wait(scheduler, candidate)
         own = self._own_address(scheduler[0])
         if own is not None:
-            self._parts.loop.call_soon(self._parts.loop.call_later, FORGET, self._parts.notices.terminated_at,
+            self._loop.call_soon(self._loop.call_later, FORGET, self._notices.terminated_at,
                                        scheduler, peer, own)
 
     def _wait(self, key, candidate):
-        self._parts.visitors.refused((candidate.addresses[0], candidate.port), candidate.version, candidate.addresses)
+        self._visitors.refused((candidate.addresses[0], candidate.port), candidate.version, candidate.addresses)
         with self._lock:
             if key not in self._waiting:
                 if len(self._order) >= WAITING_LIMIT:
@@ -131,7 +138,7 @@ class Announcer(object):
 
     def wait(self, now):
         """Return seconds until the node announces itself next, None while it cannot be had."""
-        if self._parts.state.refusal() is not None:
+        if self._state.refusal() is not None:
             return None
         with self._lock:
             waits = [self._wait_locked(now), self._wait_bunch(now)]
@@ -144,7 +151,7 @@ class Announcer(object):
     def _wait_locked(self, now):
         if self._began is None:
             return None
-        options, times = self._parts.options, []
+        options, times = self._options, []
         if self._step < len(STEPS):
             times.append(self._began + STEPS[self._step])
         elif not options.ping_interval and self._missing():
@@ -155,7 +162,7 @@ class Announcer(object):
 
     def _missing(self):
         """Return the names of --scheduler_node that have not pinged."""
-        return [name for name in self._parts.options.scheduler_node if name not in self._found]
+        return [name for name in self._options.scheduler_node if name not in self._found]
 
     def _is_wanted(self, name):
         with self._lock:
@@ -163,17 +170,17 @@ class Announcer(object):
 
     def announce(self, now):
         """Ping everybody, or only those who are known to wait."""
-        if self._parts.state.refusal() is not None:
+        if self._state.refusal() is not None:
             return
         with self._lock:
             bunch, wait = self._due_bunch(now), self._wait_locked(now)
         if bunch:
-            self._parts.workers.run(self._broadcast, bunch)
+            self._workers.run(self._broadcast, bunch)
         if wait is not None and wait <= EARLY:
             others = self._others()
             with self._lock:
                 step = self._due_step(now, others)
-            self._parts.workers.run(self._send, *step)
+            self._workers.run(self._send, *step)
 
     def _due_bunch(self, now):
         wait = self._wait_bunch(now)
@@ -195,7 +202,7 @@ class Announcer(object):
 
     def _is_for_everybody(self, now):
         """Return whether to broadcast: at the first steps, and whenever --ping_interval is over; and whether it is."""
-        interval = self._parts.options.ping_interval
+        interval = self._options.ping_interval
         if interval and now + EARLY >= self._beat + interval:
             self._beat = now
             return True, True
@@ -213,21 +220,21 @@ class Announcer(object):
             try:
                 addresses = net.resolve(name)
             except EnvironmentError as error:
-                self._parts.complaints.note(name, '--scheduler_node not found', error.strerror or error)
+                self._complaints.note(name, '--scheduler_node not found', error.strerror or error)
                 continue
             with self._lock:
                 self._named[name] = addresses
             self._knock(name, addresses, wanted)
 
     def _broadcast(self, pairs):
-        for own in self._parts.identity.addresses:
-            self._parts.notices.announce_to_all(own, pairs)
+        for own in self._identity.addresses:
+            self._notices.announce_to_all(own, pairs)
 
     def _knock(self, name, addresses, wanted):
         """Ping the scheduler `name` in its release if that is known, else in one after the other."""
         others = self._others()
         for port in sorted(set(port for port, _release in wanted)):
-            heard = [address for address in addresses if self._parts.notices.peer_at(address, port).version]
+            heard = [address for address in addresses if self._notices.peer_at(address, port).version]
             self._ping(heard, port, None, wanted)
             for address in addresses:
                 own = self._own_address(address)
@@ -235,11 +242,11 @@ class Announcer(object):
                     self._knocks.begin(name, own, (address, port), releases_at(port, wanted), releases_at(port, others))
 
     def _candidates(self):
-        options = self._parts.options
+        options = self._options
         return releases.candidates(self._known.all(), options.client_release, options.scheduler_port)
 
     def _others(self):
-        return releases.others(self._candidates(), self._parts.options.scheduler_port)
+        return releases.others(self._candidates(), self._options.scheduler_port)
 
     def _ping(self, addresses, port, version, wanted):
         """Ping a client whose port is known, in its release, or in each that may listen there."""
@@ -247,28 +254,28 @@ class Announcer(object):
             own = self._own_address(address)
             if own is None:
                 continue
-            heard = version or self._parts.notices.peer_at(address, port).version
+            heard = version or self._notices.peer_at(address, port).version
             versions = [heard] if heard else releases_at(port, wanted)
             for release in versions:
-                self._parts.notices.announce_to(own, address, port, release)
+                self._notices.announce_to(own, address, port, release)
 
     def _own_address(self, address):
-        return self._parts.identity.own_address(address)
+        return self._identity.own_address(address)
 
     def say_goodbye(self):
         """Tell everybody that this node is gone; at once."""
-        for own in self._parts.identity.addresses:
-            self._parts.notices.terminated_to_all(own, self._candidates())
+        for own in self._identity.addresses:
+            self._notices.terminated_to_all(own, self._candidates())
 
     def describe(self):
         """Return lines (text) that tell whom this node looks for."""
         wanted = self._candidates()
         lines = [u'announces itself to clients of all releases, first of %s' % u', '.join(
             u'%s at port %d' % (release, port) for port, release in wanted)]
-        options = self._parts.options
-        for own in self._parts.identity.addresses:
+        options = self._options
+        for own in self._identity.addresses:
             targets = sorted(set(target for _port, release in wanted
-                                 for target in self._parts.notices.targets(own, release)))
+                                 for target in self._notices.targets(own, release)))
             lines.append(u'from %s to %s' % (own, u', '.join(targets)))
         if options.scheduler_node:
             lines.append(u'and to the scheduler at ' + u', '.join(options.scheduler_node))

@@ -14,8 +14,10 @@ BACK_OFF = (2.0, 4.0, 8.0)                  # seconds, more or less: when many n
 class Answers(object):
     """Sends PONGs through notices; any thread."""
 
-    def __init__(self, parts, clock=monotonic, random=fraction):
-        self._parts = parts
+    def __init__(self, common, notices, visitors, announcer, nursery, clock=monotonic, random=fraction):
+        self._state, self._loop = common.state, common.loop
+        self._notices, self._visitors = notices, visitors
+        self._announcer, self._nursery = announcer, nursery
         self._clock, self._random = clock, random
         self._lock = threading.Lock()
         self._answered = collections.OrderedDict()      # (sign, source) -> when
@@ -25,13 +27,12 @@ class Answers(object):
 
         connected   whether it came on a connection
         """
-        parts = self._parts
-        if parts.state.refusal() is not None or not self._is_first((ping.sign, source)):
+        if self._state.refusal() is not None or not self._is_first((ping.sign, source)):
             return                          # somebody was faster
-        parts.visitors.answered((source, ping.port), ping.version, ping.ip_addrs, connected)
-        parts.announcer.answered(ping, source)
+        self._visitors.answered((source, ping.port), ping.version, ping.ip_addrs, connected)
+        self._announcer.answered(ping, source)
         self._send(ping, source, own, 0)
-        parts.nursery.prepare()
+        self._nursery.prepare()
 
     def forget(self):
         """The node is free: who asks now is to be answered, whatever there was before."""
@@ -50,21 +51,21 @@ class Answers(object):
 
     def _send(self, ping, source, own, attempt):
         """Answer at all addresses of the client."""
-        if self._parts.state.refusal() is not None:
+        if self._state.refusal() is not None:
             return
-        messages, errors = self._parts.notices.answers(ping, source, own), []
+        messages, errors = self._notices.answers(ping, source, own), []
 
         def sent(error):
             errors.append(error)
             if len(errors) == len(messages):
                 self._sent(ping, source, own, attempt, errors)
         for target, payload in messages:
-            self._parts.notices.send(target, payload, sent)
+            self._notices.send(target, payload, sent)
 
     def _sent(self, ping, source, own, attempt, errors):
         """Note whether an answer has arrived anywhere; if not, try again later. In the loop's thread."""
         arrived = None in errors
-        self._parts.visitors.unreached((source, ping.port), None if arrived else errors[0])
+        self._visitors.unreached((source, ping.port), None if arrived else errors[0])
         if not arrived and attempt < len(BACK_OFF):
-            self._parts.loop.call_later(BACK_OFF[attempt] * (0.5 + self._random()),
+            self._loop.call_later(BACK_OFF[attempt] * (0.5 + self._random()),
                                         self._send, ping, source, own, attempt + 1)

@@ -17,9 +17,10 @@ TIMES = 2                                   # the whole list
 class Knocks(object):
     """Tries releases at (address, port); any thread."""
 
-    def __init__(self, parts, is_wanted, clock=monotonic, random=fraction):
+    def __init__(self, common, notices, is_wanted, clock=monotonic, random=fraction):
         """`is_wanted`: function(name) -> whether the scheduler of that name is still looked for."""
-        self._parts = parts
+        self._state, self._loop, self._workers = common.state, common.loop, common.workers
+        self._notices = notices
         self._is_wanted = is_wanted
         self._clock, self._random = clock, random
         self._lock = threading.Lock()
@@ -36,7 +37,7 @@ class Knocks(object):
         self._next(name, own, target, likely + (others if whole else []))
 
     def _next(self, name, own, target, versions):
-        if not versions or self._parts.state.refusal() is not None or not self._is_wanted(name):
+        if not versions or self._state.refusal() is not None or not self._is_wanted(name):
             with self._lock:
                 self._running.discard(target)
                 if not versions:
@@ -48,10 +49,10 @@ class Knocks(object):
         def tried(_reply, error):
             if error is None:
                 gap = (GAP + SLOWER * (self._clock() - began)) * (0.5 + self._random())
-                self._parts.loop.call_later(gap, self._parts.workers.run, self._next, name, own, target, versions[1:])
+                self._loop.call_later(gap, self._workers.run, self._next, name, own, target, versions[1:])
                 return
             with self._lock:
                 self._running.discard(target)
                 self._unheard.pop(target, None)         # who listens there later may be of another release
-            self._parts.notices.forget(*target)
-        self._parts.notices.knock(own, target, versions[0], tried)
+            self._notices.forget(*target)
+        self._notices.knock(own, target, versions[0], tried)

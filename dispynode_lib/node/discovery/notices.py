@@ -11,6 +11,7 @@ from dispynode_lib.host.io.calls import Call
 from dispynode_lib.host.compat import monotonic, to_text
 from dispynode_lib.log import DEBUG, INFO, Log
 from dispynode_lib.node.shared.allowance import Allowance
+from dispynode_lib.node.shared.state import one_for_each_scheduler
 from dispynode_lib.wire import framing, releases, replies
 from dispynode_lib.wire.peers import Peer
 
@@ -26,12 +27,10 @@ UNREACHED = 1, 1 / 60.0                     # lines about a client that cannot b
 class Notices(object):
     """Sends messages to schedulers; each on a connection of its own, none holds up another."""
 
-    def __init__(self, loop, state, identity, options, tls=None):
-        """`identity`: node.shared.identity.Identity; `options`: msg_timeout, which may change, and ipv4_udp_multicast."""
-        self._loop = loop
-        self._state = state
-        self._identity = identity
-        self._options = options
+    def __init__(self, common, tls=None):
+        """Send by `common`, a node.shared.common.Common; `tls`: of connections to others, None for plain ones."""
+        self._options, self._state = common.options, common.state
+        self._loop, self._identity = common.loop, common.identity
         self._tls = tls
         self._lock = threading.Lock()
         self._peers = collections.OrderedDict()     # (address, port) -> (Peer, heard from there, addresses)
@@ -195,6 +194,11 @@ class Notices(object):
         identity = self._identity
         return replies.pulse(computation.peer, computation.node_ip_addr, identity.port, busy,
                              computation.scheduler[0], identity.meter.read())
+
+    def cpus_to_all(self, cpus):
+        """Tell each scheduler how many processors it may use from now on."""
+        for computation in one_for_each_scheduler(self._state.computations()):
+            self.node_cpus(computation, cpus)
 
     def node_cpus(self, computation, cpus):
         """Tell a scheduler how many processors it may use from now on."""

@@ -4,7 +4,7 @@ from __future__ import absolute_import, division, print_function
 from dispynode_lib.errors import ProtocolError
 from dispynode_lib.host.network import net
 from dispynode_lib.host.compat import fraction, to_text
-from dispynode_lib.node.timed import duties
+from dispynode_lib.node.shared import state as states
 from dispynode_lib.wire import messages
 
 SPREAD = 0.25                               # seconds over which nodes spread their answers to one broadcast
@@ -14,9 +14,14 @@ WIDEST = 4                                  # times as long in networks that may
 class Discovery(object):
     """Handles PING, from connections and datagrams, and the other datagrams of clients."""
 
-    def __init__(self, parts):
-        """`parts`: the node's parts."""
-        self._parts = parts
+    def __init__(self, common, answers, announcer, complaints, on_node_info):
+        """Handle what clients send by `common`, a node.shared.common.Common.
+
+        on_node_info   function(bytes, arrival): a NODE_INFO datagram has come
+        """
+        self._state, self._loop, self._identity = common.state, common.loop, common.identity
+        self._answers, self._complaints = answers, complaints
+        self._announcer, self._on_node_info = announcer, on_node_info
 
     def table(self):
         """Return {opcode: handler of a Request}."""
@@ -27,50 +32,48 @@ class Discovery(object):
         source, own = to_text(request.address[0]), to_text(request.local_address())
         ping = self._accepted(request.argument, source)
         if ping is not None:
-            self._parts.answers.give(ping, source, own, True)
+            self._answers.give(ping, source, own, True)
 
     def on_datagram(self, opcode, argument, arrival):
         """Take one datagram: PING of a client, PULSE as sign of life. Raises ProtocolError."""
         if opcode == 'PING':
             ping = self._accepted(argument, arrival.source)
-            own = self._parts.identity.own_address(arrival.source, arrival.own)
+            own = self._identity.own_address(arrival.source, arrival.own)
             if ping is None or own is None:
                 return
             if arrival.directed:
-                self._parts.answers.give(ping, arrival.source, own, False)
+                self._answers.give(ping, arrival.source, own, False)
             else:                           # many nodes may have heard it
-                self._parts.loop.call_soon(self._parts.loop.call_later, fraction() * spread(own),
-                                           self._parts.answers.give, ping, arrival.source, own, False)
+                self._loop.call_soon(self._loop.call_later, fraction() * spread(own),
+                                           self._answers.give, ping, arrival.source, own, False)
         elif opcode == 'PULSE':
             pulse = messages.read_pulse(argument)
             if self._is_from(pulse, arrival.source):
-                duties.heard(self._parts.state, (pulse.ip_addr, pulse.port))
+                states.heard(self._state, (pulse.ip_addr, pulse.port))
         elif opcode == 'NODE_INFO':
-            self._parts.admin.on_datagram(argument, arrival)
+            self._on_node_info(argument, arrival)
         elif opcode != 'TERMINATED':        # of another node, to clients
             raise ProtocolError('unknown notice %s' % opcode)
 
     def _is_from(self, pulse, source):
         """Return whether a PULSE comes from whom it names; on this host all addresses are one."""
-        identity = self._parts.identity
         if not net.is_address(pulse.ip_addr):
             return False
         address = net.canonical(pulse.ip_addr)
-        return source == address or (identity.is_ours(source) and identity.is_ours(address))
+        return source == address or (self._identity.is_ours(source) and self._identity.is_ours(address))
 
     def _accepted(self, argument, source):
         """Return the PING in `argument` if it is to be answered now, else None."""
-        parts = self._parts
         ping = messages.read_ping(argument)
-        if ping.sign == parts.identity.sign:
+        if ping.sign == self._identity.sign:
             return None                     # this node's own broadcast
-        if ping.sign and parts.identity.answer_to(ping.sign) is None:
-            parts.complaints.note(source, 'PING not answered: sign', 'it has the sign of a node, not of a client')
+        if ping.sign and self._identity.answer_to(ping.sign) is None:
+            self._complaints.note(source, 'PING not answered: sign', 'it has the sign of a node, not of a client')
             return None
-        refusal = parts.state.refusal()
+        refusal = self._state.refusal()
         if refusal is not None:
-            parts.complaints.note(source, 'PING not answered: %s' % refusal[0], refusal[1])
-            parts.announcer.turned_away(ping, source)
+            self._complaints.note(source, 'PING not answered: %s' % refusal[0], refusal[1])
+            self._announcer.turned_away(ping, source)
             return None
         return ping
 

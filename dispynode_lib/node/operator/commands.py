@@ -9,9 +9,10 @@ from dispynode_lib.errors import OptionError
 from dispynode_lib.host import resources
 from dispynode_lib.host.wording import counted
 from dispynode_lib.log import Log
+from dispynode_lib.node.shared import faults
 from dispynode_lib.node.shared import state as states
-from dispynode_lib.node.operator import status
-from dispynode_lib.node.timed.duties import one_for_each_scheduler
+from dispynode_lib.node.operator.status import describe
+from dispynode_lib.node.shared.state import one_for_each_scheduler
 
 log = Log('dispynode.commands')
 
@@ -34,8 +35,17 @@ class Answer(object):
 class Commands(object):
     """Does commands; each may take its time (not for the loop's thread)."""
 
-    def __init__(self, parts):
-        self._parts = parts
+    def __init__(self, common, status, service, notices, announcer, set_cpus, drain, stop, reschedule):
+        """Do commands by `common`, a node.shared.common.Common, and `status`, a node.operator.status.Status.
+
+        set_cpus     function(number): have the node offer so many
+        drain        function: end the node when the open computations have been closed
+        stop         function: end the node now
+        reschedule   function: duties are due at other times now
+        """
+        self._options, self._state = common.options, common.state
+        self._status, self._service, self._notices, self._announcer = status, service, notices, announcer
+        self._set_cpus, self._drain, self._stop, self._reschedule = set_cpus, drain, stop, reschedule
         self._table = {                     # name -> (method, most words after it)
             'status': (self.status, 0), 'stop': (self.stop, 0), 'start': (self.start, 0), 'cpus': (self.cpus, 1),
             'release': (self.release, 1), 'drain': (self.drain, 0), 'quit': (self.quit, 0), 'exit': (self.quit, 0),
@@ -44,6 +54,15 @@ class Commands(object):
 
     def run(self, words):
         """Do the command `words` (list of text), the name first; return the Answer."""
+        try:
+            return self._run(words)
+        except OptionError as error:
+            return Answer(u'%s\n' % error, status=os.EX_USAGE)
+        except Exception as error:
+            log.exception('command %s', words[0])
+            return Answer(u'%s: %s; its log says more\n' % (words[0], faults.text(error)), status=os.EX_SOFTWARE)
+
+    def _run(self, words):
         command, most = self._table.get(words[0].lower() if words else '', (None, 0))
         if command is None:
             return Answer(u"'%s': there is no such command; there are %s\n" % (
@@ -53,57 +72,47 @@ class Commands(object):
                 u'one word after %s' if most else u'nothing after %s') % words[0]), status=os.EX_USAGE)
         if words[0].lower() not in ASKING:
             log.info('command of the operator: %s', ' '.join(words))
-        try:
-            return command(*words[1:])
-        except OptionError as error:
-            return Answer(u'%s\n' % error, status=os.EX_USAGE)
+        return command(*words[1:])
 
     def status(self):
         """Tell everything about the node."""
-        found = status.gather(self._parts)
-        return Answer(status.describe(found), found)
+        found = self._status.gather()
+        return Answer(describe(found), found)
 
     def why(self):
         """Tell why no job runs."""
-        busy = self._parts.state.counts()['busy']
+        busy = self._state.counts()['busy']
         if busy:
             lines = [u'it is not idle: %s' % _running(busy)]
         else:
-            lines = status.why_idle(self._parts, 0)
+            lines = self._status.why_idle(0)
         return Answer(u'\n'.join(lines) + u'\n', {'why_idle': lines, 'busy': busy})
 
     def stop(self):
         """Take no new computations and jobs; running jobs go on."""
-        parts = self._parts
-        changed = parts.state.set_phase(states.PAUSED)
-        if parts.state.phase() != states.PAUSED:
-            return Answer(u'the node is %s\n' % parts.state.phase().lower(), status=1)
-        self._tell_cpus(0)
-        running = parts.state.used_cpus()
+        changed = self._state.set_phase(states.PAUSED)
+        if self._state.phase() != states.PAUSED:
+            return Answer(u'the node is %s\n' % self._state.phase().lower(), status=1)
+        self._notices.cpus_to_all(0)
+        running = self._state.used_cpus()
         return Answer(u'service %s; %s\n' % (u'stopped' if changed else u'was stopped already', _running(running)))
 
     def start(self):
         """Take computations and jobs again."""
-        parts = self._parts
-        changed = parts.state.set_phase(states.SERVING)
-        if parts.state.phase() != states.SERVING:
-            return Answer(u'the node is %s\n' % parts.state.phase().lower(), status=1)
-        self._tell_cpus(parts.state.cpus() if parts.service.is_open() else 0)
+        changed = self._state.set_phase(states.SERVING)
+        if self._state.phase() != states.SERVING:
+            return Answer(u'the node is %s\n' % self._state.phase().lower(), status=1)
+        self._notices.cpus_to_all(self._state.cpus() if self._service.is_open() else 0)
         if changed:
-            parts.announcer.begin()
-            parts.watchdog.reschedule()
+            self._announcer.begin()
+            self._reschedule()
         return Answer(u'service %s%s\n' % (
             u'restarted' if changed else u'was not stopped',
-            u'' if parts.service.is_open() else u'; it is outside service hours'))
-
-    def _tell_cpus(self, cpus):
-        parts = self._parts
-        for computation in one_for_each_scheduler(parts.state.computations()):
-            parts.notices.node_cpus(computation, cpus)
+            u'' if self._service.is_open() else u'; it is outside service hours'))
 
     def cpus(self, text=None):
         """Offer another number of processors, or tell how many are offered."""
-        parts, options = self._parts, self._parts.options
+        options = self._options
         if text is not None:
             try:
                 wanted = table.processors(text) if text.strip() != u'0' else 0
@@ -114,14 +123,13 @@ class Commands(object):
             if cpus is None:
                 raise OptionError(u'cpus %s: this host has %s; give 0 to %d, or a negative number to leave so many '
                                   u'free' % (text, counted(total, u'CPU'), total))
-            parts.node.set_cpus(cpus)
-        cpus = parts.state.cpus()
-        return Answer(u'%s offered, %d busy\n' % (counted(cpus, u'CPU'), parts.state.used_cpus()), {'cpus': cpus})
+            self._set_cpus(cpus)
+        cpus = self._state.cpus()
+        return Answer(u'%s offered, %d busy\n' % (counted(cpus, u'CPU'), self._state.used_cpus()), {'cpus': cpus})
 
     def release(self, which=None):
         """Close computations without jobs whose scheduler does not answer; one given by its id, or all, at once."""
-        parts = self._parts
-        computations = parts.state.computations()
+        computations = self._state.computations()
         if which is not None and which != u'all':
             computations = [computation for computation in computations if u'%d' % computation.id == which]
             if not computations:
@@ -132,7 +140,7 @@ class Commands(object):
         return self._close(computations, lambda computation: self._reason_to_stay(computation, answering))
 
     def _reason_to_stay(self, computation, answering):
-        jobs = len(self._parts.state.jobs(computation.id))
+        jobs = len(self._state.jobs(computation.id))
         if jobs:
             return u'it has %s' % counted(jobs, u'running job')
         if computation.scheduler in answering:
@@ -149,11 +157,11 @@ class Commands(object):
                 if error is None:
                     answering.add(scheduler)
                 answered.set()
-            busy = min(self._parts.state.used_cpus(), self._parts.state.cpus())
-            self._parts.notices.pulse(computation, busy, take)
+            busy = min(self._state.used_cpus(), self._state.cpus())
+            self._notices.pulse(computation, busy, take)
             waiting.append(answered)
         for answered in waiting:
-            answered.wait(self._parts.options.msg_timeout + 1.0)
+            answered.wait(self._options.msg_timeout + 1.0)
         return answering
 
     def _close(self, computations, reason_to_stay):
@@ -164,7 +172,7 @@ class Commands(object):
                 lines.append(u'computation %d (%s) stays: %s; "release %d" closes it all the same' % (
                     computation.id, computation.name, reason, computation.id))
                 continue
-            self._parts.notices.terminated(computation)
+            self._notices.terminated(computation)
             computation.close(terminate=True, why=u'the operator of the node has closed the computation')
             closed.append(computation.id)
             lines.append(u'computation %d (%s) is closed' % (computation.id, computation.name))
@@ -172,13 +180,13 @@ class Commands(object):
 
     def drain(self):
         """End the node when the open computations have been closed."""
-        self._parts.node.drain()
+        self._drain()
         return Answer(u'draining: waiting for %s\n' % counted(
-            len(self._parts.state.computations()), u'open computation'))
+            len(self._state.computations()), u'open computation'))
 
     def quit(self):
         """End the node now."""
-        self._parts.node.stop()
+        self._stop()
         return Answer(u'stopping\n')
 
 

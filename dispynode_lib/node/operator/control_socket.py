@@ -18,9 +18,9 @@ TIMEOUT = 5.0                               # seconds for a command to come
 class ControlSocket(object):
     """Listens at PATH (mode 0600). A command is one line of words; the answer JSON: status, text, data."""
 
-    def __init__(self, parts, run, path):
+    def __init__(self, common, run, path):
         """`run(words)`: does a command, returns its Answer."""
-        self._parts = parts
+        self._loop, self._workers = common.loop, common.workers
         self._run = run
         self._path = path
         self._sock = None
@@ -34,7 +34,7 @@ class ControlSocket(object):
             log.warning('no commands can be sent to this node: %s: %s', self._path, error)
             return
         self._sock.setblocking(False)
-        self._parts.loop.call_soon(self._watch)
+        self._loop.call_soon(self._watch)
 
     def renew(self):
         """Listen anew if somebody has removed the socket; the watchdog's thread. Raises EnvironmentError."""
@@ -42,16 +42,16 @@ class ControlSocket(object):
             return
         sock = unixsocket.listen(self._path)
         sock.setblocking(False)
-        self._parts.loop.call_soon(self._replace, sock)
+        self._loop.call_soon(self._replace, sock)
 
     def _replace(self, sock):
-        self._parts.loop.unwatch(self._sock.fileno())
+        self._loop.unwatch(self._sock.fileno())
         self._sock.close()
         self._sock = sock
         self._watch()
 
     def _watch(self):
-        self._parts.loop.watch(self._sock.fileno(), self._accept)
+        self._loop.watch(self._sock.fileno(), self._accept)
 
     def _accept(self, _events):
         try:
@@ -61,7 +61,7 @@ class ControlSocket(object):
                 log.warning('taking a command: %s', error)
             return
         set_cloexec(sock.fileno())
-        self._parts.workers.run(self._serve, sock)
+        self._workers.run(self._serve, sock)
 
     def _serve(self, sock):
         try:

@@ -19,19 +19,36 @@ POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 class Pages(object):
     """Answers GET requests of those who may ask."""
 
-    def __init__(self, parts):
-        self._parts = parts
-        self._allowed = [Network(text) for text in LOOPBACK] + list(parts.options.http_allow)
+    def __init__(self, common, status, history, complaints):
+        """`status`: node.operator.status.Status."""
+        self._options, self._state, self._identity = common.options, common.state, common.identity
+        self._status, self._history, self._complaints = status, history, complaints
+        self._allowed = [Network(text) for text in LOOPBACK] + list(common.options.http_allow)
         self._table = {
             '/healthz': self.health, '/readyz': self.ready, '/metrics': self.metrics,
             '/status.json': self.status, '/': self.page,
         }
 
+    def serve(self, connection):
+        """Answer a connection that began with GET; a worker's thread."""
+        address = connection.address[0]
+        if not self.allows(address):
+            self._complaints.note(address, 'HTTP refused', 'allow it by --http_allow %s' % address)
+            return
+        try:
+            connection.sock.settimeout(self._options.msg_timeout)
+            connection.sock.sendall(self.answer(connection.data))
+        except EnvironmentError as error:
+            log.debug('answering HTTP of %s: %s', address, error)
+        except Exception:
+            log.exception('answering HTTP of %s', address)
+            connection.sock.sendall(b'HTTP/1.0 500 Internal Server Error\r\n\r\n')
+
     def allows(self, address):
         """Return whether the peer at `address` (text) may ask."""
         address = to_text(address)
         # this host calls its own address from that very address
-        return address in self._parts.identity.addresses or any(network.holds(address) for network in self._allowed)
+        return address in self._identity.addresses or any(network.holds(address) for network in self._allowed)
 
     def answer(self, data):
         """Return the bytes of the response to the request that `data` (bytes) begins with."""
@@ -50,24 +67,23 @@ class Pages(object):
 
     def ready(self):
         """Whether it takes jobs."""
-        closed = self._parts.state.closed()
-        trouble = closed[1] if closed is not None else self._parts.addresses.trouble() or self._parts.nursery.trouble()
+        closed = self._state.closed()
+        trouble = closed[1] if closed is not None else self._status.trouble()
         return (200, TEXT, u'ready\n') if trouble is None else (503, TEXT, u'%s\n' % trouble)
 
     def status(self):
         """All about the node, as JSON."""
-        from dispynode_lib.node.operator import status
-        return 200, JSON, plainjson.dumps(status.gather(self._parts)) + u'\n'
+        return 200, JSON, plainjson.dumps(self._status.gather()) + u'\n'
 
     def metrics(self):
         """Figures in the text format of Prometheus."""
-        from dispynode_lib.node.operator import metrics, status
-        return 200, METRICS, metrics.text(status.gather(self._parts))
+        from dispynode_lib.node.operator import metrics
+        return 200, METRICS, metrics.text(self._status.gather())
 
     def page(self):
         """The page for people."""
-        from dispynode_lib.node.operator import page, status
-        return 200, HTML, page.html(status.gather(self._parts), self._parts.history.samples())
+        from dispynode_lib.node.operator import page
+        return 200, HTML, page.html(self._status.gather(), self._history.samples())
 
 
 def response(status, kind, text):

@@ -3,7 +3,7 @@ from __future__ import absolute_import, division, print_function
 
 import os
 
-from dispynode_lib.node.operator.history import CPU_BOUNDS, MEMORY_BOUNDS, OUTCOMES
+from dispynode_lib.node.shared.history import CPU_BOUNDS, MEMORY_BOUNDS, OUTCOMES
 
 GAUGE, COUNTER, HISTOGRAM = 'gauge', 'counter', 'histogram'
 PHASES = ('STARTING', 'SERVING', 'PAUSED', 'DRAINING', 'STOPPING')

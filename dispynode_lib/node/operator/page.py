@@ -5,7 +5,7 @@ import time
 
 from dispynode_lib.host.wording import counted
 from dispynode_lib.node.operator import plots
-from dispynode_lib.node.operator.history import RECENT_JOBS, Sample
+from dispynode_lib.node.shared.history import RECENT_JOBS, Sample
 from dispynode_lib.node.operator.status import duration
 
 GIGABYTE = 1e9

@@ -1,21 +1,20 @@
-"""Who has the node, who waits for it and who does not take it: for `why` and `status`."""
+"""Who has the node: for `why` and `status`."""
 from __future__ import absolute_import, division, print_function
 
 import time
 
 from dispynode_lib.host.compat import monotonic
 from dispynode_lib.host.wording import duration
-from dispynode_lib.node.discovery import visitors
 from dispynode_lib.node.timed import duties
 
 
-def owner(parts):
+def owner(state, options, history):
     """Return a dict of plain values about the scheduler that has the node, None if none has."""
-    scheduler = parts.state.scheduler()
+    scheduler = state.scheduler()
     if scheduler is None:
         return None
-    opened = [parts.history.opened_at(computation.id) for computation in parts.state.computations()]
-    silent_for, given_up_in = duties.silence(parts, monotonic()) or (None, None)
+    opened = [history.opened_at(computation.id) for computation in state.computations()]
+    silent_for, given_up_in = duties.silence(state, options, monotonic()) or (None, None)
     return {'address': scheduler[0], 'port': scheduler[1], 'for': max(0.0, time.time() - min(opened)) if opened else None,
             'silent_for': silent_for, 'given_up_in': given_up_in}
 
@@ -32,12 +31,8 @@ def describe_owner(told):
     return text
 
 
-def sentences(parts):
-    """Return [text] on who has the node, and on clients that do not use it."""
-    told = owner(parts)
-    refusal = parts.state.refusal()
+def sentence(told, refusal):
+    """Return a text on who has the node: `told` as owner() tells it, `refusal` as NodeState.refusal() does."""
     if told is not None:
-        first = u'busy with the scheduler at ' + describe_owner(told)
-    else:
-        first = u'it waits for a client: none has opened a computation' if refusal is None else refusal[1]
-    return [first] + visitors.sentences(parts.visitors.fields(), parts.identity.port)
+        return u'busy with the scheduler at ' + describe_owner(told)
+    return u'it waits for a client: none has opened a computation' if refusal is None else refusal[1]

@@ -8,61 +8,96 @@ import time
 from dispynode_lib import __version__
 from dispynode_lib.host.compat import PYTHON_VERSION, to_text
 from dispynode_lib.host.wording import counted, duration
-from dispynode_lib.node.operator.history import in_words
+from dispynode_lib.node.shared.history import in_words
 from dispynode_lib.node.discovery import visitors
 from dispynode_lib.node.operator import reasons
 
 PIDS_TIMEOUT = 0.5                          # seconds that supervisors have to tell the processes of jobs
 
 
-def gather(parts, now=None):
-    """Return the status as a dict of plain values; waits a moment for supervisors: not for the loop's thread."""
-    now = time.time() if now is None else now
-    state, identity, history = parts.state, parts.identity, parts.history
-    counts = state.counts()
-    info, trouble, failing = identity.meter.read(), parts.addresses.trouble(), parts.nursery.trouble()
-    pids = job_pids(state.computations())
-    return {
-        'version': __version__, 'python': PYTHON_VERSION, 'pid': os.getpid(), 'name': identity.name,
-        'phase': state.phase(), 'ready': state.closed() is None and trouble is None and failing is None,
-        'network': trouble, 'trouble': failing,
-        'began': history.began, 'uptime': now - history.began, 'now': now,
-        'addresses': list(identity.addresses), 'external': list(identity.external),
-        'ports': list(parts.ports.numbers()), 'folder': to_text(parts.root), 'state_folder': to_text(parts.state_folder),
-        'usable_cpus': parts.options.usable_cpus, 'cpus_reason': parts.options.cpus_reason,
-        'cpus': state.cpus(), 'busy': counts['busy'], 'free': state.free_cpus(),
-        'scheduler': reasons.owner(parts), 'clients': parts.visitors.fields(),
-        'computations': [_computation(parts, computation, now, pids) for computation in state.computations()],
-        'cleaning_up': _cleaning_up(set(state.computations() + state.ending()), now),
-        'jobs_done': counts['jobs_done'], 'clients_done': counts['clients_done'],
-        'computations_opened': counts['computations'], 'job_seconds': counts['cpu_time'],
-        'outcomes': history.outcomes(), 'usage': history.usage(), 'serve': counts['serve'],
-        'undelivered': parts.spool.total(), 'being_delivered': parts.delivery.pending(),
-        'service': parts.service.describe(), 'service_open': parts.service.is_open(),
-        'service_next_change': parts.service.next_change(),
-        'refused': parts.complaints.counts(), 'why_idle': why_idle(parts, counts['busy']),
-        'available': None if info is None else {
-            'cpu': info.cpu, 'memory': info.memory, 'disk': info.disk, 'swap': info.swap},
-        'recent_jobs': [job.fields() for job in history.jobs()],
-    }
+class Status(object):
+    """Gathers what is known about the node from its parts; any thread but the loop's."""
 
+    def __init__(self, common, folder, history, ports, addresses, nursery, visitors, announcer, delivery, spool, service,
+                 complaints, penalties):
+        self._options, self._state, self._identity = common.options, common.state, common.identity
+        self._folder, self._history = folder, history
+        self._ports, self._addresses, self._nursery = ports, addresses, nursery
+        self._visitors, self._announcer = visitors, announcer
+        self._delivery, self._spool, self._service = delivery, spool, service
+        self._complaints, self._penalties = complaints, penalties
 
-def why_idle(parts, busy):
-    """Return the sentences (list of text) on why no job runs, [] while one does."""
-    return [] if busy else [to_text(line) for line in parts.node.why_idle()]
+    def trouble(self):
+        """Return why the node is of no use now (text), None if it is."""
+        return self._addresses.trouble() or self._nursery.trouble()
 
+    def gather(self, now=None):
+        """Return the status as a dict of plain values; waits a moment for supervisors."""
+        now = time.time() if now is None else now
+        found = self._gather_node(now)
+        found.update(self._gather_work(now))
+        found['why_idle'] = self.why_idle(found['busy'])
+        return found
 
-def _computation(parts, computation, now, pids):
-    jobs = sorted(parts.state.jobs(computation.id), key=lambda job: job.started)
-    opened = parts.history.opened_at(computation.id)
-    return {
-        'id': computation.id, 'name': computation.name, 'opened': opened, 'age': now - opened,
-        'program': computation.type == 2, 'scheduler': computation.scheduler[0],
-        'scheduler_port': computation.scheduler[1], 'release': computation.peer.version,
-        'zombie': computation.zombie, 'moved': computation.moved,
-        'folder': to_text(computation.folder.path) if computation.folder else None,
-        'jobs': [_job(job, now, pids.get(computation.id, {})) for job in jobs],
-    }
+    def _gather_node(self, now):
+        state, identity, service = self._state, self._identity, self._service
+        info, trouble, failing = identity.meter.read(), self._addresses.trouble(), self._nursery.trouble()
+        return {
+            'version': __version__, 'python': PYTHON_VERSION, 'pid': os.getpid(), 'name': identity.name,
+            'phase': state.phase(), 'ready': state.closed() is None and trouble is None and failing is None,
+            'network': trouble, 'trouble': failing,
+            'began': self._history.began, 'uptime': now - self._history.began, 'now': now,
+            'addresses': list(identity.addresses), 'external': list(identity.external),
+            'ports': list(self._ports.numbers()),
+            'folder': to_text(self._folder.root), 'state_folder': to_text(self._folder.path),
+            'usable_cpus': self._options.usable_cpus, 'cpus_reason': self._options.cpus_reason,
+            'service': service.describe(), 'service_open': service.is_open(),
+            'service_next_change': service.next_change(),
+            'available': None if info is None else {
+                'cpu': info.cpu, 'memory': info.memory, 'disk': info.disk, 'swap': info.swap},
+        }
+
+    def _gather_work(self, now):
+        state, history, counts = self._state, self._history, self._state.counts()
+        pids = job_pids(state.computations())
+        return {
+            'cpus': state.cpus(), 'busy': counts['busy'], 'free': state.free_cpus(),
+            'scheduler': reasons.owner(state, self._options, history), 'clients': self._visitors.fields(),
+            'computations': [self._computation(computation, now, pids) for computation in state.computations()],
+            'cleaning_up': _cleaning_up(set(state.computations() + state.ending()), now),
+            'jobs_done': counts['jobs_done'], 'clients_done': counts['clients_done'],
+            'computations_opened': counts['computations'], 'job_seconds': counts['cpu_time'],
+            'outcomes': history.outcomes(), 'usage': history.usage(), 'serve': counts['serve'],
+            'undelivered': self._spool.total(), 'being_delivered': self._delivery.pending(),
+            'refused': self._complaints.counts(), 'recent_jobs': [job.fields() for job in history.jobs()],
+        }
+
+    def why_idle(self, busy):
+        """Return the sentences (list of text) on why no job runs, [] while one does."""
+        if busy:
+            return []
+        lines = [trouble for trouble in (self._nursery.trouble(), self._addresses.trouble()) if trouble is not None]
+        lines.append(reasons.sentence(
+            reasons.owner(self._state, self._options, self._history), self._state.refusal()))
+        lines += visitors.sentences(self._visitors.fields(), self._identity.port)
+        lines.append(self._service.describe())
+        described = self._announcer.describe()
+        lines += [u'it ' + line for line in described[:1]] + described[1:]
+        lines += self._ports.describe() + self._penalties.sentences()
+        lines += self._complaints.sentences() or [u'no client has been turned away']
+        return [to_text(line) for line in lines]
+
+    def _computation(self, computation, now, pids):
+        jobs = sorted(self._state.jobs(computation.id), key=lambda job: job.started)
+        opened = self._history.opened_at(computation.id)
+        return {
+            'id': computation.id, 'name': computation.name, 'opened': opened, 'age': now - opened,
+            'program': computation.type == 2, 'scheduler': computation.scheduler[0],
+            'scheduler_port': computation.scheduler[1], 'release': computation.peer.version,
+            'zombie': computation.zombie, 'moved': computation.moved,
+            'folder': to_text(computation.folder.path) if computation.folder else None,
+            'jobs': [_job(job, now, pids.get(computation.id, {})) for job in jobs],
+        }
 
 
 def _cleaning_up(computations, now):

@@ -330,3 +330,18 @@ class NodeState(object):
             entry = self._entries.get(computation.id)
             return entry is not None and entry.computation is computation \
                 and entry.closing and not entry.jobs
+
+
+def one_for_each_scheduler(computations):
+    """Return a list with one computation of each scheduler."""
+    found = {}
+    for computation in computations:
+        found.setdefault(computation.scheduler, computation)
+    return list(found.values())
+
+
+def heard(state, scheduler):
+    """Note a sign of life of a scheduler, (address, port)."""
+    for computation in state.computations():
+        if computation.scheduler == scheduler:
+            computation.heard()

@@ -5,6 +5,7 @@ import time
 
 from dispynode_lib.host.wording import counted
 from dispynode_lib.log import Log
+from dispynode_lib.node.shared import state as states
 from dispynode_lib.node.timed import orphans
 from dispynode_lib.node.timed.watchdog import Duty
 from dispynode_lib.wire import releases
@@ -21,10 +22,13 @@ MOVED_LIMIT = 60.0                          # seconds for replies to be delivere
 ZOMBIE_AGAIN = 5.0                          # seconds between looks whether a zombie's last job has ended
 
 
-def table(parts):
-    """Return the list of Duty for a node; `now` is monotonic seconds."""
-    pulses, zombies, moved, idle = Pulses(parts), Zombies(parts), Moved(parts), IdleChildren(parts)
-    service, announcer = parts.service, parts.announcer
+def table(common, service, announcer, notices, delivery, spool, nursery, gone_for):
+    """Return the list of Duty of these parts; `now` is monotonic seconds.
+
+    gone_for   function(address, now) -> seconds since this node lost that address, None while it has it
+    """
+    pulses, zombies, idle = Pulses(common, notices, delivery), Zombies(common), IdleChildren(common)
+    moved = Moved(common, notices, delivery, spool, gone_for)
     return [
         Duty('service hours', service.look, service.wait),
         Duty('pulses', pulses.send, pulses.wait),
@@ -32,57 +36,54 @@ def table(parts):
         Duty('looking for schedulers that know an address of before', moved.look, moved.wait),
         Duty('looking for schedulers', announcer.announce, announcer.wait),
         Duty('dismissing idle job processes', idle.dismiss, idle.wait),
-        Duty('removing replies that nobody wants', lambda _now: parts.workers.run(parts.spool.expire, time.time()),
-             lambda _now: REFUSED_LOOK if parts.spool.refused() else None),
-        Duty('keeping the code', parts.nursery.keep, parts.nursery.keep_wait),
-        Duty('taking missing ports', parts.node.take_missing_ports, parts.ports.wait),
-        Duty('following the addresses of this host', parts.addresses.look, parts.addresses.wait),
-        Duty('reaping orphans', lambda _now: orphans.reap(parts.nursery.pids()), orphans.wait),
+        Duty('removing replies that nobody wants', lambda _now: common.workers.run(spool.expire, time.time()),
+             lambda _now: REFUSED_LOOK if spool.refused() else None),
+        Duty('keeping the code', nursery.keep, nursery.keep_wait),
+        Duty('reaping orphans', lambda _now: orphans.reap(nursery.pids()), orphans.wait),
     ]
 
 
 class Pulses(object):
     """Signs of life to the scheduler, with what is free on this host."""
 
-    def __init__(self, parts):
-        self._parts = parts
+    def __init__(self, common, notices, delivery):
+        self._options, self._state, self._workers = common.options, common.state, common.workers
+        self._notices, self._delivery = notices, delivery
 
     def wait(self, _now):
         """Return seconds between pulses, None while nobody owns the node (docs/protocol.rst, "Pulses")."""
-        computations = self._parts.state.computations()
-        return pulse_interval(self._parts.options, computations) if computations else None
+        computations = self._state.computations()
+        return pulse_interval(self._options, computations) if computations else None
 
     def send(self, _now):
         """Send one pulse to each scheduler, and try again to deliver what could not be delivered."""
-        parts = self._parts
-        busy = min(parts.state.used_cpus(), parts.state.cpus())
-        computations = parts.state.computations()
-        for computation in one_for_each_scheduler(computations):
-            parts.notices.pulse(computation, busy, lambda reply, error, it=computation: self._answered(it, error))
-        parts.delivery.retry_all()
+        busy = min(self._state.used_cpus(), self._state.cpus())
+        computations = self._state.computations()
+        for computation in states.one_for_each_scheduler(computations):
+            self._notices.pulse(computation, busy, lambda reply, error, it=computation: self._answered(it, error))
+        self._delivery.retry_all()
 
     def _answered(self, computation, error):
         if error is None:
-            heard(self._parts.state, computation.scheduler)
-            self._parts.delivery.heard(computation.scheduler)
+            states.heard(self._state, computation.scheduler)
+            self._delivery.heard(computation.scheduler)
             return
         computation.unanswered += 1
-        parts = self._parts
-        parts.notices.unreached(computation.scheduler[0], 'pulse: %s', error)
+        self._notices.unreached(computation.scheduler[0], 'pulse: %s', error)
         if releases.pulses_by_datagram(computation.peer.version):
-            parts.workers.run(parts.notices.pulse_by_datagram, computation, min(parts.state.used_cpus(), parts.state.cpus()))
+            self._workers.run(self._notices.pulse_by_datagram, computation, min(self._state.used_cpus(), self._state.cpus()))
 
 
 class Zombies(object):
     """Gives up schedulers that are silent (docs/protocol.rst, "Zombies")."""
 
-    def __init__(self, parts):
-        self._parts = parts
+    def __init__(self, common):
+        self._options, self._state = common.options, common.state
 
     def wait(self, now):
         """Return seconds until the scheduler may have been silent for too long."""
-        interval = self._parts.options.zombie_interval
-        computations = self._parts.state.computations()
+        interval = self._options.zombie_interval
+        computations = self._state.computations()
         if not interval or not computations:
             return None
         if any(computation.zombie for computation in computations):
@@ -91,7 +92,7 @@ class Zombies(object):
 
     def look(self, now):
         """Mark computations of a silent scheduler as zombies; close those that have no job."""
-        state, interval = self._parts.state, self._parts.options.zombie_interval
+        state, interval = self._state, self._options.zombie_interval
         computations = state.computations()
         silence = now - last_sign(computations) if computations else 0.0
         for computation in computations:
@@ -117,16 +118,19 @@ class Moved(object):
     the node's announcement at its new address is that of another node.
     """
 
-    def __init__(self, parts):
-        self._parts = parts
+    def __init__(self, common, notices, delivery, spool, gone_for):
+        """`gone_for`: see table()."""
+        self._state = common.state
+        self._notices, self._delivery, self._spool = notices, delivery, spool
+        self._gone = gone_for
 
     def _gone_for(self, computation, now):
-        return self._parts.addresses.gone_for(computation.node_ip_addr, now)
+        return self._gone(computation.node_ip_addr, now)
 
     def wait(self, now):
         """Return seconds until there may be something to do, None while every scheduler knows the right address."""
         waits = []
-        for computation in self._parts.state.computations():
+        for computation in self._state.computations():
             gone = self._gone_for(computation, now)
             if (gone is not None) != computation.moved:
                 return 0.0
@@ -136,8 +140,7 @@ class Moved(object):
 
     def look(self, now):
         """Tell schedulers, and close what has no job any more."""
-        parts = self._parts
-        for computation in parts.state.computations():
+        for computation in self._state.computations():
             gone = self._gone_for(computation, now)
             if (gone is not None) != computation.moved:
                 self._tell(computation, gone is not None)
@@ -146,15 +149,14 @@ class Moved(object):
 
     def _has_work(self, computation, gone):
         """Return whether replies are still to come, or have not reached the scheduler: some were sent from the address that is gone."""
-        parts = self._parts
-        if parts.state.jobs(computation.id):
+        if self._state.jobs(computation.id):
             return True
         if gone >= MOVED_LIMIT:
             return False
-        kept = parts.spool.to_send((computation.id, computation.auth))
+        kept = self._spool.to_send((computation.id, computation.auth))
         if kept:
-            parts.delivery.retry_all()
-        return bool(kept or parts.delivery.pending())
+            self._delivery.retry_all()
+        return bool(kept or self._delivery.pending())
 
     def _tell(self, computation, moved):
         computation.moved = moved
@@ -164,24 +166,24 @@ class Moved(object):
         else:
             log.info('computation %d: %s, by which its scheduler knows this node, is back', computation.id,
                      computation.node_ip_addr)
-        self._parts.notices.node_cpus(computation, 0 if moved else self._parts.state.cpus())
+        self._notices.node_cpus(computation, 0 if moved else self._state.cpus())
 
 
 class IdleChildren(object):
     """Lets job processes go that were forked ahead and wait in vain."""
 
-    def __init__(self, parts):
-        self._parts = parts
+    def __init__(self, common):
+        self._state, self._loop = common.state, common.loop
 
     def wait(self, _now):
         """Return seconds between looks."""
-        return IDLE_CHILDREN if self._parts.state.scheduler() is not None else None
+        return IDLE_CHILDREN if self._state.scheduler() is not None else None
 
     def dismiss(self, now):
         """End what waits in computations without jobs."""
-        for computation in self._parts.state.computations():
+        for computation in self._state.computations():
             if computation.idle_since(now) > IDLE_CHILDREN:
-                self._parts.loop.call_soon(computation.dismiss_idle)
+                self._loop.call_soon(computation.dismiss_idle)
 
 
 def pulse_interval(options, computations):
@@ -191,36 +193,21 @@ def pulse_interval(options, computations):
     return max(SHORTEST_PULSE, min([interval for interval in intervals if interval] + [DEFAULT_PULSE]))
 
 
-def silence(parts, now):
+def silence(state, options, now):
     """Return (seconds of silence, seconds until the scheduler is given up or None), None if it is not silent.
 
     It is when a pulse was not answered, or is long overdue; `now`: monotonic seconds.
     """
-    computations = parts.state.computations()
+    computations = state.computations()
     if not computations:
         return None
-    silent, interval = now - last_sign(computations), parts.options.zombie_interval
+    silent, interval = now - last_sign(computations), options.zombie_interval
     if not any(computation.unanswered for computation in computations) and \
-            silent < SILENT_PULSES * pulse_interval(parts.options, computations) + SILENT:
+            silent < SILENT_PULSES * pulse_interval(options, computations) + SILENT:
         return None
     return silent, max(0.0, interval - silent) if interval else None
-
-
-def one_for_each_scheduler(computations):
-    """Return a list with one computation of each scheduler."""
-    found = {}
-    for computation in computations:
-        found.setdefault(computation.scheduler, computation)
-    return list(found.values())
 
 
 def last_sign(computations):
     """Return the monotonic time of the last sign of life of their scheduler."""
     return max(computation.last_sign_of_life() for computation in computations)
-
-
-def heard(state, scheduler):
-    """Note a sign of life of a scheduler, (address, port)."""
-    for computation in state.computations():
-        if computation.scheduler == scheduler:
-            computation.heard()

@@ -9,8 +9,7 @@ from dispynode_lib.host.compat import monotonic, start_thread
 from dispynode_lib.host.hours import CLOSING, OPEN
 from dispynode_lib.host.wording import counted
 from dispynode_lib.log import Log
-from dispynode_lib.node.timed.duties import one_for_each_scheduler
-from dispynode_lib.node.shared.state import SERVING
+from dispynode_lib.node.shared.state import SERVING, one_for_each_scheduler
 
 log = Log('dispynode.service')
 
@@ -23,9 +22,11 @@ CONTROLS = ('start_time', 'stop_time', 'end_time')
 class Service(object):
     """Opens and closes the node by the time of day. `look` and `wait` are the watchdog's."""
 
-    def __init__(self, parts, options, clock=time.time):
+    def __init__(self, common, notices, announcer, delivery, clock=time.time):
         """`clock`: function -> seconds since the epoch."""
-        self._parts = parts
+        options = self._options = common.options
+        self._state = common.state
+        self._notices, self._announcer, self._delivery = notices, announcer, delivery
         self._clock = clock
         self._minutes = [options.service_start, options.service_stop, options.service_end]
         self._plan = hours.Hours(*self._minutes)
@@ -62,39 +63,33 @@ class Service(object):
 
     def _open(self, change):
         log.info('service hours have begun%s', _until(change))
-        state = self._parts.state
-        state.set_hours(None)
-        self._tell_cpus(state.cpus() if state.phase() == SERVING else 0)
-        self._parts.announcer.begin()
+        self._state.set_hours(None)
+        self._notices.cpus_to_all(self._state.cpus() if self._state.phase() == SERVING else 0)
+        self._announcer.begin()
 
     def _stop(self, now, change):
         log.info('service has stopped%s: no new computations', _until(change))
-        self._parts.state.set_hours(u'outside service hours: service has stopped%s' % _until(change), now + GRACE)
-        self._tell_cpus(0)
+        self._state.set_hours(u'outside service hours: service has stopped%s' % _until(change), now + GRACE)
+        self._notices.cpus_to_all(0)
 
     def _end(self, now, change):
-        computations = self._parts.state.computations()
+        computations = self._state.computations()
         log.info('service hours have ended%s; closing %s', _until(change), counted(len(computations), u'computation'))
-        self._parts.state.set_hours(u'outside service hours: closed%s' % _until(change), now)
+        self._state.set_hours(u'outside service hours: closed%s' % _until(change), now)
         for computation in computations:
             computation.close(terminate=True, why=OVER)
         if computations:
             start_thread('service-end', self._tell_terminated, one_for_each_scheduler(computations))
 
-    def _tell_cpus(self, cpus):
-        for computation in one_for_each_scheduler(self._parts.state.computations()):
-            self._parts.notices.node_cpus(computation, cpus)
-
     def _tell_terminated(self, computations):
         """Tell schedulers that the node is gone, once the replies of ended jobs are there."""
-        parts = self._parts
-        deadline = monotonic() + parts.options.stop_timeout + parts.options.msg_timeout
+        deadline = monotonic() + self._options.stop_timeout + self._options.msg_timeout
         while monotonic() < deadline:
-            if parts.state.wait_until_empty(deadline - monotonic()) and not parts.delivery.pending():
+            if self._state.wait_until_empty(deadline - monotonic()) and not self._delivery.pending():
                 break
             time.sleep(0.02)
         for computation in computations:
-            parts.notices.terminated(computation)
+            self._notices.terminated(computation)
 
     # -- changes at run time
 
