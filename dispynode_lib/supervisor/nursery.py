@@ -16,7 +16,7 @@ from dispynode_lib.supervisor.job import output, surroundings
 from dispynode_lib.supervisor.processes import stopping
 from dispynode_lib.supervisor.processes.descriptors import (
     Receiver, close_quietly, close_strangers, take_standard)
-from dispynode_lib.supervisor.processes.lean import call_system, signal
+from dispynode_lib.supervisor.processes.lean import signal
 from dispynode_lib.wire import control
 
 PID = struct.Struct('>l')
@@ -86,10 +86,9 @@ def in_time(load, name):
 
 
 def prepare_memory():
-    """Make the memory of this process cheap to fork: nothing is held in vain, and the collector leaves alone what is here."""
+    """Make the memory of this process cheap to fork: the collector leaves alone what is here."""
     if hasattr(gc, 'freeze'):
         gc.freeze()                         # its looking at objects would copy their pages
-    call_system('malloc_trim', 0)
 
 
 def _fork(receiver, control_fd, fds):
