@@ -5,7 +5,6 @@ also why a node goes on with the code it was started with when its files are rep
 """
 from __future__ import absolute_import, division, print_function
 
-import gc
 import os
 import select
 import struct
@@ -38,7 +37,6 @@ def main():
     surroundings.prepare()
     stopping.adopt()                        # for supervisors that a job kills; and it makes ready for theirs
     rehearsal.rehearse()
-    prepare_memory()
     _tell(control_fd, os.getpid())          # all is well
     supervisors, left = set(), names_to_load()
     while True:
@@ -68,7 +66,6 @@ def load_some(left, control_fd):
         error = in_time(preloaded.load, left.pop(0))
         if error is not None:
             output.complain('nursery: a module cannot be loaded ahead of jobs: %s' % error)
-    prepare_memory()
 
 
 def in_time(load, name):
@@ -83,12 +80,6 @@ def in_time(load, name):
     finally:
         signal.alarm(0)
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
-
-
-def prepare_memory():
-    """Make the memory of this process cheap to fork: the collector leaves alone what is here."""
-    if hasattr(gc, 'freeze'):
-        gc.freeze()                         # its looking at objects would copy their pages
 
 
 def _fork(receiver, control_fd, fds):
