@@ -36,7 +36,7 @@ class Machine(RuleBasedStateMachine):
     def open_computation(self, number, scheduler):
         computation = Opened(number, scheduler)
         try:
-            known = self.state.open_computation(computation, lambda other: other.auth == computation.auth)
+            known = self.state.open_computation(computation)
         except Refused:
             assert self.open or self.closing
             return

@@ -121,7 +121,7 @@ class FakeParts(object):
     def open(self, **settings):
         """Record a computation; return it."""
         computation = FakeComputation(self.state, **settings)
-        self.state.open_computation(computation, lambda other: False)
+        self.state.open_computation(computation)
         self.state.note_served()
         return computation
 

@@ -22,7 +22,7 @@ class FailedAckTest(unittest.TestCase):
         compute = messages.read_compute(asking.compute_request(1, u'f', 7, u'', u'ab', u'10.0.0.9', 9700).partition(b':')[2])
         self.computation = Computation(parts, compute, b'', Recorder(), (u'10.0.0.9', 9700), u'10.0.0.1')
         self.computation.folder = Recorder()
-        parts.state.open_computation(self.computation, lambda other: False)
+        parts.state.open_computation(self.computation)
 
     def test_a_failed_ack_after_close_keeps_neither_node_nor_files(self):
         job, new = self.parts.state.admit_job(7, 1, u'cd', [u'a file'], 0.0, 0.0)

@@ -14,6 +14,7 @@ HOST_A, HOST_B = (u'10.0.0.1', 51347), (u'10.0.0.2', 51347)
 class FakeComputation(object):
     def __init__(self, computation_id, scheduler=HOST_A, auth=u'aa'):
         self.id, self.scheduler, self.auth = computation_id, scheduler, auth
+        self.node_ip_addr = u'10.0.0.3'
 
 
 def make_state(cpus=2):
@@ -22,49 +23,45 @@ def make_state(cpus=2):
     return state
 
 
-def open_in(state, computation):
-    return state.open_computation(computation, lambda other: other.auth == computation.auth)
-
-
 class OwnershipTest(unittest.TestCase):
     def test_second_scheduler_is_refused_until_the_last_computation_is_gone(self):
         state = make_state()
         first, second = FakeComputation(1), FakeComputation(2)
-        open_in(state, first)
-        open_in(state, second)
+        state.open_computation(first)
+        state.open_computation(second)
         with self.assertRaises(Refused) as caught:
-            open_in(state, FakeComputation(3, HOST_B))
+            state.open_computation(FakeComputation(3, HOST_B))
         self.assertEqual(str(caught.exception), 'Node busy')
         self.assertFalse(state.forget_computation(first))
         self.assertEqual(state.scheduler(), HOST_A)
         self.assertTrue(state.forget_computation(second))
         self.assertIsNone(state.scheduler())
-        self.assertIsNone(open_in(state, FakeComputation(3, HOST_B)))
+        self.assertIsNone(state.open_computation(FakeComputation(3, HOST_B)))
 
     def test_another_port_of_the_same_host_is_another_scheduler(self):
         state = make_state()
-        open_in(state, FakeComputation(1))
+        state.open_computation(FakeComputation(1))
         with self.assertRaises(Refused):
-            open_in(state, FakeComputation(2, (HOST_A[0], 51350)))
+            state.open_computation(FakeComputation(2, (HOST_A[0], 51350)))
 
     def test_repeated_compute_gives_the_known_computation(self):
         state = make_state()
         first = FakeComputation(1)
-        open_in(state, first)
-        self.assertIs(open_in(state, FakeComputation(1)), first)
+        state.open_computation(first)
+        self.assertIs(state.open_computation(FakeComputation(1)), first)
         self.assertEqual(state.counts()['computations'], 1)
 
     def test_same_id_with_another_auth_is_refused(self):
         state = make_state()
-        open_in(state, FakeComputation(1))
+        state.open_computation(FakeComputation(1))
         with self.assertRaises(Refused):
-            open_in(state, FakeComputation(1, auth=u'bb'))
+            state.open_computation(FakeComputation(1, auth=u'bb'))
 
     def test_no_computation_is_opened_while_draining(self):
         state = make_state()
         state.set_phase(states.DRAINING)
         with self.assertRaises(Refused):
-            open_in(state, FakeComputation(1))
+            state.open_computation(FakeComputation(1))
 
     def test_stopping_is_never_left_and_draining_only_for_stopping(self):
         state = make_state()
@@ -77,13 +74,13 @@ class OwnershipTest(unittest.TestCase):
     def test_a_refusal_names_the_owner(self):
         state = make_state()
         self.assertIsNone(state.refusal())
-        open_in(state, FakeComputation(1))
+        state.open_computation(FakeComputation(1))
         self.assertIn('10.0.0.1', state.refusal()[1])
 
     def test_wait_until_empty_ends_with_the_last_computation(self):
         state = make_state()
         computation = FakeComputation(1)
-        open_in(state, computation)
+        state.open_computation(computation)
         self.assertFalse(state.wait_until_empty(0.001))
         state.forget_computation(computation)
         self.assertTrue(state.wait_until_empty(0.001))
@@ -93,7 +90,7 @@ class JobsTest(unittest.TestCase):
     def setUp(self):
         self.state = make_state(cpus=1)
         self.computation = FakeComputation(7)
-        open_in(self.state, self.computation)
+        self.state.open_computation(self.computation)
 
     def admit(self, uid, hash_=u'ab', timeout=0.0):
         return self.state.admit_job(7, uid, hash_, (), 100.0, timeout)

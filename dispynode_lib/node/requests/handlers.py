@@ -150,8 +150,7 @@ class Requests(object):
         computation = self._new_computation(compute, bytes(request.argument), peer, scheduler, node_ip_addr)
         source = net.canonical(to_text(request.address[0]))
         computation.callers = callers_of(compute, scheduler, source, self._notices)
-        known = self._state.open_computation(computation, lambda other: (
-            same(other.auth, computation.auth) and other.node_ip_addr == node_ip_addr))
+        known = self._state.open_computation(computation)
         if known is not None:
             return known, True
         try:

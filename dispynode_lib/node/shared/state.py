@@ -4,7 +4,7 @@ from __future__ import absolute_import, division, print_function
 import threading
 
 from dispynode_lib.errors import AlreadyOpen, Busy, NodeBusy, NotAvailable, Refused
-from dispynode_lib.host.compat import monotonic
+from dispynode_lib.host.compat import compare_digest, monotonic, to_bytes
 
 STARTING, SERVING, PAUSED, DRAINING, STOPPING = 'STARTING', 'SERVING', 'PAUSED', 'DRAINING', 'STOPPING'
 
@@ -32,12 +32,18 @@ class Job(object):
 
 
 class _Entry(object):
-    __slots__ = ('computation', 'jobs', 'closing')
+    __slots__ = ('computation', 'auth', 'jobs', 'closing')
 
-    def __init__(self, computation):
+    def __init__(self, computation, auth):
         self.computation = computation
+        self.auth = auth                    # bytes: the client's proof that it is its own
         self.jobs = {}
         self.closing = False
+
+    def is_repeated_by(self, computation, auth):
+        """Return whether a COMPUTE request is this one's again."""
+        return (not self.closing and self.computation.node_ip_addr == computation.node_ip_addr
+                and compare_digest(self.auth, auth))
 
 
 class NodeState(object):
@@ -145,17 +151,17 @@ class NodeState(object):
 
     # -- computations
 
-    def open_computation(self, computation, repeated):
+    def open_computation(self, computation):
         """Record a computation and make its scheduler the owner.
 
-        computation   object with id, auth, scheduler (address, port)
-        repeated      called with the computation known under that id; tells if it is the same one
-        Return the computation known from an earlier request with the same id and auth, else None.
+        computation   object with id, auth, node_ip_addr, scheduler (address, port)
+        Return the computation known from an earlier request with the same id, auth and node_ip_addr, else None.
         Raises Refused with the text for the client.
         """
+        auth = to_bytes(computation.auth)
         with self._lock:
             entry = self._entries.get(computation.id)
-            if entry is not None and not entry.closing and repeated(entry.computation):
+            if entry is not None and entry.is_repeated_by(computation, auth):
                 return entry.computation
             if self._scheduler is not None and self._scheduler != computation.scheduler:
                 raise NodeBusy('Node busy')
@@ -166,7 +172,7 @@ class NodeState(object):
             if entry is not None:
                 raise AlreadyOpen('computation %d is already open' % computation.id)
             self._scheduler = computation.scheduler
-            self._entries[computation.id] = _Entry(computation)
+            self._entries[computation.id] = _Entry(computation, auth)
             self._counts['computations'] += 1
             return None
 
