@@ -9,7 +9,6 @@ import errno
 import marshal
 import os
 import sys
-import threading
 
 from dispynode_lib.code import packed
 from dispynode_lib.code import bytecode
@@ -54,16 +53,17 @@ exec(marshal.loads(modules['dispynode_lib.code.packed'][2]), packed.__dict__)
 packed.install(modules, files)
 %(run)s"""
 
-_lock = threading.Lock()
 _supervisor = None
 
 
 class Store(object):
-    """Bytes put away in a file that has no name, for memory is dear; nobody can change them unnoticed. Any thread."""
+    """Bytes put away in a file that has no name, for memory is dear; nobody can change them unnoticed.
+
+    One thread at a time.
+    """
 
     def __init__(self, folder=None):
         """`folder`: where there may be a file; None, or where there can be none: in memory."""
-        self._lock = threading.Lock()
         self._fd, self._end = None, 0
         if folder is not None:
             path = os.path.join(folder, '.code')
@@ -78,15 +78,14 @@ class Store(object):
 
     def put(self, data):
         """Return a handle for get(): the place in the file, or the bytes themselves."""
-        with self._lock:
-            try:
-                if self._fd is not None:
-                    os.lseek(self._fd, self._end, os.SEEK_SET)
-                    if os.write(self._fd, data) == len(data):
-                        self._end += len(data)
-                        return self._end - len(data), len(data), compat.sha1(data).digest()
-            except EnvironmentError:
-                return data                 # the disk is full
+        try:
+            if self._fd is not None:
+                os.lseek(self._fd, self._end, os.SEEK_SET)
+                if os.write(self._fd, data) == len(data):
+                    self._end += len(data)
+                    return self._end - len(data), len(data), compat.sha1(data).digest()
+        except EnvironmentError:
+            return data                     # the disk is full
         return data
 
     def get(self, handle):
@@ -94,9 +93,8 @@ class Store(object):
         if isinstance(handle, bytes):
             return handle
         offset, size, digest = handle
-        with self._lock:
-            os.lseek(self._fd, offset, os.SEEK_SET)
-            data = os.read(self._fd, size)
+        os.lseek(self._fd, offset, os.SEEK_SET)
+        data = os.read(self._fd, size)
         if compat.sha1(data).digest() != digest:        # a bad disk, or somebody with the same rights as the node
             raise EnvironmentError(errno.EIO, 'the code that the node put away has been changed')
         return data
@@ -143,13 +141,16 @@ def own_name():
 
 
 def supervisor_image(folder=None):
-    """Return the Image of the nursery of supervisors, as it was when it was first asked for; `folder`: see Store."""
+    """Return the Image of the nursery of supervisors, as it was when it was first asked for.
+
+    folder   see Store
+    One thread at a time.
+    """
     global _supervisor
-    with _lock:
-        if _supervisor is None:
-            store = Store(folder)
-            _supervisor = Image(_take_modules(store), None, NURSERY, ['--supervise'], store)
-        return _supervisor
+    if _supervisor is None:
+        store = Store(folder)
+        _supervisor = Image(_take_modules(store), None, NURSERY, ['--supervise'], store)
+    return _supervisor
 
 
 def node_image():

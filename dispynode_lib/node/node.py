@@ -79,8 +79,6 @@ class Node(object):
         self.is_wanted = lambda: True       # asked while start() waits
         self._began = monotonic()
         self._ended = threading.Event()
-        self._stop_lock = threading.Lock()
-        self._stop_began = False
         self._listeners = {}                # socket -> Listener
         self._init_file = InitFile(options.init)
         self._descriptors, most = held.descriptor_limit()
@@ -415,15 +413,12 @@ class Node(object):
 
     def stop(self, at_once=False):
         """End jobs, tell schedulers, close everything. Returns soon; wait() tells when it has been done."""
-        with self._stop_lock:
-            if self._stop_began and not at_once:
-                return
-            first, self._stop_began = not self._stop_began, True
-        if first:
-            try:
-                start_thread('stop', self._stop, at_once)
-            except threading.ThreadError:   # no more threads to be had: in this one
-                self._stop(at_once)
+        if not self._state.set_phase(states.STOPPING):
+            return                          # it is being stopped
+        try:
+            start_thread('stop', self._stop, at_once)
+        except threading.ThreadError:       # no more threads to be had: in this one
+            self._stop(at_once)
 
     def wait(self, timeout):
         """Wait up to `timeout` seconds (None: without limit) for the end; return whether it has come."""
@@ -441,7 +436,6 @@ class Node(object):
                 self.on_end()
 
     def _stop_parts(self, at_once):
-        self._state.set_phase(states.STOPPING)
         self._operation.stopping()
         self._watchdog.stop()
         deadline = monotonic() + (0.5 if at_once else self.options.stop_timeout)

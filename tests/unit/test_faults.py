@@ -8,6 +8,7 @@ from dispynode_lib import log
 from dispynode_lib.errors import PeerGone
 from dispynode_lib.node import node as nodes
 from dispynode_lib.node.operator.commands import Commands
+from dispynode_lib.node.shared.state import NodeState
 from tests.support.fakeparts import FakeParts, make_requests
 
 
@@ -79,7 +80,7 @@ class StopTest(unittest.TestCase):
         start, nodes.start_thread = nodes.start_thread, none
         self.addCleanup(setattr, nodes, 'start_thread', start)
         node, stopped = nodes.Node.__new__(nodes.Node), []
-        node._stop_lock, node._stop_began, node._stop = threading.Lock(), False, stopped.append
+        node._state, node._stop = NodeState(1), stopped.append
         node.stop()
         node.stop()
         self.assertEqual(stopped, [False])

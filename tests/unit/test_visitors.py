@@ -94,7 +94,7 @@ class AnswersTest(Case):
     def test_many_clients_do_not_fill_the_memory(self):
         for number in range(1000):
             self.ask(u'10.0.%d.%d' % divmod(number, 250))
-        self.assertLessEqual(len(self.answers._answered), answers.REMEMBERED)
+        self.assertLessEqual(len(self.answers._allowance._budgets), answers.REMEMBERED)
         self.assertLessEqual(len(self.parts.visitors.fields()), visitors.LIMIT)
 
 

@@ -42,7 +42,7 @@ class Nursery(object):
         self._folder = folder
         self._loop = loop
         self._workers = workers
-        self._lock = threading.Lock()       # held while a supervisor is made, by nobody who holds another lock
+        self._lock = threading.Lock()       # held while a supervisor is made, and for its code
         self._process = self._sock = None
         self._closed = False
         self._kept = False
@@ -110,7 +110,8 @@ class Nursery(object):
         if self._is_on_trial and self._trouble is None:
             self._workers.run(self._rest)
             return
-        program.supervisor_image(self._folder)
+        with self._lock:
+            program.supervisor_image(self._folder)
         self._kept = True
         on_trial = self._process is None and not self._wanted
         self.prepare()

@@ -1,10 +1,8 @@
 """Answers to clients that look for nodes: one to each, again where none arrived, and none that is not needed."""
 from __future__ import absolute_import, division, print_function
 
-import collections
-import threading
-
 from dispynode_lib.host.compat import fraction, monotonic
+from dispynode_lib.node.shared.allowance import Allowance
 
 AGAIN = 1.0                                 # seconds in which one client gets one answer: it asks in several ways at once
 REMEMBERED = 200                            # clients
@@ -19,15 +17,14 @@ class Answers(object):
         self._notices, self._visitors = notices, visitors
         self._announcer, self._nursery = announcer, nursery
         self._clock, self._random = clock, random
-        self._lock = threading.Lock()
-        self._answered = collections.OrderedDict()      # (sign, source) -> when
+        self._allowance = Allowance(1, 1 / AGAIN, REMEMBERED)       # for (sign, source)
 
     def give(self, ping, source, own, connected):
         """Answer a PING that came from `source` to `own` (addresses), unless that has just been done.
 
         connected   whether it came on a connection
         """
-        if self._state.refusal() is not None or not self._is_first((ping.sign, source)):
+        if self._state.refusal() is not None or not self._is_first(ping.sign, source):
             return                          # somebody was faster
         self._visitors.answered((source, ping.port), ping.version, ping.ip_addrs, connected)
         self._announcer.answered(ping, source)
@@ -36,18 +33,10 @@ class Answers(object):
 
     def forget(self):
         """The node is free: who asks now is to be answered, whatever there was before."""
-        with self._lock:
-            self._answered.clear()
+        self._allowance.forget()
 
-    def _is_first(self, key):
-        now = self._clock()
-        with self._lock:
-            last = self._answered.pop(key, None)
-            is_first = last is None or now - last >= AGAIN or key[0] is None        # relays have no sign
-            self._answered[key] = now if is_first else last
-            if len(self._answered) > REMEMBERED:
-                self._answered.popitem(last=False)
-        return is_first
+    def _is_first(self, sign, source):
+        return sign is None or self._allowance.take((sign, source), self._clock())      # relays have no sign
 
     def _send(self, ping, source, own, attempt):
         """Answer at all addresses of the client."""

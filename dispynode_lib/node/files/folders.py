@@ -53,7 +53,7 @@ class Folders(object):
         self.root = root
         self.max_file_size = max_file_size
         self.force_cleanup = force_cleanup
-        self._changed = threading.Condition(threading.Lock())
+        self.changed = threading.Condition(threading.Lock())        # guards what is below here, and in each Folder
         self._open = []                     # Folders, until what they leave behind has been removed
 
     def check_size(self, size):
@@ -75,7 +75,7 @@ class Folders(object):
             raise Refused('the folder for files of clients at %s is a link that leads elsewhere' % client)
         if not dest_path:
             folder = Folder(self, _unique_folder(base, name, computation_id))
-            with self._changed:
+            with self.changed:
                 self._open.append(folder)
             return folder
         path = os.path.join(base, *clean_parts(dest_path, u'/', 'dest_path'))
@@ -92,9 +92,9 @@ class Folders(object):
 
     def _register(self, folder, timeout):
         deadline = monotonic() + timeout
-        with self._changed:
+        with self.changed:
             while self._leaving_locked(folder) and monotonic() < deadline:
-                self._changed.wait(max(0.0, deadline - monotonic()))
+                self.changed.wait(max(0.0, deadline - monotonic()))
             if any(other.removing for other in self._leaving_locked(folder)):
                 raise Refused('Could not create destination path: the files of a computation that ended are '
                               'still being removed')
@@ -105,21 +105,21 @@ class Folders(object):
 
     def leave(self, folder):
         """The computation of `folder` is being ended: whoever wants the same folder had better wait."""
-        with self._changed:
+        with self.changed:
             folder.leaving = True
 
     def begin_removal(self, folder):
         """Return the other Folders in use that overlap with `folder`: their files have to stay."""
-        with self._changed:
+        with self.changed:
             folder.leaving = folder.removing = True
             return [other for other in self._open if other is not folder and other.overlaps(folder)]
 
     def discard(self, folder):
         """Forget a folder."""
-        with self._changed:
+        with self.changed:
             if folder in self._open:
                 self._open.remove(folder)
-            self._changed.notify_all()
+            self.changed.notify_all()
 
 
 _numbers = itertools.count()                # of files that are being received
@@ -144,14 +144,14 @@ class Claim(object):
 
 
 class Folder(object):
-    """One computation's folder and the files that came for it; used by worker threads, has its own lock."""
+    """One computation's folder and the files that came for it; used by worker threads."""
 
     def __init__(self, folders, path):
         """`folders`: the Folders that made it; `path`: absolute, without symbolic links."""
         self._folders = folders
         self.path = path
         self.leaving = self.removing = False    # belong to Folders
-        self._changed = threading.Condition(threading.Lock())
+        self._changed = folders.changed
         self._uses = {}                     # path -> count (docs/protocol.rst, "Files and their removal")
         self._claimed = set()               # paths that a thread is just looking at, replacing or removing
 

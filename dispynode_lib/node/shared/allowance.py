@@ -26,3 +26,8 @@ class Allowance(object):
             if len(self._budgets) > self._remembered:
                 self._budgets.popitem(last=False)
             return allowed
+
+    def forget(self):
+        """Begin anew, for all keys."""
+        with self._lock:
+            self._budgets.clear()
