@@ -56,7 +56,9 @@ def hold():
         time.monotonic()
 
 def take():
-    with lock, quick:
+    with lock:
+        os.getpid()
+    with quick:
         os.getpid()
 
 def wait():
@@ -97,6 +99,12 @@ class LoopGuardTest(unittest.TestCase):
             for word in words:
                 self.assertIn(word, line)
         self.assertEqual(len(lines), 3, lines)
+
+    def test_a_lock_that_is_taken_while_another_one_is_held_is_told(self):
+        lines = self.told(LOOPING.replace('        time.monotonic()', '        with threading.Lock(): pass')
+                          .replace('take, wait, write, ', 'loop.stop, '))
+        self.assertIn('is held and that of program.hold', lines[0])
+        self.assertEqual(len(lines), 1, lines)
 
     def test_other_threads_may_wait(self):
         self.assertEqual(self.told(LOOPING.replace('take, wait, write, ', 'loop.stop, ').replace('.join()', '.join(), take(), wait(), write()')), [])

@@ -35,6 +35,11 @@ _told = set()
 _loop = [None]                              # number of the loop's thread
 _held_while_waiting, _taken_by_loop = {}, {}        # places where locks are made -> where that was
 
+# modules: a lock of the first may be held when one of the second is taken, else it is held alone; the log may always
+# be written (docs/architecture.rst, "Locks")
+INSIDE = (('nursery', 'workers'), ('complaints', 'allowance'))
+LEAF = 'writer'
+
 
 def where():
     """Return the functions of the node that are being called, innermost first, as [(function, module, line)]."""
@@ -86,16 +91,22 @@ class Lock(object):
 
     def __init__(self):
         self._lock, self._holder = _new_lock(), None
-        self.place = shown([entry for entry in where() if entry[1] != 'threading'][:1])
+        maker = [entry for entry in where() if entry[1] != 'threading'][:1]
+        self.place, self.module = shown(maker), maker[0][1]
+        self._is_signal = False             # taken where it is made: who takes it again waits for its release
 
     def acquire(self, blocking=True, timeout=-1):
         """As that of a Lock."""
         if blocking and _get_ident() == _loop[0] and self.place not in _taken_by_loop:
             _taken_by_loop[self.place] = where()
             judge(self.place)
+        held = _here.__dict__.setdefault('held', [])
+        for other in held if blocking and self.module != LEAF else ():
+            if (other.module, self.module) not in INSIDE:
+                tell('the lock made at %s is held and that of %s is taken' % (other.place, self.place), where())
+        self._is_signal = self._is_signal or sys._getframe(1).f_code.co_name == '__init__'
         taken = self._lock.acquire(blocking, timeout)
-        if taken:
-            held = _here.__dict__.setdefault('held', [])
+        if taken and not self._is_signal:
             held.append(self)
             self._holder = held
         return taken
