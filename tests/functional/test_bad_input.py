@@ -1,6 +1,8 @@
 """Requests that are wrong: the answer that the protocol lists, or a closed connection; one warning, no traceback."""
 from __future__ import absolute_import, division, print_function
 
+import errno
+import json
 import os
 import pickle
 import socket
@@ -65,29 +67,36 @@ class BadInput(NodeCase):
             self.assertIsNone(self.scheduler_now.call(opcode, {}, token=b'0' * 40))
         self.node.wait_log('with the token of another secret', TIMEOUT)
 
+    def refused(self, cause):
+        """Return how often the node has turned somebody away for `cause`."""
+        page = self.raw(b'GET /status.json HTTP/1.0\r\n\r\n').partition(b'\r\n\r\n')[2]
+        return json.loads(page.decode('utf-8'))['refused'].get(cause, 0)
+
     def raw(self, data):
-        """Send bytes, return what comes until the node closes."""
-        connection = socket.create_connection((self.node.ip_addr, self.node.port), TIMEOUT)
+        """Send bytes, return what comes until the node closes, be it by a reset: it has not read all then."""
+        connection, answer = socket.create_connection((self.node.ip_addr, self.node.port), TIMEOUT), b''
         try:
             connection.sendall(data)
             connection.shutdown(socket.SHUT_WR)
-            answer = b''
             while True:
                 piece = connection.recv(4096)
                 if not piece:
                     return answer
                 answer += piece
-        except EnvironmentError:
-            return b''
+        except EnvironmentError as error:
+            self.assertIn(error.errno, (errno.ECONNRESET, errno.EPIPE, errno.ENOTCONN), error)
+            return answer
         finally:
             connection.close()
 
     def test_streams_that_are_no_requests(self):
-        token = self.scheduler_now.token()
+        token, pid = self.scheduler_now.token(), self.node.pid
         for data in (b'', b'x', b'x' * 39, b'x' * 40, token + b'\0\0', token + b'\0\0\0\0', token + b'\xff\xff\xff\xff',
                      token + frame(b'no colon'), b'x' * 40 + b'\xff\xff\xff\xff', token + frame(b'JOB:')[:-1], b'\0' * 5000,
                      b'\x16\x03\x01\x02\x00\x01' + b'\0' * 600):
-            self.assertNotIn(b'Traceback', self.raw(data), data[:60])
+            self.assertEqual(self.raw(data), b'', data[:60])
+            self.assertEqual(self.raw(b'GET /healthz HTTP/1.0\r\n\r\n')[-3:], b'ok\n', data[:60])
+        self.assertEqual(self.node.pid, pid)
 
     def test_a_token_may_claim_four_gigabytes_and_gets_no_memory_for_it(self):
         before = self.memory()
@@ -164,11 +173,12 @@ class BadInput(NodeCase):
         return NATIVE
 
     def test_datagrams_that_are_no_messages(self):
-        sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        sender, before = socket.socket(socket.AF_INET, socket.SOCK_DGRAM), self.refused('bad datagram')
         for garbage in GARBAGE:
             for data in (garbage, b'PING:' + garbage, b'PULSE:' + garbage, b'NODE_INFO:' + garbage, b'NO:' + garbage):
                 sender.sendto(data, (self.node.ip_addr, self.node.port))
         sender.close()
+        wait_until(lambda: self.refused('bad datagram') - before >= len(GARBAGE), TIMEOUT)
 
     def test_five_hundred_connections_that_say_nothing(self):
         connections = [socket.create_connection((self.node.ip_addr, self.node.port), TIMEOUT) for _ in range(500)]

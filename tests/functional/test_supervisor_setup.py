@@ -80,7 +80,7 @@ def compute():
 
     def test_a_setup_that_comes_in_one_piece_with_the_close_before_it_runs_for_ever(self):
         node = self.opened(u'import time\ndef setup(): time.sleep(1000)\ndef cleanup(): open("cleanup", "w").close()\n')
-        node.control.sock.sendall(control.pack(b'close', b'cleanup', b'1') + control.pack(b'setup', None, b'setup'))
+        node.control.sock.sendall(control.pack(b'close', b'0', b'1') + control.pack(b'setup', None, b'setup'))
         self.assertEqual(node.control.take(b'setup')[0], b'error')
         self.assertEqual(node.control.take(b'closed'), [None])
         self.assertEqual(node.wait(), 0)
@@ -182,7 +182,7 @@ def cleanup():
         code = u'def setup(): return 0\ndef cleanup(): dispynode_shutdown()'
         node = self.opened(code, client_shutdown=b'1')
         node.setup(setup_argument(), b'setup')
-        node.control.send(b'close', b'cleanup', b'1')
+        node.control.send(b'close', b'0', b'1')
         self.assertEqual(node.control.take(b'shutdown'), [])
         self.assertEqual(node.control.take(b'closed'), [None])
         node = self.opened(code)

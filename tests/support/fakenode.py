@@ -211,9 +211,9 @@ class FakeNode(object):
         with open(self.stderr_path) as stream:
             return stream.read()
 
-    def close(self, cleanup=b'1', how=b'cleanup'):
+    def close(self, cleanup=b'1'):
         """Send `close` and wait for the end; return the error text of cleanup or None."""
-        self.control.send(b'close', how, cleanup)
+        self.control.send(b'close', b'0', cleanup)
         error = self.control.take(b'closed')[0]
         self.wait()
         return None if error is None else error.decode('utf-8')
