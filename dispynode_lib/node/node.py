@@ -151,7 +151,7 @@ class Node(object):
         self._delivery = Delivery(loop, workers, self._spool, self.options, self._as_client())
         self._journal = Journal(self._in_folder('journal'), token)
         settle(self._in_folder('journal'), self._spool)
-        self._delivery.on_settled = self._journal.remove
+        self._delivery.on_settled = lambda job: job.computation.settled(job)
 
     def _build_discovery(self):
         self._notices = Notices(self._common, self._as_client())

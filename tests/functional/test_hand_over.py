@@ -10,8 +10,9 @@ import tempfile
 import unittest
 
 from dispynode_lib.wire import control
-from tests.functional.test_supervisor import SupervisorCase, is_gone, wait_until
+from tests.functional.test_supervisor import SupervisorCase, wait_until
 from tests.support.fakenode import Done
+from tests.support.processes import lives
 
 WAITS = u'''
 import os, time
@@ -80,7 +81,7 @@ class HandOverTest(HandOverCase):
         child = node.start(self.flag)
         node.die()
         self.go()
-        wait_until(lambda: is_gone(child.pid))
+        wait_until(lambda: not lives(child.pid))
         _told, held = node.take_over()
         self.assertEqual(Done(peek(held[child.number][0])[1:]).result, child.pid)
         self.assertEqual(held[child.number][1], 113 << 8)
@@ -133,7 +134,7 @@ def compute():
         node = self.lasting()
         child = node.fork()
         child.sock.shutdown(socket.SHUT_RDWR)
-        wait_until(lambda: is_gone(child.pid))
+        wait_until(lambda: not lives(child.pid))
 
     def test_setup_goes_on_without_a_node_and_its_outcome_waits(self):
         node = self.lasting(u"""
@@ -194,7 +195,7 @@ class AloneTest(HandOverCase):
         child = node.start(self.flag)
         node.die()
         node.process.wait()
-        wait_until(lambda: is_gone(child.pid))
+        wait_until(lambda: not lives(child.pid))
         self.assertEqual(os.listdir(self.folder), [])
 
     def test_setup_is_interrupted_when_no_node_has_come_in_time(self):
@@ -215,7 +216,7 @@ def setup():
         node.control.send(b'end')
         node.die()
         node.process.wait()
-        wait_until(lambda: is_gone(child.pid))
+        wait_until(lambda: not lives(child.pid))
 
 
 if __name__ == '__main__':

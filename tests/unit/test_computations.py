@@ -14,6 +14,12 @@ def gone(_payload):
     raise PeerGone('it is gone')
 
 
+class Message(object):
+    """What a JOB says."""
+
+    args, kwargs, code = b'a', b'k', u''
+
+
 class FailedAckTest(unittest.TestCase):
 
     def setUp(self):
@@ -30,7 +36,8 @@ class FailedAckTest(unittest.TestCase):
         self.computation.close(terminate=False)
         self.assertEqual(self.parts.computations.named('ended'), [])
         with self.assertRaises(PeerGone):
-            make_requests(self.parts.common, journal=self.parts.journal)._start_job(Recorder(reply=gone), Recorder(), job, new)
+            make_requests(self.parts.common, journal=self.parts.journal)._start_job(
+                Recorder(reply=gone), Message, job, new)
         self.assertEqual(self.computation.folder.named('release'), [([u'a file'],)])
         self.assertEqual(self.parts.computations.named('ended'), [(self.computation,)])
         self.assertEqual((self.parts.state.used_cpus(), self.parts.journal.named('remove')), (0, [('slot',)]))
@@ -40,7 +47,8 @@ class FailedAckTest(unittest.TestCase):
         job.slot = 'slot'
         self.parts.state.finish_job(job)    # its reply is under way, and gives the slot back
         with self.assertRaises(PeerGone):
-            make_requests(self.parts.common, journal=self.parts.journal)._start_job(Recorder(reply=gone), Recorder(), job, new)
+            make_requests(self.parts.common, journal=self.parts.journal)._start_job(
+                Recorder(reply=gone), Message, job, new)
         self.assertEqual((self.parts.journal.named('remove'), self.computation.folder.named('release')), ([], []))
 
 

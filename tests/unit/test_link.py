@@ -3,6 +3,8 @@ from __future__ import absolute_import, division, print_function
 
 import os
 import signal
+import socket
+import threading
 import unittest
 
 from dispynode_lib.host.descriptors import send_fd
@@ -12,9 +14,11 @@ from dispynode_lib.node.computations.computation import Computation
 from dispynode_lib.node.computations.link import Link, socket_pair
 from dispynode_lib.wire import control
 from tests.support.fakeparts import FakeParts, Recorder
+from tests.support.fakes import FakeLoop
+from tests.support.waiting import wait_until
 
 
-class LinkTest(unittest.TestCase):
+class LinkCase(unittest.TestCase):
 
     def setUp(self):
         near, self.control = socket_pair()
@@ -43,6 +47,9 @@ class LinkTest(unittest.TestCase):
         for child in children:
             self.link.close_child(child)
         return [child.number for child in children]
+
+
+class LinkTest(LinkCase):
 
     def test_each_job_process_has_the_number_that_came_with_its_descriptor(self):
         self.pass_child(7)
@@ -74,6 +81,78 @@ class LinkTest(unittest.TestCase):
         self.take_all()
         far.close()
         self.assertEqual(len(os.listdir('/proc/self/fd')), before - 1)
+
+
+class LookTest(LinkCase):
+    """A supervisor that outlives the node: what ends a job stays in its channel until it is settled."""
+
+    def setUp(self):
+        super(LookTest, self).setUp()
+        self.loop = FakeLoop()
+        self.link._loop = self.loop
+        self.link.key = b'k' * 16
+        self.far = self.pass_child(7)
+        self.link._on_channels(None)
+        self.child = self.link.handler.named('on_child')[0][0]
+        self.child.job = 'a job'
+
+    def take(self):
+        """Let the link look; return the frames that the handler gets."""
+        before = len(self.link.handler.named('on_child_frame'))
+        self.loop.turn()
+        return [parts for _child, parts in self.link.handler.named('on_child_frame')[before:]]
+
+    def left(self):
+        """Return the frames that are in the channel."""
+        try:
+            data = self.child.sock.recv(1 << 20, socket.MSG_PEEK)
+        except EnvironmentError:
+            return []
+        return control.Splitter(1 << 20).feed(data)
+
+    def test_a_result_that_was_taken_is_there_still(self):
+        self.far.sendall(control.pack(b'log', b'10', b'a', b'b') + control.pack(b'done', b'11'))
+        self.assertEqual(self.take() + self.take(), [[b'log', b'10', b'a', b'b'], [b'done', b'11']])
+        self.assertEqual(self.left(), [[b'done', b'11']])
+        self.assertEqual((self.take(), self.loop.watched), ([], {}))
+
+    def test_a_result_that_comes_in_parts_is_waited_for(self):
+        frame = control.pack(b'done', b'x' * 100000)
+        for part in (frame[:2], frame[2:70000], frame[70000:]):
+            self.assertEqual(self.take(), [])
+            self.far.sendall(part)
+        self.assertEqual((len(self.take()), len(self.left())), (1, 1))
+
+    def test_a_frame_that_never_ends_does_not_keep_the_loop_busy(self):
+        self.far.sendall(b'\0\0\1\0half')
+        self.take()
+        self.child.seen_at -= 1
+        self.take()
+        self.take()
+        self.assertFalse(self.loop.turn())
+
+    def test_what_no_buffer_holds_is_taken_as_it_comes(self):
+        frame = control.pack(b'done', b'x' * 300000)
+        sender = threading.Thread(target=self.far.sendall, args=(frame,))
+        sender.start()
+        frames = []
+        wait_until(lambda: frames.extend(self.take()) or frames)
+        sender.join()
+        self.assertEqual(len(frames[0][1]), 300000)
+
+    def test_the_supervisor_is_told_what_is_settled_in_one_frame(self):
+        for number in (1, 2, 3):
+            self.link.settle(number)
+        self.loop.turn()
+        self.loop.pass_time(1)
+        self.assertEqual(control.unpack(self.control.recv(1 << 16)[4:]),
+                         [b'settled', b''.join([control.NUMBER.pack(number) for number in (1, 2, 3)])])
+
+    def test_a_child_that_waits_is_let_go_and_settled(self):
+        self.child.job = None
+        self.link.close_child(self.child)
+        self.assertEqual(self.far.recv(1), b'')
+        self.assertEqual(list(self.link._settled), [7])
 
 
 class Request(object):

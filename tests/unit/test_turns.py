@@ -41,7 +41,7 @@ class FakeSocket(object):
         """As a socket's."""
         return 7
 
-    def recv(self, _size):
+    def recv(self, _size, _how=0):
         """Return a frame; the test has failed before ENDLESS of them."""
         self.count += 1
         return control.pack(b'log', b'10', b'dispynode', b'x') if self.count < ENDLESS else b''

@@ -68,7 +68,8 @@ class Computation(object):
         self._ended_callback = None
         self.cleaning_since = None                              # seconds since the epoch, once it is being cleaned up
         self._bound = None                                      # Timer of what the supervisor is to have done by then
-        for name in ('on_child', 'on_child_frame', 'on_child_closed', 'on_lost_child', 'dismiss_idle', 'usage'):
+        for name in ('on_child', 'on_child_frame', 'on_child_closed', 'on_lost_child', 'dismiss_idle', 'usage',
+                     'job_frame', 'settled'):
             setattr(self, name, getattr(self._crew, name))
 
     # -- opening and setup
@@ -171,18 +172,16 @@ class Computation(object):
 
     # -- jobs
 
-    def start_job(self, job, request):
-        """Give an admitted job to a job process. Any thread.
-
-        request   wire JOB record: args, kwargs (bytes), code
-        """
+    def start_job(self, job, frame):
+        """Give an admitted job to a job process. Any thread."""
         self._last_start = monotonic()
-        self._crew.start(job, request)
+        self._crew.start(job, frame)
 
     def stop_job(self, job, why=None):
         """Stop a live job; its final reply, status 9 and `why` for its client, follows when it has ended. Any thread."""
         if not job.stopping:
             job.why, job.stopping = why, True
+            self._parts.journal.note_stopping(job)
         self._parts.loop.call_soon(self._crew.stop, job)
 
     def send(self, *parts):
@@ -228,8 +227,6 @@ class Computation(object):
         self.outcomes[past.outcome] = self.outcomes.get(past.outcome, 0) + 1
         log.debug('job %d of computation %d %s after %.3f s%s', job.uid, self.id, past.outcome, end - start,
                   ': %s' % words[4] if words[4] else '')
-        if job.xfer_files:
-            self._parts.workers.run(self.folder.release, job.xfer_files)
         if job.big is not None:
             self._parts.workers.run(job.big.remove)
         self._job_is_gone()
@@ -237,9 +234,7 @@ class Computation(object):
     def forget_job(self, job):
         """Take back that a job was accepted: its client was not reached by the ACK. Any thread."""
         if self._parts.state.finish_job(job, None):             # else it was stopped, and its reply is under way
-            if job.slot is not None:
-                self._parts.journal.remove(job.slot)
-            self._parts.workers.run(self.folder.release, job.xfer_files)
+            self.settled(job)
             self._parts.loop.call_soon(self._job_is_gone)
 
     def _job_is_gone(self):

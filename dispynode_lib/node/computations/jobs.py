@@ -24,6 +24,7 @@ SILENT = (u'the job closed the descriptor by which it tells its result (all of i
           u'so it was stopped')
 LATER = 0.2                                 # seconds until job processes are tried again
 AT_ONCE = 65536                             # bytes of a frame that an idle job process takes at once
+HEAD_SIZE = 4096                            # bytes that a frame has, at most, besides arguments and code
 EVERY_ONE = b'0'                            # a number that no job process has
 SPARE = 2                                   # children forked at once, besides those that are missing: -8 % page faults
 REST = 2.0                                  # seconds without a job after which one child is enough
@@ -58,8 +59,8 @@ class Crew(object):
 
     # -- giving jobs
 
-    def start(self, job, request):
-        """Give an admitted job to a job process.
+    def job_frame(self, job, request):
+        """Return all that is needed to run an admitted job, bytes: for the journal, then for start().
 
         request   wire JOB record: args, kwargs (bytes), code
         """
@@ -69,16 +70,27 @@ class Crew(object):
             job.big = args
             kind, args = b'filejob', args.read() if self._program else to_bytes(args.path)
         if self._program:
-            self._start_program(job, (args, request.kwargs) + identity)
-        else:
-            self._give(job, pack(kind, *(identity + (to_bytes(request.code), request.kwargs, args))))
+            return pack(b'program', *((args, request.kwargs) + identity))
+        if kind == b'job' and len(args) > AT_ONCE - HEAD_SIZE and self._outlives():
+            job.big = bigfiles.keep_arguments(self._parts.big_folder, args)
+            if job.big is not None:
+                kind, args = b'filejob', to_bytes(job.big.path)
+        return pack(kind, *(identity + (to_bytes(request.code), request.kwargs, args)))
 
-    def _start_program(self, job, parts):
-        child = Child(next(_program_numbers))
+    def start(self, job, frame):
+        """Give an admitted job to a job process: `frame` is job_frame() of it."""
+        if self._program:
+            self._start_program(job, frame)
+        else:
+            self._give(job, frame)
+
+    def _start_program(self, job, frame):
+        child = Child(next(_program_numbers), link=self._computation.link)
         child.job, job.child = job, child
         self._children[child.number] = child
+        self._note_process(child)
         try:
-            self._computation.send(b'program', b'%d' % child.number, *parts)
+            self._computation.send(b'program', b'%d' % child.number, *control.unpack(frame[4:])[1:])
             self._parts.loop.call_soon(self._begin_time, job)
             if output.level <= DEBUG:
                 self._computation.ask_pids(lambda pids: _tell_start(job, pids.get(child.number)))
@@ -86,7 +98,15 @@ class Crew(object):
             log.debug('computation %d: %s', self._computation.id, error)
             self._children.pop(child.number, None)
             job.child = None
-            self._parts.loop.call_soon(self._wait, job, parts)
+            self._parts.loop.call_soon(self._wait, job, frame)
+
+    def _outlives(self):
+        link = self._computation.link
+        return link is not None and link.key is not None
+
+    def _note_process(self, child):
+        if child.link is not None and child.link.key is not None:
+            self._parts.journal.note_process(child.job, child.link.key, child.number)
 
     def _give(self, job, frame):
         while True:
@@ -96,6 +116,7 @@ class Crew(object):
                 self._parts.loop.call_soon(self._wait, job, frame)
                 return
             child.job, job.child = job, child
+            self._note_process(child)
             try:
                 child.send(frame)
             except PeerGone as error:
@@ -176,8 +197,8 @@ class Crew(object):
             self.top_up()
             return
         waiting, self._waiting = self._waiting, collections.deque()
-        for job, parts in waiting:
-            self._start_program(job, parts)
+        for job, frame in waiting:
+            self._start_program(job, frame)
 
     def fail_waiting(self, reason):
         """Answer the jobs that wait for a process with a failure, `reason`. The loop's thread."""
@@ -348,11 +369,25 @@ class Crew(object):
     def _on_file_done(self, child, fields):
         try:
             fields[1] = bigfiles.take_result(self._parts.big_folder, fields[1])
+            if child.job is not None:
+                child.job.result = fields[1]
         except EnvironmentError as error:
             log.error('the result of a job of computation %d: %s', self._computation.id, error)
             fields[:2] = [b'%d' % TERMINATED, None]
             fields[4] = to_bytes(u'the result, in a file because of its size, cannot be read: %s' % error)
         self._on_done(child, fields)
+
+    def settled(self, job):
+        """The reply to a job is with its client, or on disk: let go of all that is left of it. Any thread."""
+        if job.slot is not None:
+            self._parts.journal.remove(job.slot)
+            job.slot = None
+        if job.child is not None and job.child.link is not None:
+            job.child.link.settle(job.child.number)
+        if job.result is not None:
+            self._parts.workers.run(job.result.remove)
+        if job.xfer_files:                  # after the slot: none is released twice
+            self._parts.workers.run(self._computation.folder.release, job.xfer_files)
 
     def _lost(self, child, reason):
         """A job ended without its result: say how."""

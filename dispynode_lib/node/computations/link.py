@@ -19,10 +19,14 @@ from dispynode_lib.wire import control
 log = Log('dispynode.link')
 
 READ_SIZE = 65536
+LAST = (b'done', b'filedone')           # frames after which nothing of a job counts
 NO_DESCRIPTOR = (errno.EPROTO, errno.EMFILE, errno.ENFILE)
 FRAME_LIMIT = 0xFFFFFFFF - 64
 CONTROL_LIMIT = 1 << 30
 SEND_TIMEOUT = 30.0
+PEEK_LIMIT = 180000                         # bytes of a frame that a socket's buffer holds: the system keeps it until it is settled
+STUCK = 0.05                                # seconds after which a frame that does not grow is no frame that is being written
+SETTLE_AT, SETTLE_AFTER = 32, 0.2           # settled jobs, or seconds, after which the supervisor is told
 LEFT = 64                                   # reads of what an ended job has left in its channel: more than that holds
 
 
@@ -30,7 +34,7 @@ class Child(object):
     """The node's end of one job process: idle until a job is sent, gone when its channel is closed."""
 
     __slots__ = ('number', 'pid', 'sock', 'link', 'job', 'sent', 'done', 'exit_status', 'used', 'closed', 'closed_by_peer',
-                 'splitter')
+                 'splitter', 'seen', 'seen_at')
 
     def __init__(self, number, sock=None, link=None):
         self.number = number                # the supervisor's for it
@@ -44,7 +48,8 @@ class Child(object):
         self.used = None                    # of usage.read_used(), if that is known before the job's end
         self.closed = sock is None
         self.closed_by_peer = False
-        self.splitter = None
+        self.splitter = None                # of what was taken out of the channel; None: it is only looked at
+        self.seen, self.seen_at = 0, 0.0    # bytes of an unfinished frame that were there, and since when (monotonic)
 
     def send(self, data):
         """Send the job's frame; any thread, once. Raises PeerGone."""
@@ -57,7 +62,10 @@ class Link(object):
     `handler` (set it before attach()) gets, in the loop's thread: on_frame(parts) for frames of the supervisor,
     on_child(child) for a new idle job process, on_child_frame(child, parts),
     on_child_closed(child), on_link_closed().
+    key   16 bytes by which the supervisor is known, None if it does not outlive this node
     """
+
+    key = None
 
     def __init__(self, loop, sock, channels, pid):
         """`sock`, `channels`: the node's ends of the two sockets; `pid` of the supervisor."""
@@ -71,6 +79,7 @@ class Link(object):
         self._sock.setblocking(False)
         self._channels.setblocking(False)
         self.pid = pid
+        self._settled = collections.deque()     # numbers of job processes: the supervisor has not been told
         self._open = True
 
     def attach(self, handler):
@@ -113,6 +122,27 @@ class Link(object):
             else:
                 unsent[0] = memoryview(unsent[0])[count:]
         return True
+
+    def settle(self, number):
+        """Nothing of job process `number` is wanted any more: its job's reply is with the client, or on disk. Any thread."""
+        if self.key is None:
+            return
+        self._settled.append(number)
+        count = len(self._settled)
+        if count >= SETTLE_AT:
+            self._tell_settled()
+        elif count == 1:
+            self._loop.call_soon(self._loop.call_later, SETTLE_AFTER, self._tell_settled)
+
+    def _tell_settled(self):
+        numbers = []
+        while self._settled:
+            numbers.append(control.NUMBER.pack(self._settled.popleft()))
+        try:
+            if numbers:
+                self.send(b'settled', b''.join(numbers))
+        except PeerGone as gone:
+            log.debug('supervisor %s: %s', self.pid, gone)
 
     def _await_room(self):
         if self._open:
@@ -219,27 +249,58 @@ class Link(object):
         sock = socket_of(fd)
         child = Child(number, sock, self)
         child.pid = pid
-        child.splitter = control.Splitter(FRAME_LIMIT)
+        if self.key is None:
+            child.splitter = control.Splitter(FRAME_LIMIT)
         self._loop.watch(sock.fileno(), lambda events: self._on_child(child))
         self.handler.on_child(child)
 
     def _on_child(self, child):
+        """Take the frames in a child's channel.
+
+        If the supervisor outlives this node its last one is only looked at: so the next node will find it, too.
+        """
         try:
-            data = child.sock.recv(READ_SIZE)
-        except EnvironmentError as error:
-            if error.errno in WOULD_BLOCK:
+            frames = self._look(child) if child.splitter is None else self._read(child)
+            for parts in frames or ():
+                self.handler.on_child_frame(child, parts)
+            if frames is not None and not (child.splitter is None and frames and frames[0][0] in LAST):
                 return
-            data = b''
-        if data:
-            try:
-                for parts in child.splitter.feed(data):
-                    self.handler.on_child_frame(child, parts)
-                return
-            except ProtocolError as error:
-                log.warning('job process %d of supervisor %d: %s', child.number, self.pid, error)
+        except ProtocolError as error:
+            log.warning('job process %d of supervisor %d: %s', child.number, self.pid, error)
         if not child.closed and not child.closed_by_peer:
             self._loop.unwatch(child.sock.fileno())
             self.handler.on_child_closed(child)
+
+    @staticmethod
+    def _read(child):
+        """Return the frames that have come (list), None at the end. Raises ProtocolError."""
+        data = _receive(child.sock, READ_SIZE)
+        return data if not data else child.splitter.feed(data)
+
+    def _look(self, child):
+        """Return the frames that are there (list), None at the end; what is the last of a job stays there. Raises ProtocolError."""
+        data = _receive(child.sock, READ_SIZE, socket.MSG_PEEK)
+        if not data:
+            return data
+        size = 4 + control.LENGTH.unpack_from(data)[0] if len(data) >= 4 else 0
+        if len(data) < size <= PEEK_LIMIT:
+            data = _receive(child.sock, size, socket.MSG_PEEK)
+        if not size or len(data) < size:
+            return self._look_again(child, len(data), size)
+        child.seen = 0
+        frame = control.unpack(data[4:size])
+        if not frame or frame[0] not in LAST:
+            _receive(child.sock, size)
+        return [frame]
+
+    def _look_again(self, child, count, size):
+        """An unfinished frame: wait for the rest of it. What does not fit, or grow, is taken out as it comes."""
+        now = monotonic()
+        if count != child.seen:
+            child.seen, child.seen_at = count, now
+        if size > PEEK_LIMIT or now - child.seen_at > STUCK:
+            child.splitter = control.Splitter(FRAME_LIMIT)
+        return []
 
     def drain(self, child):
         """Read what a child that has exited left in its channel; then close it."""
@@ -255,8 +316,27 @@ class Link(object):
             return
         child.closed = True
         self._loop.unwatch(child.sock.fileno())
+        if self.key is not None and child.job is None:
+            self._let_go(child)
         child.sock.close()
         child.splitter = None
+
+
+    def _let_go(self, child):
+        """Have a child end that waits for a job: the supervisor holds its channel, too."""
+        try:
+            child.sock.shutdown(socket.SHUT_RDWR)
+        except EnvironmentError as error:
+            log.debug('job process %d of supervisor %d: %s', child.number, self.pid, error)
+        self.settle(child.number)
+
+
+def _receive(sock, size, how=0):
+    """Return what is there, up to `size` bytes; [] if there is nothing yet, None at the end."""
+    try:
+        return sock.recv(size, how) or None
+    except EnvironmentError as error:
+        return [] if error.errno in WOULD_BLOCK else None
 
 
 def _is_readable(sock):

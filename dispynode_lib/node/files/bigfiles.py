@@ -47,6 +47,17 @@ class Arguments(object):
         files.remove(self.path)
 
 
+def keep_arguments(folder, data):
+    """Write arguments (bytes) to a file of `folder`; return the Arguments, None if there is no room."""
+    found = Arguments(os.path.join(folder, 'arguments-%s' % to_native(random_hex(8))), None)
+    try:
+        files.write(found.path, data)
+        return found
+    except EnvironmentError as error:
+        log.debug('arguments of %d bytes go through the memory of the node: %s', len(data), error)
+        return None
+
+
 def receive_job(stream, prefix, size, folder):
     """Read the rest of a JOB request whose beginning is known.
 
@@ -133,10 +144,11 @@ def _write_all(fd, data):
 
 
 class Result(object):
-    """The pickled result of a job, in an open file without a name; a piece of a message for host.io.calls."""
+    """The pickled result of a job, in an open file; a piece of a message for host.io.calls."""
 
-    def __init__(self, fd, size):
+    def __init__(self, fd, size, path=None):
         self._fd, self._size, self._sent = fd, size, 0
+        self._path = path
 
     def __len__(self):
         return self._size
@@ -167,6 +179,11 @@ class Result(object):
             offset += len(piece)
         return b''.join(pieces)
 
+    def remove(self):
+        """Have the file lose its name: the reply is with the client, or on disk."""
+        if self._path is not None:
+            files.remove(self._path)
+
     def rewind(self):
         """Begin anew: the message is sent again."""
         self._sent = 0
@@ -183,7 +200,7 @@ def _is_result(name):
 
 
 def take_result(folder, name):
-    """Return the Result that a job process wrote to file `name` (a part of its frame); the file loses its name.
+    """Return the Result that a job process wrote to file `name` (a part of its frame).
 
     Raises ProtocolError for a name that is none of ours, EnvironmentError.
     """
@@ -196,11 +213,10 @@ def take_result(folder, name):
         found = os.fstat(fd)
         if not stat.S_ISREG(found.st_mode):
             raise ProtocolError('a result that is no file')
-        os.unlink(path)
     except BaseException:
         os.close(fd)
         raise
-    return Result(fd, found.st_size)
+    return Result(fd, found.st_size, path)
 
 
 def make_folder(folder):

@@ -34,12 +34,12 @@ class _Outbox(object):
 class _Letter(object):
     """A reply under way: `computation` is a Computation or a spool.Owner."""
 
-    __slots__ = ('computation', 'uid', 'hash', 'pieces', 'begun', 'slot', 'held')
+    __slots__ = ('computation', 'uid', 'hash', 'pieces', 'begun', 'accepted', 'held')
 
     def __init__(self, computation, uid, hash_, pieces):
         self.computation, self.uid, self.hash, self.pieces = computation, uid, hash_, pieces
         self.begun = monotonic()
-        self.slot = None                    # of node.replies.journal
+        self.accepted = None                # node.shared.state.Job, until this is settled; None for a kept one
         self.held = False                   # it could neither be delivered nor kept, and that has been told
 
     @property
@@ -107,7 +107,7 @@ class Delivery(object):
         self._held_back = set()             # computation keys: see hold_back()
         self._timer = None
         self._retry = FIRST_RETRY
-        self.on_settled = None              # function(slot of node.replies.journal): the client has the reply, or the disk
+        self.on_settled = None              # function(node.shared.state.Job): the client has the reply, or the disk
         self.on_unreached = None            # function(address, text, *args): a kept reply has not been taken
 
     def pending(self):
@@ -123,7 +123,7 @@ class Delivery(object):
             computation.peer, job.uid, job.hash, computation.node_ip_addr, status, result,
             stdout, stderr, exception, start, end)
         letter = _Letter(computation, job.uid, job.hash, pieces)
-        letter.slot = job.slot
+        letter.accepted = job
         self._letters.add(letter)
         self._under_way[letter.key] = self._under_way.get(letter.key, 0) + 1
         wait = job.reply_after - monotonic()
@@ -139,9 +139,9 @@ class Delivery(object):
                 self._settle(letter)
 
     def _settle(self, letter):
-        slot, letter.slot = letter.slot, None
-        if slot is not None and self.on_settled is not None:
-            self.on_settled(slot)
+        job, letter.accepted = letter.accepted, None
+        if job is not None and self.on_settled is not None:
+            self.on_settled(job)
 
     def _send(self, letter):
         address = letter.computation.result_address

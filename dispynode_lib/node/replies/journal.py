@@ -84,20 +84,13 @@ class Journal(object):
     def _keep_body(self, number, frame):
         """Write what a slot has no room for to the second file; return its size, 0 if that cannot be done."""
         try:
-            if len(frame) <= BODY and write_at(self._body_file(), frame, number * BODY) == len(frame):
+            if len(frame) <= BODY and write_at(self._bodies, frame, number * BODY) == len(frame):
                 return len(frame)
             reason = 'it is too long, or the disk full'
         except EnvironmentError as error:
             reason = error
         log.debug('a job of %d bytes is not noted as a whole in %s: %s', len(frame), self._path, reason)
         return 0
-
-    def _body_file(self):
-        with self._lock:
-            if self._bodies is None:
-                self._bodies = os.open(self._path + '.bodies', os.O_RDWR | os.O_CREAT, 0o600)
-                set_cloexec(self._bodies)
-            return self._bodies
 
     def note_accepted(self, job):
         """The client of a job has been told that it is accepted."""
@@ -145,6 +138,8 @@ class Journal(object):
 
     def _map(self, offset):
         import mmap                         # not at start
+        if self._bodies is None:
+            self._open_bodies()
         flags = os.O_RDWR | os.O_CREAT | (os.O_TRUNC if not offset else 0)
         fd = os.open(self._path, flags, 0o600)
         try:
@@ -155,6 +150,10 @@ class Journal(object):
             return mmap.mmap(fd, SLOTS * SLOT, offset=offset)
         finally:
             os.close(fd)
+
+    def _open_bodies(self):
+        self._bodies = os.open(self._path + '.bodies', os.O_RDWR | os.O_CREAT, 0o600)
+        set_cloexec(self._bodies)
 
     def take_over(self):
         """Go on with the file of a node that was killed; return its jobs, a list of Noted. Called before any job comes.
@@ -171,6 +170,7 @@ class Journal(object):
             parts = [mmap.mmap(fd, SLOTS * SLOT, offset=at) for at in range(0, size, SLOTS * SLOT)]
         finally:
             os.close(fd)
+        self._open_bodies()
         jobs = []
         for index, memory in enumerate(parts):
             for number in range(SLOTS):
@@ -193,7 +193,7 @@ class Journal(object):
         noted.slot = slot
         noted.flags, noted.number, noted.key = HEAD.unpack_from(data)[2:]
         if isinstance(noted.frame, int):
-            noted.frame = read_at(self._body_file(), noted.frame, slot[2] * BODY) if noted.frame else None
+            noted.frame = read_at(self._bodies, noted.frame, slot[2] * BODY) if noted.frame else None
         return noted
 
     def close(self):

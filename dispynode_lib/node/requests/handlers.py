@@ -343,16 +343,19 @@ class Requests(object):
         try:
             job.reply_after = monotonic() + self._reply_hold
             if new:
-                self._journal.add(job)
+                frame = job.computation.job_frame(job, message)
+                self._journal.add(job, frame)
             request.reply(ACK)
+            if new:
+                self._journal.note_accepted(job)
             log.debug('job %d of computation %d accepted%s', job.uid, job.computation.id, '' if new else ' again')
-        except PeerGone:
+        except BaseException:               # mostly PeerGone
             if new:
                 job.computation.forget_job(job)
             raise
         if new:
             try:
-                job.computation.start_job(job, message)
+                job.computation.start_job(job, frame)
             except Exception as error:      # it has been accepted: it gets its reply
                 log.exception('job %d of computation %d', job.uid, job.computation.id)
                 self._loop.call_soon(job.computation.finish, job, TERMINATED, None, '', '',

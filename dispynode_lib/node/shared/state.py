@@ -13,7 +13,7 @@ class Job(object):
     """One job that was accepted and not yet replied to."""
 
     __slots__ = ('computation', 'uid', 'hash', 'xfer_files', 'started', 'stopping', 'child', 'reply_after',
-                 'limit', 'timer', 'big', 'slot', 'why')
+                 'limit', 'timer', 'big', 'slot', 'why', 'result')
 
     def __init__(self, computation, uid, hash_, xfer_files, started):
         self.computation = computation      # node.computations.computation.Computation
@@ -27,6 +27,7 @@ class Job(object):
         self.stopping = False               # it was asked to stop
         self.why = None                     # sentence for its client, if not he asked for that
         self.big = None                     # bigfiles.Arguments, while its file is needed
+        self.result = None                  # bigfiles.Result, if it came in a file
         self.reply_after = 0.0              # monotonic time before which no reply may be sent
         self.child = None                   # node.computations.link.Child that runs it; the loop's thread only
 
