@@ -9,7 +9,7 @@ from __future__ import absolute_import, division, print_function
 
 from dispynode_lib.host.compat import integer_types, text_type
 from dispynode_lib.host.resources import AvailInfo
-from dispynode_lib.wire.fields import REQUIRED, Fields, fields_of
+from dispynode_lib.wire.fields import ID_LIMIT, REQUIRED, Fields, fields_of
 from dispynode_lib.wire.pickle.pickles import UNKNOWN, Record, load, load_first
 
 FUNCTION, PROGRAM = 1, 2            # types of computations
@@ -26,158 +26,129 @@ _MAX_ADDRESSES = 100
 _MAX_FILES = 100000
 
 
+def _names(rows):
+    return tuple(row[0] for row in rows)
+
+
 class Message(object):
-    """Base of what readers return: `python2` and `protocol` tell how its pickle was written."""
+    """Base of what readers return: `python2` and `protocol` tell how its pickle was written.
+
+    FIELDS    rows of a name, which a field and an attribute have, the function that takes it out, and more arguments for that
+    """
 
     __slots__ = ('python2', 'protocol')
+    FIELDS = ()
 
     def __init__(self, fields):
         self.python2 = fields.python2
         self.protocol = fields.protocol
+        self.take(self.FIELDS, fields)
+
+    def take(self, rows, fields):
+        """Set the attributes of some rows."""
+        for row in rows:
+            setattr(self, row[0], row[1](fields, row[0], *row[2:]))
 
 
-class Ping(Message):
-    """A client, scheduler or relay asks for a PONG. `sign` is None from some relays."""
-
-    __slots__ = ('version', 'sign', 'port', 'ip_addrs', 'node_ip_addr', 'relay')
-
-
-class NodeInfoRequest(Message):
-    """dispyadmin asks by UDP for the node's sign and port."""
-
-    __slots__ = ('version', 'sign', 'port', 'ip_addr')
-
-
-class Compute(Message):
-    """A new computation. Names `setup`, `cleanup` may be '' / False for none; see read_compute."""
-
-    __slots__ = ('type', 'name', 'id', 'code', 'dest_path', 'xfer_files', 'exclusive', 'reentrant', 'setup', 'cleanup',
-                 'scheduler_ip_addr', 'scheduler_port', 'node_ip_addr', 'auth', 'job_result_port',
-                 'pulse_interval', 'client_reply_addr', 'setup_in_compute', 'cleanup_in_compute')
-
-
-class File(Message):
-    """A file that a peer announces or sends; `mode` are the bits of st_mode, times are seconds."""
-
-    __slots__ = ('name', 'dest_path', 'compute_id', 'size', 'mode', 'atime', 'mtime', 'sep')
-
-
-class Job(Message):
-    """A job to run or to stop; `args` and `kwargs` are pickles for the job process."""
-
-    __slots__ = ('uid', 'hash', 'compute_id', 'args', 'kwargs', 'xfer_files', 'code')
-
-
-class Setup(Message):
-    """A request to run the setup function; `has_args`: its argument holds arguments for it."""
-
-    __slots__ = ('compute_id', 'has_args')
-
-
-class Close(Message):
-    """The end of a computation, or (`close` False) of its setup only."""
-
-    __slots__ = ('compute_id', 'auth', 'node_ip_addr', 'terminate_pending', 'close')
-
-
-class Question(Message):
-    """A question about jobs of a computation; `uid` and `hash` are None if it names no job."""
-
-    __slots__ = ('compute_id', 'auth', 'uid', 'hash')
-
-
-class Pulse(Message):
-    """A scheduler's answer by UDP to a PULSE."""
-
-    __slots__ = ('ip_addr', 'port')
-
-
-class Admin(Message):
-    """A request of dispyadmin; `given` is the set of keys that it held, the others are None."""
-
-    __slots__ = ('sign', 'cpus', 'control', 'time', 'serve', 'given')
-
-
-class JobReply(Message):
-    """The result of a job; `result` is a pickle, `stdout`, `stderr` are text, bytes or None."""
-
-    __slots__ = ('uid', 'hash', 'ip_addr', 'status', 'result', 'stdout', 'stderr', 'exception',
-                 'start_time', 'end_time')
-
-
-class Pong(Message):
-    """A node's answer to a PING."""
-
-    __slots__ = ('ip_addr', 'port', 'sign', 'version', 'name', 'cpus', 'platform', 'auth', 'avail_info',
-                 'scheduler_ip_addr')
-
-
-def read_ping(arg):
-    """Read the dict of a PING from a client, scheduler or relay."""
-    value, form = load(arg)
-    fields = fields_of('PING', value, None, form)
-    ping = Ping(fields)
-    ping.version = fields.word_of_release('version')
-    ping.sign = fields.word('sign', None)
-    ping.port = fields.port('port')
-    ping.ip_addrs = _addresses(fields)
-    ping.node_ip_addr = fields.address('node_ip_addr', None)
-    ping.relay = bool(fields.text('relay', None))
-    return ping
-
-
-def _addresses(fields):
-    addresses = fields.sequence('ip_addrs')
+def _addresses(fields, key):
+    addresses = fields.sequence(key)
     if len(addresses) > _MAX_ADDRESSES:
-        raise fields.fault('ip_addrs', 'a list of %d' % len(addresses))
+        raise fields.fault(key, 'a list of %d' % len(addresses))
     found = []
     for address in addresses:
-        item = Fields(fields.message, {'ip_addrs': address}, fields).address('ip_addrs', None)
+        item = Fields(fields.message, {key: address}, fields).address(key, None)
         if item:
             found.append(item)
     return found
 
 
-def read_node_info_udp(arg):
-    """Read the dict of a NODE_INFO datagram from dispyadmin."""
-    value, form = load(arg)
-    fields = fields_of('NODE_INFO', value, None, form)
-    info = NodeInfoRequest(fields)
-    info.version = fields.word_of_release('version')
-    info.sign = fields.word('sign', None)
-    info.port = fields.port('port')
-    info.ip_addr = fields.address('ip_addr')
-    return info
+def _is_given(fields, key):
+    return bool(fields.text(key, None))
 
 
-def read_compute(arg):
-    """Read a _Compute.
+class Ping(Message):
+    """A client, scheduler or relay asks for a PONG. `sign` is None from some relays."""
+
+    FIELDS = (
+        ('version', Fields.word_of_release), ('sign', Fields.word, None), ('port', Fields.port), ('ip_addrs', _addresses),
+        ('node_ip_addr', Fields.address, None), ('relay', _is_given))
+    __slots__ = _names(FIELDS)
+
+
+class NodeInfoRequest(Message):
+    """dispyadmin asks by UDP for the node's sign and port."""
+
+    FIELDS = (
+        ('version', Fields.word_of_release), ('sign', Fields.word, None), ('port', Fields.port), ('ip_addr', Fields.address))
+    __slots__ = _names(FIELDS)
+
+
+def _id_or_none(fields, key):
+    return None if fields.get(key, None) is None else fields.integer(key)
+
+
+class File(Message):
+    """A file that a peer announces or sends; `mode` are the bits of st_mode, times are seconds."""
+
+    FIELDS = (
+        ('name', Fields.text), ('dest_path', Fields.text, u''), ('compute_id', _id_or_none), ('sep', Fields.text, u'/', 1))
+    STATUS = (
+        ('size', Fields.integer, 0, 2 ** 63), ('mode', Fields.integer, 0, 2 ** 32),
+        ('atime', Fields.number, -_MAX_TIME, _MAX_TIME), ('mtime', Fields.number, -_MAX_TIME, _MAX_TIME))
+    __slots__ = _names(FIELDS + STATUS)
+
+    def __init__(self, fields):
+        super(File, self).__init__(fields)
+        stat = fields_of(fields.message + ': stat_buf', fields.get('stat_buf'), 'stat', fields)
+        self.take(self.STATUS, stat)
+
+
+def _files(fields, key):
+    """Return the list of File in a field."""
+    if fields.get(key, None) is None:
+        return []
+    files = fields.sequence(key)
+    if len(files) > _MAX_FILES:
+        raise fields.fault(key, 'a list of %d' % len(files))
+    return [File(fields_of(fields.message + ': ' + key, item, '_XferFile', fields)) for item in files]
+
+
+def _reply_address(fields, key):
+    value = fields.get(key, None)
+    if value is None:
+        return None
+    pair = fields.sequence(key)
+    if len(pair) != 2:
+        raise fields.fault(key, 'no address and port')
+    inner = Fields('COMPUTE: client_reply_addr', {'address': pair[0], 'port': pair[1]}, fields)
+    return inner.address('address'), inner.port('port')
+
+
+def _seconds_or_none(fields, key):
+    return fields.number(key, 0, _YEAR, None) or None
+
+
+class Compute(Message):
+    """A new computation.
 
     setup, cleanup              name of the function; '' no setup, False leave files, True remove them
     setup_in_compute            True: arguments of setup, if any, are in this message (a _Function)
     cleanup_in_compute          likewise
     """
-    value, form = load(arg, _COMPUTE_KINDS, True)
-    fields = fields_of('COMPUTE', value, '_Compute', form)
-    compute = Compute(fields)
-    compute.type = fields.integer('type', FUNCTION, PROGRAM + 1)
-    compute.name = fields.name('name')
-    compute.id = fields.integer('id')
-    compute.code = fields.code('code', u'')
-    compute.dest_path = fields.text('dest_path', None)
-    compute.xfer_files = _files(fields)
-    compute.exclusive = fields.truth('exclusive', True)
-    compute.reentrant = fields.truth('reentrant', False)
-    compute.setup, compute.setup_in_compute = _function(fields, 'setup', u'')
-    compute.cleanup, compute.cleanup_in_compute = _function(fields, 'cleanup', False)
-    compute.scheduler_ip_addr = fields.address('scheduler_ip_addr', None)
-    compute.scheduler_port = fields.port('scheduler_port')
-    compute.node_ip_addr = fields.address('node_ip_addr', None)
-    compute.auth = fields.word('auth')
-    compute.job_result_port = fields.port('job_result_port')
-    compute.pulse_interval = fields.number('pulse_interval', 0, _YEAR, None) or None
-    compute.client_reply_addr = _reply_address(fields)
-    return compute
+
+    FIELDS = (
+        ('type', Fields.integer, FUNCTION, PROGRAM + 1), ('name', Fields.name), ('id', Fields.integer),
+        ('code', Fields.code, u''), ('dest_path', Fields.text, None), ('xfer_files', _files),
+        ('exclusive', Fields.truth, True), ('reentrant', Fields.truth, False),
+        ('scheduler_ip_addr', Fields.address, None), ('scheduler_port', Fields.port),
+        ('node_ip_addr', Fields.address, None), ('auth', Fields.word), ('job_result_port', Fields.port),
+        ('pulse_interval', _seconds_or_none), ('client_reply_addr', _reply_address))
+    __slots__ = _names(FIELDS) + ('setup', 'setup_in_compute', 'cleanup', 'cleanup_in_compute')
+
+    def __init__(self, fields):
+        super(Compute, self).__init__(fields)
+        self.setup, self.setup_in_compute = _function(fields, 'setup', u'')
+        self.cleanup, self.cleanup_in_compute = _function(fields, 'cleanup', False)
 
 
 def _function(fields, key, without):
@@ -193,62 +164,133 @@ def _function(fields, key, without):
     return fields.name(key) or without, False
 
 
-def _reply_address(fields):
-    value = fields.get('client_reply_addr', None)
+class Job(Message):
+    """A job to run or to stop; `args` and `kwargs` are pickles for the job process."""
+
+    FIELDS = (
+        ('uid', Fields.integer), ('hash', Fields.word), ('compute_id', Fields.integer), ('xfer_files', _files),
+        ('code', Fields.code, u''))
+    __slots__ = _names(FIELDS) + ('args', 'kwargs')
+
+    def __init__(self, fields):
+        super(Job, self).__init__(fields)
+        absent = REQUIRED if fields.message == 'JOB' else b''           # who stops a job need not have them
+        self.args = fields.binary('args' if 'args' in fields.values else '_args', absent)
+        self.kwargs = fields.binary('kwargs' if 'kwargs' in fields.values else '_kwargs', absent)
+
+
+def _has_arguments(fields, key):
+    args = fields.get('setup_args', ())
+    if type(args) is not tuple and args is not UNKNOWN:
+        raise fields.unexpected('setup_args', args, 'a tuple')
+    return args != ()
+
+
+class Setup(Message):
+    """A request to run the setup function; `has_args`: its argument holds arguments for it."""
+
+    FIELDS = ('compute_id', Fields.integer), ('has_args', _has_arguments)
+    __slots__ = _names(FIELDS)
+
+
+class Close(Message):
+    """The end of a computation, or (`close` False) of its setup only."""
+
+    FIELDS = (
+        ('compute_id', Fields.integer), ('auth', Fields.word), ('node_ip_addr', Fields.address, None),
+        ('terminate_pending', Fields.truth, False), ('close', Fields.truth, True))
+    __slots__ = _names(FIELDS)
+
+
+class Question(Message):
+    """A question about jobs of a computation; `uid` and `hash` are None if it names no job."""
+
+    FIELDS = (
+        ('compute_id', Fields.integer), ('auth', Fields.word), ('uid', Fields.integer, 0, ID_LIMIT, None),
+        ('hash', Fields.word, None))
+    __slots__ = _names(FIELDS)
+
+
+class Pulse(Message):
+    """A scheduler's answer by UDP to a PULSE."""
+
+    FIELDS = ('ip_addr', Fields.address), ('port', Fields.port)
+    __slots__ = _names(FIELDS)
+
+
+def _keys(fields, _key):
+    return frozenset(fields.values)
+
+
+class Admin(Message):
+    """A request of dispyadmin; `given` is the set of keys that it held, the others are None."""
+
+    FIELDS = (
+        ('given', _keys), ('sign', Fields.word, None), ('cpus', Fields.integer, -1000000, 1000000, None),
+        ('control', Fields.name, None), ('time', Fields.name, None),
+        ('serve', Fields.integer, -1000000000, 1000000000, None))
+    __slots__ = _names(FIELDS)
+
+
+def _output(fields, key):
+    value = fields.get(key, None)
+    if value is None or type(value) in (bytes, text_type):
+        return value
+    raise fields.unexpected(key, value, 'a text')
+
+
+class JobReply(Message):
+    """The result of a job; `result` is a pickle, `stdout`, `stderr` are text, bytes or None."""
+
+    FIELDS = (
+        ('uid', Fields.integer), ('hash', Fields.word), ('ip_addr', Fields.address), ('status', Fields.integer, 0, 100),
+        ('result', Fields.binary), ('stdout', _output), ('stderr', _output), ('exception', Fields.text, None, None),
+        ('start_time', Fields.number, 0, _MAX_TIME, None), ('end_time', Fields.number, 0, _MAX_TIME, None))
+    __slots__ = _names(FIELDS)
+
+
+def _avail_info(fields, key):
+    value = fields.get(key, None)
     if value is None:
         return None
-    pair = fields.sequence('client_reply_addr')
-    if len(pair) != 2:
-        raise fields.fault('client_reply_addr', 'no address and port')
-    inner = Fields('COMPUTE: client_reply_addr', {'address': pair[0], 'port': pair[1]}, fields)
-    return inner.address('address'), inner.port('port')
+    inner = fields_of(fields.message + ': ' + key, value, 'DispyNodeAvailInfo', fields)
+    return AvailInfo(*[inner.number(name, 0, 2.0 ** 64) for name in AvailInfo.__slots__])
 
 
-def _files(fields):
-    """Return the list of File in the field xfer_files."""
-    if fields.get('xfer_files', None) is None:
-        return []
-    files = fields.sequence('xfer_files')
-    if len(files) > _MAX_FILES:
-        raise fields.fault('xfer_files', 'a list of %d' % len(files))
-    return [_file(fields_of(fields.message + ': xfer_files', item, '_XferFile', fields)) for item in files]
+class Pong(Message):
+    """A node's answer to a PING."""
+
+    FIELDS = (
+        ('ip_addr', Fields.address), ('port', Fields.port), ('sign', Fields.word), ('version', Fields.word_of_release),
+        ('name', Fields.text), ('cpus', Fields.integer, 0, 1000000), ('platform', Fields.text), ('auth', Fields.binary),
+        ('avail_info', _avail_info), ('scheduler_ip_addr', Fields.address, None))
+    __slots__ = _names(FIELDS)
 
 
-def _file(fields):
-    found = File(fields)
-    found.name = fields.text('name')
-    found.dest_path = fields.text('dest_path', u'')
-    found.compute_id = None if fields.get('compute_id', None) is None else fields.integer('compute_id')
-    found.sep = fields.text('sep', u'/', 1)
-    stat = fields_of(fields.message + ': stat_buf', fields.get('stat_buf'), 'stat', fields)
-    found.size = stat.integer('size', 0, 2 ** 63)
-    found.mode = stat.integer('mode', 0, 2 ** 32)
-    found.atime = stat.number('atime', -_MAX_TIME, _MAX_TIME)
-    found.mtime = stat.number('mtime', -_MAX_TIME, _MAX_TIME)
-    return found
+def _reader(kind, message, record=None, *how):
+    """Return a function that reads what is named `message`: a dict, or a Record of kind `record`; `how`: see load()."""
+    def read(arg, message=message):
+        value, form = load(arg, *how)
+        return kind(fields_of(message, value, record, form))
+    return read
 
 
-def read_file(arg):
-    """Read the _XferFile of a FILEXFER."""
-    value, form = load(arg, _FILE_KINDS)
-    return _file(fields_of('FILEXFER', value, '_XferFile', form))
+read_ping = _reader(Ping, 'PING')
+read_node_info_udp = _reader(NodeInfoRequest, 'NODE_INFO')
+read_compute = _reader(Compute, 'COMPUTE', '_Compute', _COMPUTE_KINDS, True)
+read_file = _reader(File, 'FILEXFER', '_XferFile', _FILE_KINDS)
+read_job = _reader(Job, 'JOB', '_DispyJob_', _JOB_KINDS)               # or a TERMINATE_JOB
+read_close = _reader(Close, 'CLOSE')
+read_question = _reader(Question, 'JOBS')               # or PENDING_JOBS, RETRIEVE_JOB, RESEND_JOB_RESULTS
+read_pulse = _reader(Pulse, 'PULSE')
+read_job_reply = _reader(JobReply, 'JOB_REPLY', '_JobReply', _REPLY_KINDS)     # also what answers RETRIEVE_JOB
+read_pong = _reader(Pong, 'PONG', None, _INFO_KINDS)
 
 
-def read_job(arg, message='JOB'):
-    """Read the _DispyJob_ of a JOB, or of a TERMINATE_JOB, which needs no arguments."""
-    value, form = load(arg, _JOB_KINDS)
-    fields = fields_of(message, value, '_DispyJob_', form)
-    values = fields.values
-    absent = REQUIRED if message == 'JOB' else b''
-    job = Job(fields)
-    job.uid = fields.integer('uid')
-    job.hash = fields.word('hash')
-    job.compute_id = fields.integer('compute_id')
-    job.args = fields.binary('args' if 'args' in values else '_args', absent)
-    job.kwargs = fields.binary('kwargs' if 'kwargs' in values else '_kwargs', absent)
-    job.xfer_files = _files(fields)
-    job.code = fields.code('code', u'')
-    return job
+def read_admin(arg, message='NODE_INFO'):
+    """Read the dict of a request of dispyadmin; NODE_STATUS has none."""
+    value, form = load(arg or b'}.')
+    return Admin(fields_of(message, value, None, form))
 
 
 def read_setup(arg):
@@ -260,114 +302,7 @@ def read_setup(arg):
         value, form = load(arg, unknown=True)
         if type(value) is not dict:
             value = {'compute_id': value}
-    fields = fields_of('SETUP', value, None, form)
-    setup = Setup(fields)
-    setup.compute_id = fields.integer('compute_id')
-    args = fields.get('setup_args', ())
-    if type(args) is not tuple and args is not UNKNOWN:
-        raise fields.unexpected('setup_args', args, 'a tuple')
-    setup.has_args = args != ()
-    return setup
-
-
-def read_close(arg):
-    """Read the dict of a CLOSE."""
-    value, form = load(arg)
-    fields = fields_of('CLOSE', value, None, form)
-    close = Close(fields)
-    close.compute_id = fields.integer('compute_id')
-    close.auth = fields.word('auth')
-    close.node_ip_addr = fields.address('node_ip_addr', None)
-    close.terminate_pending = fields.truth('terminate_pending', False)
-    close.close = fields.truth('close', True)
-    return close
-
-
-def read_question(arg, message='JOBS'):
-    """Read the dict of a JOBS, PENDING_JOBS, RETRIEVE_JOB or RESEND_JOB_RESULTS."""
-    value, form = load(arg)
-    fields = fields_of(message, value, None, form)
-    question = Question(fields)
-    question.compute_id = fields.integer('compute_id')
-    question.auth = fields.word('auth')
-    question.uid = fields.integer('uid', default=None)
-    question.hash = fields.word('hash', None)
-    return question
-
-
-def read_pulse(arg):
-    """Read the dict of a scheduler's PULSE by UDP."""
-    value, form = load(arg)
-    fields = fields_of('PULSE', value, None, form)
-    pulse = Pulse(fields)
-    pulse.ip_addr = fields.address('ip_addr')
-    pulse.port = fields.port('port')
-    return pulse
-
-
-def read_admin(arg, message='NODE_INFO'):
-    """Read the dict of a request of dispyadmin; NODE_STATUS has none."""
-    value, form = load(arg or b'}.')
-    fields = fields_of(message, value, None, form)
-    admin = Admin(fields)
-    admin.given = frozenset(value)
-    admin.sign = fields.word('sign', None)
-    admin.cpus = fields.integer('cpus', -1000000, 1000000, None)
-    admin.control = fields.name('control', None)
-    admin.time = fields.name('time', None)
-    admin.serve = fields.integer('serve', -1000000000, 1000000000, None)
-    return admin
-
-
-def read_job_reply(data):
-    """Read a _JobReply: the argument of JOB_REPLY, the reply to RETRIEVE_JOB."""
-    value, form = load(data, _REPLY_KINDS)
-    fields = fields_of('JOB_REPLY', value, '_JobReply', form)
-    reply = JobReply(fields)
-    reply.uid = fields.integer('uid')
-    reply.hash = fields.word('hash')
-    reply.ip_addr = fields.address('ip_addr')
-    reply.status = fields.integer('status', 0, 100)
-    reply.result = fields.binary('result')
-    reply.stdout = _output(fields, 'stdout')
-    reply.stderr = _output(fields, 'stderr')
-    reply.exception = fields.text('exception', None, None)
-    reply.start_time = fields.number('start_time', 0, _MAX_TIME, None)
-    reply.end_time = fields.number('end_time', 0, _MAX_TIME, None)
-    return reply
-
-
-def _output(fields, key):
-    value = fields.get(key, None)
-    if value is None or type(value) in (bytes, text_type):
-        return value
-    raise fields.unexpected(key, value, 'a text')
-
-
-def read_pong(arg):
-    """Read the dict of a PONG."""
-    value, form = load(arg, _INFO_KINDS)
-    fields = fields_of('PONG', value, None, form)
-    pong = Pong(fields)
-    pong.ip_addr = fields.address('ip_addr')
-    pong.port = fields.port('port')
-    pong.sign = fields.word('sign')
-    pong.version = fields.word_of_release('version')
-    pong.name = fields.text('name')
-    pong.cpus = fields.integer('cpus', 0, 1000000)
-    pong.platform = fields.text('platform')
-    pong.auth = fields.binary('auth')
-    pong.avail_info = _avail_info(fields)
-    pong.scheduler_ip_addr = fields.address('scheduler_ip_addr', None)
-    return pong
-
-
-def _avail_info(fields):
-    value = fields.get('avail_info', None)
-    if value is None:
-        return None
-    inner = fields_of(fields.message + ': avail_info', value, 'DispyNodeAvailInfo', fields)
-    return AvailInfo(*[inner.number(key, 0, 2.0 ** 64) for key in AvailInfo.__slots__])
+    return Setup(fields_of('SETUP', value, None, form))
 
 
 def read_value(data):
