@@ -1,6 +1,7 @@
 """The supervisor process of one computation: setup, job processes, programs, cleanup. One thread for life."""
 from __future__ import absolute_import, division, print_function
 
+import errno
 import os
 import select
 import sys
@@ -101,7 +102,7 @@ class Supervisor(object):
                 self._learner.work()
             return events
         except select.error as error:       # only Python 2 does not go on by itself
-            if error.args[0] != 4:
+            if error.args[0] != errno.EINTR:
                 raise
             return ()
 

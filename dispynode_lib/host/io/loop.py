@@ -2,6 +2,7 @@
 from __future__ import absolute_import, division, print_function
 
 import collections
+import errno
 import heapq
 import itertools
 import os
@@ -123,7 +124,7 @@ class Loop(object):
         try:
             ready = self._poller.wait(timeout)
         except EnvironmentError as error:   # a signal (2.7); anything else must not spin silently
-            if error.args[:1] != (4,):
+            if error.args[:1] != (errno.EINTR,):
                 log.warning('waiting for descriptors failed: %s', error)
             ready = ()
         self._waiting = False
