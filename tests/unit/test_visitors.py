@@ -5,7 +5,7 @@ import unittest
 
 from dispynode_lib.host.wording import duration
 from dispynode_lib.node.discovery import answers, visitors
-from dispynode_lib.node.operator import reasons
+from dispynode_lib.node.operator import status
 from dispynode_lib.node.timed import duties
 from dispynode_lib.node.shared.history import History
 from tests.support.fakeparts import FakeParts, Recorder
@@ -144,8 +144,8 @@ class OwnerTest(Case):
     def test_with_whom_the_node_is_busy_and_for_how_long(self):
         computation = self.parts.open()
         self.parts.history.opened(computation.id)
-        self.assertIn(u'busy with the scheduler at 10.0.0.9 port 9700 for 0', reasons.sentence(
-            reasons.owner(self.parts.state, self.parts.options, self.parts.history), self.parts.state.refusal()))
+        self.assertIn(u'busy with the scheduler at 10.0.0.9 port 9700 for 0', status.why_owned(
+            status.owner(self.parts.state, self.parts.options, self.parts.history), self.parts.state.refusal()))
 
     def test_a_silent_scheduler(self):
         self.parts.options.zombie_interval = 3600.0
@@ -153,7 +153,7 @@ class OwnerTest(Case):
         self.assertIsNone(duties.silence(self.parts.state, self.parts.options, 1000.0))
         self.parts.make_pulses()._answered(computation, u'refused')
         self.assertEqual(duties.silence(self.parts.state, self.parts.options, 1000.0), (75.0, 3525.0))
-        text = reasons.describe_owner({'address': CLIENT, 'port': 9700, 'for': 100.0, 'silent_for': 75.0, 'given_up_in': 3525.0})
+        text = status.describe_owner({'address': CLIENT, 'port': 9700, 'for': 100.0, 'silent_for': 75.0, 'given_up_in': 3525.0})
         self.assertEqual(text, u'10.0.0.9 port 9700 for 1 min 40 s, silent for 1 min 15 s; it will be given up in 58 min 45 s; '
                          u'--ctl release frees the node now')
         computation.heard()

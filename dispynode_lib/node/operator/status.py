@@ -6,11 +6,11 @@ import threading
 import time
 
 from dispynode_lib import __version__
-from dispynode_lib.host.compat import PYTHON_VERSION, to_text
+from dispynode_lib.host.compat import PYTHON_VERSION, monotonic, to_text
 from dispynode_lib.host.wording import counted, duration
 from dispynode_lib.node.shared.history import in_words
 from dispynode_lib.node.discovery import visitors
-from dispynode_lib.node.operator import reasons
+from dispynode_lib.node.timed import duties
 
 PIDS_TIMEOUT = 0.5                          # seconds that supervisors have to tell the processes of jobs
 
@@ -62,7 +62,7 @@ class Status(object):
         pids = job_pids(state.computations())
         return {
             'cpus': state.cpus(), 'busy': counts['busy'], 'free': state.free_cpus(),
-            'scheduler': reasons.owner(state, self._options, history), 'clients': self._visitors.fields(),
+            'scheduler': owner(state, self._options, history), 'clients': self._visitors.fields(),
             'computations': [self._computation(computation, now, pids) for computation in state.computations()],
             'cleaning_up': _cleaning_up(set(state.computations() + state.ending()), now),
             'jobs_done': counts['jobs_done'], 'clients_done': counts['clients_done'],
@@ -77,8 +77,7 @@ class Status(object):
         if busy:
             return []
         lines = [trouble for trouble in (self._nursery.trouble(), self._addresses.trouble()) if trouble is not None]
-        lines.append(reasons.sentence(
-            reasons.owner(self._state, self._options, self._history), self._state.refusal()))
+        lines.append(why_owned(owner(self._state, self._options, self._history), self._state.refusal()))
         lines += visitors.sentences(self._visitors.fields(), self._identity.port)
         lines.append(self._service.describe())
         described = self._announcer.describe()
@@ -146,7 +145,7 @@ def describe(status):
         status['cpus'], status['busy'], status['usable_cpus'], status['cpus_reason']))
     lines.append(u'  running      %s' % duration(status['uptime']))
     scheduler = status['scheduler']
-    lines.append(u'  scheduler    %s' % (reasons.describe_owner(scheduler) if scheduler else u'none'))
+    lines.append(u'  scheduler    %s' % (describe_owner(scheduler) if scheduler else u'none'))
     lines.append(u'  service      %s%s' % (status['service'], _next_change(status)))
     lines.append(u'  done         %s, %s%s, %.1f s of jobs' % (
         counted(status['clients_done'], u'client'), counted(status['jobs_done'], u'job'),
@@ -189,3 +188,33 @@ def _describe_computation(computation):
             job['uid'], job['pid'] or u'(starting)', duration(job['age']),
             u', being stopped' if job['stopping'] else u''))
     return lines
+
+
+def owner(state, options, history):
+    """Return a dict of plain values about the scheduler that has the node, None if none has."""
+    scheduler = state.scheduler()
+    if scheduler is None:
+        return None
+    opened = [history.opened_at(computation.id) for computation in state.computations()]
+    silent_for, given_up_in = duties.silence(state, options, monotonic()) or (None, None)
+    return {'address': scheduler[0], 'port': scheduler[1], 'for': max(0.0, time.time() - min(opened)) if opened else None,
+            'silent_for': silent_for, 'given_up_in': given_up_in}
+
+
+def describe_owner(told):
+    """Return what owner() tells as text."""
+    text = u'%s port %d' % (told['address'], told['port'])
+    if told['for'] is not None:
+        text += u' for ' + duration(told['for'])
+    if told['silent_for'] is not None:
+        text += u', silent for %s; %s; --ctl release frees the node now' % (
+            duration(told['silent_for']), u'it is never given up (--zombie_interval 0)' if told['given_up_in'] is None
+            else u'it will be given up in ' + duration(told['given_up_in']))
+    return text
+
+
+def why_owned(told, refusal):
+    """Return a text on who has the node: `told` as owner() tells it, `refusal` as NodeState.refusal() does."""
+    if told is not None:
+        return u'busy with the scheduler at ' + describe_owner(told)
+    return u'it waits for a client: none has opened a computation' if refusal is None else refusal[1]
