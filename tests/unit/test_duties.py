@@ -4,7 +4,7 @@ from __future__ import absolute_import, division, print_function
 import unittest
 
 from dispynode_lib.node.timed import duties
-from tests.support.fakeparts import FakeParts, Recorder
+from tests.support.fakeparts import FakeParts
 
 OTHER = (u'10.0.0.8', 9700)
 

@@ -9,7 +9,7 @@ import unittest
 from dispynode_lib.options import parser
 from dispynode_lib.errors import StartError
 from dispynode_lib.host import compat, proc, resources, surroundings
-from dispynode_lib.node.timed import orphans
+from dispynode_lib.node.timed import duties
 from tests.support.waiting import wait_until
 
 
@@ -80,7 +80,7 @@ class OrphansTest(unittest.TestCase):
 
         wait_until(has_ended, 10)
         others = set(int(name) for name in os.listdir('/proc') if name.isdigit()) - set([pid])
-        self.assertEqual(orphans.reap(others), 1)
+        self.assertEqual(duties.reap_orphans(others), 1)
         process.returncode = 0              # it need not look for it any more
 
 

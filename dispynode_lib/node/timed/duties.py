@@ -1,12 +1,14 @@
 """The table of timed duties: what the node does without being asked, and when."""
 from __future__ import absolute_import, division, print_function
 
+import errno
+import os
 import time
 
+from dispynode_lib.host import proc
 from dispynode_lib.host.wording import counted
 from dispynode_lib.log import Log
 from dispynode_lib.node.shared import state as states
-from dispynode_lib.node.timed import orphans
 from dispynode_lib.node.timed.watchdog import Duty
 from dispynode_lib.wire import releases
 
@@ -20,6 +22,7 @@ MOVED_PATIENCE, MOVED_AGAIN = 5.0, 0.5      # seconds: an address may come back;
 REFUSED_LOOK = 3600.0                       # seconds between looks whether refused replies are too old
 MOVED_LIMIT = 60.0                          # seconds for replies to be delivered from another address
 ZOMBIE_AGAIN = 5.0                          # seconds between looks whether a zombie's last job has ended
+ORPHANS_INTERVAL = 5.0                      # seconds
 
 
 def table(common, service, announcer, notices, delivery, spool, nursery, gone_for):
@@ -39,7 +42,7 @@ def table(common, service, announcer, notices, delivery, spool, nursery, gone_fo
         Duty('removing replies that nobody wants', lambda _now: common.workers.run(spool.expire, time.time()),
              lambda _now: REFUSED_LOOK if spool.refused() else None),
         Duty('keeping the code', nursery.keep, nursery.keep_wait),
-        Duty('reaping orphans', lambda _now: orphans.reap(nursery.pids()), orphans.wait),
+        Duty('reaping orphans', lambda _now: reap_orphans(nursery.pids()), _orphans_wait),
     ]
 
 
@@ -211,3 +214,27 @@ def silence(state, options, now):
 def last_sign(computations):
     """Return the monotonic time of the last sign of life of their scheduler."""
     return max(computation.last_sign_of_life() for computation in computations)
+
+
+def _orphans_wait(_now):
+    """Return seconds between looks, None for a node that is not process 1 of a container."""
+    return ORPHANS_INTERVAL if os.getpid() == 1 and proc.is_there() else None
+
+
+def reap_orphans(own):
+    """Reap children that have exited, inherited from others; those in `own`, pids, somebody waits for. Return how many."""
+    reaped = 0
+    for pid in proc.pids():
+        if pid not in own and _is_exited_child(pid):
+            try:
+                reaped += os.waitpid(pid, os.WNOHANG)[0] != 0
+            except EnvironmentError as error:
+                if error.errno != errno.ECHILD:         # somebody else was sooner
+                    raise
+    if reaped:
+        log.debug('reaped %s without a parent', counted(reaped, u'process'))
+    return reaped
+
+
+def _is_exited_child(pid):
+    return [b'Z', b'%d' % os.getpid()] == proc.stat_fields(pid)[:2]         # state and parent
