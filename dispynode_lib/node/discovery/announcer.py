@@ -11,7 +11,6 @@ from dispynode_lib.host.compat import fraction, monotonic
 from dispynode_lib.log import Log
 from dispynode_lib.node.discovery.knocks import Knocks
 from dispynode_lib.node.discovery.notices import unique
-from dispynode_lib.node.discovery.rounds import Rounds
 from dispynode_lib.wire import releases
 
 log = Log('dispynode.announcer')
@@ -26,6 +25,11 @@ WAITING_LIMIT = 200                         # clients remembered that were turne
 ADDRESSES = 4                               # tried of one of them
 EARLY = 0.05                                # seconds that an announcement may come too soon
 FORGET = 1.0                                # seconds after which a refused client is told to forget this node
+DELAY = 0.5                                 # seconds: a client of a likely release takes the node meanwhile, which ends it
+BUNCH = 2                                   # releases
+# seconds between two bunches, of each round: a datagram may be lost. When a thousand nodes start together, a client
+# cannot take all of the first round, but those of the second one
+GAPS = 0.2, 0.8
 
 
 class Candidate(object):
@@ -35,6 +39,43 @@ class Candidate(object):
 
     def __init__(self, addresses, port, version):
         self.addresses, self.port, self.version = addresses, port, version
+
+
+class Rounds(object):
+    """The whole list of releases, broadcast over some seconds: what is left of one round, and how many there have been.
+
+    Its owner holds a lock.
+    """
+
+    def __init__(self, fraction):
+        """`fraction`: function -> random number from 0 to 1."""
+        self._fraction = fraction
+        self._left, self._due, self._done = [], None, 0
+
+    def forget(self):
+        """Begin anew: nobody has been told of this node."""
+        self._left, self._due, self._done = [], None, 0
+
+    def begin(self, now, pairs, again=False):
+        """Go on with what is left, or start a round with `pairs`, [(port, release)], likeliest first.
+
+        again   even if there have been enough rounds
+        """
+        if not self._left and (again or self._done < len(GAPS)):
+            self._left = list(pairs)
+        self._due = now + DELAY * (0.5 + self._fraction())
+
+    def due(self):
+        """Return when the next bunch is due, None if nothing is left."""
+        return self._due if self._left else None
+
+    def take(self, now):
+        """Return the bunch that is due."""
+        bunch, self._left = self._left[:BUNCH], self._left[BUNCH:]
+        self._due = now + GAPS[min(self._done, len(GAPS) - 1)] * (0.5 + self._fraction())
+        if not self._left:
+            self._done += 1
+        return bunch
 
 
 class Announcer(object):
