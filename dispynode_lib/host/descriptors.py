@@ -27,6 +27,18 @@ def set_cloexec(fd):
     fcntl.fcntl(fd, fcntl.F_SETFD, fcntl.fcntl(fd, fcntl.F_GETFD) | fcntl.FD_CLOEXEC)
 
 
+def write_all(fd, data):
+    """Write all of `data` (bytes-like) to a descriptor that blocks. Raises EnvironmentError."""
+    size = len(data)
+    sent = 0
+    while sent < size:
+        try:
+            sent += os.write(fd, data if not sent else memoryview(data)[sent:])
+        except EnvironmentError as error:
+            if error.errno != errno.EINTR:
+                raise
+
+
 def with_short_name(path, function):
     """Call function(name) for a socket at `path`; a long one is named by way of its opened folder, without leaving ours."""
     if len(path_bytes(path)) <= LONGEST_NAME:
@@ -62,12 +74,7 @@ else:
     def send_fd(sock, fd, more=b''):
         """Pass descriptor `fd` over AF_UNIX socket `sock` (anything with fileno), with one byte and `more`."""
         _multiprocessing.sendfd(sock.fileno(), fd)
-        while more:
-            try:
-                more = more[os.write(sock.fileno(), more):]
-            except EnvironmentError as error:
-                if error.errno != errno.EINTR:
-                    raise
+        write_all(sock.fileno(), more)
 
     def recv_fd(sock):
         """Take one descriptor passed by send_fd, and its byte; None at end of file. Close-on-exec is set."""

@@ -13,6 +13,7 @@ from dispynode_lib.errors import PeerGone, ProtocolError
 from dispynode_lib.host.io.bodies import Pace, aligned_buffer, read_rest
 from dispynode_lib.host import files
 from dispynode_lib.host.compat import random_hex, read_at, to_native
+from dispynode_lib.host.descriptors import write_all
 from dispynode_lib.log import Log
 from dispynode_lib.wire import framing
 from dispynode_lib.wire.pickle import blobs
@@ -102,7 +103,7 @@ def _receive_blob(stream, blob, path):
     try:
         if not _has_room(fd, blob.size):
             return False
-        _write_all(fd, blob.begun)
+        write_all(fd, blob.begun)
         buffer = _take_buffer()
         stream.wait_in_kernel()
         left, pace = blob.size - len(blob.begun), Pace(stream.timeout)
@@ -110,7 +111,7 @@ def _receive_blob(stream, blob, path):
             part = buffer[:min(left, BUFFER)]
             count = stream.read_some_into(part)
             left -= count
-            _write_all(fd, part[:count])
+            write_all(fd, part[:count])
             if left:
                 pace.check(blob.size - left)
         if len(_buffers) < 4:
@@ -136,11 +137,6 @@ def _has_room(fd, size):
         return True
     log.warning('little room on disk: big arguments of %d bytes are held in memory', size)
     return False
-
-
-def _write_all(fd, data):
-    while len(data):
-        data = data[os.write(fd, data):]
 
 
 class Result(object):

@@ -6,6 +6,7 @@ import os
 
 from dispynode_lib.errors import PeerGone
 from dispynode_lib.host.io.bodies import SLOWEST_FILE, Pace, aligned_buffer
+from dispynode_lib.host.descriptors import write_all
 from dispynode_lib.log import Log
 
 log = Log('dispynode.folders')
@@ -51,7 +52,7 @@ def fill(partial, file_record, stream, value):
                 if done == asked:
                     stream.send_frame(value(done))
                     asked = min(size, done + CHUNK)
-            _write_all(fd, view[:count])
+            write_all(fd, view[:count])
         os.fchmod(fd, file_record.mode & 0o777)
         os.utime(fd if UTIME_OF_FD else partial, (file_record.atime, file_record.mtime))
     except EnvironmentError:
@@ -81,8 +82,3 @@ def _new_file(path):
             raise
     make_folder(os.path.dirname(path))
     return os.open(path, flags, 0o600)
-
-
-def _write_all(fd, data):
-    while len(data):
-        data = data[os.write(fd, data):]

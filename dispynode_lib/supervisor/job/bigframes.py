@@ -5,6 +5,7 @@ import _socket
 import os
 
 from dispynode_lib.errors import PeerGone
+from dispynode_lib.host.descriptors import write_all
 from dispynode_lib.supervisor.pickles import pickling
 from dispynode_lib.supervisor.processes.lean import PYTHON2, pickles, to_bytes
 from dispynode_lib.wire.control import LENGTH, NOTHING
@@ -87,20 +88,13 @@ def write_result(folder, pieces):
         return None                         # it goes through the channel then
     try:
         for piece in pieces:
-            _write_all(fd, piece)
+            write_all(fd, piece)
         return to_bytes(name)
     except EnvironmentError:
         os.unlink(path)                     # no room
         return None
     finally:
         os.close(fd)
-
-
-def _write_all(fd, data):
-    written = os.write(fd, data)
-    while written < len(data):
-        data = memoryview(data)[written:]
-        written = os.write(fd, data)
 
 
 class PartStream(object):

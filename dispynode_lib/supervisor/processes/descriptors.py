@@ -10,7 +10,7 @@ import fcntl
 import os
 import select
 
-from dispynode_lib.host.descriptors import HAS_SENDMSG, recv_fd, send_fd, set_cloexec
+from dispynode_lib.host.descriptors import HAS_SENDMSG, recv_fd, send_fd, set_cloexec, write_all
 from dispynode_lib.wire.control import CHILD_NUMBER
 
 LOWEST = 64                     # where our descriptors go: out of the way of what user code opens
@@ -213,29 +213,18 @@ def read_some(fd, size):
 def write_pieces(fd, pieces):
     """Write all of `pieces` (bytes-like), small ones together, big ones as they are. Raises EnvironmentError."""
     if sum(map(len, pieces)) <= JOINED_LIMIT:
-        _write(fd, b''.join(pieces))
+        write_all(fd, b''.join(pieces))
         return
     waiting, size = [], 0
     for piece in pieces:
         if len(piece) > JOINED_LIMIT:
-            _write(fd, b''.join(waiting))
+            write_all(fd, b''.join(waiting))
             waiting, size = [], 0
-            _write(fd, piece)
+            write_all(fd, piece)
             continue
         waiting.append(piece)
         size += len(piece)
         if size > JOINED_LIMIT:
-            _write(fd, b''.join(waiting))
+            write_all(fd, b''.join(waiting))
             waiting, size = [], 0
-    _write(fd, b''.join(waiting))
-
-
-def _write(fd, data):
-    size = len(data)
-    sent = 0
-    while sent < size:
-        try:
-            sent += os.write(fd, data if not sent else memoryview(data)[sent:])
-        except EnvironmentError as error:
-            if error.errno != errno.EINTR:
-                raise
+    write_all(fd, b''.join(waiting))
