@@ -61,8 +61,7 @@ def _main(argv):
     _require_files()
     chosen = read_options(argv)
     if argv == sys.argv[1:]:
-        from dispynode_lib.host.process import arguments
-        chosen.secret_shown = not arguments.hide([chosen.secret, chosen.admin_secret])
+        chosen.secret_shown = not inherited.hide_arguments([chosen.secret, chosen.admin_secret])
     if chosen.help or chosen.version:
         say(parser.help_text() if chosen.help else _version_text())
         return 0

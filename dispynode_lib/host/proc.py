@@ -21,8 +21,11 @@ def pids():
 
 
 def stat_fields(pid):
-    """Return the fields (list of bytes) of /proc/PID/stat behind the name, the state first; [] if the process has gone."""
-    return read('/proc/%d/stat' % pid).rpartition(b')')[2].split()     # the name may hold blanks and brackets
+    """Return the fields (list of bytes) of /proc/PID/stat behind the name, the state first; [] if the process has gone.
+
+    pid     number, or 'self'
+    """
+    return read('/proc/%s/stat' % pid).rpartition(b')')[2].split()     # the name may hold blanks and brackets
 
 
 def read(path):

@@ -1,11 +1,12 @@
-"""Puts right what whoever starts a program may leave it: closed descriptors, ignored and blocked signals."""
+"""What this process has from whoever started it: descriptors and signals are put right, secrets in its arguments hidden."""
 from __future__ import absolute_import, division, print_function
 
 import os
 import signal
 import sys
 
-from dispynode_lib.host.compat import unblock_signals
+from dispynode_lib.host import proc
+from dispynode_lib.host.compat import to_bytes, unblock_signals
 
 STREAMS = (('stdin', 'r'), ('stdout', 'w'), ('stderr', 'w'))
 
@@ -28,3 +29,38 @@ def open_descriptors():
             fcntl.fcntl(fd, fcntl.F_SETFD, 0)
             if getattr(sys, name) is None:
                 setattr(sys, name, os.fdopen(fd, mode))
+
+
+def hide_arguments(secrets):
+    """Overwrite the arguments that are, or end with, one of `secrets` (texts or None); return whether that went well.
+
+    The process list shows them to every user of the host.
+    """
+    secrets = [to_bytes(secret) for secret in secrets if secret]
+    if not secrets:
+        return True
+    try:
+        fields = proc.stat_fields('self')
+        begin, end = int(fields[proc.ARGUMENTS_BEGIN]), int(fields[proc.ARGUMENTS_END])
+        memory = os.open('/proc/self/mem', os.O_RDWR)
+    except (EnvironmentError, IndexError, ValueError):
+        return False                        # no /proc, or one that tells other processes nothing either
+    try:
+        os.lseek(memory, begin, os.SEEK_SET)
+        words = os.read(memory, end - begin).split(b'\0')
+        hidden = b'\0'.join([_hidden(word, secrets) for word in words])
+        os.lseek(memory, begin, os.SEEK_SET)
+        return os.write(memory, hidden) == end - begin
+    except EnvironmentError:
+        return False
+    finally:
+        os.close(memory)
+
+
+def _hidden(word, secrets):
+    """Return an argument, as long as before, without a secret: `-s SECRET`, `-sSECRET`, `--secret=SECRET`."""
+    for secret in secrets:
+        option = word[:len(word) - len(secret)]
+        if word.endswith(secret) and (not option or option.endswith(b'=') or len(option) == 2 and option[:1] == b'-'):
+            return option + b'x' * len(secret)
+    return word
