@@ -179,7 +179,7 @@ class Job(Message):
         self.kwargs = fields.binary('kwargs' if 'kwargs' in fields.values else '_kwargs', absent)
 
 
-def _has_arguments(fields, key):
+def _has_arguments(fields, _key):
     args = fields.get('setup_args', ())
     if type(args) is not tuple and args is not UNKNOWN:
         raise fields.unexpected('setup_args', args, 'a tuple')

@@ -112,14 +112,14 @@ class Requests(object):
             request.reply(self._cpus_reply(computation))
             return False
         try:
-            return self._begin(computation, compute, request)
+            return self._begin(computation, request)
         except Exception:
             self._abandon(computation)
             raise
         finally:
             computation.begun.set()         # who asks about it meanwhile waits until now
 
-    def _begin(self, computation, compute, request):
+    def _begin(self, computation, request):
         try:
             link = self._nursery.take()
         except EnvironmentError as error:
