@@ -39,8 +39,8 @@ def serve(fd, computation):
         data = read_some(fd, READ_SIZE)
     if not data:
         return NOT_NEEDED
-    if len(data) > 4 and len(data) - 4 >= LENGTH.unpack_from(data)[0]:
-        kind, uid, job_hash, code, kwargs, args = unpack(data[4:])
+    if len(data) > 4 and len(data) - 4 >= LENGTH.unpack_from(data)[0]:      # what follows is a second copy, see node.take_over
+        kind, uid, job_hash, code, kwargs, args = unpack(data[4:4 + LENGTH.unpack_from(data)[0]])
     else:
         args = bigframes.BigFrame(fd, data)     # itself the arguments: the part that is read last
         kind, uid, job_hash, code, kwargs = args.first_parts(5)
