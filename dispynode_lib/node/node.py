@@ -1,7 +1,6 @@
 """Builds the node's parts, starts them, drains and stops them."""
 from __future__ import absolute_import, division, print_function
 
-import functools
 import os
 import signal
 import threading
@@ -17,7 +16,7 @@ from dispynode_lib.host.io.workers import Workers
 from dispynode_lib.log import Log
 from dispynode_lib.node.access import guard, held
 from dispynode_lib.node.access.penalties import Penalties
-from dispynode_lib.node.computations.computation import Computation
+from dispynode_lib.node.computations.computation import Computations, News, Uses
 from dispynode_lib.node.computations.imports import KnownImports
 from dispynode_lib.node.computations.joboutput import JobOutput
 from dispynode_lib.node.computations.nursery import Nursery
@@ -61,10 +60,6 @@ STOPPED = u'the node was stopped before the job had ended'
 BREATH = 0.1                                # seconds: its client may come back at once
 SPREAD = 0.2                                # seconds over which nodes that become free together announce themselves
 WORKERS = 16                                # threads at most for what the node does itself
-
-
-class Parts(object):
-    """What the computations room is given still as attributes of one object."""
 
 
 class Node(object):
@@ -180,8 +175,8 @@ class Node(object):
         discovery = Discovery(self._common, self._answers, self._announcer, self._complaints,
                               on_node_info=admin.on_datagram)
         requests = Requests(
-            self._common, dict(discovery.table(), **admin.table()), self._computation_factory(),
-            nursery=self._nursery, folders=self._folders, delivery=self._delivery, spool=self._spool,
+            self._common, dict(discovery.table(), **admin.table()), self._computations().make,
+            folders=self._folders, delivery=self._delivery, spool=self._spool,
             journal=self._journal, notices=self._notices, announcer=self._announcer, complaints=self._complaints,
             penalties=self._penalties, on_opened=self._on_opened, on_freed=self._on_freed)
         self._identity.remember_signs(self._in_folder('signs'))
@@ -193,15 +188,11 @@ class Node(object):
         self._datagrams = DatagramListener(
             self._ports.udp_sockets(), discovery.on_datagram, self._complaints, is_allowed)
 
-    def _computation_factory(self):
-        parts = Parts()
-        for name in ('state', 'delivery', 'journal', 'history', 'ledger', 'notices', 'nursery', 'imports',
-                     'descriptors', 'big_folder'):
-            setattr(parts, name, getattr(self, '_' + name))
-        parts.options, parts.loop, parts.workers = self.options, self._common.loop, self._common.workers
-        parts.name, parts.client_shutdown = self._identity.name, self.drain
-        parts.computations, parts.common = self, self._common
-        return functools.partial(Computation, parts)
+    def _computations(self):
+        uses = Uses(self._nursery, self._imports, self._delivery, self._journal, self._history, self._ledger,
+                    self._big_folder, self._descriptors)
+        news = News(self._on_ending, self._on_ended, self._notices.node_closed, self.drain)
+        return Computations(self._common, uses, news)
 
     def _serve(self, socks, chosen, schedulers):
         """Start all that has been built; `socks` listen, `chosen` as Host.choose() tells, `schedulers` of _build()."""
@@ -301,14 +292,14 @@ class Node(object):
         self._announcer.served(computation.scheduler, computation.peer.version)
         self._watchdog.reschedule()
 
-    def ending(self, computation):
+    def _on_ending(self, computation):
         """A computation has no job left and takes no more: its scheduler may lose the node by that."""
         if self._state.begin_cleanup(computation):
             if computation.zombie or computation.moved:
                 self._notices.terminated(computation)
             self._on_freed()
 
-    def ended(self, computation):
+    def _on_ended(self, computation):
         """All of a computation is gone, its files too."""
         jobs = sum(computation.outcomes.values())
         log.info('computation %d (%s) ended: %s%s', computation.id, printable(computation.name), counted(jobs, u'job'),

@@ -128,7 +128,7 @@ class FakeParts(object):
 
 def make_requests(common, **parts):
     """Return Requests that has these parts, and doubles of the others."""
-    for name in ('new_computation', 'nursery', 'folders', 'delivery', 'spool', 'journal', 'notices', 'announcer',
+    for name in ('new_computation', 'folders', 'delivery', 'spool', 'journal', 'notices', 'announcer',
                  'complaints', 'penalties', 'on_opened', 'on_freed'):
         parts.setdefault(name, Recorder())
     return Requests(common, {}, **parts)

@@ -1,9 +1,17 @@
-"""A loop and workers for histories: only what the test lets happen does, by a clock that it sets."""
+"""A loop, workers, a nursery and links for histories: only what the test lets happen does, by a clock that it sets."""
 from __future__ import absolute_import, division, print_function
 
 import select
 
+from dispynode_lib.errors import PeerGone
 from dispynode_lib.host.io.loop import READ, WRITE
+from dispynode_lib.node.computations.computation import Computations, News, Uses
+from dispynode_lib.node.computations.link import Child
+from dispynode_lib.node.shared.history import History
+from dispynode_lib.node.shared.common import Common
+from dispynode_lib.wire import asking, messages
+from dispynode_lib.wire.peers import Peer
+from tests.support.fakeparts import FakeParts, Recorder
 
 
 class FakeTimer(object):
@@ -115,3 +123,227 @@ class FakeWorkers(object):
         for function, args in tasks:
             function(*args)
         return bool(tasks)
+
+
+class FakeChild(Child):
+    """As node.computations.link.Child: what it is sent is kept in `frames`, unless it is `broken`."""
+
+    def __init__(self, number, link):
+        Child.__init__(self, number, object(), link)
+        self.pid, self.frames, self.broken, self.left = 1000 + number, [], False, ()
+
+    def send(self, data):
+        """As that of a Child."""
+        if self.broken:
+            raise PeerGone('it is gone')
+        self.frames.append(data)
+
+    def tell(self, status=11, result=b'result'):
+        """Tell the result of its job."""
+        self.link.children.on_child_frame(self, done(status, result))
+
+    def end(self):
+        """Close its channel."""
+        self.link.children.on_child_closed(self)
+
+
+def done(status=11, result=b'result'):
+    """Return the parts of a frame with the result of a job."""
+    return [b'done', b'%d' % status, result, b'', b'', None, b'1.0', b'2.0']
+
+
+class FakeLink(object):
+    """As node.computations.link.Link: `sent` are the frames for the supervisor; the test tells what that does."""
+
+    key = None
+
+    def __init__(self, pid=4000):
+        self.pid, self.sent, self.signals, self.is_open = pid, [], [], True
+        self.handler = self.children = None
+        self.settled, self._count = [], 0
+
+    def attach(self, handler, children):
+        """As that of a Link."""
+        self.handler, self.children = handler, children
+
+    def send(self, *parts):
+        """As that of a Link."""
+        if not self.is_open:
+            raise PeerGone('the supervisor has ended')
+        self.sent.append(parts)
+
+    def close(self):
+        """As that of a Link."""
+        self.is_open = False
+
+    def signal(self, number):
+        """As that of a Link."""
+        self.signals.append(number)
+
+    def settle(self, number):
+        """As that of a Link."""
+        self.settled.append(number)
+
+    @staticmethod
+    def close_child(child):
+        """As that of a Link."""
+        child.sock = None
+
+    def drain(self, child):
+        """As that of a Link; `left` of a FakeChild are the frames in its channel."""
+        for parts in child.left:
+            self.children.on_child_frame(child, parts)
+        if child.sock is not None:
+            self.children.on_child_closed(child)
+        self.close_child(child)
+
+    def kinds(self):
+        """Return the names of the frames that were sent."""
+        return [parts[0] for parts in self.sent]
+
+    def says(self, *parts):
+        """Let the supervisor send a frame."""
+        self.handler.on_frame(list(parts))
+
+    def dies(self):
+        """Let the supervisor end."""
+        self.is_open = False
+        self.handler.on_link_closed()
+
+    def fork(self):
+        """Let the supervisor fork a job process; return it."""
+        self._count += 1
+        child = FakeChild(self._count, self)
+        self.children.on_child(child)
+        return child
+
+
+class FakeNursery(object):
+    """As node.computations.nursery.Nursery: gives FakeLinks, kept in `links`, but EnvironmentError while it is `broken`."""
+
+    def __init__(self):
+        self.links, self.broken = [], False
+
+    def take(self):
+        """As that of a Nursery."""
+        if self.broken:
+            raise EnvironmentError('no memory')
+        self.links.append(FakeLink(4000 + len(self.links)))
+        return self.links[-1]
+
+    def prepare(self):
+        """As that of a Nursery."""
+
+
+class FakeRoom(object):
+    """A real Computation and a real NodeState with fakes around them.
+
+    replies   [(uid, status, exception)] of jobs, in their order
+    news      Recorder of what node.computations.computation.News are told
+    """
+
+    def __init__(self, program=False, setup=u'', cleanup=u'', cpus=2, **options):
+        self.loop, self.workers, self.nursery = FakeLoop(), FakeWorkers(), FakeNursery()
+        self.parts = FakeParts(cpus=cpus, **options)
+        self.state = self.parts.state
+        self.replies, self.opened, self.set_ups = [], [], []
+        self.news, self.folder, self.journal = Recorder(), Recorder(), Recorder()
+        self.folder.path = '/nowhere'
+        self.identity = Recorder()
+        self.identity.name = u'node'
+        self.common = Common(self.parts.options, self.state, self.loop, self.workers, self.identity)
+        uses = Uses(self.nursery, Recorder(), Recorder(deliver=self._deliver), self.journal, History(), None,
+                    '/nowhere', 0)
+        news = News(self._on_ending, self.news.on_ended, self.news.on_renewed, self.news.on_client_shutdown)
+        message = asking.compute_request(1, u'f', 7, u'', u'ab', u'10.0.0.9', 9700).partition(b':')[2]
+        request = messages.read_compute(message)
+        request.setup, request.cleanup = setup, cleanup
+        request.type = 2 if program else 1
+        self.computation = Computations(self.common, uses, news).make(
+            request, b'', Peer(), (u'10.0.0.9', 9700), u'10.0.0.1')
+        self.computation.folder = self.folder
+        self.state.open_computation(self.computation)
+
+    def _deliver(self, _computation, job, status, _result, _stdout, _stderr, exception, *_times):
+        self.replies.append((job.uid, status, exception))
+
+    def _on_ending(self, computation):
+        self.state.begin_cleanup(computation)
+        self.news.on_ending(computation)
+
+    @property
+    def link(self):
+        """The link to the last supervisor."""
+        return self.nursery.links[-1]
+
+    def settle(self):
+        """Let happen what can."""
+        self.loop.settle(self.workers)
+
+    def start(self):
+        """Have the supervisor started; it is sent the code."""
+        self.computation.start(self.opened.append)
+        self.settle()
+
+    def open(self):
+        """Have the code compiled."""
+        self.start()
+        self.says(b'opened', None)
+
+    def says(self, *parts):
+        """Let the supervisor send a frame, and what follows happen."""
+        self.link.says(*parts)
+        self.settle()
+
+    def ask_setup(self, argument=None):
+        """Let the client ask for setup; `set_ups` gets (error, whether it was the first to ask)."""
+        self.computation.set_up(argument, lambda *answer: self.set_ups.append(answer))
+        self.settle()
+
+    def set_up(self):
+        """Open it and run setup."""
+        self.open()
+        self.ask_setup()
+        self.says(b'setup', b'ok', None)
+
+    def admit(self, uid=1):
+        """Admit a job; return it."""
+        return self.state.admit_job(7, uid, u'cd', [], 0.0, 0.0)[0]
+
+    def start_job(self, uid=1):
+        """Admit a job and give it to a process, if one is there; return it."""
+        job = self.admit(uid)
+        self.give(job)
+        self.settle()
+        return job
+
+    def give(self, job, record=None):
+        """Give an admitted job to a process; what follows has not happened yet."""
+        self.computation.start_job(job, self.computation.job_frame(job, record or Record()))
+
+    def fork(self):
+        """Let the supervisor fork a job process, and what follows happen; return it."""
+        child = self.link.fork()
+        self.settle()
+        return child
+
+    def run_job(self, uid=1):
+        """Return (job, its process), running."""
+        child = self.fork()
+        return self.start_job(uid), child
+
+    def close(self, terminate=False):
+        """Close it."""
+        self.computation.close(terminate)
+        self.settle()
+
+    def renew(self, terminate=False):
+        """CLOSE with close False."""
+        self.computation.renew(terminate)
+        self.settle()
+
+
+class Record(object):
+    """What of a JOB record is looked at when a job is given to a process."""
+
+    args, kwargs, code = b'args', b'kwargs', u''

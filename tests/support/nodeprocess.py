@@ -10,6 +10,7 @@ import socket
 import sys
 import tempfile
 
+from dispynode_lib.node.shared.phases import FAULT
 from tests.support import processes
 from tests.support.waiting import wait_until
 
@@ -101,7 +102,7 @@ class NodeProcess(object):
             else:
                 self.stop()
                 self.assert_no_processes()
-                self.assert_loop_never_waits()
+                self.assert_nothing_found()
         finally:
             self._discard()
 
@@ -232,9 +233,9 @@ class NodeProcess(object):
             raise AssertionError('left over by the node: %r; its log:\n%s'
                                  % (left, self.log_tail()))
 
-    def assert_loop_never_waits(self):
-        """Fail by what tests.support.loopguard has found."""
-        found = [line for line in self.log().splitlines() if line.startswith(MARK)]
+    def assert_nothing_found(self):
+        """Fail by what tests.support.loopguard has found, and by events that a life cycle has no edge for."""
+        found = [line for line in self.log().splitlines() if line.startswith(MARK) or FAULT in line]
         if found:
             raise AssertionError('\n'.join(found))
 

@@ -1,12 +1,11 @@
-"""node.computations.computation and node.requests.handlers: what becomes of a computation when a job of it does not come to be."""
+"""node.requests.handlers: what becomes of a computation when a job of it does not come to be."""
 from __future__ import absolute_import, division, print_function
 
 import unittest
 
 from dispynode_lib.errors import PeerGone
-from dispynode_lib.node.computations.computation import Computation
-from dispynode_lib.wire import asking, messages
-from tests.support.fakeparts import FakeParts, Recorder, make_requests
+from tests.support.fakeparts import Recorder, make_requests
+from tests.support.fakes import FakeRoom, Record
 
 
 def gone(_payload):
@@ -23,33 +22,34 @@ class Message(object):
 class FailedAckTest(unittest.TestCase):
 
     def setUp(self):
-        self.parts = parts = FakeParts(cpus=1, reply_hold=0)
-        parts.journal, parts.history, parts.computations = Recorder(), Recorder(), Recorder()
-        compute = messages.read_compute(asking.compute_request(1, u'f', 7, u'', u'ab', u'10.0.0.9', 9700).partition(b':')[2])
-        self.computation = Computation(parts, compute, b'', Recorder(), (u'10.0.0.9', 9700), u'10.0.0.1')
-        self.computation.folder = Recorder()
-        parts.state.open_computation(self.computation)
+        self.room = FakeRoom(cpus=1, reply_hold=0)
+        self.room.set_up()
+        self.requests = make_requests(self.room.common, journal=self.room.journal)
+
+    def admit(self):
+        job, new = self.room.state.admit_job(7, 1, u'cd', [u'a file'], 0.0, 0.0)
+        job.slot = 'slot'
+        return job, new
+
+    def fail_ack(self, job, new):
+        with self.assertRaises(PeerGone):
+            self.requests._start_job(Recorder(reply=gone), Record(), job, new)
+        self.room.settle()
 
     def test_a_failed_ack_after_close_keeps_neither_node_nor_files(self):
-        job, new = self.parts.state.admit_job(7, 1, u'cd', [u'a file'], 0.0, 0.0)
-        job.slot = 'slot'
-        self.computation.close(terminate=False)
-        self.assertEqual(self.parts.computations.named('ended'), [])
-        with self.assertRaises(PeerGone):
-            make_requests(self.parts.common, journal=self.parts.journal)._start_job(
-                Recorder(reply=gone), Message, job, new)
-        self.assertEqual(self.computation.folder.named('release'), [([u'a file'],)])
-        self.assertEqual(self.parts.computations.named('ended'), [(self.computation,)])
-        self.assertEqual((self.parts.state.used_cpus(), self.parts.journal.named('remove')), (0, [('slot',)]))
+        job, new = self.admit()
+        self.room.close()
+        self.assertEqual(self.room.news.named('on_ending'), [])
+        self.fail_ack(job, new)
+        self.assertEqual(self.room.folder.named('release'), [([u'a file'],)])
+        self.assertEqual(self.room.news.named('on_ending'), [(self.room.computation,)])
+        self.assertEqual((self.room.state.used_cpus(), self.room.journal.named('remove')), (0, [('slot',)]))
 
     def test_a_job_that_was_stopped_before_its_ack_failed_is_given_up_once(self):
-        job, new = self.parts.state.admit_job(7, 1, u'cd', [u'a file'], 0.0, 0.0)
-        job.slot = 'slot'
-        self.parts.state.finish_job(job)    # its reply is under way, and gives the slot back
-        with self.assertRaises(PeerGone):
-            make_requests(self.parts.common, journal=self.parts.journal)._start_job(
-                Recorder(reply=gone), Message, job, new)
-        self.assertEqual((self.parts.journal.named('remove'), self.computation.folder.named('release')), ([], []))
+        job, new = self.admit()
+        self.room.state.finish_job(job)     # its reply is under way, and gives the slot back
+        self.fail_ack(job, new)
+        self.assertEqual((self.room.journal.named('remove'), self.room.folder.named('release')), ([], []))
 
 
 if __name__ == '__main__':

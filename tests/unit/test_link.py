@@ -1,19 +1,16 @@
-"""The node's end of a supervisor: passed descriptors and their numbers, questions and their answers."""
+"""The node's end of a supervisor: passed descriptors and their numbers."""
 from __future__ import absolute_import, division, print_function
 
 import os
-import signal
 import socket
 import threading
 import unittest
 
 from dispynode_lib.host.descriptors import send_fd
 from dispynode_lib.log import CRITICAL, output
-from dispynode_lib.node.computations import computation as computations
-from dispynode_lib.node.computations.computation import Computation
 from dispynode_lib.node.computations.link import Link, socket_pair
 from dispynode_lib.wire import control
-from tests.support.fakeparts import FakeParts, Recorder
+from tests.support.fakeparts import Recorder
 from tests.support.fakes import FakeLoop
 from tests.support.waiting import wait_until
 
@@ -24,7 +21,7 @@ class LinkCase(unittest.TestCase):
         near, self.control = socket_pair()
         channels, self.channels = socket_pair()
         self.link = Link(Recorder(), near, channels, os.getpid())
-        self.link.handler = Recorder()
+        self.link.children = Recorder()
         for closing in (self.link.close, self.control.close, self.channels.close):
             self.addCleanup(closing)
         output.level, level = CRITICAL + 1, output.level
@@ -43,7 +40,7 @@ class LinkCase(unittest.TestCase):
         """Let the link read; return the numbers of the children that it tells of."""
         while self.link._on_channels(None):
             continue
-        children = [args[0] for args in self.link.handler.named('on_child')]
+        children = [args[0] for args in self.link.children.named('on_child')]
         for child in children:
             self.link.close_child(child)
         return [child.number for child in children]
@@ -69,7 +66,7 @@ class LinkTest(LinkCase):
         self.channels.sendall(b'F' + control.CHILD_NUMBER.pack(1, 1))      # as it comes at the limit for open files
         self.pass_child(2)
         self.assertEqual(self.take_all(), [2])
-        self.assertEqual(len(self.link.handler.named('on_lost_child')), 1)
+        self.assertEqual(len(self.link.children.named('on_lost_child')), 1)
 
     def test_the_end_of_a_supervisor_closes_a_descriptor_without_a_number(self):
         before = len(os.listdir('/proc/self/fd'))
@@ -93,14 +90,14 @@ class LookTest(LinkCase):
         self.link.key = b'k' * 16
         self.far = self.pass_child(7)
         self.link._on_channels(None)
-        self.child = self.link.handler.named('on_child')[0][0]
+        self.child = self.link.children.named('on_child')[0][0]
         self.child.job = 'a job'
 
     def take(self):
         """Let the link look; return the frames that the handler gets."""
-        before = len(self.link.handler.named('on_child_frame'))
+        before = len(self.link.children.named('on_child_frame'))
         self.loop.turn()
-        return [parts for _child, parts in self.link.handler.named('on_child_frame')[before:]]
+        return [parts for _child, parts in self.link.children.named('on_child_frame')[before:]]
 
     def left(self):
         """Return the frames that are in the channel."""
@@ -153,72 +150,6 @@ class LookTest(LinkCase):
         self.link.close_child(self.child)
         self.assertEqual(self.far.recv(1), b'')
         self.assertEqual(list(self.link._settled), [7])
-
-
-class Request(object):
-    """What of a COMPUTE request a Computation looks at when it is made."""
-
-    id, auth, name, type, job_result_port, pulse_interval = 1, u'aa', u'compute', 1, 9, None
-
-
-class Later(object):
-    """A loop whose timers go off when the test says so."""
-
-    def __init__(self):
-        self.timers = []
-
-    def call_soon(self, function, *args):
-        function(*args)
-
-    def call_later(self, delay, function, *args):
-        self.timers.append((delay, function, args))
-        return Recorder()
-
-
-class CompileTest(unittest.TestCase):
-
-    def test_code_that_is_never_compiled_is_refused_and_its_supervisor_killed(self):
-        parts = FakeParts()
-        parts.loop = Later()
-        computation = Computation(parts, Request, b'', None, (u'127.0.0.1', 9), u'127.0.0.1')
-        computation.tell = lambda *parts: True
-        link, answers = Recorder(), []
-        with_frame, computations.open_frame = computations.open_frame, lambda *_args: ()
-        self.addCleanup(setattr, computations, 'open_frame', with_frame)
-        computation.start(link, answers.append)
-        (delay, function, args), = parts.loop.timers
-        self.assertEqual((delay, answers), (computations.OPEN_TIMEOUT, []))
-        output.level, level = CRITICAL + 1, output.level
-        self.addCleanup(setattr, output, 'level', level)
-        function(*args)
-        self.assertEqual(answers, [u'its code could not be compiled within 60 s'])
-        self.assertEqual(link.named('signal'), [(signal.SIGKILL,)])
-
-
-class AskPidsTest(unittest.TestCase):
-
-    def setUp(self):
-        self.computation = Computation(FakeParts(), Request, b'', None, (u'127.0.0.1', 9), u'127.0.0.1')
-        self.answers = []
-
-    def ask(self, who):
-        self.computation.ask_pids(lambda pids: self.answers.append((who, pids)))
-
-    def test_who_asks_while_there_is_no_supervisor_does_not_get_the_answer_of_the_next(self):
-        self.ask('first')
-        self.assertEqual(self.answers, [('first', {})])
-        self.computation.link = Recorder()
-        self.ask('second')
-        self.computation.on_frame([b'pids', b'5', b'1234'])
-        self.assertEqual(self.answers[1:], [('second', {5: 1234})])
-
-    def test_those_who_ask_a_busy_supervisor_share_one_question(self):
-        self.computation.link = link = Recorder()
-        for who in ('first', 'second', 'third'):
-            self.ask(who)
-        self.assertEqual(link.named('send'), [(b'pids',)])
-        self.computation.on_frame([b'pids', b'5', b'1234'])
-        self.assertEqual(self.answers, [(who, {5: 1234}) for who in ('first', 'second', 'third')])
 
 
 if __name__ == '__main__':

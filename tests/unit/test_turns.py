@@ -79,10 +79,10 @@ class TurnsTest(unittest.TestCase):
         child = link.Child(1, sock)
         child.splitter = control.Splitter(1 << 20)
         drained = link.Link.__new__(link.Link)
-        drained._loop, drained.handler = loop, self
+        drained._loop, drained.children = loop, self
         drained.drain(child)
         self.assertLess(sock.count, ENDLESS)
-        self.assertTrue(child.closed)
+        self.assertIsNone(child.sock)
 
     def on_child_frame(self, _child, parts):
         """As a computation's."""

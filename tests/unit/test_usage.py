@@ -23,11 +23,9 @@ def packed(*rows):
 class UsageTest(unittest.TestCase):
 
     def setUp(self):
-        self.parts = Recorder()
-        self.parts.history, self.parts.ledger = History(), Recorder()
-        self.computation = Recorder()
-        self.computation.link = 'link'
-        self.usage = Usage(self.parts, self.computation)
+        self.history, self.ledger, self.supervision = History(), Recorder(), Recorder()
+        self.supervision.link = 'link'
+        self.usage = Usage(Recorder(), self.supervision, self.history, self.ledger)
 
     def child(self, number, link='link'):
         child = Child(number)
@@ -39,7 +37,7 @@ class UsageTest(unittest.TestCase):
 
     def told(self):
         """Return [(uid, processor time, peak memory)] as the ledger got them."""
-        return [(past.uid, past.cpu_seconds, past.peak_memory) for _computation, past in self.parts.ledger.named('job')]
+        return [(past.uid, past.cpu_seconds, past.peak_memory) for _computation, past in self.ledger.named('job')]
 
     def test_figures_that_come_after_the_job_ended_and_before_it(self):
         late, early = self.child(1), self.child(2)
@@ -50,7 +48,7 @@ class UsageTest(unittest.TestCase):
         self.usage.job_ended(early, self.past(2))
         self.assertEqual(self.told(), [(1, 1.5, 100), (2, 0.5, 300)])
         self.assertEqual((self.usage.cpu_seconds, self.usage.peak_memory), (2.0, 300))
-        self.assertEqual(self.parts.history.usage()['finished']['jobs'], 2)
+        self.assertEqual(self.history.usage()['finished']['jobs'], 2)
 
     def test_jobs_of_which_nobody_will_tell_are_settled_at_once(self):
         self.usage.job_ended(None, self.past(1))                            # it never had a process
@@ -58,10 +56,10 @@ class UsageTest(unittest.TestCase):
         self.usage.job_ended(self.child(3, None), self.past(3))             # a program
         self.assertEqual(self.told(), [(1, None, None), (2, None, None)])
         self.usage.expect_nothing()
-        self.computation.link = None
+        self.supervision.link = None
         self.usage.job_ended(self.child(4), self.past(4))
         self.assertEqual(self.told()[2:], [(3, None, None), (4, None, None)])
-        self.assertEqual((self.parts.history.usage(), self.usage.peak_memory), ({}, None))
+        self.assertEqual((self.history.usage(), self.usage.peak_memory), ({}, None))
 
     def test_a_supervisor_that_never_tells_fills_no_memory(self):
         for number in range(MOST_UNSETTLED + 1):

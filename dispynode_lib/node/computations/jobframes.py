@@ -3,7 +3,7 @@ from __future__ import absolute_import, division, print_function
 
 
 from dispynode_lib.errors import ProtocolError
-from dispynode_lib.host.compat import monotonic, to_bytes, to_text
+from dispynode_lib.host.compat import monotonic, to_text
 from dispynode_lib.host.wording import counted
 from dispynode_lib.log import Log
 from dispynode_lib.node.shared.allowance import Allowance
@@ -63,13 +63,6 @@ def last_words(job, status, result, stdout, stderr, exception, start, end):
     if job.stopping and status == TERMINATED:
         return TERMINATED, None, None, None, job.why, start, end
     return status, result, stdout, stderr, exception, start, end
-
-
-def answer_rest(answers):
-    """Tell those who wait for an answer of a supervisor, callbacks by kind, that it has ended."""
-    for kind in (b'opened', b'setup', b'closed', b'pids'):
-        for callback in answers.pop(kind, ()):
-            callback([b'error', to_bytes(ENDED)])
 
 
 class JobLog(object):

@@ -11,8 +11,12 @@ from dispynode_lib.log import DEBUG, Log, output
 from dispynode_lib.node.files import bigfiles
 from dispynode_lib.host.wording import describe_exit
 from dispynode_lib.node.computations.jobframes import read_done
-from dispynode_lib.node.computations.link import Child
+from dispynode_lib.node.computations.link import (
+    DISMISS, END, EXIT, EXITED, GIVE, GIVEN, GONE, IDLE, LOSE, SHUT, TAKE_BACK, TELL, Child)
+from dispynode_lib.node.computations.link import LIFE as CHILD
 from dispynode_lib.node.computations.usage import Usage
+from dispynode_lib.node.shared import job as states
+from dispynode_lib.node.shared.job import LIFE as JOB
 from dispynode_lib.wire import control
 from dispynode_lib.wire.control import number, pack
 
@@ -30,26 +34,34 @@ SPARE = 2                                   # children forked at once, besides t
 REST = 2.0                                  # seconds without a job after which one child is enough
 HANDING_OVER = 0.01                         # seconds until the next look at a job that is being handed over
 
-CREW_FRAMES = (b'exited', b'done', b'limit', b'used')
+JOB_FRAMES = (b'exited', b'done', b'limit', b'used')
+
+GIVABLE = (states.ADMITTED, states.WAITING)
 
 _program_numbers = itertools.count(control.FIRST_PROGRAM)
 
 
-class Crew(object):
-    """All job processes of a computation, and the jobs that wait for one.
+class Jobs(object):
+    """The job processes of a computation, and the jobs that wait for one.
 
     Methods named on_* and _* run in the loop's thread, the others in any.
     """
 
-    def __init__(self, parts, computation, program):
-        """`program`: whether its jobs are programs, which the supervisor starts one by one.
+    def __init__(self, common, computation, supervision, usage, journal, big_folder):
+        """Begin without any.
 
-        computation   has send(*parts), need_supervisor(), can_fork(), finish(job, status, ...), link
+        computation   has id, program (whether its jobs are programs, which the supervisor starts
+                      one by one), need_supervisor(), can_fork(), finish(job, status, ...), job_log
+        supervision   has link, send(*parts), tell(*parts), ask_pids(done)
+        usage         node.computations.usage.Usage
+        journal       node.replies.journal.Journal
+        big_folder    where big arguments and results are
         """
-        self._parts = parts
-        self._computation = computation
-        self._program = program
-        self.usage = Usage(parts, computation)
+        self._state, self._loop, self._workers = common.state, common.loop, common.workers
+        self._options = common.options
+        self._computation, self._supervision = computation, supervision
+        self._program = computation.program
+        self._usage, self._journal, self._big_folder = usage, journal, big_folder
         self._lock = threading.Lock()       # for the count only
         self._forking = 0                   # children that were asked for and have not come yet
         self._idle = collections.deque()    # children that wait for a job
@@ -72,7 +84,7 @@ class Crew(object):
         if self._program:
             return pack(b'program', *((args, request.kwargs) + identity))
         if kind == b'job' and len(args) > AT_ONCE - HEAD_SIZE and self._outlives():
-            job.big = bigfiles.keep_arguments(self._parts.big_folder, args)
+            job.big = bigfiles.keep_arguments(self._big_folder, args)
             if job.big is not None:
                 kind, args = b'filejob', to_bytes(job.big.path)
         return pack(kind, *(identity + (to_bytes(request.code), request.kwargs, args)))
@@ -85,83 +97,100 @@ class Crew(object):
             self._give(job, frame)
 
     def _start_program(self, job, frame):
-        child = Child(next(_program_numbers), link=self._computation.link)
+        child = Child(next(_program_numbers), link=self._supervision.link)
         child.job, job.child = job, child
         self._children[child.number] = child
         self._note_process(child)
+        CHILD.change(child, GIVE)
+        if job.phase in GIVABLE:
+            JOB.change(job, states.GIVE)
+        child.sent = True
         try:
-            self._computation.send(b'program', b'%d' % child.number, *control.unpack(frame[4:])[1:])
-            self._parts.loop.call_soon(self._begin_time, job)
+            self._supervision.send(b'program', b'%d' % child.number, *control.unpack(frame[4:])[1:])
+            self._loop.call_soon(self._begin_time, job)
             if output.level <= DEBUG:
-                self._computation.ask_pids(lambda pids: _tell_start(job, pids.get(child.number)))
+                self._supervision.ask_pids(lambda pids: _tell_start(job, pids.get(child.number)))
         except PeerGone as error:
             log.debug('computation %d: %s', self._computation.id, error)
-            self._children.pop(child.number, None)
-            job.child = None
-            self._parts.loop.call_soon(self._wait, job, frame)
+            self._loop.call_soon(self._take_back, job, child, frame)
+
+    def _take_back(self, job, child, frame):
+        """A program could not be sent: let it wait, unless it has been given up meanwhile."""
+        self._children.pop(child.number, None)
+        if CHILD.change(child, TAKE_BACK):
+            child.job = job.child = None
+            self._wait(job, frame)
 
     def _outlives(self):
-        link = self._computation.link
+        link = self._supervision.link
         return link is not None and link.key is not None
 
     def _note_process(self, child):
         if child.link is not None and child.link.key is not None:
-            self._parts.journal.note_process(child.job, child.link.key, child.number)
+            self._journal.note_process(child.job, child.link.key, child.number)
 
     def _give(self, job, frame):
         while True:
             try:
                 child = self._idle.popleft()
             except IndexError:
-                self._parts.loop.call_soon(self._wait, job, frame)
+                self._loop.call_soon(self._wait, job, frame)
                 return
             child.job, job.child = job, child
             self._note_process(child)
+            CHILD.change(child, GIVE)
+            if job.phase in GIVABLE:        # else it was given before, and is the loop's now
+                JOB.change(job, states.GIVE)
             try:
                 child.send(frame)
             except PeerGone as error:
                 log.debug('job process %d of computation %d: %s', child.number, self._computation.id, error)
-                child.job = job.child = None
-                self._parts.loop.call_soon(self._child_gone, child)
+                job.child = None
+                self._loop.call_soon(self._not_sent, child)
                 continue
             child.sent = True
             _tell_start(job, child.pid)
-            if self._parts.options.job_time:
-                self._parts.loop.call_soon(self._begin_time, job)
-            if child.closed_by_peer:
-                self._parts.loop.call_soon(self._child_gone, child)
+            if self._options.job_time:
+                self._loop.call_soon(self._begin_time, job)
+            if child.phase in (SHUT, EXITED):       # meanwhile, and was left to this thread
+                self._loop.call_soon(self._child_gone, child)
             self.top_up()
             return
 
+    def _not_sent(self, child):
+        child.job = None
+        child.link.close_child(child)
+        CHILD.change(child, TAKE_BACK)
+
     def _begin_time(self, job):
         """Stop a job once it has run for as long as it may."""
-        limit = self._parts.options.job_time
-        if limit and self._is_live(job):
-            job.timer = self._parts.loop.call_later(limit, self._over_time, job, monotonic())
+        limit = self._options.job_time
+        if limit and job.is_live():
+            job.timer = self._loop.call_later(limit, self._over_time, job, monotonic())
 
     def _over_time(self, job, began):
-        if self._is_live(job):
+        if job.is_live():
             job.limit = u'the job was stopped: it ran for %.1f s, --job_time allows %g' % (
-                monotonic() - began, self._parts.options.job_time)
+                monotonic() - began, self._options.job_time)
             self.stop(job)
 
     def _hand_over(self, job, frame):
         """Give a job in the loop's thread, but one that may have to wait for its process to read in another."""
         if len(frame) > AT_ONCE:
-            self._parts.workers.run(self._give, job, frame)
+            JOB.change(job, states.TAKE)
+            self._workers.run(self._give, job, frame)
         else:
             self._give(job, frame)
 
     def _wait(self, job, frame):
-        if self._idle:
+        if job.phase == states.STOPPING:
+            self._computation.finish(job, TERMINATED)
+        elif self._idle and job.is_live():
             self._hand_over(job, frame)
-        elif self._is_live(job):
+        elif JOB.change(job, states.WAIT):
             self._waiting.append((job, frame))
             self._computation.need_supervisor()
             self.top_up()
-
-    def _is_live(self, job):
-        return self._parts.state.find_job(job.computation.id, job.uid, job.hash) is job
 
     def top_up(self):
         """Have a child forked ahead, and while jobs come as many as could come at once.
@@ -180,12 +209,12 @@ class Crew(object):
                 missing += SPARE
             self._forking += missing
         try:
-            self._computation.send(b'fork', b'%d' % missing)
+            self._supervision.send(b'fork', b'%d' % missing)
         except PeerGone as error:
             log.debug('computation %d: %s', self._computation.id, error)
 
     def _count_wanted(self):
-        return len(self._waiting) + (1 if self._resting is None else max(1, self._parts.state.free_cpus()))
+        return len(self._waiting) + (1 if self._resting is None else max(1, self._state.free_cpus()))
 
     def count_waiting(self):
         """Return how many jobs wait for a process."""
@@ -208,34 +237,48 @@ class Crew(object):
 
     # -- stopping them
 
-    def stop(self, job):
-        """Stop a live job; its final reply follows when it has ended. The loop's thread."""
-        if not self._is_live(job):
+    def stop(self, job, why=None):
+        """Stop a live job; its final reply follows when it has ended. The loop's thread.
+
+        why   sentence for its client, None if he asked for that
+        """
+        if job.phase == states.ADMITTED:        # a thread is just handing it over
+            self._loop.call_later(HANDING_OVER, self.stop, job, why)
             return
+        first = job.phase != states.STOPPING
+        if JOB.change(job, states.STOP):
+            if first:
+                job.why = why
+                self._journal.note_stopping(job)
+            self._stop(job)
+
+    def _stop(self, job):
         child = job.child
+        if not job.is_live():
+            return
         if child is None:
             self._stop_waiting(job)
-        elif child.sock is not None and not child.sent:
-            self._parts.loop.call_later(HANDING_OVER, self.stop, job)
-        elif child.link is not None and child.link is not self._computation.link:
+        elif not child.sent:
+            self._loop.call_later(HANDING_OVER, self._stop, job)
+        elif child.link is not None and child.link is not self._supervision.link:
             log.warning('job %d of computation %d cannot be stopped: its supervisor has ended',
                         job.uid, self._computation.id)
             child.link.close_child(child)
             self._lost(child, None)
         else:
-            self._computation.tell(b'stop', b'%d' % child.number)
+            self._supervision.tell(b'stop', b'%d' % child.number)
 
     def _stop_waiting(self, job):
         left = collections.deque(entry for entry in self._waiting if entry[0] is not job)
-        if len(left) == len(self._waiting):             # a thread is just handing it over
-            self._parts.loop.call_later(HANDING_OVER, self.stop, job)
+        if len(left) == len(self._waiting):             # a thread tries one process after the other
+            self._loop.call_later(HANDING_OVER, self._stop, job)
             return
         self._waiting = left
         self._computation.finish(job, TERMINATED)
 
     def kill(self):
         """Kill all that run, at once. The loop's thread."""
-        self._computation.tell(b'kill', EVERY_ONE)
+        self._supervision.tell(b'kill', EVERY_ONE)
 
     def _rest(self):
         """Let all children but one go that wait for a job, if there has been none of late."""
@@ -243,7 +286,7 @@ class Crew(object):
         if self._computation.idle_since(monotonic()) >= REST:
             self.dismiss_idle(but=1)
         else:
-            self._resting = self._parts.loop.call_later(REST, self._rest)
+            self._resting = self._loop.call_later(REST, self._rest)
 
     def dismiss_idle(self, but=0):
         """Let the children that wait for a job end, `but` so many. The loop's thread."""
@@ -252,7 +295,12 @@ class Crew(object):
                 child = self._idle.popleft()
             except IndexError:              # a worker's thread has just taken it
                 return
-            child.link.close_child(child)
+            self._dismiss(child)
+
+    @staticmethod
+    def _dismiss(child):
+        CHILD.change(child, DISMISS)
+        child.link.close_child(child)
 
     def renew_idle(self):
         """Replace the children that wait for a job: the supervisor has since loaded what jobs import."""
@@ -267,7 +315,7 @@ class Crew(object):
         self._has_come()
         self._children[child.number] = child
         if not self._computation.can_fork():
-            child.link.close_child(child)
+            self._dismiss(child)
             return
         self._idle.append(child)
         if self._waiting:
@@ -290,33 +338,39 @@ class Crew(object):
 
     def on_child_closed(self, child):
         """A job process closed its channel: it has ended, or soon will."""
-        child.closed_by_peer = True
+        if self._is_being_given(child):
+            self._loop.call_later(HANDING_OVER, self.on_child_closed, child)
+            return
+        CHILD.change(child, END)
+        if child.sent or child.phase == GONE:
+            self._child_gone(child)         # else: whoever is sending to it sees to it
+
+    def _is_being_given(self, child):
+        """Return whether a thread has just taken it; if not, it is no more among those that wait."""
+        if child.phase != IDLE:
+            return False
         try:
             self._idle.remove(child)
         except ValueError:
-            if child.job is None or child.sent:
-                self._child_gone(child)
-            return                                              # else: whoever is sending to it sees to it
-        child.link.close_child(child)
+            return True
+        return False
 
     def _child_gone(self, child):
         child.link.close_child(child)
-        if child.job is None or child.done:
-            return
-        if child.exit_status is not None or self._computation.link is not child.link:
+        if child.phase == EXITED or (child.phase == SHUT and self._supervision.link is not child.link):
             self._lost(child, None)
-            return
-        self._computation.tell(b'ended', b'%d' % child.number)
-        self._parts.loop.call_later(EXIT_NEWS_TIMEOUT, self._end_silent, child)
+        elif child.phase == SHUT:
+            self._supervision.tell(b'ended', b'%d' % child.number)
+            self._loop.call_later(EXIT_NEWS_TIMEOUT, self._end_silent, child)
 
     def _end_silent(self, child):
         """End a job that lives on but closed its channel: it can no more tell its result."""
-        if not child.done and child.exit_status is None:
-            self._computation.tell(b'kill', b'%d' % child.number)
+        if child.phase == SHUT:
+            self._supervision.tell(b'kill', b'%d' % child.number)
             self._lost(child, SILENT)
 
     def on_frame(self, kind, fields):
-        """Take one of CREW_FRAMES of the supervisor. Raises ProtocolError, IndexError."""
+        """Take one of JOB_FRAMES of the supervisor. Raises ProtocolError, IndexError."""
         if kind == b'exited':
             self.on_exited(number(fields[0]), number(fields[1]))
         elif kind == b'done':
@@ -324,17 +378,23 @@ class Crew(object):
         elif kind == b'limit':
             self.on_limit(number(fields[0]), to_text(fields[1]))
         else:
-            self.usage.on_used(fields[0], self._children)
+            self._usage.on_used(fields[0], self._children)
 
     def on_exited(self, child_number, status):
         """The supervisor reaped a job process; `status` as os.waitpid gives it. It does not tell this of those that did well."""
         child = self._children.pop(child_number, None)
-        if child is None:                   # it had told its result; yet it ended in an odd way
-            return
-        child.exit_status = status
-        if child.sock is not None and not child.closed:
-            child.link.drain(child)
-        if child.job is not None and not child.done:
+        if child is not None:               # else: it had told its result; yet it ended in an odd way
+            child.exit_status = status
+            self._exited(child)
+
+    def _exited(self, child):
+        if self._is_being_given(child):
+            self._loop.call_later(HANDING_OVER, self._exited, child)
+        elif child.phase == IDLE:
+            self._dismiss(child)
+        elif CHILD.change(child, EXIT) and child.sent:
+            if child.sock is not None:
+                child.link.drain(child)     # that may hold its result
             self._lost(child, None)
 
     def on_program_done(self, child_number, fields):
@@ -344,31 +404,30 @@ class Crew(object):
             self._on_done(child, fields)
 
     def _on_done(self, child, fields):
-        if child.job is None or child.done:
+        done = read_done(fields, self._program)
+        if not CHILD.change(child, TELL):
             return
-        done = read_done(fields, child.sock is None)
-        child.done = True
-        if child.sock is not None:
+        if not self._program:
             self._children.pop(child.number, None)
             child.link.close_child(child)   # nothing that comes later counts
-            if self._resting is None and child.link is self._computation.link:
-                self._resting = self._parts.loop.call_later(REST, self._rest)
+            if self._resting is None and child.link is self._supervision.link:
+                self._resting = self._loop.call_later(REST, self._rest)
         self._computation.finish(child.job, *done)
 
     def on_limit(self, child_number, sentence):
         """The supervisor has found a job over a limit, and kills it."""
         child = self._children.get(child_number)
-        if child is not None and child.job is not None and not child.done:
+        if child is not None and child.phase in (GIVEN, SHUT, EXITED):
             child.job.limit = sentence
 
     def on_lost_child(self):
         """A new job process could not be taken over, for want of descriptors, and ends; try again."""
         self._has_come()
-        self._parts.loop.call_later(LATER, self.top_up)
+        self._loop.call_later(LATER, self.top_up)
 
     def _on_file_done(self, child, fields):
         try:
-            fields[1] = bigfiles.take_result(self._parts.big_folder, fields[1])
+            fields[1] = bigfiles.take_result(self._big_folder, fields[1])
             if child.job is not None:
                 child.job.result = fields[1]
         except EnvironmentError as error:
@@ -380,21 +439,19 @@ class Crew(object):
     def settled(self, job):
         """The reply to a job is with its client, or on disk: let go of all that is left of it. Any thread."""
         if job.slot is not None:
-            self._parts.journal.remove(job.slot)
+            self._journal.remove(job.slot)
             job.slot = None
         if job.child is not None and job.child.link is not None:
             job.child.link.settle(job.child.number)
         if job.result is not None:
-            self._parts.workers.run(job.result.remove)
+            self._workers.run(job.result.remove)
         if job.xfer_files:                  # after the slot: none is released twice
-            self._parts.workers.run(self._computation.folder.release, job.xfer_files)
+            self._workers.run(self._computation.folder.release, job.xfer_files)
 
     def _lost(self, child, reason):
         """A job ended without its result: say how."""
-        if child.done:
-            return
-        child.done = True
-        self._computation.finish(child.job, TERMINATED, exception=reason or describe_exit(child.exit_status))
+        if CHILD.change(child, LOSE):
+            self._computation.finish(child.job, TERMINATED, exception=reason or describe_exit(child.exit_status))
 
     def on_link_closed(self, link):
         """The supervisor is gone. Jobs that run go on: their channels do not need it."""
@@ -402,13 +459,12 @@ class Crew(object):
         with self._lock:
             self._forking = 0
         for child in list(self._idle):
-            if child.link is link:
-                self._idle.remove(child)
-                link.close_child(child)
+            if child.link is link and not self._is_being_given(child):
+                self._dismiss(child)
         for child in children.values():
-            if child.job is not None and not child.done and child.closed:
+            if child.sent and child.sock is None:
                 self._lost(child, u'the supervisor of the computation ended, and the job with it')
-        self.usage.expect_nothing()
+        self._usage.expect_nothing()
 
 
 def _tell_start(job, pid):

@@ -14,6 +14,7 @@ from dispynode_lib.host.descriptors import recv_fd
 from dispynode_lib.host.io.loop import READ, WRITE
 from dispynode_lib.host.io.streams import send_all, would_block
 from dispynode_lib.log import Log
+from dispynode_lib.node.shared.phases import Life, every
 from dispynode_lib.wire import control
 
 log = Log('dispynode.link')
@@ -30,25 +31,58 @@ SETTLE_AT, SETTLE_AFTER = 32, 0.2           # settled jobs, or seconds, after wh
 LEFT = 64                                   # reads of what an ended job has left in its channel: more than that holds
 
 
-class Child(object):
-    """The node's end of one job process: idle until a job is sent, gone when its channel is closed."""
+# phases of a job process. While it waits, the loop's thread changes them; then the thread that gives
+# it a job, to GIVEN; then the loop's thread again
+IDLE = 'idle'                               # it waits for a job
+GIVEN = 'given'                             # it has a job, or is just being sent one
+SHUT = 'shut'                               # its channel has ended with a job in it: how, is awaited
+EXITED = 'exited'                           # it was reaped with a job in it
+TOLD = 'told'                               # its job has got its reply
+GONE = 'gone'                               # it has ended, or soon will, without a job
+# events
+GIVE, TELL, END, EXIT, LOSE = 'get a job', 'tell its result', 'end its channel', 'exit', 'be given up'
+DISMISS, TAKE_BACK = 'be dismissed', 'lose its job to another'
 
-    __slots__ = ('number', 'pid', 'sock', 'link', 'job', 'sent', 'done', 'exit_status', 'used', 'closed', 'closed_by_peer',
-                 'splitter', 'seen', 'seen_at')
+EDGES = {
+    (IDLE, GIVE): GIVEN,
+    (IDLE, END): GONE,
+    (IDLE, DISMISS): GONE,
+    (GIVEN, TELL): TOLD,
+    (GIVEN, END): SHUT,
+    (GIVEN, EXIT): EXITED,
+    (GIVEN, LOSE): TOLD,
+    (GIVEN, TAKE_BACK): GONE,               # the job could not be sent
+    (SHUT, EXIT): EXITED,
+    (SHUT, LOSE): TOLD,
+    (SHUT, TAKE_BACK): GONE,
+    (EXITED, TELL): TOLD,                   # that was still in its channel
+    (EXITED, END): EXITED,
+    (EXITED, LOSE): TOLD,
+    (EXITED, TAKE_BACK): GONE,
+}
+IGNORED = every((TOLD, GONE), (TELL, END, EXIT, LOSE, DISMISS, TAKE_BACK)) + [
+    (IDLE, TELL), (IDLE, EXIT), (IDLE, LOSE), (SHUT, TELL), (SHUT, END), (EXITED, EXIT)]
+LIFE = Life(u'a job process', EDGES, IGNORED)
+
+
+class Child(object):
+    """The node's end of one job process."""
+
+    __slots__ = ('number', 'pid', 'sock', 'link', 'job', 'phase', 'sent', 'exit_status', 'used', 'splitter', 'is_read',
+                 'seen', 'seen_at')
 
     def __init__(self, number, sock=None, link=None):
         self.number = number                # the supervisor's for it
         self.pid = None                     # of its process; None for a program: the supervisor knows
-        self.sock = sock                    # None for a program: it speaks through the control socket
+        self.sock = sock                    # None once closed, and for a program: it speaks through the control socket
         self.link = link
         self.job = None
-        self.sent = False                   # the job is in its hands
-        self.done = False                   # its result has come, or never will
+        self.phase = IDLE
+        self.sent = False                   # the job is in its hands: the thread that sent it says so
         self.exit_status = None             # as os.waitpid gives it, once known
         self.used = None                    # of usage.read_used(), if that is known before the job's end
-        self.closed = sock is None
-        self.closed_by_peer = False
         self.splitter = None                # of what was taken out of the channel; None: it is only looked at
+        self.is_read = sock is not None     # until the end of its channel
         self.seen, self.seen_at = 0, 0.0    # bytes of an unfinished frame that were there, and since when (monotonic)
 
     def send(self, data):
@@ -59,9 +93,9 @@ class Child(object):
 class Link(object):
     """Exchanges frames with one supervisor.
 
-    `handler` (set it before attach()) gets, in the loop's thread: on_frame(parts) for frames of the supervisor,
-    on_child(child) for a new idle job process, on_child_frame(child, parts),
-    on_child_closed(child), on_link_closed().
+    Told in the loop's thread: `handler` of on_frame(parts) for frames of the supervisor and of
+    on_link_closed(); `children` of on_child(child) for a new idle job process, on_lost_child(),
+    on_child_frame(child, parts) and on_child_closed(child).
     key   16 bytes by which the supervisor is known, None if it does not outlive this node
     """
 
@@ -70,7 +104,7 @@ class Link(object):
     def __init__(self, loop, sock, channels, pid):
         """`sock`, `channels`: the node's ends of the two sockets; `pid` of the supervisor."""
         self._loop = loop
-        self.handler = None
+        self.handler = self.children = None
         self._passed = None                 # (descriptor,) whose number has not come yet; (None,) if it was lost
         self._write_lock = threading.Lock()     # for the next one, and for closing; nobody waits while he holds it
         self._unsent = collections.deque()  # what the supervisor has had no room for
@@ -82,9 +116,9 @@ class Link(object):
         self._settled = collections.deque()     # numbers of job processes: the supervisor has not been told
         self._open = True
 
-    def attach(self, handler):
+    def attach(self, handler, children):
         """Begin to read; any thread."""
-        self.handler = handler
+        self.handler, self.children = handler, children
         self._loop.call_soon(self._watch)
 
     def _watch(self):
@@ -223,7 +257,7 @@ class Link(object):
         fd, (number, pid) = self._take_passed(), control.CHILD_NUMBER.unpack(number)
         if fd is None:                      # its channel is closed by that, so it ends
             log.error('job process %d of supervisor %d is lost: this node may open no more descriptors', number, self.pid)
-            self.handler.on_lost_child()
+            self.children.on_lost_child()
         else:
             self._add_child(fd, number, pid)
         return True
@@ -252,7 +286,7 @@ class Link(object):
         if self.key is None:
             child.splitter = control.Splitter(FRAME_LIMIT)
         self._loop.watch(sock.fileno(), lambda events: self._on_child(child))
-        self.handler.on_child(child)
+        self.children.on_child(child)
 
     def _on_child(self, child):
         """Take the frames in a child's channel.
@@ -262,14 +296,15 @@ class Link(object):
         try:
             frames = self._look(child) if child.splitter is None else self._read(child)
             for parts in frames or ():
-                self.handler.on_child_frame(child, parts)
+                self.children.on_child_frame(child, parts)
             if frames is not None and not (child.splitter is None and frames and frames[0][0] in LAST):
                 return
         except ProtocolError as error:
             log.warning('job process %d of supervisor %d: %s', child.number, self.pid, error)
-        if not child.closed and not child.closed_by_peer:
+        if child.is_read:
+            child.is_read = False
             self._loop.unwatch(child.sock.fileno())
-            self.handler.on_child_closed(child)
+            self.children.on_child_closed(child)
 
     @staticmethod
     def _read(child):
@@ -305,27 +340,25 @@ class Link(object):
     def drain(self, child):
         """Read what a child that has exited left in its channel; then close it."""
         for _ in range(LEFT):               # a program that the job has left may write on for ever
-            if child.closed or child.closed_by_peer or not _is_readable(child.sock):
+            if not child.is_read or not _is_readable(child.sock):
                 break
             self._on_child(child)
         self.close_child(child)
 
     def close_child(self, child):
         """Close a child's channel; an idle one ends by that. The loop's thread."""
-        if child.closed:
+        sock, child.sock, child.splitter, child.is_read = child.sock, None, None, False
+        if sock is None:
             return
-        child.closed = True
-        self._loop.unwatch(child.sock.fileno())
+        self._loop.unwatch(sock.fileno())
         if self.key is not None and child.job is None:
-            self._let_go(child)
-        child.sock.close()
-        child.splitter = None
+            self._let_go(child, sock)
+        sock.close()
 
-
-    def _let_go(self, child):
+    def _let_go(self, child, sock):
         """Have a child end that waits for a job: the supervisor holds its channel, too."""
         try:
-            child.sock.shutdown(socket.SHUT_RDWR)
+            sock.shutdown(socket.SHUT_RDWR)
         except EnvironmentError as error:
             log.debug('job process %d of supervisor %d: %s', child.number, self.pid, error)
         self.settle(child.number)

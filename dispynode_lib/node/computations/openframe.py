@@ -5,39 +5,41 @@ from dispynode_lib.host.compat import integer_types, path_bytes, to_bytes
 from dispynode_lib.wire import releases
 
 
-def open_frame(computation, parts, argument):
+def open_frame(computation, common, big_folder, descriptors):
     """Return the parts of the frame.
 
     computation   node.computations.computation.Computation
-    parts         the node's parts: name, options, descriptors
-    argument      of the COMPUTE request, bytes: handed on if arguments of setup or cleanup are in it
+    common        node.shared.common.Common
+    big_folder    where big arguments and results are
+    descriptors   that each process may open
     """
     frame = [b'open']
-    for key, value in _settings(computation, computation.request, parts, argument):
+    for key, value in _settings(computation, computation.request, common, big_folder, descriptors):
         frame.append(key.encode('ascii'))
         frame.append(b'%d' % value if isinstance(value, integer_types) else to_bytes(value))
     return frame
 
 
-def _settings(computation, request, parts, argument):
-    options, peer = parts.options, computation.peer
+def _settings(computation, request, common, big_folder, descriptors):
+    options, peer = common.options, computation.peer
     client = request.client_reply_addr or (u'', 0)
     in_compute = request.setup_in_compute or request.cleanup_in_compute
     return (
         ('id', request.id), ('type', request.type), ('name', request.name), ('code', request.code),
-        ('folder', path_bytes(computation.folder.path)), ('big_folder', path_bytes(parts.big_folder)), ('setup', request.setup),
+        ('folder', path_bytes(computation.folder.path)), ('big_folder', path_bytes(big_folder)),
+        ('setup', request.setup),
         ('cleanup', request.cleanup if has_cleanup_function(request) else u''),
-        ('compute', argument if in_compute else b''),
+        ('compute', computation.argument if in_compute else b''),
         ('python2', int(peer.python2)), ('protocol', peer.protocol),
         ('setup_accepts', ' '.join('%d' % status for status in peer.accepts_setup())),
-        ('node_name', parts.name), ('node_ip_addr', computation.node_ip_addr),
+        ('node_name', common.identity.name), ('node_ip_addr', computation.node_ip_addr),
         ('scheduler_ip_addr', computation.result_address[0]), ('job_result_port', computation.result_address[1]),
         ('client_ip_addr', client[0]), ('client_port', client[1]),
         ('max_file_size', options.max_file_size or 0),
         ('certfile', path_bytes(options.certfile or '')), ('keyfile', path_bytes(options.keyfile or '')),
         ('whole_records', int(releases.wants_whole_records(peer.version))),
         ('cleanup_timeout', '%g' % options.cleanup_timeout),
-        ('limits', _limits(options, parts.descriptors)), ('client_shutdown', int(bool(options.client_shutdown))),
+        ('limits', _limits(options, descriptors)), ('client_shutdown', int(bool(options.client_shutdown))),
         ('preload', _policy(options.preload)), ('ledger', int(bool(options.ledger))),
         ('socket', b''), ('orphan_timeout', 0), ('generation', 0))
 

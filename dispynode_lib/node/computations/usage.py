@@ -18,8 +18,10 @@ class Usage(object):
     peak_memory   bytes, of the job that needed most; None if that is known of none
     """
 
-    def __init__(self, parts, computation):
-        self._parts, self._computation = parts, computation
+    def __init__(self, computation, supervision, history, ledger):
+        """`history` (node.shared.history), `ledger` (None: there is none): they are told."""
+        self._computation, self._supervision = computation, supervision
+        self._history, self._ledger = history, ledger
         self._unsettled = {}                # number of a job process -> history.PastJob
         self._checksum = None
         self.cpu_seconds, self.peak_memory = 0.0, None
@@ -34,7 +36,7 @@ class Usage(object):
 
     def job_ended(self, child, past):
         """Note a job's end (history.PastJob) in the process `child`, None if it never had one."""
-        link = self._computation.link
+        link = self._supervision.link
         if child is None or child.used is not None or link is None or child.link not in (None, link):
             self._settle(past, child.used if child is not None and child.used is not None else NOTHING_KNOWN)
             return
@@ -65,9 +67,9 @@ class Usage(object):
         if past.cpu_seconds is not None:
             self.cpu_seconds += past.cpu_seconds
             self.peak_memory = max(self.peak_memory or 0, past.peak_memory)
-            self._parts.history.job_used(past)
-        if self._parts.ledger is not None:
-            self._parts.ledger.job(self._computation, past)
+            self._history.job_used(past)
+        if self._ledger is not None:
+            self._ledger.job(self._computation, past)
 
 
 def read_used(data):

@@ -31,7 +31,7 @@ class Requests(object):
     A handler returns True if it keeps the connection to answer later.
     """
 
-    def __init__(self, common, open_to_all, new_computation, nursery, folders, delivery, spool, journal, notices,
+    def __init__(self, common, open_to_all, new_computation, folders, delivery, spool, journal, notices,
                  announcer, complaints, penalties, on_opened, on_freed):
         """Handle requests by `common`, a node.shared.common.Common.
 
@@ -42,7 +42,7 @@ class Requests(object):
         """
         self._state, self._loop, self._workers = common.state, common.loop, common.workers
         self._identity = common.identity
-        self._new_computation, self._nursery, self._folders = new_computation, nursery, folders
+        self._new_computation, self._folders = new_computation, folders
         self._delivery, self._spool, self._journal = delivery, spool, journal
         self._notices, self._announcer = notices, announcer
         self._complaints, self._penalties = complaints, penalties
@@ -121,14 +121,12 @@ class Requests(object):
 
     def _begin(self, computation, request):
         try:
-            link = self._nursery.take()
+            computation.start(lambda error: self._workers.run(self._opened, request, computation, error))
         except EnvironmentError as error:
             log.error('computation %d: no supervisor can be started: %s', computation.id, error)
             self._abandon(computation)
             request.reply(to_bytes('no supervisor can be started: %s' % error))
             return False
-        computation.start(link, lambda error: self._workers.run(self._opened, request, computation, error))
-        self._nursery.prepare()
         return True
 
     @staticmethod
@@ -165,9 +163,7 @@ class Requests(object):
 
     def _abandon(self, computation):
         """A computation cannot begin: undo what was done for it."""
-        if computation.link is not None:
-            computation.close(terminate=True)
-            return
+        computation.abandon()
         computation.folder.close(True)
         self._forget(computation)
 
@@ -234,15 +230,13 @@ class Requests(object):
             request.reply(b'invalid computation')
             return False
         argument = bytes(request.argument) if setup.has_args else None
-        begun = computation.set_up(argument, lambda error: self._workers.run(
-            self._set_up, request, computation, error))
-        if not begun:                                           # without a setup function nothing is done twice
-            request.reply(b'"setup" failed: the computation is set up already' if computation.request.setup else ACK)
-        return begun
+        computation.set_up(argument, lambda error, first: self._workers.run(
+            self._set_up, request, computation, error, first))
+        return True
 
-    def _set_up(self, request, computation, error):
+    def _set_up(self, request, computation, error, first):
         try:
-            if error is not None:
+            if error is not None and first:
                 log.warning('setup of computation %d failed: %s', computation.id, printable(error, 2000))
                 computation.close(terminate=True)
             request.reply(ACK if error is None else to_bytes(error))

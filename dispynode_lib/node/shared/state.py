@@ -5,31 +5,10 @@ import threading
 
 from dispynode_lib.errors import AlreadyOpen, Busy, NodeBusy, NotAvailable, Refused
 from dispynode_lib.host.compat import compare_digest, monotonic, to_bytes
+from dispynode_lib.node.shared import job as jobs
+from dispynode_lib.node.shared.job import Job
 
 STARTING, SERVING, PAUSED, DRAINING, STOPPING = 'STARTING', 'SERVING', 'PAUSED', 'DRAINING', 'STOPPING'
-
-
-class Job(object):
-    """One job that was accepted and not yet replied to."""
-
-    __slots__ = ('computation', 'uid', 'hash', 'xfer_files', 'started', 'stopping', 'child', 'reply_after',
-                 'limit', 'timer', 'big', 'slot', 'why', 'result')
-
-    def __init__(self, computation, uid, hash_, xfer_files, started):
-        self.computation = computation      # node.computations.computation.Computation
-        self.uid = uid                      # int, the client's; may be used again once replied to
-        self.hash = hash_                   # text, the client's; tells two jobs of one uid apart
-        self.xfer_files = xfer_files        # files that came for this job only
-        self.started = started              # seconds since the epoch
-        self.slot = None                    # of node.replies.journal
-        self.limit = None                   # sentence on the limit that it went over; the loop's thread only
-        self.timer = None                   # host.io.loop.Timer of --job_time; the loop's thread only
-        self.stopping = False               # it was asked to stop
-        self.why = None                     # sentence for its client, if not he asked for that
-        self.big = None                     # bigfiles.Arguments, while its file is needed
-        self.result = None                  # bigfiles.Result, if it came in a file
-        self.reply_after = 0.0              # monotonic time before which no reply may be sent
-        self.child = None                   # node.computations.link.Child that runs it; the loop's thread only
 
 
 class _Entry(object):
@@ -317,7 +296,8 @@ class NodeState(object):
                 self._counts['jobs_done'] += 1
                 self._counts['cpu_time'] += seconds
             self._changed.notify_all()
-            return True
+        jobs.LIFE.change(job, jobs.FINISH)
+        return True
 
     def find_job(self, computation_id, uid, hash_):
         """Return the live Job with that uid and hash, or None."""

@@ -176,7 +176,7 @@ class IdleChildren(object):
     """Lets job processes go that were forked ahead and wait in vain."""
 
     def __init__(self, common):
-        self._state, self._loop = common.state, common.loop
+        self._state = common.state
 
     def wait(self, _now):
         """Return seconds between looks."""
@@ -186,7 +186,7 @@ class IdleChildren(object):
         """End what waits in computations without jobs."""
         for computation in self._state.computations():
             if computation.idle_since(now) > IDLE_CHILDREN:
-                self._loop.call_soon(computation.dismiss_idle)
+                computation.dismiss_idle()
 
 
 def pulse_interval(options, computations):
