@@ -1,10 +1,14 @@
 """node/computations/nursery: when its process is there."""
 from __future__ import absolute_import, division, print_function
 
+import socket
 import unittest
 
 from dispynode_lib.code import image as program
-from dispynode_lib.node.computations.nursery import KEEP_AFTER, REST_AFTER, TRY_AGAIN, Nursery
+from dispynode_lib.log import CRITICAL, output
+from dispynode_lib.node.computations import nursery as nurseries
+from dispynode_lib.node.computations.link import socket_pair
+from dispynode_lib.node.computations.nursery import KEEP_AFTER, PID, REST_AFTER, TRY_AGAIN, Nursery
 
 
 class Workers(object):
@@ -79,3 +83,64 @@ class NurseryTest(unittest.TestCase):
         self.nursery.preload([u'json'])
         self.nursery.refresh()
         self.assertIsNot(self.nursery._process, first)
+
+
+class Answering(Nursery):
+    """Its processes are those of `made`, one after the other: what each says when it is to fork, None: nothing."""
+
+    def _start_process(self):
+        self.said = self.made.pop(0)
+        self._sock, self.far = socket_pair()
+        self._sock.setblocking(False)
+        self._process = Process()
+        if self.said is not None:
+            self.far.sendall(self.said)
+            self.far.shutdown(socket.SHUT_WR)
+
+
+class SupervisorsTest(unittest.TestCase):
+
+    def setUp(self):
+        self.addCleanup(setattr, output, 'level', output.level)
+        output.level = CRITICAL + 1
+        self.addCleanup(setattr, nurseries, 'FORK_TIMEOUT', nurseries.FORK_TIMEOUT)
+        nurseries.FORK_TIMEOUT = 0.05
+        self.addCleanup(self.close)
+
+    def close(self):
+        self.nursery.close()
+        self.nursery.far.close()
+
+    def take(self, *made):
+        """Return the number of the supervisor that a nursery gives whose processes say so."""
+        self.nursery = Answering(None, Workers())
+        self.nursery.made = list(made)
+        link = self.nursery.take()
+        for sock in (link._sock, link._channels):
+            sock.close()
+        return link.pid
+
+    def test_one_that_answers(self):
+        self.assertEqual(self.take(PID.pack(4711)), 4711)
+
+    def test_another_takes_the_place_of_one_that(self):
+        for word, said in (('has died', b''), ('is slow', None), ('cannot fork', PID.pack(0)),
+                           ('dies while it answers', PID.pack(4711)[:2])):
+            self.assertEqual((word, self.take(said, PID.pack(4712))), (word, 4712))
+            self.assertEqual(self.nursery.made, [])
+            self.close()
+
+    def test_the_next_computation_tries_again_after_two_that_failed(self):
+        with self.assertRaises(EnvironmentError):
+            self.take(b'', b'')
+        self.nursery.made = [PID.pack(4713)]
+        link = self.nursery.take()
+        self.addCleanup(link._sock.close)
+        self.addCleanup(link._channels.close)
+        self.assertEqual(link.pid, 4713)
+
+    def test_none_is_to_be_had_once_it_is_closed(self):
+        self.take(PID.pack(4711))
+        self.nursery.close()
+        with self.assertRaises(EnvironmentError):
+            self.nursery.take()
