@@ -33,7 +33,7 @@ class Job(object):
     """A job that ended."""
 
     def __init__(self, uid):
-        self.uid, self.hash, self.slot, self.reply_after = uid, u'cd', 'slot %d' % uid, 0.0
+        self.uid, self.hash, self.slot, self.reply_after = uid, u'cd', None, 0.0
 
 
 class DeliveryHistories(unittest.TestCase):
@@ -48,7 +48,7 @@ class DeliveryHistories(unittest.TestCase):
         self.loop, self.workers, self.spool = FakeLoop(), FakeWorkers(), Spool(folder, b'token')
         self.calls, self.settled, self.unreached = [], [], []
         self.delivery = Delivery(self.loop, self.workers, self.spool, Options())
-        self.delivery.on_settled = self.settled.append
+        self.delivery.on_settled = lambda job: self.settled.append('job %d' % job.uid)
         self.delivery.on_unreached = lambda *args: self.unreached.append(args)
         self.computation = Computation()
 
@@ -75,7 +75,7 @@ class DeliveryHistories(unittest.TestCase):
 
     def check_end(self, *uids):
         """All is delivered; each job was settled once; no call, nothing kept, no timer."""
-        self.assertEqual(sorted(self.settled), ['slot %d' % uid for uid in uids])
+        self.assertEqual(sorted(self.settled), ['job %d' % uid for uid in uids])
         self.assertEqual((self.calls, self.kept(), self.delivery.pending()), ([], [], 0))
         self.loop.pass_time(10000)
         self.loop.settle(self.workers)
@@ -90,7 +90,7 @@ class DeliveryHistories(unittest.TestCase):
     def test_an_ack_that_is_lost_has_it_kept_and_sent_again(self):
         self.deliver(1)
         self.end(None, LOST_LINK)
-        self.assertEqual((self.settled, self.kept(), self.delivery.pending()), (['slot 1'], [1], 0))
+        self.assertEqual((self.settled, self.kept(), self.delivery.pending()), (['job 1'], [1], 0))
         self.loop.pass_time(FIRST_RETRY - 0.1)
         self.loop.settle(self.workers)
         self.assertEqual(self.calls, [])
@@ -132,7 +132,7 @@ class DeliveryHistories(unittest.TestCase):
     def test_one_that_the_client_refuses_is_sent_only_when_it_asks(self):
         self.deliver(1)
         self.end(b'NAK (invalid job)')
-        self.assertEqual((self.settled, self.kept()), (['slot 1'], [1]))
+        self.assertEqual((self.settled, self.kept()), (['job 1'], [1]))
         self.loop.pass_time(10000)
         self.loop.settle(self.workers)
         self.assertEqual(self.calls, [])
@@ -166,9 +166,9 @@ class DeliveryHistories(unittest.TestCase):
     def test_what_is_under_way_when_the_node_stops_is_on_disk_and_settled_once(self):
         self.deliver(1)
         self.delivery.keep_rest()
-        self.assertEqual((self.settled, self.kept()), (['slot 1'], [1]))
+        self.assertEqual((self.settled, self.kept()), (['job 1'], [1]))
         self.end(None, LOST_LINK)
-        self.assertEqual((self.settled, self.kept()), (['slot 1'], [1]))
+        self.assertEqual((self.settled, self.kept()), (['job 1'], [1]))
 
     def test_a_full_disk_settles_nothing_until_the_client_takes_it(self):
         keep, self.spool.keep = self.spool.keep, lambda *_args: False
