@@ -112,6 +112,17 @@ def catches_all(handler):
                for kind in caught)
 
 
+def functions_of(kind):
+    """Return the methods of a class (syntax trees)."""
+    return [node for node in kind.body if isinstance(node, ast.FunctionDef)]
+
+
+def is_set_of_self(node):
+    """Return whether a syntax tree is the attribute in `self.x = ...`."""
+    return isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) \
+        and isinstance(node.value, ast.Name) and node.value.id == 'self'
+
+
 class Source(object):
     """One file: name (of the module, relative to the package), path, text, tree."""
 
@@ -168,6 +179,14 @@ class SourceRulesTest(unittest.TestCase):
                         node.name, last_line(node) - node.lineno + 1))
                     for source in self.package + self.others for node in functions(source.tree)
                     if last_line(node) - node.lineno + 1 > FUNCTION_LINES])
+
+    def test_no_attribute_hides_a_method(self):
+        """`self.x = ...` beside `def x(self)`: whoever calls x() fails."""
+        self.check([source.at(node.lineno, '%s hides the method' % node.attr)
+                    for source in self.package for kind in ast.walk(source.tree)
+                    if isinstance(kind, ast.ClassDef)
+                    for node in ast.walk(kind) if is_set_of_self(node)
+                    and node.attr in [function.name for function in functions_of(kind)]])
 
     def test_python_versions_and_systems_are_told_apart_in_one_place(self):
         words = re.compile(r'\bsys\.(version_info|hexversion|platform)\b|\bos\.name\b|\bPY[23]\s*=')

@@ -62,7 +62,7 @@ class Operation(object):
             start_thread('leftovers', leftovers)
         if self._options.lifetime:
             self._plan_end(self._options.lifetime)
-        if self._wants_watchdog():
+        if os.environ.get('NOTIFY_SOCKET'):
             from dispynode_lib.host.process import notify
             self._notifier = notify.from_environment()
             self._notify('READY=1')
@@ -100,7 +100,7 @@ class Operation(object):
     # -- duties
 
     def duties(self):
-        """Return the list of Duty."""
+        """Return the list of Duty, once begin() has been called."""
         found = [Duty('looking at what is free', self._sample, self._sample_wait),
                  Duty('keeping the state folder', self._keep_folder, lambda _now: FOLDER_INTERVAL)]
         options = self._options
@@ -108,14 +108,10 @@ class Operation(object):
             found.append(Duty('ending in time', self._end_in_time, self._end_wait))
         if options.idle_timeout:
             found.append(Duty('ending when idle', self._end_idle, self._idle_wait))
-        if self._wants_watchdog():
+        if self._notifier is not None:
             found.append(Duty('telling the service manager', self._tell, self._tell_wait))
             found.append(Duty('telling the service manager the status', self._tell_status, self._status_wait))
         return found
-
-    @staticmethod
-    def _wants_watchdog():
-        return bool(os.environ.get('NOTIFY_SOCKET'))
 
     def _sample_wait(self, now):
         if self._sampled is None:
@@ -165,20 +161,20 @@ class Operation(object):
             self._stop()
 
     def _tell_wait(self, _now):
-        return None if self._notifier is None else min(WATCHDOG_INTERVAL, self._notifier.watchdog_interval or 1e9)
+        return min(WATCHDOG_INTERVAL, self._notifier.watchdog_interval or 1e9)
 
     def _tell(self, _now):
         self._common.loop.call_soon(self._notify, 'WATCHDOG=1')      # the loop's thread has to live, too
 
     def _status_wait(self, _now):
         busy = self._state.scheduler() is not None
-        return STATUS_INTERVAL if self._notifier is not None and (busy or self._status() != self._told) else None
+        return STATUS_INTERVAL if busy or self._status_line() != self._told else None
 
     def _tell_status(self, _now):
-        if self._status() != self._told:
+        if self._status_line() != self._told:
             self._notify()
 
-    def _status(self):
+    def _status_line(self):
         state, trouble = self._state, self._status.trouble()
         return 'STATUS=%s: %d of %s busy, %s%s' % (
             state.phase().lower(), state.used_cpus(), counted(state.cpus(), u'CPU'),
@@ -187,7 +183,7 @@ class Operation(object):
 
     def _notify(self, *words):
         if self._notifier is not None:
-            self._told = self._status()
+            self._told = self._status_line()
             self._notifier.send(*(words + (self._told,)))
 
     def draining(self, limit):
