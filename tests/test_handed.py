@@ -127,7 +127,7 @@ class HandedTest(unittest.TestCase):
             messages.read_compute(compute), compute, Peer(), (u'127.0.0.1', 9), u'127.0.0.1')
         computation.folder = walk.one(Requests)._folders.open(u'127.0.0.1', u'f', 7, None)
         node._state.set_phase(SERVING)
-        node._state.open_computation(computation, lambda other: False)
+        node._state.open_computation(computation)
 
     def test_no_part_is_handed_what_is_above_it(self):
         node = self.build()
