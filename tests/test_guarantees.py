@@ -9,7 +9,7 @@ import unittest
 
 from tests.test_layers import PROJECT, parse
 
-NAMED = re.compile(r'\b(unit|functional|attack)\.(test_\w+): (test_\w+)')
+NAMED = re.compile(r'\b(unit|functional|attack)\.(test_\w+):\s+(test_\w+)')
 
 
 def tests_of(kind, module):
@@ -32,7 +32,7 @@ class GuaranteesTest(unittest.TestCase):
                           or named[2] not in tests_of(named[0], named[1])], [])
 
     def test_no_other_form_of_name_stands_there(self):
-        self.assertEqual(len(re.findall(r'\btest_\w+: ', self.text)), len(self.named))
+        self.assertEqual(len(re.findall(r'\btest_\w+:\s', self.text)), len(self.named))
 
     def test_each_attack_is_named(self):
         known = set((kind, module, name) for kind, module, name in self.named)
