@@ -14,7 +14,6 @@ from dispynode_lib.node.computations.jobs import JOB_FRAMES, Jobs
 from dispynode_lib.node.computations.openframe import has_cleanup_function, open_frame
 from dispynode_lib.node.computations.supervision import Supervision
 from dispynode_lib.node.computations.usage import Usage
-from dispynode_lib.node.shared.complaints import printable
 from dispynode_lib.node.shared.phases import Life, every
 
 log = Log('dispynode.computations')

@@ -8,12 +8,11 @@ from dispynode_lib.host.wording import counted
 from dispynode_lib.log import Log
 from dispynode_lib.node.shared.allowance import Allowance
 from dispynode_lib.node.shared.complaints import printable
-from dispynode_lib.wire.control import number
+from dispynode_lib.wire.control import FINISHED, TERMINATED, number
 
 log = Log('dispynode.jobs')
 
 ENDED = u'the supervisor of the computation ended'
-FINISHED, TERMINATED = 11, 9                # job status numbers (docs/protocol.rst, "Status numbers")
 LATEST = 1e11                               # seconds since the epoch, long after everything
 LOG_SIZE = 8000                             # letters of one record of a job's that are logged
 LOGGERS = ('dispynode', 'dispynode.job', 'dispynode.supervisor', 'dispynode_logger')

@@ -14,15 +14,13 @@ from dispynode_lib.node.computations.jobframes import read_done
 from dispynode_lib.node.computations.link import (
     DISMISS, END, EXIT, EXITED, GIVE, GIVEN, GONE, IDLE, LOSE, SHUT, TAKE_BACK, TELL, Child)
 from dispynode_lib.node.computations.link import LIFE as CHILD
-from dispynode_lib.node.computations.usage import Usage
 from dispynode_lib.node.shared import job as states
 from dispynode_lib.node.shared.job import LIFE as JOB
 from dispynode_lib.wire import control
-from dispynode_lib.wire.control import number, pack
+from dispynode_lib.wire.control import TERMINATED, number, pack
 
 log = Log('dispynode.computations')
 
-TERMINATED = 9                              # a job status number (docs/protocol.rst, "Status numbers")
 EXIT_NEWS_TIMEOUT = 5.0                     # seconds between a job's end of file and its exit status
 SILENT = (u'the job closed the descriptor by which it tells its result (all of its descriptors?), '
           u'so it was stopped')
