@@ -110,9 +110,10 @@ class Node(object):
         return socks
 
     def _build(self):
-        """Make all parts, the lowest room first; return the schedulers of a node that was killed, see _take_over()."""
+        """Make all parts, the lowest room first; return what _take_over() does."""
         loop = Loop()
-        self._common = Common(self.options, self._state, loop, Workers(WORKERS, loop), self._identity)
+        workers = Workers(WORKERS, loop)
+        self._common = Common(self.options, self._state, loop, workers, self._identity)
         self._watchdog = Watchdog()
         self._complaints = Complaints()
         self._penalties = Penalties(bool(self.options.secret or self.options.admin_secret))
@@ -129,7 +130,8 @@ class Node(object):
         return schedulers
 
     def _build_nursery(self):
-        loop, workers, keeps = self._common.loop, self._common.workers, u'none' not in self.options.preload
+        loop, workers = self._common.loop, self._common.workers
+        keeps = u'none' not in self.options.preload
         self._job_output = JobOutput(loop)
         self._nursery = Nursery(loop, workers, self._folder.path, self._job_output.fd)
         self._nursery.on_news = self._watchdog.reschedule
@@ -139,7 +141,8 @@ class Node(object):
 
     def _build_replies(self):
         loop, workers, token = self._common.loop, self._common.workers, self._identity.token
-        self._folders = Folders(self._folder.root, self.options.max_file_size, self.options.force_cleanup)
+        self._folders = Folders(
+            self._folder.root, self.options.max_file_size, self.options.force_cleanup)
         self._big_folder = self._in_folder('big')
         bigfiles.make_folder(self._big_folder)
         self._spool = Spool(self._in_folder('undelivered'), token)
@@ -154,24 +157,29 @@ class Node(object):
         self._visitors = Visitors()
         self._announcer = Announcer(self._common, self._notices, self._visitors, self._complaints,
                                     KnownReleases(self._in_folder('releases')))
-        self._answers = Answers(self._common, self._notices, self._visitors, self._announcer, self._nursery)
+        self._answers = Answers(
+            self._common, self._notices, self._visitors, self._announcer, self._nursery)
 
     def _build_operator(self):
-        status = Status(self._common, self._folder, self._history, self._ports, self._addresses, self._nursery,
-                        self._visitors, self._announcer, self._delivery, self._spool, self._service,
-                        self._complaints, self._penalties)
-        self._commands = Commands(self._common, status, self._service, self._notices, self._announcer,
-                                  self.set_cpus, self.drain, self.stop, self._watchdog.reschedule)
+        reschedule = self._watchdog.reschedule
+        status = Status(
+            self._common, self._folder, self._history, self._ports, self._addresses, self._nursery,
+            self._visitors, self._announcer, self._delivery, self._spool, self._service,
+            self._complaints, self._penalties)
+        self._commands = Commands(
+            self._common, status, self._service, self._notices, self._announcer,
+            set_cpus=self.set_cpus, drain=self.drain, stop=self.stop, reschedule=reschedule)
         self._pages = Pages(self._common, status, self._history, self._complaints)
         self._operation = Operation(
-            self._common, self._folder, self._history, self._ledger, status, self._service, self._began,
-            run_command=self._commands.run, set_cpus=self.set_cpus, drain_jobs=self.drain_jobs, stop=self.stop,
-            reschedule=self._watchdog.reschedule)
+            self._common, self._folder, self._history, self._ledger, status, self._service,
+            began=self._began, run_command=self._commands.run, set_cpus=self.set_cpus,
+            drain_jobs=self.drain_jobs, stop=self.stop, reschedule=reschedule)
 
     def _build_requests(self):
         is_allowed = guard.filter_of(self.options.allow)
-        admin = Administration(self._common, self._service, self._notices, self._complaints, self._penalties,
-                               self.set_cpus, self._watchdog.reschedule)
+        admin = Administration(
+            self._common, self._service, self._notices, self._complaints, self._penalties,
+            set_cpus=self.set_cpus, reschedule=self._watchdog.reschedule)
         discovery = Discovery(self._common, self._answers, self._announcer, self._complaints,
                               on_node_info=admin.on_datagram)
         requests = Requests(
@@ -195,7 +203,7 @@ class Node(object):
         return Computations(self._common, uses, news)
 
     def _serve(self, socks, chosen, schedulers):
-        """Start all that has been built; `socks` listen, `chosen` as Host.choose() tells, `schedulers` of _build()."""
+        """Start what was built: `socks` listen, `chosen` as of Host.choose(), `schedulers` of _build()."""
         start_thread('loop', self._common.loop.run)
         self._listen(socks)
         self._service.look(monotonic())
@@ -218,7 +226,8 @@ class Node(object):
         found = duties.table(self._common, self._service, self._announcer, self._notices, self._delivery,
                              self._spool, self._nursery, self._addresses.gone_for)
         found.append(Duty('taking missing ports', self.take_missing_ports, self._ports.wait))
-        found.append(Duty('following the addresses of this host', self._addresses.look, self._addresses.wait))
+        found.append(Duty(
+            'following the addresses of this host', self._addresses.look, self._addresses.wait))
         return found + self._operation.duties()
 
     def _in_folder(self, name):
@@ -380,7 +389,7 @@ class Node(object):
             self.stop()
 
     def _drain_jobs(self, limit):
-        """Take no more jobs, wait for the running ones and their replies, for `limit` seconds or None, and stop."""
+        """Take no more jobs, wait for those that run, `limit` seconds at most, or None, and stop."""
         self._state.set_phase(states.DRAINING)
         if self._state.phase() != states.DRAINING:
             return

@@ -1,4 +1,4 @@
-"""What the node does for its operator: state folder, command socket, ends by the clock, service manager."""
+"""What the node does for its operator: state folder, commands, ends by the clock, service manager."""
 from __future__ import absolute_import, division, print_function
 
 import os
@@ -27,8 +27,8 @@ STOP_MARGIN = 30.0                          # seconds that a stop may take besid
 class Operation(object):
     """What goes on beside the work: begin() when the node serves, close() at the end."""
 
-    def __init__(self, common, folder, history, ledger, status, service, began, run_command, set_cpus, drain_jobs, stop,
-                 reschedule):
+    def __init__(self, common, folder, history, ledger, status, service, began, run_command,
+                 set_cpus, drain_jobs, stop, reschedule):
         """Work by `common`, a node.shared.common.Common.
 
         folder        StateFolder, which is open
@@ -44,7 +44,8 @@ class Operation(object):
         self._common, self._options, self._state = common, common.options, common.state
         self._folder, self._history, self._ledger, self._status = folder, history, ledger, status
         self._service = service
-        self._set_cpus, self._drain_jobs, self._stop, self._reschedule = set_cpus, drain_jobs, stop, reschedule
+        self._set_cpus, self._drain_jobs = set_cpus, drain_jobs
+        self._stop, self._reschedule = stop, reschedule
         self._socket = ControlSocket(common, run_command, folder.file(SOCKET))
         self._notifier = None
         self._began = began

@@ -35,17 +35,21 @@ class Answer(object):
 class Commands(object):
     """Does commands; each may take its time (not for the loop's thread)."""
 
-    def __init__(self, common, status, service, notices, announcer, set_cpus, drain, stop, reschedule):
-        """Do commands by `common`, a node.shared.common.Common, and `status`, a node.operator.status.Status.
+    def __init__(self, common, status, service, notices, announcer, set_cpus, drain, stop,
+                 reschedule):
+        """Do commands by `common`, a node.shared.common.Common.
 
+        status       node.operator.status.Status
         set_cpus     function(number): have the node offer so many
         drain        function: end the node when the open computations have been closed
         stop         function: end the node now
         reschedule   function: duties are due at other times now
         """
         self._options, self._state = common.options, common.state
-        self._status, self._service, self._notices, self._announcer = status, service, notices, announcer
-        self._set_cpus, self._drain, self._stop, self._reschedule = set_cpus, drain, stop, reschedule
+        self._status, self._service = status, service
+        self._notices, self._announcer = notices, announcer
+        self._set_cpus, self._drain, self._stop = set_cpus, drain, stop
+        self._reschedule = reschedule
         self._table = {                     # name -> (method, most words after it)
             'status': (self.status, 0), 'stop': (self.stop, 0), 'start': (self.start, 0), 'cpus': (self.cpus, 1),
             'release': (self.release, 1), 'drain': (self.drain, 0), 'quit': (self.quit, 0), 'exit': (self.quit, 0),

@@ -18,8 +18,8 @@ PIDS_TIMEOUT = 0.5                          # seconds that supervisors have to t
 class Status(object):
     """Gathers what is known about the node from its parts; any thread but the loop's."""
 
-    def __init__(self, common, folder, history, ports, addresses, nursery, visitors, announcer, delivery, spool, service,
-                 complaints, penalties):
+    def __init__(self, common, folder, history, ports, addresses, nursery, visitors, announcer,
+                 delivery, spool, service, complaints, penalties):
         self._options, self._state, self._identity = common.options, common.state, common.identity
         self._folder, self._history = folder, history
         self._ports, self._addresses, self._nursery = ports, addresses, nursery
@@ -41,7 +41,8 @@ class Status(object):
 
     def _gather_node(self, now):
         state, identity, service = self._state, self._identity, self._service
-        info, trouble, failing = identity.meter.read(), self._addresses.trouble(), self._nursery.trouble()
+        info = identity.meter.read()
+        trouble, failing = self._addresses.trouble(), self._nursery.trouble()
         return {
             'version': __version__, 'python': PYTHON_VERSION, 'pid': os.getpid(), 'name': identity.name,
             'phase': state.phase(), 'ready': state.closed() is None and trouble is None and failing is None,

@@ -74,7 +74,8 @@ class Addresses(object):
         self._loop, self._workers = common.loop, common.workers
         self._host = host
         self._serve_at = serve_at
-        self._reschedule, self._on_more, self._on_network_changed = reschedule, on_more, on_network_changed
+        self._reschedule = reschedule
+        self._on_more, self._on_network_changed = on_more, on_network_changed
         self._news = None                   # socket of host.network.netnews
         self._asking, self._answer = False, None
         self._looked, self._news_came = None, None      # seconds of the watchdog's clock

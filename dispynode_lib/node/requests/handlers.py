@@ -31,8 +31,8 @@ class Requests(object):
     A handler returns True if it keeps the connection to answer later.
     """
 
-    def __init__(self, common, open_to_all, new_computation, folders, delivery, spool, journal, notices,
-                 announcer, complaints, penalties, on_opened, on_freed):
+    def __init__(self, common, open_to_all, new_computation, folders, delivery, spool, journal,
+                 notices, announcer, complaints, penalties, on_opened, on_freed):
         """Handle requests by `common`, a node.shared.common.Common.
 
         open_to_all       {opcode: handler of a Request} of those that are not about a computation
