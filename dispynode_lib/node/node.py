@@ -440,6 +440,8 @@ class Node(object):
         self._watchdog.stop()
         deadline = monotonic() + (0.5 if at_once else self.options.stop_timeout)
         computations = self._state.computations()
+        if self._state.wait_until_empty(0):
+            self._common.workers.run(self._nursery.close)       # nobody needs it: it ends while the rest is done
         self._tell_schedulers(computations)
         for listener in list(self._listeners.values()):
             listener.stop()

@@ -73,3 +73,45 @@ class IdleThreadsTest(unittest.TestCase):
         self.now = first[0]
         first[1]()
         self.assertEqual(self.count(), 1)
+
+
+class FinishTest(unittest.TestCase):
+
+    def setUp(self):
+        self.workers, self.go_on = Workers(2), threading.Event()
+        self.addCleanup(self.go_on.set)
+
+    def finish_in_thread(self):
+        """Call finish() in a thread; return the list that its result will be in."""
+        results = []
+        thread = threading.Thread(target=lambda: results.append(self.workers.finish(60)))
+        thread.daemon = True
+        thread.start()
+        wait_until(lambda: self.workers._finishing)
+        return results
+
+    def test_finish_waits_for_what_a_thread_does_and_for_what_is_queued(self):
+        done = []
+        for number in range(5):
+            self.workers.run(lambda number=number: self.go_on.wait(20) and done.append(number))
+        results = self.finish_in_thread()
+        self.assertEqual((results, done), ([], []))
+        self.go_on.set()
+        wait_until(lambda: results)
+        self.assertEqual(results, [True])
+        self.assertEqual(sorted(done), [0, 1, 2, 3, 4])
+
+    def test_finish_waits_for_what_a_task_hands_on_to_another_thread(self):
+        done = []
+        self.workers.run(lambda: self.workers.run(lambda: self.go_on.wait(20) and done.append(1)))
+        results = self.finish_in_thread()
+        self.go_on.set()
+        wait_until(lambda: results)
+        self.assertEqual((results, done), ([True], [1]))
+
+    def test_finish_gives_up_when_its_time_is_over(self):
+        self.workers.run(self.go_on.wait, 20)
+        self.assertFalse(self.workers.finish(0.05))
+
+    def test_finish_of_workers_without_work_returns_at_once(self):
+        self.assertTrue(self.workers.finish(60))

@@ -3,7 +3,6 @@ from __future__ import absolute_import, division, print_function
 
 import collections
 import threading
-import time
 
 from dispynode_lib.host.compat import monotonic, start_thread
 from dispynode_lib.log import Log
@@ -43,6 +42,8 @@ class Workers(object):
         self._loop = loop
         self._look_planned = loop is None
         self._lock = threading.Lock()
+        self._all_idle = threading.Condition(self._lock)
+        self._finishing = False             # somebody waits for that
         self._queue = collections.deque()
         self._threads = 0
         self._idle = collections.deque()    # Workers, the last one became idle last
@@ -80,14 +81,15 @@ class Workers(object):
 
     def finish(self, timeout):
         """Wait up to `timeout` seconds until nothing is queued or being done; return whether so."""
-        deadline, pause = monotonic() + timeout, 0.0005         # the end of an idle node waits here for its nursery's
-        while monotonic() < deadline:
-            with self._lock:
-                if not self._queue and len(self._idle) == self._threads:
-                    return True
-            time.sleep(pause)
-            pause = min(0.005, 2 * pause)
-        return False
+        deadline = monotonic() + timeout
+        with self._all_idle:
+            while self._queue or len(self._idle) < self._threads:
+                left = deadline - monotonic()
+                if left <= 0:
+                    return False
+                self._finishing = True
+                self._all_idle.wait(left)
+        return True
 
     def _work(self, task):
         worker = Worker()
@@ -103,6 +105,8 @@ class Workers(object):
                     continue
                 worker.idle_since = monotonic()
                 self._idle.append(worker)
+                if self._finishing:
+                    self._all_idle.notify_all()
                 planning = not self._look_planned and len(self._idle) > 1
                 self._look_planned = self._look_planned or planning
             if planning:
