@@ -13,7 +13,7 @@ class Refused(DispynodeError):
 
 
 class Busy(Refused):
-    """A job that no processor is free for."""
+    """A job that no CPU is free for."""
 
 
 class NodeBusy(Refused):

@@ -159,15 +159,15 @@ def _bind(addresses, port):
             sock.close()
 
 
-def check_processors(options):
+def check_cpus(options):
     descriptors = held.descriptor_limit()[1]
-    text, most = _processors(options), held.cpus_for(descriptors)
+    text, most = _cpus(options), held.cpus_for(descriptors)
     if options.cpus > most:
         text += u'; %d are offered: a process may have only %d descriptors (ulimit -n)' % (most, descriptors)
     return text
 
 
-def _processors(options):
+def _cpus(options):
     if 'cpus' in options.given:
         return u'%d, as %s says; this process may use %d: %s' % (
             options.cpus, options.given['cpus'][0], options.usable_cpus, options.cpus_reason)
@@ -277,7 +277,7 @@ HOST_CHECKS = (
     ('address', check_address),
     ('ports', check_ports),
     ('more ports', check_more_ports),
-    ('CPUs', check_processors),
+    ('CPUs', check_cpus),
     ('psutil', check_psutil),
     ('disk', check_disk),
     ('system', check_surroundings),

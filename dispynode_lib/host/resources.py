@@ -1,4 +1,4 @@
-"""What this machine has to offer: processors, and how much of it is free now."""
+"""What this machine has to offer: CPUs, and how much of it is free now."""
 from __future__ import absolute_import, division, print_function
 
 import os
@@ -8,7 +8,7 @@ from dispynode_lib.texts import to_native
 
 
 def host_cpus():
-    """Return the processors that this host has online, at least 1."""
+    """Return the CPUs that this host has online, at least 1."""
     try:
         return max(1, os.sysconf('SC_NPROCESSORS_ONLN'))
     except (AttributeError, ValueError, EnvironmentError):
@@ -21,10 +21,10 @@ def kernel_version():
 
 
 def usable_cpus(root='', affinity=None):
-    """Return (processors that this process may really use, why that many): affinity, cpuset and cgroup quota.
+    """Return (CPUs that this process may really use, why that many): affinity, cpuset and cgroup quota.
 
     root       put before /proc and cgroup paths
-    affinity   number of processors that the scheduler gives this process; by default asked for
+    affinity   number of CPUs that the scheduler gives this process; by default asked for
     """
     total = host_cpus()
     count, reason = total, 'all CPUs of this host'
@@ -36,18 +36,18 @@ def usable_cpus(root='', affinity=None):
         count, reason = allowed, 'cpuset of %d of %d CPUs (%s)' % (allowed, total, where)
     quota, where = cgroup_quota(root)
     if quota is not None and quota < count:
-        # part of a processor still serves a job at a time
+        # part of a CPU still serves a job at a time
         count = max(1, int(-(-quota // 1)))
         reason = 'cgroup quota of %.4g of %d CPUs (%s)' % (quota, total, where)
     return count, reason
 
 
 def cpus_to_use(wanted, usable, total):
-    """Return the number of processors that option `--cpus` means, None if it is out of range.
+    """Return the number of CPUs that option `--cpus` means, None if it is out of range.
 
     wanted   int from the option, None if it was not given
-    usable   processors that this process may use
-    total    processors of this host
+    usable   CPUs that this process may use
+    total    CPUs of this host
     """
     if wanted is None:
         return usable
@@ -69,7 +69,7 @@ def _affinity(root):
 
 
 def cgroup_quota(root=''):
-    """Return (processors' worth of time that the cgroups of this process grant, file that says so).
+    """Return (CPUs' worth of time that the cgroups of this process grant, file that says so).
 
     (None, None) if there is no limit. Looks at version 2 and version 1, and at all parents.
     """
@@ -214,7 +214,7 @@ class AvailInfo(object):
 
 
 class Meter(object):
-    """Reads what is free; keeps the last processor times, so that each reading tells of the time since."""
+    """Reads what is free; keeps the last CPU times, so that each reading tells of the time since."""
 
     def __init__(self, folder, root=''):
         """`folder`: path on the disk that jobs use."""

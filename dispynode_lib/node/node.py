@@ -340,7 +340,7 @@ class Node(object):
     # -- what operators ask for
 
     def set_cpus(self, cpus):
-        """Offer `cpus` processors, from 0; tell the scheduler, or look for one."""
+        """Offer `cpus` CPUs, from 0; tell the scheduler, or look for one."""
         self._state.set_cpus(cpus)
         if self._service.is_open():
             self._notices.cpus_to_all(0 if self._state.phase() == states.PAUSED else cpus)

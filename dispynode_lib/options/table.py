@@ -95,8 +95,8 @@ def path(text):
     return text
 
 
-def processors(text):
-    """Processors to use, or below zero to leave free; Options.finish compares it with the host."""
+def cpus(text):
+    """CPUs to use, or below zero to leave free; Options.finish compares it with the host."""
     allowed = u'give how many CPUs to use, or a negative number to leave so many free'
     value = _integer(text, allowed)
     if value == 0:
@@ -246,7 +246,7 @@ ROWS = (
     Row(SECURITY, 'user', '--user', word, 'NAME', 'run as this user, the programs of clients as well; only as root',
         shown='who starts the node'),
 
-    Row(JOBS, 'cpus', '-c --cpus', processors, 'N',
+    Row(JOBS, 'cpus', '-c --cpus', cpus, 'N',
         'CPUs to use; a negative number leaves so many free', shown='all that affinity, cpuset and cgroup quota leave',
         live=True),
     Row(JOBS, 'job_time', '--job_time', limit_seconds, 'SECONDS',

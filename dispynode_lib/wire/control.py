@@ -19,12 +19,12 @@ PROVISIONAL, TERMINATED, FINISHED = 7, 9, 11
 STOP_STEPS = ((0.0, 'SIGINT'), (3.0, 'SIGTERM'), (5.0, 'SIGKILL'))
 
 # In the environment of the nursery, (name, value): the dynamic linker looks up all functions there and then; each job
-# process would do it again for the ones that it is the first to call: 4 % of the processor time of a job
+# process would do it again for the ones that it is the first to call: 4 % of the CPU time of a job
 BIND_NOW = ('LD_BIND_NOW', 'dispynode')
 
 CHILD_NUMBER = struct.Struct('>LL')         # of a job process, and its pid: follow the byte that comes with its descriptor
 
-# Of a process that was reaped: its number, wait status, processor time in seconds and peak memory in bytes
+# Of a process that was reaped: its number, wait status, CPU time in seconds and peak memory in bytes
 USED = struct.Struct('>LLdd')
 NOT_KNOWN = -1.0, -1.0                      # for the last two: the system does not tell
 LOST = 0xFFFFFFFF                           # for the wait status: user code has reaped it

@@ -46,7 +46,7 @@ def pulse(peer, ip_addr, port, cpus, scheduler_ip_addr, avail_info):
 
 
 def node_cpus(peer, ip_addr, sign, cpus):
-    """Write a NODE_CPUS: the number of processors to use from now on."""
+    """Write a NODE_CPUS: the number of CPUs to use from now on."""
     return b'NODE_CPUS:' + dump({'ip_addr': _text(ip_addr), 'sign': _text(sign), 'cpus': cpus}, peer.python2)
 
 

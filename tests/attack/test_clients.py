@@ -72,7 +72,7 @@ def send(scheduler, record, data=b'x'):
 
 
 def compute(scheduler, code, **settings):
-    """Send COMPUTE; return the text that refuses it (bytes), else the number of processors."""
+    """Send COMPUTE; return the text that refuses it (bytes), else the number of CPUs."""
     answer = scheduler.call('COMPUTE', scheduler.compute_record(code, 'job', **settings))
     return Reader(answer).load() if answer.startswith(b'\x80') else answer
 

@@ -141,7 +141,7 @@ class NoProcessesTest(unittest.TestCase):
                 self.limit(node, None)
                 self.assertEqual([job.wait(WAIT).value for job in jobs], [2 * number for number in range(len(jobs))])
                 for number in range(4):
-                    assert_serves(self, computation, number)    # both processors are back
+                    assert_serves(self, computation, number)    # both CPUs are back
                 self.assertEqual(computation.jobs(), [])
             self.assertLess(node.log().count('cannot start a job process'), 5)
 

@@ -1,4 +1,4 @@
-"""Administration requests, service hours and processors set at run time."""
+"""Administration requests, service hours and CPUs set at run time."""
 from __future__ import absolute_import, division, print_function
 
 import socket

@@ -140,7 +140,7 @@ class BadInput(NodeCase):
             setattr(job.record, key, own)
         self.assertEqual(self.finished(self.computation.send(job).wait()), 1)
 
-    def test_d16_jobs_beyond_the_processors_are_refused_after_a_while(self):
+    def test_d16_jobs_beyond_the_cpus_are_refused_after_a_while(self):
         slow = self.scheduler_now.open('import time\ndef f(): time.sleep(1000)', 'f')
         jobs = [slow.submit(), slow.submit()]
         with self.assertRaises(Refused) as caught:

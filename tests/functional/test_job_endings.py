@@ -1,4 +1,4 @@
-"""Jobs that end in other ways than by returning a value: one final reply each, and the processor is free again."""
+"""Jobs that end in other ways than by returning a value: one final reply each, and the CPU is free again."""
 from __future__ import absolute_import, division, print_function
 
 import os
@@ -125,7 +125,7 @@ class Endings(NodeCase):
         self.computation = self.open(CODE, 'end')
 
     def tearDown(self):
-        """Whatever happened: two jobs at once still find a processor each, and every job had one final reply."""
+        """Whatever happened: two jobs at once still find a CPU each, and every job had one final reply."""
         jobs = [self.computation.submit('value', number) for number in (1, 2, 3)]
         self.assertEqual([self.finished(job.wait(TIMEOUT)) for job in jobs], [1, 2, 3])
         for job in self.computation.scheduler.jobs.values():

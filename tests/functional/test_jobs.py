@@ -238,16 +238,16 @@ class Jobs(NodeCase):
             self.let_go(computation.scheduler)
 
 
-class Processors(NodeCase):
+class CPUs(NodeCase):
 
-    def test_d24_the_answer_to_compute_is_all_processors_and_never_less(self):
+    def test_d24_the_answer_to_compute_is_all_cpus_and_never_less(self):
         scheduler = self.scheduler()
         first = scheduler.open('import time\ndef f(s): time.sleep(s)\n', 'f')
         first.submit(30)
         second = scheduler.open('def f(): return 1', 'f')
         self.assertEqual((first.cpus, second.cpus), (2, 2))
 
-    def test_computations_of_one_scheduler_share_the_processors(self):
+    def test_computations_of_one_scheduler_share_the_cpus(self):
         scheduler = self.scheduler()
         code = 'import time\ndef f(n):\n    time.sleep(0.05)\n    return n\n'
         computations = [scheduler.open(code, 'f') for _ in range(3)]
@@ -256,7 +256,7 @@ class Processors(NodeCase):
             self.assertEqual(self.finished(job.wait(TIMEOUT)), number)
             self.assertEqual(len(job.replies), 1)
 
-    def test_d16_a_job_waits_for_a_processor_that_is_free_a_moment_later(self):
+    def test_d16_a_job_waits_for_a_cpu_that_is_free_a_moment_later(self):
         computation = self.open('import time\ndef f():\n    time.sleep(0.3)\n    return 1', 'f')
         jobs = [computation.submit() for _ in range(6)]
         self.assertEqual([self.finished(job.wait(TIMEOUT)) for job in jobs], [1] * 6)

@@ -108,7 +108,7 @@ class OwnFolder(Surroundings):
 
 class FewThings(Surroundings):
 
-    def test_few_descriptors_mean_fewer_processors_and_that_is_told(self):
+    def test_few_descriptors_mean_fewer_cpus_and_that_is_told(self):
         env = {'DISPYNODE_TEST_CPUS': '256', 'DISPYNODE_TEST_DESCRIPTORS': '256'}
         with NodeProcess(program=MANY_CPUS, env=env) as node, FakeScheduler(node, NATIVE) as scheduler:
             node.wait_log('with 85 CPUs', TIMEOUT)

@@ -73,7 +73,7 @@ class Termination(NodeCase):
         self.computation = self.open(CODE, 'f')
 
     def tearDown(self):
-        """The processors are free, and nobody got more than one final reply."""
+        """The CPUs are free, and nobody got more than one final reply."""
         scheduler = self.computation.scheduler
         computation = scheduler.open('def f(): return 1', 'f')
         jobs = [computation.submit() for _ in range(3)]

@@ -146,8 +146,8 @@ def _ask_again(node, keeping, deaf, number, figures):
         raise AssertionError('%d of %d kept replies came' % (len(came), len(left)))
 
 
-def processors(plan):
-    """Yield (number, figures) for so many processors claimed, with as many jobs in flight; each in a new node."""
+def cpus(plan):
+    """Yield (number, figures) for so many CPUs claimed, with as many jobs in flight; each in a new node."""
     program = os.path.join(os.path.dirname(os.path.abspath(plan.program or PROGRAM)), 'tests', 'support', 'manycpus.py')
     for number in plan.numbers(1, 2, 8, 64):
         env = {'DISPYNODE_TEST_CPUS': str(number)}
@@ -163,4 +163,4 @@ def processors(plan):
 
 
 ALL = (('computations', computations), ('connections', connections), ('jobs', jobs_done),
-       ('undelivered', undelivered), ('processors', processors))
+       ('undelivered', undelivered), ('cpus', cpus))

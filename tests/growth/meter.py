@@ -17,7 +17,7 @@ FORGET = 200                            # the client forgets what it received ea
 CODE = 'def no_op(number):\n    return number\n'
 
 
-def processor_seconds(node):
+def cpu_seconds(node):
     """Return the CPU seconds used so far by the node's processes, those it has reaped included."""
     total = 0
     for pid in node.processes():
@@ -28,9 +28,9 @@ def processor_seconds(node):
 
 def idle_milliseconds(node, seconds):
     """Return the CPU milliseconds the node uses per 10 s while nothing is asked of it."""
-    before, begun = processor_seconds(node), clock()
+    before, begun = cpu_seconds(node), clock()
     time.sleep(seconds)                 # this is what is measured, nothing is waited for
-    return (processor_seconds(node) - before) * 1000 * 10 / (clock() - begun)
+    return (cpu_seconds(node) - before) * 1000 * 10 / (clock() - begun)
 
 
 def memory_of_all(node):
@@ -119,7 +119,7 @@ class Load(object):
             except Exception as error:
                 faults.append(error)
 
-        before, begun = processor_seconds(self.node), clock()
+        before, begun = cpu_seconds(self.node), clock()
         threads = [threading.Thread(target=work) for _number in range(in_flight)]
         for thread in threads:
             thread.start()
@@ -127,7 +127,7 @@ class Load(object):
             thread.join()
         if faults:
             raise faults[0]
-        return taken, clock() - begun, processor_seconds(self.node) - before
+        return taken, clock() - begun, cpu_seconds(self.node) - before
 
     def figures(self, count, in_flight=1):
         """Run `count` jobs; return their figures."""

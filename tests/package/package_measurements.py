@@ -24,7 +24,7 @@ class MeasurementsTest(unittest.TestCase):
 
     def test_growth_in_small(self):
         told = measure('tests.growth', '--most', '100', '--jobs', '4', '--idle', '0.1')
-        for name in ('computations', 'connections', 'jobs', 'undelivered', 'processors'):
+        for name in ('computations', 'connections', 'jobs', 'undelivered', 'cpus'):
             self.assertIn('\n%-22s' % name, told, told)
         self.assertEqual(told.count('last / first'), 5, told)
 

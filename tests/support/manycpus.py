@@ -1,4 +1,4 @@
-"""A node that believes to have 20 processors, or DISPYNODE_TEST_CPUS: for tests whose jobs only wait."""
+"""A node that believes to have 20 CPUs, or DISPYNODE_TEST_CPUS: for tests whose jobs only wait."""
 from __future__ import absolute_import, division, print_function
 
 import os

@@ -64,7 +64,7 @@ class LogTest(unittest.TestCase):
         self.assertEqual([one.level_name() for one in self.records], ['INFO', 'INFO', 'Level 25'])
 
     def test_a_wrong_argument_harms_nobody(self):
-        self.log.info('%d processors', 'two')
+        self.log.info('%d CPUs', 'two')
         self.assertIn('two', self.records[0].message)
         self.log.info('%s %s', 'one')
         self.assertIn('one', self.records[1].message)

@@ -8,7 +8,7 @@ from dispynode_lib.errors import OptionError
 
 
 def parse(*arguments):
-    """Return finished Options of a host with 8 processors."""
+    """Return finished Options of a host with 8 CPUs."""
     chosen = parser.parse(list(arguments))
     chosen.finish((8, 'all'), 8)
     return chosen
@@ -118,13 +118,13 @@ class Reading(OptionsCase):
 
 class Refusing(OptionsCase):
 
-    def test_too_many_processors(self):
+    def test_too_many_cpus(self):
         self.assertEqual(self.refusal('--cpus', '12'), '--cpus 12: this host has 8 CPUs; '
                                                        'give 1 to 8, or -7 to -1 to leave some free')
         self.assertTrue(self.refusal('-c-8').startswith('-c -8: this host has 8 CPUs; '))
         self.assertIn('-c 0: give how many', self.refusal('-c', '0'))
 
-    def test_processors_of_a_restricted_process(self):
+    def test_cpus_of_a_restricted_process(self):
         chosen = parser.parse(['-c', '-2'])
         with self.assertRaises(OptionError) as caught:
             chosen.finish((2, 'quota'), 8)

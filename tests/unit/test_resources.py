@@ -1,4 +1,4 @@
-"""Processors, quotas and what is free, from files made for the test."""
+"""CPUs, quotas and what is free, from files made for the test."""
 from __future__ import absolute_import, division, print_function
 
 import os
@@ -42,7 +42,7 @@ class MoreThanThereIs(unittest.TestCase):
                       guard.warnings(chosen, [u'127.0.0.1'], 51348))
 
 
-class Processors(FakeHost):
+class CPUs(FakeHost):
 
     def cgroup(self, line, mount):
         """Write where the process is and what is mounted."""
@@ -107,7 +107,7 @@ class Processors(FakeHost):
         self.write('/sys/fs/cgroup/cpu.max', 'max 100000\n')
         self.assertEqual(self.usable()[0], 8)
 
-    def test_less_than_one_processor(self):
+    def test_less_than_one_cpu(self):
         self.cgroup('0::/\n', V2_MOUNT % '/')
         self.write('/sys/fs/cgroup/cpu.max', '5000 100000\n')
         self.assertEqual(self.usable()[0], 1)

@@ -95,7 +95,7 @@ class JobsTest(unittest.TestCase):
     def admit(self, uid, hash_=u'ab', timeout=0.0):
         return self.state.admit_job(7, uid, hash_, (), 100.0, timeout)
 
-    def test_a_job_holds_one_processor_until_it_is_finished(self):
+    def test_a_job_holds_one_cpu_until_it_is_finished(self):
         job, new = self.admit(1)
         self.assertTrue(new)
         self.assertEqual(self.state.free_cpus(), 0)
@@ -129,12 +129,12 @@ class JobsTest(unittest.TestCase):
         self.assertFalse(new)
         self.assertEqual(self.state.used_cpus(), 1)
 
-    def test_a_job_without_a_free_processor_is_refused_after_the_wait(self):
+    def test_a_job_without_a_free_cpu_is_refused_after_the_wait(self):
         self.admit(1)
         with self.assertRaises(Refused):
             self.admit(2, timeout=0.001)
 
-    def test_a_job_that_waits_gets_the_processor_that_becomes_free(self):
+    def test_a_job_that_waits_gets_the_cpu_that_becomes_free(self):
         first, _new = self.admit(1)
         got = []
         waiter = threading.Thread(target=lambda: got.append(self.admit(2, timeout=10.0)))
@@ -158,7 +158,7 @@ class JobsTest(unittest.TestCase):
         self.state.finish_job(job)
         self.assertTrue(self.state.is_drained(self.computation))
 
-    def test_forgetting_a_computation_gives_back_the_processors_of_its_jobs(self):
+    def test_forgetting_a_computation_gives_back_the_cpus_of_its_jobs(self):
         self.admit(1)
         self.state.forget_computation(self.computation)
         self.assertEqual(self.state.free_cpus(), 1)
@@ -169,7 +169,7 @@ class JobsTest(unittest.TestCase):
         self.assertIsNone(self.state.find_job(7, 1, u'bb'))
         self.assertIsNone(self.state.find_job(9, 1, u'aa'))
 
-    def test_fewer_processors_let_running_jobs_go_on(self):
+    def test_fewer_cpus_let_running_jobs_go_on(self):
         self.admit(1)
         self.state.set_cpus(0)
         self.assertEqual(self.state.free_cpus(), 0)

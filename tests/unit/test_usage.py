@@ -36,7 +36,7 @@ class UsageTest(unittest.TestCase):
         return PastJob(7, u'f', number, 'finished', 2.0, 1.0, None)
 
     def told(self):
-        """Return [(uid, processor time, peak memory)] as the ledger got them."""
+        """Return [(uid, CPU time, peak memory)] as the ledger got them."""
         return [(past.uid, past.cpu_seconds, past.peak_memory) for _computation, past in self.ledger.named('job')]
 
     def test_figures_that_come_after_the_job_ended_and_before_it(self):

@@ -51,7 +51,7 @@ def limit_for(descriptors):
 
 
 def cpus_for(descriptors):
-    """Return how many processors a process may offer that may have so many descriptors: each job takes one or two."""
+    """Return how many CPUs a process may offer that may have so many descriptors: each job takes one or two."""
     return max(1, descriptors // RESERVE)
 
 

@@ -304,7 +304,7 @@ class Computation(object):
         self._loop.call_soon(self.jobs.stop, job, why)
 
     def finish(self, job, status, result=None, stdout='', stderr='', exception=None, start=None, end=None):
-        """Send the one final reply of a job and free its processor. The loop's thread."""
+        """Send the one final reply of a job and free its CPU. The loop's thread."""
         start, end = start or job.started, end or time.time()
         if not self._state.finish_job(job, max(0.0, end - start)):
             return

@@ -14,7 +14,7 @@ MOST_UNSETTLED = 10000                      # ended jobs of which the supervisor
 class Usage(object):
     """The loop's thread, but for reading the attributes.
 
-    cpu_seconds   processor time of all jobs of which it is known
+    cpu_seconds   CPU time of all jobs of which it is known
     peak_memory   bytes, of the job that needed most; None if that is known of none
     """
 
@@ -73,7 +73,7 @@ class Usage(object):
 
 
 def read_used(data):
-    """Return [(number of a job process, (processor time, peak memory, exit status, name of signal))]; None: not known.
+    """Return [(number of a job process, (CPU time, peak memory, exit status, name of signal))]; None: not known.
 
     A job that told its result has no exit status: the one of its process is dispynode's. Raises ProtocolError.
     """

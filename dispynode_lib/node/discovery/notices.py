@@ -196,12 +196,12 @@ class Notices(object):
                              computation.scheduler[0], identity.meter.read())
 
     def cpus_to_all(self, cpus):
-        """Tell each scheduler how many processors it may use from now on."""
+        """Tell each scheduler how many CPUs it may use from now on."""
         for computation in one_for_each_scheduler(self._state.computations()):
             self.node_cpus(computation, cpus)
 
     def node_cpus(self, computation, cpus):
-        """Tell a scheduler how many processors it may use from now on."""
+        """Tell a scheduler how many CPUs it may use from now on."""
         identity = self._identity
         self._send(computation.scheduler, replies.node_cpus(
             computation.peer, computation.node_ip_addr, identity.sign, cpus))

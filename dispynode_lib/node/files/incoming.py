@@ -12,7 +12,7 @@ from dispynode_lib.log import Log
 log = Log('dispynode.folders')
 
 CHUNK = 1024000                             # bytes asked for at once (docs/protocol.rst, "FILEXFER")
-PIECE = 256 << 10                           # bytes read and written at once: they stay in a processor's cache
+PIECE = 256 << 10                           # bytes read and written at once: they stay in a CPU's cache
 UTIME_OF_FD = os.utime in getattr(os, 'supports_fd', ())
 
 

@@ -115,11 +115,11 @@ class Commands(object):
             u'' if self._service.is_open() else u'; it is outside service hours'))
 
     def cpus(self, text=None):
-        """Offer another number of processors, or tell how many are offered."""
+        """Offer another number of CPUs, or tell how many are offered."""
         options = self._options
         if text is not None:
             try:
-                wanted = table.processors(text) if text.strip() != u'0' else 0
+                wanted = table.cpus(text) if text.strip() != u'0' else 0
             except ValueError as error:
                 raise OptionError(u'cpus %s: %s' % (text, error))
             total = max(resources.host_cpus(), options.usable_cpus)

@@ -94,7 +94,7 @@ class Administration(object):
     # -- changes
 
     def on_set_cpus(self, request):
-        """Offer another number of processors: None all, negative so many fewer than all."""
+        """Offer another number of CPUs: None all, negative so many fewer than all."""
         message, peer, rank = self._change(request)
         if rank == ORDINARY:
             request.reply(NOT_ALLOWED)

@@ -22,7 +22,7 @@ ACK = b'ACK'
 INVALID = 'Invalid computation request ignored'
 ABOUT_KEPT = ('PENDING_JOBS', 'RETRIEVE_JOB', 'RESEND_JOB_RESULTS', 'CLOSE')
 BEGIN_WAIT = 10.0                           # seconds that requests wait for a COMPUTE that is being done
-BUSY_WAIT = 2.0                             # seconds that a job may wait for a processor
+BUSY_WAIT = 2.0                             # seconds that a job may wait for a CPU
 
 
 class Requests(object):
@@ -100,7 +100,7 @@ class Requests(object):
     # -- opening a computation
 
     def on_compute(self, request):
-        """Open a computation: the number of processors when its code compiles, else a text."""
+        """Open a computation: the number of CPUs when its code compiles, else a text."""
         compute = self._read(request, messages.read_compute, to_bytes(INVALID))
         try:
             computation, known = self._open(compute, request)
@@ -290,7 +290,7 @@ class Requests(object):
         self._start_job(request, message, *admitted)
 
     def job_at_once(self, request):
-        """The same without waiting: return False, having done nothing, if no processor is free."""
+        """The same without waiting: return False, having done nothing, if no CPU is free."""
         try:
             return self._job_at_once(request)
         except (PeerGone, ProtocolError):

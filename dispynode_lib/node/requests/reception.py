@@ -25,7 +25,7 @@ GET = b'GET '                                # HTTP; no token begins like this
 HTTP_LIMIT = 16384                          # bytes of an HTTP request
 READ_SIZE = 16384
 # threads at most: for short requests, for big ones that are read, pages, files and kept results on their way,
-# jobs that wait for a processor
+# jobs that wait for a CPU
 REQUESTS, READERS, PAGES, FILES, JOBS = 48, 64, 4, 32, 32
 NOT_LET_IN = 'not let in'
 NO_DESCRIPTORS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)

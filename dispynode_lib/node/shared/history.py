@@ -63,7 +63,7 @@ class Sums(object):
 
 
 class Sample(object):
-    """What was free at one moment, and how many processors were busy, of how many."""
+    """What was free at one moment, and how many CPUs were busy, of how many."""
 
     __slots__ = ('when', 'cpu', 'memory', 'disk', 'swap', 'busy', 'cpus')
 
@@ -141,7 +141,7 @@ class History(object):
             return dict(self._outcomes)
 
     def add_sample(self, now, info, busy, cpus):
-        """Note what is free (AvailInfo or None) and how many processors are busy, of how many."""
+        """Note what is free (AvailInfo or None) and how many CPUs are busy, of how many."""
         if info is None:
             return
         with self._lock:

@@ -1,4 +1,4 @@
-"""What the node's threads share: phase, owner, processors, computations and jobs, behind one lock."""
+"""What the node's threads share: phase, owner, CPUs, computations and jobs, behind one lock."""
 from __future__ import absolute_import, division, print_function
 
 import threading
@@ -30,7 +30,7 @@ class NodeState(object):
     """The one locked object. Methods take and release the lock themselves and never wait in it for I/O."""
 
     def __init__(self, cpus, serve=-1):
-        """`cpus`: processors that jobs may use at once, from 0; `serve`: clients to serve, -1 for no limit."""
+        """`cpus`: CPUs that jobs may use at once, from 0; `serve`: clients to serve, -1 for no limit."""
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
         self._cpus = cpus
@@ -94,12 +94,12 @@ class NodeState(object):
             self._changed.notify_all()
 
     def cpus(self):
-        """Return the number of processors offered now."""
+        """Return the number of CPUs offered now."""
         with self._lock:
             return self._cpus
 
     def set_cpus(self, cpus):
-        """Offer `cpus` processors from now on; running jobs go on."""
+        """Offer `cpus` CPUs from now on; running jobs go on."""
         with self._lock:
             self._cpus = cpus
             self._changed.notify_all()
@@ -110,7 +110,7 @@ class NodeState(object):
             return max(0, self._cpus - self._used)
 
     def used_cpus(self):
-        """Return how many jobs hold a processor."""
+        """Return how many jobs hold a CPU."""
         with self._lock:
             return self._used
 
@@ -240,12 +240,12 @@ class NodeState(object):
     # -- jobs
 
     def admit_job(self, computation_id, uid, hash_, xfer_files, now, timeout):
-        """Reserve one processor for a job, waiting up to `timeout` seconds for one.
+        """Reserve one CPU for a job, waiting up to `timeout` seconds for one.
 
         uid, hash_     the client's names for the job: int, text
         now            seconds since the epoch
         Return (Job, True), or (Job, False) if the very job is running already.
-        Raises Refused: unknown computation, node stopping, no processor free.
+        Raises Refused: unknown computation, node stopping, no CPU free.
         """
         with self._lock:
             entry = self._entry_for_job_locked(computation_id)
@@ -281,7 +281,7 @@ class NodeState(object):
             self._changed.wait(left)
 
     def finish_job(self, job, seconds=0.0):
-        """Free the processor of a job that took it for `seconds`; None: it never began, and does not count.
+        """Free the CPU of a job that took it for `seconds`; None: it never began, and does not count.
 
         Return True for the one caller who is to send the final reply.
         """

@@ -84,7 +84,7 @@ class Processes(object):
     def reap(self):
         """Return [(number, wait status, used, stopped by request)] of what has ended since the last call.
 
-        used   processor time in seconds and peak memory in bytes; None if the user has waited for it: its status is lost
+        used   CPU time in seconds and peak memory in bytes; None if the user has waited for it: its status is lost
         """
         reaped = [(number, status, used, number in self._stopped) for number, status, used in self._wait()]
         for number, _status, _used, stopped in reaped:
