@@ -5,7 +5,7 @@ from dispynode_lib.log import Log
 
 log = Log('dispynode.phases')
 
-FAULT = u'a fault of dispynode'             # how the line in the log begins; tests look for it
+FAULT = 'a fault of dispynode'              # how the line in the log begins; tests look for it
 
 
 class Life(object):
