@@ -14,7 +14,7 @@ from tests.support import processes
 from tests.support.nodeprocess import PROJECT, free_port
 from tests.support.waiting import wait_until
 
-DOCUMENTS = ('README.rst', 'CHANGES.rst', 'dispynode_lib/data/dispynode.1') + tuple(
+DOCUMENTS = ('README.rst', 'CONTRIBUTING.rst', 'CHANGES.rst', 'dispynode_lib/data/dispynode.1') + tuple(
     'docs/' + name for name in sorted(os.listdir(os.path.join(PROJECT, 'docs'))))
 WORDS = r'(?:python3|dispynode(?:\.py)?|docker|while|ssh|pip|sbatch|kubectl|client/bin/\w+) '
 BLOCK = re.compile(r'^    (%s.*)$' % WORDS, re.M)
@@ -33,6 +33,7 @@ COMMANDS = {
     'python3 build/dispynode.py --check': HERE,
     'python3 -I build/dispynode.py --version': HERE,
     'python3 - --version < build/dispynode.py': HERE,
+    'dispynode.py --version': HERE,
     'dispynode.py --print': HERE,
     'dispynode.py --print init > /etc/init.d/dispynode': HERE,
     'dispynode.py --print slurm > dispynode.slurm': HERE,
@@ -67,6 +68,7 @@ COMMANDS = {
     'python3 -m tests.soak': 'tests/attack/test_soak.py',
     'python3 -m tests.fuzz': 'tests/unit/test_fuzz_targets.py',
     'python3 -m unittest discover -s tests -t .': 'tests/runner/child.py',
+    'python3 -m unittest tests.unit.test_cli': 'tests/unit/test_cli.py',
     'python3 setup.py onefile': 'tests/package/package_install.py',
     'pip install .': 'tests/package/package_install.py',
     'pip install -U': 'tests/package/package_install.py',

@@ -1,0 +1,69 @@
+"""docs/architecture.rst and CONTRIBUTING.rst name what is there: modules, functions, control frames."""
+from __future__ import absolute_import, division, print_function
+
+import ast
+import io
+import os
+import re
+import unittest
+
+from dispynode_lib.node.computations import jobs, supervision
+from dispynode_lib.supervisor import supervisor
+from tests.test_layers import PACKAGE, PROJECT, module_files, parse
+
+ARCHITECTURE = os.path.join(PROJECT, 'docs', 'architecture.rst')
+GUIDE = os.path.join(PROJECT, 'CONTRIBUTING.rst')
+ROOMS = 'cli|code|data|docs|host|node|options|packaging|supervisor|tests|wire'
+PLACE = re.compile(r'(?<![\w/.-])(?:%s)(?:/\w+)+(?:\.\w+)?' % ROOMS)
+METHOD = re.compile(r'\b[A-Z]\w+\.\w+')
+FUNCTION = re.compile(r'(?<![\w.])_\w+')
+
+
+def text_of(path, title=None):
+    """Return the text of a document, or of its section `title`."""
+    with io.open(path, encoding='utf-8') as source:
+        text = source.read()
+    if title is None:
+        return text
+    text = text.split('\n%s\n%s\n' % (title, '-' * len(title)), 1)[1]
+    return re.split(r'\n\n.+\n-{3,}\n', text)[0]
+
+
+def defined():
+    """Return the names of all functions of the package, of methods also with their classes."""
+    names = set()
+    for path in module_files().values():
+        for node in ast.walk(parse(path)):
+            if isinstance(node, ast.FunctionDef):
+                names.add(node.name)
+            elif isinstance(node, ast.ClassDef):
+                names.update('%s.%s' % (node.name, part.name) for part in node.body
+                             if isinstance(part, ast.FunctionDef))
+    return names
+
+
+class ArchitectureTest(unittest.TestCase):
+
+    def test_modules_and_folders_that_are_named_exist(self):
+        for path in (ARCHITECTURE, GUIDE):
+            found = sorted(set(PLACE.findall(text_of(path))))
+            self.assertGreater(len(found), 5)
+            self.assertEqual([name for name in found if not any(
+                os.path.exists(os.path.join(PROJECT, top, name + end))
+                for top in ('', PACKAGE) for end in ('', '.py'))], [], path)
+
+    def test_the_walk_of_a_job_names_functions_that_exist(self):
+        walk, names = text_of(ARCHITECTURE, 'The walk of one job'), defined()
+        found = METHOD.findall(walk) + FUNCTION.findall(walk)
+        self.assertGreater(len(found), 20)
+        self.assertEqual([name for name in found if name not in names], [])
+
+    def test_all_control_frames_are_listed(self):
+        listed = re.findall(r'^ {4}(?:  -> )?(\w+)(?= |$)', text_of(ARCHITECTURE, 'Control frames'), re.M)
+        told = (b'imports', b'log', b'shutdown')                # see Computation.on_told
+        read = set(supervisor.FRAMES) | set(supervision.FRAMES) | set(jobs.JOB_FRAMES) | set(told)
+        self.assertEqual(sorted(set(word.decode('ascii') for word in read) - set(listed)), [])
+
+
+if __name__ == '__main__':
+    unittest.main()
