@@ -1,1 +1,1 @@
-"""What an operator types, and what is printed."""
+"""Commands of an operator, and what they print."""

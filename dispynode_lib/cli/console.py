@@ -1,4 +1,4 @@
-"""The menu at the terminal: reads commands without ever holding up signals."""
+"""The menu at the terminal; reading it never blocks signals."""
 from __future__ import absolute_import, division, print_function
 
 import os
@@ -62,7 +62,7 @@ class Console(object):
             self._ask(PROMPT)
 
     def prompt(self):
-        """Return what is to be shown again behind a line of the log, empty for nothing. Any thread."""
+        """Return the prompt to be shown behind a line of the log, '' for none. Any thread."""
         return self._prompt if self._prompt and self._in_foreground() else u''
 
     def come_back(self):

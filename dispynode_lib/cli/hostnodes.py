@@ -25,7 +25,7 @@ class HostNode(object):
         self.since = None if pid is None else _start(pid)
 
     def data(self):
-        """Return it as a dict."""
+        """Return the attributes as a dict."""
         return dict((name, getattr(self, name)) for name in FIELDS)
 
     def who(self):

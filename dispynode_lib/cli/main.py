@@ -182,7 +182,7 @@ def _last_line(error):
 
 
 def _say_last(text):
-    """Write to standard error, but do not wait for it for ever: signals do not end this process any more."""
+    """Write to standard error within a time limit: signals no longer end this process."""
     from dispynode_lib.host.io import logs
     last = logs.StandardError(logs.bare_line)
     last.say(text)
@@ -245,13 +245,13 @@ def _console(node, target):
 
 
 class Reloading(object):
-    """What SIGHUP asks for: the config file read again. The log itself sees that its file was moved."""
+    """Reloading of the config file on SIGHUP; the log itself sees that its file was moved."""
 
     def __init__(self, argv, node):
         self._argv, self._node = argv, node
 
     def reload(self):
-        """Do it; a wrong config file changes nothing and is told in the log."""
+        """Read the config file again; a wrong one changes nothing and is told in the log."""
         from dispynode_lib.host.io import logs
         log = Log('dispynode.cli')
         old = self._node.options
@@ -321,7 +321,7 @@ class Signals(object):
         signal.set_wakeup_fd(self._write_end)
 
     def _on_interrupt(self, number, _frame):
-        """SIGINT: drain; each further one is more urgent."""
+        """Handle SIGINT: drain; each further one is more urgent."""
         self._want(min(self.wanted + 1, AT_ONCE), number)
 
     def _on_terminate(self, number, _frame):
@@ -336,7 +336,7 @@ class Signals(object):
         self._want(AT_ONCE, number)
 
     def _on_last_jobs(self, number, _frame):
-        """SIGUSR1: batch systems warn by it before the end."""
+        """Handle SIGUSR1, by which batch systems warn before the end."""
         self.jobs_only = True
         self._want(max(self.wanted, DRAIN), number)
 
@@ -357,7 +357,7 @@ class Signals(object):
         self.wake()
 
     def wake(self):
-        """Make wait() return. Safe from handlers and from any thread."""
+        """Make wait() return. Safe from signal handlers and from any thread."""
         try:
             os.write(self._write_end, b'w')
         except EnvironmentError:

@@ -100,7 +100,7 @@ class Trial(object):
         return self.process.poll()
 
     def close(self):
-        """Leave nothing behind."""
+        """Stop the node and remove its folder."""
         if self.process is not None and self.process.poll() is None and self.stop() is None:
             self.process.kill()
             self.process.wait()

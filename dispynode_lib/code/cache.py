@@ -14,7 +14,7 @@ PRIVATE = 0o22                              # of a mode: what others may not hav
 
 
 class CodeCache(object):
-    """What was compiled before for the program at `path` by this Python."""
+    """Cache of compiled modules for the program at `path` and this Python."""
 
     def __init__(self, path):
         self._key = path, sys.version, sys.flags.optimize

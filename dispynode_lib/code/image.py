@@ -1,4 +1,4 @@
-"""Start this program again, from the code that this process was started with.
+"""Images of this program: new processes start from the code that this one began with.
 
 Whoever replaces the program's files while a node runs changes nothing for that node: it keeps the code of its
 supervisors, and of what it has not imported yet, in memory. A new process reads it from its standard input.
@@ -57,7 +57,7 @@ _supervisor = None
 
 
 class Store(object):
-    """Bytes put away in a file that has no name, for memory is dear; nobody can change them unnoticed.
+    """Store for bytes in an unlinked file, with their checksums; it saves memory.
 
     One thread at a time.
     """

@@ -1,4 +1,4 @@
-"""What differs between Python versions and systems: the only place that asks which one this is."""
+"""Differences between Python versions and systems, told apart only here."""
 from __future__ import absolute_import, division, print_function
 
 import errno
@@ -46,7 +46,7 @@ except ImportError:
         from operator import _compare_digest as compare_digest
     except ImportError:                                             # 2.7.5 has none
         def compare_digest(left, right):
-            """Return whether two byte strings are equal, in a time that does not tell where they differ."""
+            """Return whether two byte strings are equal, in constant time."""
             left, right = bytearray(left), bytearray(right)
             difference = len(left) ^ len(right)
             for one, other in zip(left, right):

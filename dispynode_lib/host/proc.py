@@ -1,4 +1,4 @@
-"""What the kernel tells of processes in /proc, where there is one. Supervisors use this, too: it imports next to nothing."""
+"""Reading /proc, where there is one. Supervisors use this, too: it imports little."""
 from __future__ import absolute_import, division, print_function
 
 import os

@@ -42,7 +42,7 @@ def marked(variable, value):
 
 
 def _asked(pid, question):
-    """Return question(psutil.Process(pid)); None if it has gone, or there is no psutil."""
+    """Return question(psutil.Process(pid)), None without that process or without psutil."""
     psutil = resources.import_psutil()
     try:
         return None if psutil is None else question(psutil.Process(pid))

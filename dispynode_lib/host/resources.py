@@ -1,4 +1,4 @@
-"""What this machine has to offer: CPUs, and how much of it is free now."""
+"""Resources of this host: CPUs, and what is free now."""
 from __future__ import absolute_import, division, print_function
 
 import os
@@ -205,7 +205,7 @@ def _kilobytes(text, name):
 
 
 class AvailInfo(object):
-    """What is free on this host: cpu, swap in percent; memory, disk in bytes."""
+    """Resources free on this host: cpu, swap in percent; memory, disk in bytes."""
 
     __slots__ = ('cpu', 'memory', 'disk', 'swap')
 

@@ -1,4 +1,4 @@
-"""What this host lacks of what a node relies on: then some promises do not hold, and some options are refused."""
+"""Features of the host that a node relies on: without one a promise does not hold."""
 from __future__ import absolute_import, division, print_function
 
 import os

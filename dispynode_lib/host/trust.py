@@ -1,4 +1,4 @@
-"""Whether a folder may be used that other users of this host could have prepared, or could change."""
+"""Trust in folders: could another user of this host have prepared one, or change it?"""
 from __future__ import absolute_import, division, print_function
 
 import os

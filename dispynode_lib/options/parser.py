@@ -16,7 +16,7 @@ for _row in ROWS:
 
 
 class Options(object):
-    """What the options say; one attribute per row of the table, plus what follows from them.
+    """Options as given; one attribute for each row of the table, and what follows from them.
 
     ip_addr, ext_ip_addr, scheduler_node   lists of text, [] if not given
     client_release      list of (port or None, release)
@@ -70,7 +70,7 @@ class Options(object):
             self.secret = _read_secret(self.secret_file)
 
     def make_paths_absolute(self, folder=None):
-        """Let files and folders stay the same when this process changes its folder.
+        """Make paths absolute: this process may change its working folder.
 
         folder   that relative ones mean, by default the one of this process
         Raises ConfigError if that has been removed.

@@ -1,4 +1,4 @@
-"""What outlives the node: a socket by which the next node takes this supervisor over, and what no node has settled yet.
+"""Hand-over of a supervisor to the next node: its socket, and what no node has settled.
 
 Until the node says that a job is settled (its reply is with the client, or on disk), a duplicate of the node's end of
 its channel is held here. The node only peeks at a result, so that the system keeps it for the next node.
@@ -23,7 +23,7 @@ NO_ANSWER = b''
 
 
 class HandOver(object):
-    """Of one supervisor; does nothing until open()."""
+    """Hand-over of one supervisor; does nothing until open()."""
 
     def __init__(self, control_fd, channels):
         """`control_fd`, `channels` (descriptors.Channels): to the present node; another one gets the same numbers."""
@@ -97,7 +97,7 @@ class HandOver(object):
             self._limits[number] = frame
 
     def settle(self, data):
-        """Let go of all that a `settled` frame names: `data`, control.NUMBER of each job process."""
+        """Release what a `settled` frame names: `data`, control.NUMBER of each job process."""
         for at in range(0, len(data) - control.NUMBER.size + 1, control.NUMBER.size):
             number = control.NUMBER.unpack_from(data, at)[0]
             self._ended.pop(number, None)
@@ -108,14 +108,14 @@ class HandOver(object):
                 close_quietly(fd)
 
     def become_job(self):
-        """In a new job process: it shall reach no other job's channel."""
+        """Close the channels of other jobs, in a new job process."""
         if self.fd is not None:
             for fd in self._held.values():
                 os.close(fd)
             os.close(self.fd)
 
     def close(self):
-        """This supervisor ends: nobody is to find it any more."""
+        """Remove the socket: this supervisor ends."""
         if self.fd is not None:
             try:
                 os.unlink(self._path)
@@ -125,7 +125,7 @@ class HandOver(object):
     # another node
 
     def wait(self, timers, give_up):
-        """The node has gone: call `give_up()` if no other one has come in time."""
+        """Wait for another node; call `give_up()` if none has come in time."""
         alone_since = self._generation
         timers.add(self.timeout, lambda: alone_since == self._generation and give_up())
 
@@ -136,7 +136,7 @@ class HandOver(object):
         return bool(poll.poll(0))
 
     def let_in(self, processes, opened, ending):
-        """Take the node that has connected for ours, if it may; return whether so.
+        """Accept the node that has connected as ours, if it may be; return whether it is.
 
         processes     {number: pid} of those that run
         opened        whether the code of a computation was compiled
@@ -187,7 +187,7 @@ class HandOver(object):
         return control.number(generation)
 
     def _replace(self, control_fd, channels_fd, generation):
-        """The node of before is ours no more, should it still be there; it is told."""
+        """Put another node in the place of the present one, which is told if it still lives."""
         self._generation = generation
         flags = fcntl.fcntl(self._control_fd, fcntl.F_GETFL)
         fcntl.fcntl(self._control_fd, fcntl.F_SETFL, flags | os.O_NONBLOCK)
@@ -202,7 +202,7 @@ class HandOver(object):
             set_cloexec(number)
 
     def _introduce(self, processes, opened, ending):
-        """Tell the new node what there is."""
+        """Send the new node the state of this supervisor, and the channels."""
         held = b''.join([control.HELD.pack(number, self._ended.get(number, control.LIVES)) for number in sorted(self._held)])
         programs = b''.join([control.NUMBER.pack(number) for number in processes if number >= control.FIRST_PROGRAM])
         fields = [(b'pid', b'%d' % os.getpid()), (b'opened', b'%d' % opened), (b'ending', b'%d' % ending),

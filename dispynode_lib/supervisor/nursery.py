@@ -1,4 +1,4 @@
-"""The process from which supervisors are forked: it has imported all they need, and does nothing else.
+"""The nursery: the process from which supervisors are forked. It does nothing else.
 
 So opening a computation costs a fork and not the start of a Python, and supervisors share their memory. It is
 also why a node goes on with the code it was started with when its files are replaced.

@@ -54,7 +54,7 @@ class Programs(object):
         self._environment = None
         self._live = {}                     # number -> Program
         self._readers = {}                  # read end -> Program
-        # Programs whose pipes are not watched yet: if they end soon, their end is the only news
+        # Programs whose pipes are not watched yet: of those that end soon only the end is seen
         self._young, self._older = [], []
         self._watch_planned = False
 
@@ -257,7 +257,7 @@ def _system_bytes(text):
 
 
 def _environment(computation):
-    """Return what programs find in their environment; as bytes, which need not be encoded for each of them."""
+    """Return the environment of programs, in bytes, so that it is encoded once."""
     encode = to_bytes if PYTHON2 else os.fsencode
     environment = dict(os.environ if PYTHON2 else os.environb)
     path, folder = environment.get(b'PATH'), encode(computation.folder)
@@ -266,7 +266,7 @@ def _environment(computation):
 
 
 def _exit_code(status):
-    """Return what a wait status means as the number that subprocess gives: negative for a signal."""
+    """Return a wait status as the exit code of subprocess: negative for a signal."""
     if os.WIFSIGNALED(status):
         return -os.WTERMSIG(status)
     return os.WEXITSTATUS(status)

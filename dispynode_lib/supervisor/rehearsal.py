@@ -1,4 +1,4 @@
-"""A computation and a job of no use, done once in the nursery before anything is forked.
+"""Rehearsal: a computation and a job of no use, done once in the nursery before it forks.
 
 What Python does when code runs for the first time (modules it imports, types it completes, byte code it adapts to
 what it meets) is there for all supervisors and jobs then; each of them would do it again, and pay for the pages that
@@ -22,7 +22,7 @@ SETTINGS = {'id': b'0', 'type': b'1', 'name': b'rehearsal', 'code': CODE, 'folde
 
 
 def rehearse():
-    """Do it, and leave no trace of it in this process."""
+    """Do a computation and a job in this process, and undo what they changed."""
     main, path, argv, environment = sys.modules['__main__'], sys.path[:], sys.argv[:], dict(os.environ)
     finders = sys.meta_path[:]
     near, far = socket_pair()

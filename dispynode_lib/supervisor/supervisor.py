@@ -23,7 +23,7 @@ from dispynode_lib.wire import control
 
 FRAME_LIMIT = 0xFFFFFFFF
 READ_SIZE = 65536                           # not so much that the C library maps memory for it
-QUIET = frozenset([job.TOLD_WELL << 8, job.TOLD_FAILURE << 8])      # wait statuses that are no news to the node
+QUIET = frozenset([job.TOLD_WELL << 8, job.TOLD_FAILURE << 8])      # wait statuses of little interest
 DEBUG, WARNING, ERROR = 10, 30, 40
 RETRY_FORK = 0.5                            # seconds
 REAP_DELAY = 0.03                           # seconds that those wait which have told their results
@@ -35,7 +35,7 @@ LOGGER = b'dispynode.supervisor'
 
 
 class Supervisor(object):
-    """Follows the frames of docs/architecture.rst."""
+    """One supervisor; the frames it takes and sends are in docs/architecture.rst."""
 
     def __init__(self, control_fd, channels_fd):
         self._control_fd = control_fd
@@ -52,7 +52,7 @@ class Supervisor(object):
         self._forked = 0
         self._wanted = 0                    # children still to be forked
         self._fork_error, self._fork_timer = None, False        # why none can be forked; whether it will be tried again
-        self._asked_for = set()             # numbers of children whose end is news in any case
+        self._asked_for = set()             # numbers of children whose end is told in any case
         self._account = Account(lambda used: self._send(b'used', used))
         self._settled = False
         self._learner = None                # learning.Learner, if jobs may import what was loaded before
@@ -133,7 +133,7 @@ class Supervisor(object):
         self._send(b'opened', _encode(self._run_user_code(self._computation.open)))
 
     def _limit(self, limits):
-        """Hold this process and its jobs to what the operator allows."""
+        """Apply the operator's limits to this process and its jobs."""
         limits.apply()
         self._computation.set_limits(limits)
         if limits.watched():
@@ -337,7 +337,7 @@ class Supervisor(object):
             os._exit(status)
 
     def _on_child_signal(self):
-        """Reap now if somebody waits for the news, else soon: one waking up for many."""
+        """Reap at once if somebody waits for an end, else after REAP_DELAY, many at a time."""
         self._signals.drain()
         if not self._is_urgent() and self._signals.hold_children():
             self._timers.add(REAP_DELAY, self._reap_held)
@@ -371,7 +371,7 @@ class Supervisor(object):
         self._send(b'exited', b'%d' % number, b'%d' % status)
 
     def _on_ended(self, number):
-        """Say when job process `number` has ended, be it without news: the node has lost sight of it."""
+        """Tell the end of job process `number` even if it is ordinary: the node waits for it."""
         number = control.number(number)
         if number in self._processes.live:
             self._asked_for.add(number)
@@ -381,7 +381,7 @@ class Supervisor(object):
     # another node
 
     def _on_node_lost(self):
-        """The node has gone, perhaps not for good."""
+        """Take the end of the connection to the node: another node may come."""
         self._wanted = 0
         if not self._hand_over.is_open:
             self._on_node_gone()
@@ -397,7 +397,7 @@ class Supervisor(object):
     # the end
 
     def _on_node_gone(self):
-        """The node has gone, or wants an end by SIGTERM."""
+        """End jobs and this process: the node has gone, or asks for the end."""
         self._signals.stop_asked = False
         if self._ending is None or self._ending != self._end_alone:
             self._wanted = 0
@@ -420,7 +420,7 @@ class Supervisor(object):
         self._ended = True
 
     def _end_late(self):
-        """Have this process killed if what follows does not end: the node would do it, but it may have gone."""
+        """Set an alarm that kills this process if its end takes too long, without a node too."""
         limit = float(self._computation.cleanup_timeout) if self._computation is not None else 0
         if limit:
             end_by_alarm(int(limit) + MORE_PATIENT)

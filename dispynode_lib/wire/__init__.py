@@ -1,1 +1,1 @@
-"""What peers say: frames, safe pickles, messages. Serves node and supervisor."""
+"""Protocol of peers: frames, safe pickles, messages; frames between node and supervisor."""

@@ -1,4 +1,4 @@
-"""What clients say to a node, for the node's check of itself and for tests.
+"""Requests of clients, written for the node's check of itself and for tests.
 
 Each writer returns the payload of a frame as a Python 3 client of a recent release sends it, or, with
 `python2`, as a Python 2 client does.

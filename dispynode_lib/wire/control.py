@@ -109,7 +109,7 @@ def is_module_name(name):
 
 
 class Splitter(object):
-    """Collect bytes as they come and give back whole frames."""
+    """Splits a stream of bytes into frames."""
 
     def __init__(self, limit):
         """`limit`: bytes that one frame may have at most."""

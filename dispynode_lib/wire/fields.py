@@ -7,8 +7,8 @@ from dispynode_lib.wire.pickle.pickles import Record, Set, name_of
 
 REQUIRED = object()
 
-TEXT_LIMIT = 4096                   # letters of names, paths and addresses
-WORD_LIMIT = 128                    # letters of signs, hashes and passwords of computations
+TEXT_LIMIT = 4096                   # characters of names, paths and addresses
+WORD_LIMIT = 128                    # characters of signs, hashes and passwords of computations
 ID_LIMIT = 2 ** 64
 PORT_LIMIT = 2 ** 16
 
@@ -17,7 +17,7 @@ _ADDRESS = _WORD + u'.:%'
 
 
 class Fields(object):
-    """The fields of one message, and how to take them out."""
+    """The fields of one message, and the checks by which they are read."""
 
     __slots__ = ('message', 'values', 'python2', 'protocol')
 
@@ -81,7 +81,7 @@ class Fields(object):
         return value
 
     def check_encodable(self, key, value):
-        """Refuse lone surrogates."""
+        """Raise ProtocolError for text with lone surrogates, which UTF-8 cannot hold."""
         try:
             value.encode('utf-8')
         except UnicodeError:
@@ -113,7 +113,7 @@ class Fields(object):
         return self.checked_address(key, self.text(key, default, 255))
 
     def checked_address(self, key, value):
-        """Return `value` if it is None, empty or of letters that hosts and addresses have."""
+        """Return `value` if it is None, empty or of characters that hosts and addresses have."""
         if value and (value.strip(_ADDRESS) or u'..' in value):
             raise self.fault(key, 'no address')
         return value

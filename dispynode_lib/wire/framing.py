@@ -15,20 +15,20 @@ DUMMY_TOKEN = b'x' * TOKEN_SIZE     # sent by a client that does not know the no
 LENGTH = struct.Struct('>L')
 PRE_AUTH_LIMIT = 4096               # bytes of a frame from a peer that has not shown the secret
 
-MAX_OPCODE = 32                     # letters; the longest real one has 18
+MAX_OPCODE = 32                     # characters; the longest real one has 18
 VIEW_SIZE = 0x10000                 # larger arguments are not copied out of their frame
 CHUNK_SIZE = 0x40000
 OPCODE_LETTERS = b'ABCDEFGHIJKLMNOPQRSTUVWXYZ_'
 
 
 def token(secret, sign):
-    """Return the 40 bytes that prove knowledge of `secret` to whoever announced `sign` (both text)."""
+    """Return the token (40 bytes) made from `secret` and the `sign` of its receiver (both text)."""
     digest = sha1(to_bytes(secret) + to_bytes(sign)).hexdigest()
     return digest if PY2 else digest.encode('ascii')
 
 
 def same_token(given, expected):
-    """Return whether two tokens (bytes) are equal, in a time that does not tell where they differ."""
+    """Return whether two tokens (bytes) are equal, in constant time."""
     return compare_digest(bytes(given), bytes(expected))
 
 

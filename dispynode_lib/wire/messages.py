@@ -1,4 +1,4 @@
-"""What peers say to a node: one reader for each message.
+"""Messages of peers to a node: one reader for each.
 
 A reader takes the bytes after the opcode and returns an object on which every attribute is present and
 checked, so that nobody needs to know which release sent it. Text is text (unicode), ids are ints, ports

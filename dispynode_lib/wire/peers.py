@@ -1,4 +1,4 @@
-"""What the node knows of a peer's kind: its release and its Python.
+"""Kinds of peers: release and Python of each.
 
 Source: docs/protocol.rst, "The smallest set of dialects".
 """

@@ -26,7 +26,7 @@ _pairs = []                                 # (port, release) of all, once they 
 PULSE_BY_TCP_FROM = (4, 7, 1)
 TERMINATED_BY_DATAGRAM_FROM = (4, 11)
 PARTS_OF_RECORDS_FROM = (4, 12)             # 4.8.7 fails, 4.12.4 does not
-LONGEST = 32                                # letters of a release
+LONGEST = 32                                # characters of a release
 
 
 def _generation(release):

@@ -1,4 +1,4 @@
-"""What a node says: one writer for each message; each returns the payload of a frame.
+"""Messages of a node: one writer for each; it returns the payload of a frame.
 
 `peer` is a peers.Peer or anything with `python2`: it decides how strings are written. Texts may be given
 as text or as UTF-8 bytes. Source: docs/protocol.rst, "Minimal replies", "Messages from a node".
@@ -103,7 +103,7 @@ def _info(info):
 # JOB_REPLY is written for every job: its pickle is put together from constants.
 
 class _ReplyWords(object):
-    """The constant pieces of a _JobReply for one kind of peer."""
+    """Constant pieces of a pickled _JobReply for one kind of peer."""
 
     def __init__(self, python2):
         def key(name):

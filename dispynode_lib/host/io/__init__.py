@@ -1,1 +1,1 @@
-"""Waiting and not waiting: the loop, worker threads, streams, the log."""
+"""Blocking and non-blocking I/O: the loop, worker threads, streams, the log."""

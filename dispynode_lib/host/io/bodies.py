@@ -1,4 +1,4 @@
-"""Reading big requests into memory that is not given on a peer's mere word."""
+"""Big requests: memory is allocated as their bytes come, not by the length announced."""
 from __future__ import absolute_import, division, print_function
 
 import sys
@@ -12,7 +12,7 @@ GROWN_SIZE = 256 << 10                      # bigger requests get memory only as
 
 
 class Pace(object):
-    """How fast something has to come: all the time, or a length that lies would give its sender any time."""
+    """Least rate at which a body has to come, from its first byte to its last."""
 
     __slots__ = ('_begun', '_rate')
 

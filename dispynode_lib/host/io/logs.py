@@ -1,4 +1,4 @@
-"""Where the log goes and how its lines look."""
+"""Targets of the log, and formats of its lines."""
 from __future__ import absolute_import, division, print_function
 
 import os

@@ -1,4 +1,4 @@
-"""One thread that waits for descriptors and for points in time, and calls back."""
+"""The event loop: one thread that waits for descriptors and timers, and calls back."""
 from __future__ import absolute_import, division, print_function
 
 import collections

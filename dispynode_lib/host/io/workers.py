@@ -1,4 +1,4 @@
-"""A bounded set of threads for work that may wait: requests and files."""
+"""A bounded pool of threads for work that may block: requests, files."""
 from __future__ import absolute_import, division, print_function
 
 import collections
@@ -14,7 +14,7 @@ GATHERED = 0.5                              # seconds within which threads that 
 
 
 class Worker(object):
-    """What an idle thread waits for: `ready` is released when it is given a task, (function, arguments) or None: to end."""
+    """An idle thread: `ready` is released with its next `task`, (function, arguments) or None."""
 
     __slots__ = ('ready', 'task', 'idle_since')
 
@@ -67,7 +67,7 @@ class Workers(object):
             self._carry_on(task)
 
     def _carry_on(self, task):
-        """Leave the task to the threads that there are; raise what is being handled if there is none."""
+        """Leave the task to the present threads; raise what is being handled if there is none."""
         with self._lock:
             self._threads -= 1
             if not self._threads:

@@ -1,4 +1,4 @@
-"""Writes lines in a thread of its own: a full pipe or a stopped terminal holds up that thread and nobody else."""
+"""Writer of lines in a thread of its own: a full pipe blocks that thread only."""
 from __future__ import absolute_import, division, print_function
 
 import collections
@@ -14,7 +14,7 @@ ROOM = 1 << 20                              # bytes of lines that may wait
 
 
 class Writer(object):
-    """Takes lines from any thread at once, writes them in their order.
+    """Queue of lines, taken from any thread without blocking, and written in order.
 
     What there is no room for, and what cannot be written, is counted and the number told in one line. Once there was no
     room, lines are left out until all that wait have been written: so the number stands in their place.

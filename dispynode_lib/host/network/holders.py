@@ -1,4 +1,4 @@
-"""Which process, or what else, has a port of this host."""
+"""Holders of a port of this host: processes, connections."""
 from __future__ import absolute_import, division, print_function
 
 import os

@@ -58,7 +58,7 @@ def resolve(name):
         return [canonical(name)]
     try:
         found = socket.getaddrinfo(_for_resolver(name), None, 0, socket.SOCK_STREAM)
-    except UnicodeError as error:           # a label of no or too many letters
+    except UnicodeError as error:           # a label of no or too many characters
         raise socket.gaierror(socket.EAI_NONAME, str(error))
     addresses = []
     for family, _kind, _protocol, _name, sockaddr in found:

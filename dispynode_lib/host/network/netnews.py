@@ -1,4 +1,4 @@
-"""News of the kernel about interfaces, addresses and routes of this host (rtnetlink)."""
+"""Notifications of the kernel (rtnetlink): interfaces, addresses, routes have changed."""
 from __future__ import absolute_import, division, print_function
 
 import socket
@@ -28,7 +28,7 @@ def open_news():
 
 
 def drop(sock):
-    """Read what is there: that something has changed is all that counts."""
+    """Read and drop the notifications: that something has changed is all that counts."""
     try:
         for _ in range(MESSAGES):
             sock.recv(READ_SIZE)

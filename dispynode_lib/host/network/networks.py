@@ -1,4 +1,4 @@
-"""Addresses and networks: who is in."""
+"""Networks, and whether an address belongs to one."""
 from __future__ import absolute_import, division, print_function
 
 import socket
@@ -7,7 +7,7 @@ from dispynode_lib.host.compat import to_text
 
 
 class Network(object):
-    """Addresses that share their first bits; made from text such as 10.0.0.0/8, ::1 or 192.0.2.7."""
+    """A network, or one address, made from text such as 10.0.0.0/8, ::1 or 192.0.2.7."""
 
     def __init__(self, text):
         """Raise ValueError if `text` is none."""

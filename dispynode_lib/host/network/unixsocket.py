@@ -1,4 +1,4 @@
-"""Sockets with a name in a folder, also where the name is longer than the system allows."""
+"""AF_UNIX sockets with a name, also where the path is longer than the system allows."""
 from __future__ import absolute_import, division, print_function
 
 import os

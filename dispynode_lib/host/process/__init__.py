@@ -1,1 +1,1 @@
-"""This process as the host sees it: account, arguments, locks, service manager."""
+"""This process: account, inherited descriptors, lock files, service manager."""

@@ -1,4 +1,4 @@
-"""Users of this host: found by name, and going on as one of them."""
+"""Users of this host: found by name, and becoming one of them."""
 from __future__ import absolute_import, division, print_function
 
 import os

@@ -1,4 +1,4 @@
-"""Goes into the background; the process that was started stays until it is known whether that went well."""
+"""Detaching into the background; the first process waits for the outcome."""
 from __future__ import absolute_import, division, print_function
 
 import os

@@ -1,4 +1,4 @@
-"""What this process has from whoever started it: descriptors and signals are put right, secrets in its arguments hidden."""
+"""Inherited state of this process: descriptors, signals; secrets in its arguments."""
 from __future__ import absolute_import, division, print_function
 
 import os
@@ -12,7 +12,7 @@ STREAMS = (('stdin', 'r'), ('stdout', 'w'), ('stderr', 'w'))
 
 
 def put_right():
-    """Do it, before anything else is opened or started."""
+    """Put descriptors and signals right, before anything else is opened or started."""
     open_descriptors()
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)       # ignored: nobody could wait for a process
     unblock_signals()

@@ -1,4 +1,4 @@
-"""A pid file that is locked for the life of its process, so that what a dead one left is no obstacle."""
+"""A pid file, locked while its process lives, so that a stale one is no obstacle."""
 from __future__ import absolute_import, division, print_function
 
 import errno

@@ -14,7 +14,7 @@ log = Log('dispynode.jobs')
 
 ENDED = u'the supervisor of the computation ended'
 LATEST = 1e11                               # seconds since the epoch, long after everything
-LOG_SIZE = 8000                             # letters of one record of a job's that are logged
+LOG_SIZE = 8000                             # characters of one record of a job's that are logged
 LOGGERS = ('dispynode', 'dispynode.job', 'dispynode.supervisor', 'dispynode_logger')
 LINES = (1000, 50.0)                        # lines at once, and a second, that one computation may log
 

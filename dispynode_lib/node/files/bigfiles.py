@@ -1,4 +1,4 @@
-"""Big arguments and results on their way: in files, so that they are not copied through the node's memory.
+"""Big arguments and results, passed on in files, not through the node's memory.
 
 The node writes big arguments to a file as they come; the job process reads them from there. A job process writes a
 big result to a file, which the node sends from there and, if the client is away, keeps.
@@ -39,7 +39,7 @@ class Arguments(object):
         self.path, self.stand_in = path, stand_in
 
     def read(self):
-        """Return them as bytes."""
+        """Return the arguments as bytes."""
         with open(self.path, 'rb') as source:
             return source.read()
 
@@ -176,12 +176,12 @@ class Result(object):
         return b''.join(pieces)
 
     def remove(self):
-        """Have the file lose its name: the reply is with the client, or on disk."""
+        """Unlink the file: the reply is with the client, or on disk."""
         if self._path is not None:
             files.remove(self._path)
 
     def rewind(self):
-        """Begin anew: the message is sent again."""
+        """Start at the beginning again: the message is repeated."""
         self._sent = 0
 
     def __del__(self):

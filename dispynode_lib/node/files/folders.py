@@ -46,7 +46,7 @@ def is_below(path, folder):
 
 
 class Folders(object):
-    """The folders of all computations: keeps the end of one from spoiling the beginning of another."""
+    """Folders of all computations: removing one never overlaps with opening another."""
 
     def __init__(self, root, max_file_size=0, force_cleanup=False):
         """`root`: absolute path of the node's files; force_cleanup: remove also what clients want to keep."""
@@ -104,7 +104,7 @@ class Folders(object):
         return [other for other in self._open if other.leaving and other.overlaps(folder)]
 
     def leave(self, folder):
-        """The computation of `folder` is being ended: whoever wants the same folder had better wait."""
+        """Note that the computation of `folder` is being ended: others wait for the folder."""
         with self.changed:
             folder.leaving = True
 
@@ -126,7 +126,7 @@ _numbers = itertools.count()                # of files that are being received
 
 
 class Claim(object):
-    """While it is entered no other thread deals with `path`; `claimed` is the set of such paths, `changed` its Condition."""
+    """Context manager: exclusive use of `path`; `claimed`: all such, `changed`: its Condition."""
 
     def __init__(self, changed, claimed, path):
         self._changed, self._claimed, self._path = changed, claimed, path
@@ -161,7 +161,7 @@ class Folder(object):
         return one.startswith(two) or two.startswith(one)
 
     def leave(self):
-        """Its computation is being ended."""
+        """Note that the computation of this folder is being ended."""
         self._folders.leave(self)
 
     def close(self, cleanup):
@@ -173,7 +173,7 @@ class Folder(object):
             self._folders.discard(self)
 
     def _claim(self, path):
-        """Be the only thread that deals with `path`: a context manager."""
+        """Return a context manager for exclusive use of `path`."""
         return Claim(self._changed, self._claimed, path)
 
     def _count(self, path, change, otherwise=0):

@@ -1,4 +1,4 @@
-"""Files that come: their content."""
+"""Content of files that peers send."""
 from __future__ import absolute_import, division, print_function
 
 import errno
@@ -64,7 +64,7 @@ def fill(partial, file_record, stream, value):
 
 
 def _pass_over(stream, view, done, asked, pace):
-    """Read what a sender was asked for and may be sending: closed with that unread, it would not see the answer."""
+    """Read and drop what a sender was asked for: unread, it would cost it the answer (RST)."""
     try:
         while done < asked:
             done += stream.read_some_into(view[:min(asked - done, len(view))])

@@ -1,4 +1,4 @@
-"""Bring each job's final reply to its client; keep the ones that cannot be brought, and try them again."""
+"""Delivery of final replies to clients; what cannot be delivered is kept and tried again."""
 from __future__ import absolute_import, division, print_function
 
 import collections
@@ -22,7 +22,7 @@ UNKNOWN = 'the client does not know the job'
 
 
 class _Outbox(object):
-    """What is under way to one client."""
+    """Replies under way to one client."""
 
     __slots__ = ('flying', 'waiting')
 
@@ -82,7 +82,7 @@ class _Round(object):
 
 
 class Delivery(object):
-    """Sends replies in the loop's thread; none holds up another client's.
+    """Delivery in the loop's thread, non-blocking; clients do not wait for each other.
 
     Methods named _* run in the loop's thread, the others in any.
     """
@@ -179,7 +179,7 @@ class Delivery(object):
 
     @staticmethod
     def _judge(letter, reply, error):
-        """Return None if the client has the reply, or has closed the computation, else what went wrong.
+        """Return None if the client has the reply, or has closed the computation, else the reason.
 
         UNKNOWN: there is somebody who does not know the job, perhaps another program at the address of the client.
         """
@@ -231,14 +231,14 @@ class Delivery(object):
     # -- kept ones
 
     def hold_back(self):
-        """The node before this one was killed: send nothing kept before its clients know this one, or HOLD is over.
+        """Hold kept replies back, for HOLD at most, until clients know the node after a crash.
 
         A reply would have a client send its next job with the token of before. Called before the loop runs.
         """
         self._held_back = set(owner.key for owner in self._spool.owners())
 
     def serving(self):
-        """The node serves now: clients of the one before can find it from now on. Any thread."""
+        """Note that the node serves: HOLD begins. Any thread."""
         if self._held_back:
             self._loop.call_soon(self._loop.call_later, HOLD, self._hold_back_no_more, None)
 
@@ -247,7 +247,7 @@ class Delivery(object):
         self._retry_all()
 
     def opened(self, computation):
-        """A client has opened a computation, perhaps again: it knows this node then. A worker's thread."""
+        """Note that a client has opened a computation: it knows this node. A worker's thread."""
         key = computation.id, computation.auth
         if self._spool.owner(*key) is None:
             return

@@ -1,4 +1,4 @@
-"""The jobs that were accepted and not yet settled, noted where the next node finds them should this one be killed.
+"""Journal of jobs accepted and not settled, for the node after one that was killed.
 
 A file of slots that lies in memory: noting a job is one copy of some hundred bytes, without a call of the system. What a
 slot has no room for goes into a second file. The system keeps what was written when the process is killed.
@@ -22,7 +22,7 @@ from dispynode_lib.wire.peers import Peer
 
 log = Log('dispynode.journal')
 
-SLOT = 1024                                 # bytes: two identifiers of 128 letters, two addresses of 255 and the rest
+SLOT = 1024                                 # bytes: two identifiers of 128, two addresses of 255 and the rest
 SLOTS = 64                                  # made at a time
 BODY = 131072                               # bytes that the second file has for each slot
 # length of what follows at BEGIN, 0: the slot is free; version; flags; number of the job process; key of its supervisor
@@ -93,15 +93,15 @@ class Journal(object):
         return 0
 
     def note_accepted(self, job):
-        """The client of a job has been told that it is accepted."""
+        """Note that the client of a job has been sent the ACK."""
         self._change(job.slot, FLAGS_AT, struct.pack('>L', ACCEPTED))
 
     def note_stopping(self, job):
-        """A job was asked to stop."""
+        """Note that a job was asked to stop."""
         self._change(job.slot, FLAGS_AT, struct.pack('>L', ACCEPTED | STOPPING))
 
     def note_process(self, job, key, number):
-        """A job is about to be given to job process `number` of the supervisor with `key` (16 bytes)."""
+        """Note that job process `number` of the supervisor with `key` (16 bytes) gets a job."""
         self._change(job.slot, NUMBER_AT, NUMBER_AND_KEY.pack(number, key))
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""Replies that could not be delivered, kept on disk until the client has them."""
+"""Spool of replies that could not be delivered, on disk until the client has them."""
 from __future__ import absolute_import, division, print_function
 
 import os
@@ -25,7 +25,7 @@ CHECKSUM_SIZE = 32
 
 
 class Owner(object):
-    """Whom kept replies belong to: a computation, open or closed long ago."""
+    """Owner of kept replies: a computation, open or closed long ago."""
 
     __slots__ = ('id', 'auth', 'result_address', 'token', 'last_heard', 'closed_by_client')
 
@@ -45,7 +45,7 @@ class Owner(object):
 
 
 class Spool(object):
-    """Keeps replies under FOLDER/<computation id>-<auth>/<uid>-<hash>; any thread.
+    """Spool of replies: FOLDER/<computation id>-<auth>/<uid>-<hash>; any thread.
 
     Each file begins with a checksum of its name and content: what was damaged, or got into another's place, is not
     sent. It keeps out nobody who may write here: that is what the folder's mode is for.
@@ -139,7 +139,7 @@ class Spool(object):
         return True
 
     def refuse(self, key, job):
-        """The client does not know the job of a kept reply: keep it for whoever asks."""
+        """Mark a kept reply as refused: it is sent to who asks for it only."""
         with self._lock:
             path = self._kept.get(key, {}).get(job)
             if path is None:
@@ -259,7 +259,7 @@ class Spool(object):
             self.remove(key, job)
 
     def close(self, key):
-        """The client has closed the computation `key`, (id, auth): what it refused it does not want."""
+        """Remove refused replies of the computation `key`, (id, auth): its client closed it."""
         owner = self.owner(*key)
         if owner is not None:
             owner.closed_by_client = True

@@ -13,7 +13,7 @@ from dispynode_lib.wire import framing
 
 log = Log('dispynode.identity')
 
-SIGN_SIZE = 40                              # letters of a sign of this node, and of the longest one of a client
+SIGN_SIZE = 40                              # characters of this node's sign, and of a client's at most
 SIGNS = 200                                 # of earlier runs, remembered
 
 

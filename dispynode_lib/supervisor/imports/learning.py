@@ -1,4 +1,4 @@
-"""Learns from the jobs of a computation which modules they import, and has those loaded before it forks the next ones."""
+"""Learning which modules jobs import, and loading them before the next jobs are forked."""
 from __future__ import absolute_import, division, print_function
 
 import os
@@ -22,7 +22,7 @@ TRIAL_TIMEOUT = 5.0                         # seconds that loading a module of o
 
 
 class Learner(object):
-    """What one supervisor knows of its jobs' imports."""
+    """Imports of one supervisor's jobs: counted, and loaded ahead."""
 
     def __init__(self, preloaded, policy, poll, timers, on_learned):
         """Learn by a preload.Preloaded.
@@ -45,7 +45,7 @@ class Learner(object):
         poll.register(self.read_end, select.POLLIN)
 
     def rebase(self):
-        """Take what is in `sys.modules` for known: called before jobs are forked. Return the number of modules."""
+        """Note which modules are loaded before jobs are forked; return their number."""
         self._base = frozenset(sys.modules)
         self._preloaded.rebase()
         return len(self._base)
@@ -95,7 +95,7 @@ class Learner(object):
         return True
 
     def _read(self):
-        """Take what jobs have told; any of them may write what it likes."""
+        """Read what jobs have told; it is checked, for jobs may write anything."""
         self._messages += 1
         try:
             data = read_some(self.read_end, 65536)

@@ -73,7 +73,7 @@ def _reseeds_itself():
 
 
 class Preloaded(object):
-    """Imports modules ahead and gives them to who imports them later: a finder for `sys.meta_path`."""
+    """Finder for `sys.meta_path`: imports modules ahead, gives them to later imports."""
 
     def __init__(self):
         self._pid = os.getpid()
@@ -85,7 +85,7 @@ class Preloaded(object):
         self._listed = {}                   # folder -> (time of its last change, names of modules in it)
 
     def install(self):
-        """Be asked at each import that follows, after the modules of this program."""
+        """Add this finder to `sys.meta_path`, behind that of this program."""
         if self not in sys.meta_path:
             sys.meta_path.insert(1 if sys.meta_path and sys.meta_path[0] is _packed_importer() else 0, self)
 
@@ -179,7 +179,7 @@ class Preloaded(object):
         module.__spec__ = module.__spec__.loader_state
 
     def find_module(self, name, _path=None):
-        """Return who loads a module: Python 2."""
+        """Return the loader of a module: Python 2."""
         asked = sys._getframe(1).f_globals.get('__name__') in ('pkgutil', 'runpy', 'imp')
         return self if name in self._needs and not asked and self._give(name) else None
 

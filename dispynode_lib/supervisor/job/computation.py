@@ -38,7 +38,7 @@ def compile_source(source, file_name, python2=False):
 
 
 class Computation(object):
-    """What the `open` frame said, and what became of the user's code since."""
+    """A computation: the fields of the `open` frame, and the state of the user's code."""
 
     def __init__(self, fields, emit):
         """`fields`: dict from the `open` frame, keys str and values bytes; `emit`: see jobapi.JobApi."""
@@ -83,7 +83,7 @@ class Computation(object):
         return None
 
     def _explanation(self, error):
-        """Return code that fails with what went wrong: the client's Python took its code, so the client must be told why.
+        """Return code that raises the error of compiling, so that jobs tell the client.
 
         To refuse the computation would leave a client without another node waiting for ever.
         """
@@ -104,7 +104,7 @@ class Computation(object):
         surroundings.DispyModules(namespace).install()
 
     def set_limits(self, limits):
-        """Hold jobs to a limits.Limits."""
+        """Set the limits of jobs (limits.Limits)."""
         self.output_limit = limits.output
         self.stdout.budget = self.stderr.budget = self.budget = limits.budget()
 
@@ -250,7 +250,7 @@ class Computation(object):
 
     @staticmethod
     def freeze():
-        """Have the collector leave alone what is here now."""
+        """Exclude all present objects from garbage collection."""
         freeze = getattr(gc, 'freeze', None)
         if freeze is not None:
             freeze()                        # no collect(): it would touch, so copy, every page

@@ -1,4 +1,4 @@
-"""What a program does when it ends: functions of `atexit`, temporary files, `__del__`. A job process does it, too."""
+"""Finalizers in a job process: functions of `atexit`, temporary files, `__del__`."""
 from __future__ import absolute_import, division, print_function
 
 import atexit
@@ -17,12 +17,12 @@ def count_functions():
 
 
 def temporary_names():
-    """Return what makes the names of temporary files; there is none before the first one is made."""
+    """Return the generator of names of temporary files, None before the first one."""
     return getattr(sys.modules.get('tempfile'), '_name_sequence', None)
 
 
 class Finalizers(object):
-    """Those of the user's code in one computation: what setup registered belongs to the supervisor, not to its jobs."""
+    """Finalizers of one computation; those that setup registered are the supervisor's."""
 
     def __init__(self):
         self._inherited = count_functions()
@@ -60,18 +60,18 @@ class Finalizers(object):
             atexit.register(sys.modules['logging'].shutdown)
 
     def begin(self):
-        """In a job process: the job begins."""
+        """Note, in a job process, what is registered when the job begins."""
         self._at_start, self._names = count_functions(), temporary_names()
 
     def are_wanted(self):
-        """In a job process: return whether run() may have something to do."""
+        """Return, in a job process, whether run() may have something to do."""
         return self._inherits or count_functions() != self._at_start or self._collects()
 
     def _collects(self):
         return self._always or temporary_names() is not self._names
 
     def run(self, namespace):
-        """In a job process: end as a program does. `namespace`: the globals of the user's code."""
+        """Run the finalizers, in a job process. `namespace`: the globals of the user's code."""
         atexit._run_exitfuncs()
         if not self._collects():
             return

@@ -51,7 +51,7 @@ class JobApi(object):
 
 
 class LazyLogger(object):
-    """Stands for a logging.Logger until it is used: `logging` would make each fork dearer."""
+    """Lazy logging.Logger: `logging` is imported when it is used, for it makes forks dearer."""
 
     def __init__(self, api):
         self._api = api

@@ -13,7 +13,7 @@ MODULES = ('os', 'sys', 'time', 'socket', 're', 'io', 'struct', 'copy', 'glob', 
 
 
 class LazyModule(ModuleType):
-    """Stands for a module of the standard library until one of its names is asked for.
+    """Lazy module of the standard library: imported when one of its names is asked for.
 
     Importing them all would make each fork several times dearer.
     """
@@ -24,7 +24,7 @@ class LazyModule(ModuleType):
         return getattr(self._load(), attribute)
 
     def __setattr__(self, attribute, value):
-        """What a job changes in a module that it did not import is changed in the module."""
+        """Set the attribute in the module itself, which is imported for that."""
         setattr(self._load(), attribute, value)
         self.__dict__[attribute] = value
 
@@ -33,7 +33,7 @@ class LazyModule(ModuleType):
         del self.__dict__[attribute]
 
     def _load(self):
-        """Import the module, and stand aside for it; return it."""
+        """Import the module and take its names over; return it."""
         name = self.__name__
         __import__(name)
         module = sys.modules[name]

@@ -1,4 +1,4 @@
-"""What a job or program writes: kept in bounded memory, first and last part; the last words of a process."""
+"""Output of jobs and programs, kept in bounded memory; output at the end of a process."""
 from __future__ import absolute_import, division, print_function
 
 import io
@@ -148,7 +148,7 @@ class TextOutput(io.TextIOBase):
 
 
 def forgive_letters():
-    """Let setup print any letter, whatever the locale of the node is."""
+    """Let setup print any character, whatever the locale of the node is."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, 'reconfigure'):
             stream.reconfigure(errors='backslashreplace', line_buffering=True)
@@ -175,7 +175,7 @@ def run_exit_functions():
 
 
 def leave(status):
-    """Exit without the usual taking down of objects: it can take long, and threads of the user's may not end."""
+    """Exit without finalizing the interpreter: threads of the user's may not end."""
     try:
         if not run_exit_functions():
             status = status or 1

@@ -1,4 +1,4 @@
-"""What a job itself sends to its client: provisional results and files.
+"""Messages of a job to its client: provisional results and files.
 
 Loaded when a job first asks for it, or ahead of the jobs if their code names it: most jobs send nothing.
 """
@@ -25,7 +25,7 @@ DELIVERED, NOT_DELIVERED = 0, -1
 
 
 def provisional_result(api, computation, result, timeout, relay):
-    """Send `result` as the job's for now; return 0 if the client took it, -1 if not.
+    """Send `result` as a provisional one; return 0 if the client took it, -1 if not.
 
     Raises what pickling the result raises.
     """

@@ -1,4 +1,4 @@
-"""What programs for dispy's own node find in a job's process: calls that succeed there, names, the modules of dispy."""
+"""Surroundings of user code as dispy's own node has them: calls that succeed, modules of dispy."""
 from __future__ import absolute_import, division, print_function
 
 import errno
@@ -23,7 +23,7 @@ def allow_leaders():
 
 
 class Lenient(object):
-    """A function of `os` that forgives what is so already."""
+    """A function of `os` that succeeds where there is nothing to change."""
 
     def __init__(self, name, call):
         self.__name__, self.__doc__, self._call = name, call.__doc__, call
@@ -48,7 +48,7 @@ class DispyModules(object):
         self._namespace = namespace
 
     def install(self):
-        """Be asked for what nobody else has."""
+        """Add this finder as the last one of `sys.meta_path`."""
         sys.meta_path.append(self)
 
     def find_spec(self, name, _path=None, _target=None):
@@ -70,7 +70,7 @@ class DispyModules(object):
                 names[name] = self._namespace[name]
 
     def find_module(self, name, _path=None):
-        """Return who loads a module: Python 2."""
+        """Return the loader of a module: Python 2."""
         return self if name in self.NAMES else None
 
     def load_module(self, name):

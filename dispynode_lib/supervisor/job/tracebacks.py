@@ -1,4 +1,4 @@
-"""What a failure of user code looks like to its author: a traceback without frames of ours."""
+"""Tracebacks of user code, without frames of this program."""
 from __future__ import absolute_import, division, print_function
 
 import sys
@@ -16,12 +16,12 @@ _sources = {}                               # file name in the traceback -> its 
 
 
 def add_source(file_name, text):
-    """Tell the source of code that lies in no file; nothing is done with it before a traceback needs it."""
+    """Register the source of code that lies in no file, for tracebacks."""
     _sources[file_name] = text
 
 
 def hide(folder):
-    """Do not look for modules of ours in `folder`: what the user has there may have any name."""
+    """Exclude `folder` from imports of this program: files of the user's may have any name."""
     _hidden.add(folder)
 
 

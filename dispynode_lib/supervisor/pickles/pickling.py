@@ -11,11 +11,11 @@ PLAIN = (type(None), bool, int, float)
 
 
 class StandIn(object):
-    """Takes the place of a class of the client library: what it was told is in its attributes."""
+    """Stand-in for a class of the client library: the pickled state is in its attributes."""
 
 
 class Function(object):
-    """Stands for the older generation's `_Function`: a name with the arguments to call it with."""
+    """Stand-in for the older generation's `_Function`: a name, and arguments for its call."""
 
     def __new__(cls, name, args=(), kwargs=None):
         self = object.__new__(cls)
@@ -69,7 +69,7 @@ def _load(data, encoding, stand_ins):
 
 def _loader_class():
     class Loader(pickles.Unpickler):
-        """Knows the client library's classes without the library, and what only Python 2 has."""
+        """Unpickler that knows classes of the client library, and names of Python 2."""
 
         def find_class(self, module, name):
             found = _stand_in(module, name) if self.stand_ins else None
@@ -109,7 +109,7 @@ def _find_global(module, name):
 
 
 class Pieces(list):
-    """What a pickler writes: big byte strings stay the objects that they were."""
+    """Output of a pickler in pieces: big byte strings are not copied."""
 
     def write(self, piece):
         self.append(piece)

@@ -142,7 +142,7 @@ def socket_pair():
 
 
 class _Socket(object):
-    """What Python 2 needs of a socket that passes descriptors: its number."""
+    """A socket by its number, for passing descriptors on Python 2."""
 
     def __init__(self, fileno):
         self._fd = fileno

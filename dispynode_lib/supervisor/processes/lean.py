@@ -1,4 +1,4 @@
-"""What differs between Python versions, for supervisors and jobs.
+"""Differences between Python versions, for supervisors and jobs.
 
 host/compat does this for the node, but it brings sockets and threads, which would make every fork of a supervisor
 dearer. For the same reason the C halves of standard modules are taken where Python 3 has them.

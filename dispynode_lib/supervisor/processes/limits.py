@@ -1,4 +1,4 @@
-"""What the operator allows a job: memory, processes, output; checked now and then, said in one sentence."""
+"""Limits of jobs: memory, processes, output; looked at at intervals."""
 from __future__ import absolute_import, division, print_function
 
 import os
@@ -12,7 +12,7 @@ KEYS = ('nice', 'memory', 'output', 'processes', 'descriptors')
 
 
 class OverLimit(BaseException):
-    """The job has done more than it may; user code had better not catch it."""
+    """Raised in a job that is over a limit; no Exception, so that user code rarely catches it."""
 
 
 class Limits(object):
@@ -55,7 +55,7 @@ def _lower(resource, which, value):
 
 
 class Budget(object):
-    """How much one job may still print."""
+    """Bytes of output that one job has left."""
 
     def __init__(self, limit):
         self._limit = limit

@@ -15,7 +15,7 @@ MOST_ENDED, GROUPS_DELAY = 16, 0.2          # jobs, seconds until their process 
 
 
 class Processes(object):
-    """All that have not been reaped, and the process groups that ended jobs left behind."""
+    """Processes that have not been reaped, and process groups that ended jobs have left."""
 
     def __init__(self, timers):
         """`timers`: a timers.Timers."""
@@ -70,7 +70,7 @@ class Processes(object):
         return found if found is not None else self._all_below(number)
 
     def _all_below(self, number):
-        """Return the same and what else is in its session, after a look at all processes of the host."""
+        """Return the Relatives below a process or in its session, by a look at all processes."""
         return stopping.below(self.live[number], stopping.all_processes())
 
     def _step(self, number, name, below):
@@ -125,7 +125,7 @@ class Processes(object):
         return found
 
     def _end_relatives(self, number, pid):
-        """Kill what did not follow a process that was stopped and has ended: it is not asked again."""
+        """Kill descendants that outlived a process that was stopped."""
         relatives = self._stopped.pop(number)
         stopping.signal_relatives(relatives.values(), number_of('SIGKILL'), None)
         if stopping.group_lives(pid):
@@ -165,7 +165,7 @@ class Processes(object):
 
 
 class Account(object):
-    """Tells the node what ended processes have used: of many at once."""
+    """Resource usage of ended processes, told to the node many at a time."""
 
     def __init__(self, send):
         """`send`: function that brings control.USED of some (bytes) to the node."""

@@ -21,7 +21,7 @@ NO_HANDLER = operator.is_
 
 
 class Stopped(BaseException):
-    """The node wants this supervisor to end while user code runs."""
+    """Raised in user code of a supervisor that the node wants to end."""
 
 
 class Signals(object):
@@ -67,7 +67,7 @@ class Signals(object):
             raise Stopped('the node ends this computation')
 
     def enter_user_code(self, fd):
-        """From now on SIGTERM, or the other side closing socket `fd`, interrupts what runs here."""
+        """Begin user code: SIGTERM, or the end of socket `fd`, interrupts it."""
         self._watched = fd
         self._in_user_code = True
         signal.signal(signal.SIGIO, self._on_socket)
@@ -98,7 +98,7 @@ class Signals(object):
             signal.alarm(max(1, int(self.hand_over.timeout)))
 
     def _on_alarm(self, _number, _frame):
-        """The node has gone long ago: go on if another one waits for the end of this code."""
+        """End user code if its node has gone, and no other one waits for the end of it."""
         if self._in_user_code and not self.hand_over.is_asked_for():
             raise Stopped('the node has gone')
         signal.alarm(max(1, int(self.hand_over.timeout)))
@@ -133,6 +133,6 @@ def ignore_interrupts():
 
 
 def end_by_alarm(seconds):
-    """Have this process killed unless it ends within `seconds`."""
+    """Set an alarm that kills this process in `seconds`."""
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.alarm(seconds)

@@ -1,4 +1,4 @@
-"""Ending a process with all that it started, and being the parent of what gave up its own to live on by itself."""
+"""Stopping a process with all its descendants, adopted ones included (subreaper)."""
 from __future__ import absolute_import, division, print_function
 
 import errno

@@ -1,4 +1,4 @@
-"""Things to do later in a poll loop."""
+"""Timers of a poll loop."""
 from __future__ import absolute_import, division, print_function
 
 import os
@@ -8,7 +8,7 @@ monotonic = getattr(time, 'monotonic', lambda: os.times()[4])       # 2.7 has no
 
 
 class Timers(object):
-    """A handful of functions to call at their times."""
+    """Functions to be called at their times, in a list: there are few."""
 
     def __init__(self):
         self._waiting = []

@@ -1,4 +1,4 @@
-"""Finds the big arguments in the beginning of a JOB, so that they need not be held in memory.
+"""Big arguments, found in the first bytes of a JOB: they need not be held in memory.
 
 They are a byte string in the pickle that the message is. Its bytes can go to a file as they come, and the rest is
 read as usual with a short stand-in for them. Of Python 2 clients other fields are byte strings, too: the code above all.
@@ -28,7 +28,7 @@ _BYTE_STRINGS = {
 
 
 class Blob(object):
-    """A byte string that goes on behind the part of a message that is known.
+    """A byte string that begins in the known part of a message and ends behind it.
 
     head      the bytes of the message before it
     begun     its own first bytes

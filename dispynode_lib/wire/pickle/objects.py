@@ -1,4 +1,4 @@
-"""What the opcodes that name classes and make objects do, and the table of all opcodes.
+"""Opcodes that name classes and make objects, and the table of all opcodes.
 
 Nothing is imported or called: only the classes of `records` and stat results, sets and bytes are made, all
 else is refused or UNKNOWN. Source: docs/protocol.rst, "Globals a restricted decoder has to accept".
@@ -183,7 +183,7 @@ USER_OPCODES = {
 
 
 def table(*groups):
-    """Return what to index with an element of the data (an int, on Python 2 a letter) to get its function."""
+    """Return the table of opcodes: indexed by an element of the data, it gives a function."""
     functions = [_refused] * 256
     for group in groups:
         for code in group:

@@ -1,4 +1,4 @@
-"""What the opcodes of plain values do in a pickle: one small function for each.
+"""Opcodes of plain values in a pickle: one small function for each.
 
 A function is called with the Reader and the position after the opcode, changes the stack, and returns
 the position of the next opcode, FINISHED after the last. Nothing recurses; each step costs at most what the

@@ -27,7 +27,7 @@ class Reader(object):
         self.depths = {}            # id of a container that holds containers: its depth, and itself
         self.placed = {}            # containers that lie in another one, by id: they are complete
         self.containers = 0         # made so far
-        self.to_encode = self.size  # letters that `_codecs encode` may still turn into bytes
+        self.to_encode = self.size  # characters that `_codecs encode` may still turn into bytes
 
     def take(self, at, size):
         """Return `size` bytes from `at` (bytes or a view)."""
@@ -54,7 +54,7 @@ class Reader(object):
         return items
 
     def made(self, container):
-        """Put a new container on the stack."""
+        """Push a new container on the stack."""
         self.containers += 1
         if self.containers > self.limits.containers:
             raise ProtocolError('pickle: more than %d lists, tuples, dicts and objects' % self.limits.containers)
@@ -67,7 +67,7 @@ class Reader(object):
         raise ProtocolError('pickle: ' + text % args)
 
     def place(self, parent, items):
-        """Note that `items` are put into container `parent`; keep the depth within its limit."""
+        """Check the nesting depth of `items` as they are put into container `parent`."""
         depth = 0
         for item in items:
             if type(item) in CONTAINERS:
@@ -86,7 +86,7 @@ class Reader(object):
         self.check_open(parent)                         # it may have been put into itself
 
     def check_open(self, container):
-        """Refuse to change a container that already lies in one: what that makes could be a cycle."""
+        """Raise ProtocolError for a change of a nested container, which could make a cycle."""
         if id(container) in self.placed and not self.unknown:
             raise ProtocolError('pickle: a container is changed after it was used')
 
@@ -122,7 +122,7 @@ class Reader(object):
             target.clear()
 
     def key(self, key):
-        """Return the key to use for one that is not text: hashing what peers send could take any time."""
+        """Return the key to use for one that is not text: objects of peers are not hashed."""
         if type(key) is bytes:
             return key.decode('latin-1')
         if self.unknown:

@@ -26,7 +26,7 @@ class Limits(object):
         self.keys = keys
         self.containers = containers
         self.marks = 2 * depth      # open at once: each has its container
-        self.digits = 32            # letters of a decimal number
+        self.digits = 32            # characters of a decimal number
         self.integer_size = 16      # bytes of a binary integer
         self.line_size = 255        # bytes of a line that names a module or a class
 
@@ -61,7 +61,7 @@ class Set(object):
 
 
 class Unknown(object):
-    """Stands for an object that the reader does not know; UNKNOWN is the usual one."""
+    """Placeholder for an object that the reader does not know; UNKNOWN is the usual one."""
 
     __slots__ = ()
 
@@ -95,7 +95,7 @@ for _type in integer_types:
 
 
 def name_of(value):
-    """Return what `value` is, in words for a message: 'a text', 'an integer'."""
+    """Return the type of `value` as a message names it: 'a text', 'an integer'."""
     if type(value) is Record:
         return 'a %s object' % value.kind
     return _NAMES.get(type(value), 'an object')
