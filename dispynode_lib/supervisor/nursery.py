@@ -66,6 +66,7 @@ def load_some(left, control_fd):
         error = in_time(preloaded.load, left.pop(0))
         if error is not None:
             output.complain('nursery: a module cannot be loaded ahead of jobs: %s' % error)
+    preloaded.settle()
 
 
 def in_time(load, name):

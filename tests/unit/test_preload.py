@@ -104,6 +104,41 @@ with open("upper.py", "w") as module: module.write("mark = 7")
 import upper
 print(other.mark, upper.mark)'''), '5 7')
 
+    def test_a_module_that_comes_within_the_tick_of_a_clock_wins(self):
+        self.assertEqual(self.run_code('''
+for name in ("lower", "upper", "other"): preloaded.load(name)
+sys.path.insert(0, "")
+import other
+before = os.stat(".")
+with open("upper.py", "w") as module: module.write("mark = 7")
+os.utime(".", (before.st_atime, before.st_mtime))
+getattr(__import__("importlib"), "invalidate_caches", int)()     # the usual import remembers folders, too
+import upper
+print(upper.mark)'''), '7')
+
+    def test_names_and_objects_that_lie_side_by_side_are_the_usual_ones(self):
+        self.assertEqual(self.run_code('''
+preloaded.load("case.inner")
+preloaded.load("other")
+preloaded.settle()
+preloaded.load("json.decoder")
+preloaded.settle()
+import case
+print(hasattr(case, "inner"), "other" in sys.modules)
+import case.inner, other, json, json.decoder
+print(case.inner.mark, other.mark, case.inner.__name__, type(other) is type(os), other.__doc__)
+print(json.decoder is sys.modules["json.decoder"], json.loads("[1]"), repr(other).startswith("<module 'other' from"))'''),
+            "False False\n4 5 case.inner True None\nTrue [1] True")
+
+    def test_a_module_that_its_package_imports_is_there_with_it(self):
+        self.write(self.home, 'whole/__init__.py', 'import whole.part\n')
+        self.write(self.home, 'whole/part.py', 'mark = 6\n')
+        self.assertEqual(self.run_code('''
+preloaded.load("whole.part")
+print("whole" in sys.modules)
+import whole
+print(whole.part.mark, "whole.part" in sys.modules)'''), 'False\n6 True')
+
     def test_packages(self):
         self.assertEqual(self.run_code('''
 preloaded.load("case.inner")

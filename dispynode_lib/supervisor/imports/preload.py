@@ -10,12 +10,17 @@ import os
 import sys
 import time
 
-from dispynode_lib.supervisor.processes.lean import COMPLETE_LAST, EXECUTORS_EXIT, PYTHON2
+from dispynode_lib.supervisor.processes.lean import (
+    COMPLETE_LAST, EXECUTORS_EXIT, NAMES_ARE_IMMORTAL, PYTHON2)
 
 # modules of the standard library that do something when they are imported, or want a terminal or a screen
 NOT_TAKEN = frozenset(['__main__', 'antigravity', 'curses', 'distutils', 'ensurepip', 'idlelib', 'lib2to3', 'msilib',
                        'pip', 'readline', 'rlcompleter', 'setuptools', 'site', 'sitecustomize', 'test', 'this', 'Tkinter',
                        'tkinter', 'turtle', 'turtledemo', 'usercustomize', 'venv'])
+
+IMPORT_SYSTEM = sys.modules.get('_frozen_importlib')
+FRESH = 2.0                                 # seconds after a change in which a folder may change unseen: its clock has ticks
+STOCK, GAPS = 128, 512                      # module objects that are made at once, and those that are not used
 
 
 def _renew_random(module):
@@ -80,9 +85,12 @@ class Preloaded(object):
         self._path = [entry for entry in sys.path if entry and os.path.isabs(entry)]
         self._modules = {}                  # name -> module
         self._needs = {}                    # name -> names of all modules that importing it brings
+        self._unbound = set()               # names that their packages do not have as attributes
+        self._stock = []                    # empty module objects, see _take_object()
+        self._has_new = False               # something was loaded since settle()
         self._given = set()                 # names of those that were imported since
         self._loading = False
-        self._listed = {}                   # folder -> (time of its last change, names of modules in it)
+        self._listed = {}                   # folder -> (which, and when it changed; names of modules in it)
 
     def install(self):
         """Add this finder to `sys.meta_path`, behind that of this program."""
@@ -123,11 +131,16 @@ class Preloaded(object):
         before, given, path = set(sys.modules), set(self._given), sys.path[:]
         sys.path[:] = self._path
         self._loading = True
+        new_module = getattr(IMPORT_SYSTEM, '_new_module', None)
         try:
+            if new_module is not None:
+                IMPORT_SYSTEM._new_module = self._take_object
             __import__(name)
         except Exception:                   # some cannot be imported everywhere
             error = '%s: %s: %s' % ((name, sys.exc_info()[0].__name__) + sys.exc_info()[1:2])
         finally:
+            if new_module is not None:
+                IMPORT_SYSTEM._new_module = new_module
             self._loading, self._given = False, given
             sys.path[:] = path
             self._put_away([each for each in list(sys.modules) if each not in before], error is not None)
@@ -141,11 +154,36 @@ class Preloaded(object):
                     self._modules[each] = module
             return
         needs = complete_needs(came) if COMPLETE_LAST else all_needs(came)
+        self._has_new = True
         for each in came:
             self._modules[each] = sys.modules.pop(each)
             self._needs.setdefault(each, needs[each])
         for each in came:
-            self._unbind(each)
+            if each not in self._needs.get(each.rpartition('.')[0], ()):
+                self._unbind(each)          # its package can be had without it
+
+    def _take_object(self, name):
+        """Return a module object for the import system, from a stock of such that lie side by side.
+
+        A job that puts a module into `sys.modules` writes to it (its count of references), and so copies the page in
+        which it lies: modules that lie among their own contents are a page each.
+        """
+        if not self._stock:                 # the first ones fill gaps between other objects
+            self._stock = [type(sys)('') for _ in range(GAPS + STOCK)][GAPS:]
+        module = self._stock.pop()
+        module.__init__(name)
+        return module
+
+    def settle(self):
+        """Have all names side by side, too, where using them writes to them; called before others are forked."""
+        if not self._has_new or NAMES_ARE_IMMORTAL:
+            return
+        self._has_new = False
+        names = dict((name, name[:1] + name[1:]) for name in self._modules)
+        self._modules = dict((names[name], module) for name, module in self._modules.items())
+        self._unbound = set(names[name] for name in self._unbound if name in names)
+        self._needs = dict((names[name], [names[each] for each in needs if each in names])
+                           for name, needs in self._needs.items() if name in names)
 
     def _unbind(self, name):
         """Take a module out of the package that contains it, where its import has put it."""
@@ -154,6 +192,7 @@ class Preloaded(object):
         module = self._modules[name]        # None on Python 2: there is no such module in the package
         if None not in (package, module) and package.__dict__.get(own) is module:
             delattr(package, own)
+            self._unbound.add(name)
 
     def _bind(self, name):
         parent, dot, own = name.rpartition('.')
@@ -210,7 +249,7 @@ class Preloaded(object):
         for each in missing:
             present[each] = modules[each]
         for each in missing:
-            if modules[each] is not None:
+            if each in self._unbound:
                 self._bind(each)
         if not self._loading:
             self._given.update(missing)
@@ -237,16 +276,17 @@ class Preloaded(object):
 
     def _list(self, folder):
         try:
-            changed = os.stat(folder or '.').st_mtime
+            status = os.stat(folder or '.')
         except EnvironmentError:
             return set()                    # nothing can be found in it
+        mark = status.st_dev, status.st_ino, status.st_mtime
         known = self._listed.get(folder)
-        if known is None or known[0] != changed or folder in ('', '.'):
+        if known is None or known[0] != mark or time.time() - status.st_mtime < FRESH:
             try:
                 names = set([name.partition('.')[0] for name in os.listdir(folder or '.')])
             except EnvironmentError:
                 return None                 # an archive
-            known = self._listed[folder] = changed, names
+            known = self._listed[folder] = mark, names
         return known[1]
 
 

@@ -14,6 +14,7 @@ PYTHON2 = str is bytes
 FORKS_BY_DEFAULT = sys.version_info < (3, 14)       # the module multiprocessing
 COMPLETE_LAST = sys.version_info >= (3, 8)          # the import system moves a complete module to the end of sys.modules
 EXECUTORS_EXIT = sys.version_info < (3, 9)          # executors are ended by atexit, later by threading
+NAMES_ARE_IMMORTAL = sys.version_info >= (3, 12)    # using a name of a program does not write to it
 
 if PYTHON2:
     import cPickle as pickles
