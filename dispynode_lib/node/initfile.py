@@ -1,4 +1,4 @@
-"""--init FILE: the operator's functions init() and close(), each called in a process of its own, as dispy's node does."""
+"""--init FILE: its functions init() and close(), each called in a process of its own."""
 from __future__ import absolute_import, division, print_function
 
 import os
@@ -36,7 +36,7 @@ if name == 'init' and value != 0:
 
 
 class InitFile(object):
-    """The functions of one file; main thread or the one that stops the node."""
+    """Functions of one file, called by the main thread or the one that stops the node."""
 
     def __init__(self, path):
         """`path`: of the file; None: there is none."""

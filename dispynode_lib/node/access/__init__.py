@@ -1,1 +1,1 @@
-"""Who may connect and ask, how often."""
+"""Access to the node: who may connect and ask, how often."""

@@ -1,4 +1,4 @@
-"""Who is let in, from where a client may speak about its computation, and what the operator had better know."""
+"""Guard: who may connect, who may speak about a computation; warnings for the operator."""
 from __future__ import absolute_import, division, print_function
 
 import os
@@ -56,12 +56,12 @@ def may_speak(computation, address, identity):
 
 
 def same(one, other):
-    """Return whether two texts are equal, in a time that does not tell where they differ."""
+    """Return whether two texts are equal, in constant time."""
     return compare_digest(to_bytes(one), to_bytes(other))
 
 
 def warnings(options, addresses, port):
-    """Return sentences (list of text) about what a careful operator would not leave so.
+    """Return warnings (list of text) about options that leave the node open.
 
     addresses   of the node; `port` its port
     """

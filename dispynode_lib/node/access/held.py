@@ -1,4 +1,4 @@
-"""Connections whose first frame is not complete: how many, whose, and which goes when there are too many."""
+"""Held connections, whose first frame is not complete: their limit, and which one goes."""
 from __future__ import absolute_import, division, print_function
 
 import collections

@@ -1,4 +1,4 @@
-"""Addresses that are not listened to for a while: wrong secrets came from them again and again."""
+"""Penalties: addresses are shut out for a time after several wrong secrets."""
 from __future__ import absolute_import, division, print_function
 
 import collections
@@ -20,7 +20,7 @@ REMEMBERED = 1000                           # addresses
 
 
 class Penalties(object):
-    """Who is shut out until when; any thread. Never this host itself: nobody could tell its users apart."""
+    """Addresses shut out, never this host's own: its users cannot be told apart. Any thread."""
 
     def __init__(self, active=True, clock=monotonic):
         """`active`: whether there is a secret that could be guessed."""
@@ -67,7 +67,7 @@ class Penalties(object):
 
 
 def _key(address):
-    """Return what stands for a peer (text): its address, of IPv6 the network of 64 bits; None for this host."""
+    """Return the key of a peer (text): address, of IPv6 the network of 64 bits; None: this host."""
     address = net.canonical(to_text(address))
     if address.startswith(u'::ffff:') and u'.' in address:
         address = address[7:]

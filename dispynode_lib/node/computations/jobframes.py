@@ -1,4 +1,4 @@
-"""What job processes and supervisors say: checked, for any job may write to its own channel, and setup to its supervisor's."""
+"""Frames of job processes and supervisors, checked: user code may write to the channels."""
 from __future__ import absolute_import, division, print_function
 
 

@@ -1,4 +1,4 @@
-"""What supervisors and jobs write to descriptors 1 and 2 themselves: passed on, so that none of them waits for a reader."""
+"""Output of supervisors and jobs to descriptors 1 and 2, passed on without blocking them."""
 from __future__ import absolute_import, division, print_function
 
 import os

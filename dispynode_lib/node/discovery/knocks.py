@@ -15,7 +15,7 @@ TIMES = 2                                   # the whole list
 
 
 class Knocks(object):
-    """Tries releases at (address, port); any thread."""
+    """Pings to one (address, port) in one release after the other; any thread."""
 
     def __init__(self, common, notices, is_wanted, clock=monotonic, random=fraction):
         """`is_wanted`: function(name) -> whether the scheduler of that name is still looked for."""

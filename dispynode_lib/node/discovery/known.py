@@ -1,4 +1,4 @@
-"""The releases of clients heard before, kept on disk: those that this node announces itself to."""
+"""Releases of clients heard before, on disk: this node announces itself to them."""
 from __future__ import absolute_import, division, print_function
 
 import os

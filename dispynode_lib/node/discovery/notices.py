@@ -1,4 +1,4 @@
-"""What the node says unasked: PONG, PING, PULSE, NODE_CPUS, TERMINATED."""
+"""Notices, which the node sends unasked: PONG, PING, PULSE, NODE_CPUS, TERMINATED."""
 from __future__ import absolute_import, division, print_function
 
 import collections
@@ -59,7 +59,7 @@ class Notices(object):
         return known[0] if known is not None else Peer()
 
     def forget(self, address, port):
-        """Nobody listens at (address, port): who comes there later may be another client."""
+        """Forget the client at (address, port): who listens there later may be another one."""
         with self._lock:
             self._peers.pop((address, port), None)
 

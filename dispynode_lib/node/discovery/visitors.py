@@ -1,4 +1,4 @@
-"""Clients that have asked for this node and do not use it: when, and what the node knows of the reason."""
+"""Visitors: clients that have asked for this node and do not use it, and why not."""
 from __future__ import absolute_import, division, print_function
 
 import collections
@@ -37,7 +37,7 @@ class Visitors(object):
         self._visitors = collections.OrderedDict()      # (address, port) -> Visitor
 
     def answered(self, where, release, addresses, connected):
-        """The client at `where`, (address, port), is told that it may have the node.
+        """Note that the client at `where`, (address, port), is sent a PONG.
 
         addresses   that it says it has
         connected   whether it had asked by TCP
@@ -49,7 +49,7 @@ class Visitors(object):
             visitor.connected = visitor.connected or connected
 
     def refused(self, where, release, addresses):
-        """It asked in vain."""
+        """Note that it asked in vain."""
         with self._lock:
             visitor = self._visit(where, release, addresses)
             if not visitor.refused:
@@ -57,13 +57,13 @@ class Visitors(object):
             visitor.refused += 1
 
     def unreached(self, where, error):
-        """The answer did not arrive, or (`error` None) it did."""
+        """Note that the answer did not arrive, or (`error` None) did."""
         with self._lock:
             if where in self._visitors:
                 self._visitors[where].unreached = error
 
     def opened(self, address, port):
-        """It has the node."""
+        """Note that it has opened a computation."""
         with self._lock:
             for where, visitor in list(self._visitors.items()):
                 if where[1] == port and (where[0] == address or address in visitor.addresses):

@@ -25,7 +25,7 @@ Enter "quit" or "exit" to end dispynode, "drain" to end it when running computat
 
 
 class Answer(object):
-    """What a command says: exit status (0: done), text for a person, data for programs (a plain value)."""
+    """Answer of a command: exit status (0: done), text for people, data (plain) for programs."""
 
     def __init__(self, text, data=None, status=0):
         self.text, self.status = text, status

@@ -1,4 +1,4 @@
-"""Health for machines and a page for people: plain HTTP on the node's own port."""
+"""Pages by plain HTTP on the node's own port: health for machines, a page for people."""
 from __future__ import absolute_import, division, print_function
 
 
@@ -62,26 +62,26 @@ class Pages(object):
         return response(*page())
 
     def health(self):
-        """The node lives; that it can answer is the proof."""
+        """Answer /healthz: the node lives, for it answers."""
         return 200, TEXT, u'ok\n'
 
     def ready(self):
-        """Whether it takes jobs."""
+        """Answer /readyz: whether it takes jobs."""
         closed = self._state.closed()
         trouble = closed[1] if closed is not None else self._status.trouble()
         return (200, TEXT, u'ready\n') if trouble is None else (503, TEXT, u'%s\n' % trouble)
 
     def status(self):
-        """All about the node, as JSON."""
+        """Answer /status.json: all about the node."""
         return 200, JSON, plainjson.dumps(self._status.gather()) + u'\n'
 
     def metrics(self):
-        """Figures in the text format of Prometheus."""
+        """Answer /metrics, in the text format of Prometheus."""
         from dispynode_lib.node.operator import metrics
         return 200, METRICS, metrics.text(self._status.gather())
 
     def page(self):
-        """The page for people."""
+        """Answer /, the page for people."""
         from dispynode_lib.node.operator import page
         return 200, HTML, page.html(self._status.gather(), self._history.samples())
 

@@ -1,4 +1,4 @@
-"""One dict about everything that an operator may ask; all that shows the node's status is made from it."""
+"""Status of the node: one dict, from which text, JSON, metrics and page are made."""
 from __future__ import absolute_import, division, print_function
 
 import os

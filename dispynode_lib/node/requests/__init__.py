@@ -1,1 +1,1 @@
-"""What peers ask, and how it comes in: ports, listeners, handlers."""
+"""Requests of peers: ports, listeners, reception, handlers."""

@@ -1,4 +1,4 @@
-"""The addresses that this host has now: the node follows them."""
+"""Addresses of this host, which the node follows as they change."""
 from __future__ import absolute_import, division, print_function
 
 from dispynode_lib.host.network import net, netnews
@@ -15,7 +15,7 @@ HELD = 50.0                                 # seconds that the node still listen
 
 
 class Host(object):
-    """What this host says about its addresses."""
+    """This host, asked for its addresses."""
 
     def __init__(self, given):
         """`given`: names and addresses of --ip_addr (texts); if there are none, the host chooses."""
@@ -56,7 +56,7 @@ class Host(object):
 
 
 class Addresses(object):
-    """Finds that addresses have come or gone. `look` and `wait` are the watchdog's, and called by nobody else.
+    """Follows addresses that come and go. `look` and `wait` are called by the watchdog only.
 
     An address stays the node's as long as the host has it, even if the host would choose another one now:
     clients know the node by it.
@@ -122,7 +122,7 @@ class Addresses(object):
             self.look_soon()
 
     def look_soon(self):
-        """Something has changed; any thread."""
+        """Look again soon: something has changed. Any thread."""
         self._news_came = True
         self._reschedule()
 

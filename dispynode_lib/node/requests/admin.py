@@ -23,7 +23,7 @@ NOT_ALLOWED = b'NAK (the node was started without --admin_secret, or yours is no
 
 
 class Administration(object):
-    """Answers who may ask, changes what may be changed."""
+    """Handlers of administration requests, each with its own check of the token."""
 
     def __init__(self, common, service, notices, complaints, penalties, set_cpus, reschedule):
         """Answer by `common`, a node.shared.common.Common.

@@ -1,1 +1,1 @@
-"""What all rooms of the node use: its state, its identity, complaints."""
+"""Objects that all rooms of the node use: state, identity, complaints."""

@@ -1,4 +1,4 @@
-"""How often something may be done: so many times at once, so many times a second afterwards."""
+"""Allowances (token buckets): so many times at once, so many times a second afterwards."""
 from __future__ import absolute_import, division, print_function
 
 import collections

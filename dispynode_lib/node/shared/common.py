@@ -1,4 +1,4 @@
-"""What nearly every part of the node needs."""
+"""Common objects that nearly every part of the node needs."""
 from __future__ import absolute_import, division, print_function
 
 import collections

@@ -1,4 +1,4 @@
-"""Why peers were turned away: counted by cause, and logged without flooding the log."""
+"""Complaints about peers: counted by cause, and logged without flooding the log."""
 from __future__ import absolute_import, division, print_function
 
 import collections

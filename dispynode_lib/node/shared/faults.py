@@ -1,4 +1,4 @@
-"""What a peer is told when a request fails by a fault of the node: a refusal, for it would wait for ever."""
+"""Refusals of requests that fail by a fault of the node: their peers would wait for ever."""
 from __future__ import absolute_import, division, print_function
 
 from dispynode_lib.host.compat import to_bytes

@@ -1,4 +1,4 @@
-"""What the node remembers of itself for its operator: recent jobs, since when, what was free in the last hour."""
+"""History for the operator: recent jobs, and samples of free resources of the last hour."""
 from __future__ import absolute_import, division, print_function
 
 import bisect
@@ -63,7 +63,7 @@ class Sums(object):
 
 
 class Sample(object):
-    """What was free at one moment, and how many CPUs were busy, of how many."""
+    """A sample: resources free at one moment, CPUs busy, of how many."""
 
     __slots__ = ('when', 'cpu', 'memory', 'disk', 'swap', 'busy', 'cpus')
 
@@ -73,7 +73,7 @@ class Sample(object):
 
 
 class History(object):
-    """Any thread. Times are seconds since the epoch."""
+    """History of jobs and computations; any thread. Times are seconds since the epoch."""
 
     def __init__(self):
         self.began = time.time()
@@ -86,12 +86,12 @@ class History(object):
         self._samples = collections.deque(maxlen=SAMPLES)
 
     def opened(self, computation_id):
-        """A computation has been opened."""
+        """Note that a computation has been opened."""
         with self._lock:
             self._opened[computation_id] = time.time()
 
     def ended(self, computation_id):
-        """A computation has gone."""
+        """Note that a computation has gone."""
         with self._lock:
             self._opened.pop(computation_id, None)
             self.last_busy = time.time()

@@ -1,1 +1,1 @@
-"""What is done by the clock: duties, the watchdog thread, service hours."""
+"""Timed duties, the watchdog thread that does them, service hours."""

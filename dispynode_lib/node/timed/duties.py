@@ -1,4 +1,4 @@
-"""The table of timed duties: what the node does without being asked, and when."""
+"""Timed duties of the node, and the table of them."""
 from __future__ import absolute_import, division, print_function
 
 import errno
@@ -47,7 +47,7 @@ def table(common, service, announcer, notices, delivery, spool, nursery, gone_fo
 
 
 class Pulses(object):
-    """Signs of life to the scheduler, with what is free on this host."""
+    """Pulses: signs of life to schedulers, with the resources free on this host."""
 
     def __init__(self, common, notices, delivery):
         self._options, self._state, self._workers = common.options, common.state, common.workers
@@ -78,7 +78,7 @@ class Pulses(object):
 
 
 class Zombies(object):
-    """Gives up schedulers that are silent (docs/protocol.rst, "Zombies")."""
+    """Zombies: schedulers that are silent are given up (docs/protocol.rst, "Zombies")."""
 
     def __init__(self, common):
         self._options, self._state = common.options, common.state
@@ -173,7 +173,7 @@ class Moved(object):
 
 
 class IdleChildren(object):
-    """Lets job processes go that were forked ahead and wait in vain."""
+    """Idle job processes, forked ahead and not needed: they are dismissed."""
 
     def __init__(self, common):
         self._state = common.state

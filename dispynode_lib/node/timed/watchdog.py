@@ -1,4 +1,4 @@
-"""The thread that does timed duties when they are due."""
+"""Watchdog: the thread that does timed duties when they are due."""
 from __future__ import absolute_import, division, print_function
 
 import os
@@ -15,7 +15,7 @@ LONGEST = 3600.0                            # seconds that the thread sleeps at 
 
 
 class Duty(object):
-    """Something to do at certain times.
+    """A duty: something to do at certain times.
 
     name   for the log
     do     function(now), now in seconds of the watchdog's clock
