@@ -261,6 +261,7 @@ class Restart(unittest.TestCase):
                 self.assertEqual(refused.replies, [])
                 scheduler.node = second
                 question = computation.credentials()
+                wait_until(lambda: len(scheduler.ask('PENDING_JOBS', question, token=token)['done']) == 1, TIMEOUT)
                 self.assertEqual(scheduler.ask('RESEND_JOB_RESULTS', question, token=token), 1)
                 self.assertEqual(refused.wait(TIMEOUT).value, 7)
             scheduler.close()
