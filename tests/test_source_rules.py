@@ -21,7 +21,8 @@ CATCH_ALL = {
     'host.io.workers': ('_work', 'run'),           # the top of a worker; a thread that cannot be had
     'node.node': ('_stop',),                    # the top of the thread that stops the node
     'node.requests.listeners': ('_receive',),       # the top of the datagrams' thread
-    'node.requests.handlers': ('handle', 'job_at_once', '_start_job', '_opened'),     # a peer is answered, whatever happens
+    # a peer is answered, whatever happens
+    'node.requests.handlers': ('handle', 'job_at_once', '_start_job', '_begin', '_opened', '_set_up'),
     'node.operator.commands': ('run',),             # the operator is answered, whatever happens
     'node.operator.health': ('serve',),             # so is who asks for a page
     'node.timed.watchdog': ('run_due', '_plan'),       # one duty must not end the others

@@ -33,6 +33,13 @@ class Peer(object):
         return (0, 1, 2)
 
 
+def peer_of(message):
+    """Return a Peer that speaks as `message` does."""
+    peer = Peer()
+    peer.heard(message)
+    return peer
+
+
 def release_tuple(text):
     """Return a release such as '4.8.7' as a tuple of ints; None if it is not of that form."""
     parts = (text or '').split('.')

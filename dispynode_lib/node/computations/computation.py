@@ -320,10 +320,14 @@ class Computation(object):
         self._end_if_drained()
 
     def forget_job(self, job):
-        """Take back that a job was accepted: its client was not reached by the ACK. Any thread."""
-        if self._state.finish_job(job, None):                   # else it was stopped, and its reply is under way
+        """Take back that a job was accepted: its client was not reached by the ACK. Any thread.
+
+        Return False if it has come again meanwhile, and so is to go on.
+        """
+        if self._state.finish_job(job, None):
             self.settled(job)
             self._loop.call_soon(self._end_if_drained)
+        return not job.is_live()            # it may have been stopped, and its reply be under way
 
     def settled(self, job):
         """The reply to a job is with its client, or on disk: let go of all that is left of it. Any thread."""

@@ -7,6 +7,7 @@ from dispynode_lib.errors import AlreadyOpen, Busy, NodeBusy, NotAvailable, Peer
 from dispynode_lib.host.network import net
 from dispynode_lib.host.compat import monotonic, to_bytes, to_text
 from dispynode_lib.log import Log
+from dispynode_lib.node.computations.computation import ENDED_BEFORE
 from dispynode_lib.node.replies import spool
 from dispynode_lib.node.shared import faults
 from dispynode_lib.node.access.guard import callers_of, may_speak, same
@@ -14,7 +15,7 @@ from dispynode_lib.node.shared.complaints import printable
 from dispynode_lib.wire import messages, replies
 from dispynode_lib.wire.control import TERMINATED
 from dispynode_lib.wire.pickle import blobs
-from dispynode_lib.wire.peers import Peer
+from dispynode_lib.wire.peers import Peer, peer_of
 
 log = Log('dispynode.requests')
 
@@ -48,6 +49,7 @@ class Requests(object):
         self._complaints, self._penalties = complaints, penalties
         self._on_opened, self._on_freed = on_opened, on_freed
         self._reply_hold = common.options.reply_hold / 1000.0
+        self._opening = {}                  # Computation -> [COMPUTE request to be answered]; the loop's thread
         self._table = {
             'COMPUTE': self.on_compute, 'FILEXFER': self.on_filexfer,
             'SETUP': self.on_setup, 'JOB': self.on_job, 'TERMINATE_JOB': self.on_terminate_job,
@@ -69,12 +71,15 @@ class Requests(object):
             self._answer_fault(request, error)
             return False
 
-    @staticmethod
-    def _answer_fault(request, error):
-        log.exception('%s of %s', request.opcode, request.address[0])
-        refusal = faults.refusal(request.opcode, error)
+    def _answer_fault(self, request, error):
+        refusal = self._refusal(request, error)
         if refusal is not None:
             request.reply(refusal)
+
+    @staticmethod
+    def _refusal(request, error):
+        log.exception('%s of %s', request.opcode, request.address[0])
+        return faults.refusal(request.opcode, error)
 
     def _handle(self, request):
         if request.opcode in self._open_to_all:
@@ -109,25 +114,34 @@ class Requests(object):
             self._refuse_compute(request, compute, refused)
             return False
         if known:
-            request.reply(self._cpus_reply(computation))
-            return False
+            computation.begun.wait(BEGIN_WAIT)
+            self._loop.call_soon(self._ask_again, computation, request)
+            return True
         try:
-            return self._begin(computation, request)
-        except Exception:
-            self._abandon(computation)
-            raise
+            self._begin(computation, request)
         finally:
             computation.begun.set()         # who asks about it meanwhile waits until now
+        return True
 
     def _begin(self, computation, request):
+        self._loop.call_soon(self._opening.__setitem__, computation, [request])
         try:
-            computation.start(lambda error: self._workers.run(self._opened, request, computation, error))
+            computation.start(lambda error: self._workers.run(
+                self._opened, self._opening.pop(computation), computation, error))
         except EnvironmentError as error:
             log.error('computation %d: no supervisor can be started: %s', computation.id, error)
-            self._abandon(computation)
-            request.reply(to_bytes('no supervisor can be started: %s' % error))
-            return False
-        return True
+            self._abandon(computation, to_bytes('no supervisor can be started: %s' % error))
+        except Exception as error:
+            self._abandon(computation, self._refusal(request, error))
+
+    def _ask_again(self, computation, request):
+        """Answer a repeated COMPUTE, together with the first if that has yet to be answered. The loop's thread."""
+        if computation in self._opening:
+            self._opening[computation].append(request)
+        else:
+            is_closed = self._state.is_closing(computation)
+            self._workers.run(self._answer, request,
+                              to_bytes(ENDED_BEFORE) if is_closed else self._cpus_reply(computation))
 
     @staticmethod
     def _read(request, read, refusal):
@@ -155,17 +169,25 @@ class Requests(object):
             for file_record in compute.xfer_files:
                 self._folders.check_size(file_record.size)
             computation.folder = self._folders.open(scheduler[0], compute.name, compute.id, compute.dest_path)
+            if self._state.is_closing(computation):             # since then: its end may not have seen the folder
+                computation.folder.close(True)
+                raise Refused(ENDED_BEFORE)
         except Exception:
             self._forget(computation)
             computation.begun.set()
             raise
         return computation, False
 
-    def _abandon(self, computation):
-        """A computation cannot begin: undo what was done for it."""
+    def _abandon(self, computation, answer):
+        """A computation cannot begin: undo what was done for it, and give all who ask for it the `answer`."""
         computation.abandon()
         computation.folder.close(True)
         self._forget(computation)
+        self._loop.call_soon(self._give_up, computation, answer)
+
+    def _give_up(self, computation, answer):
+        for request in self._opening.pop(computation):
+            self._workers.run(self._answer, request, answer)
 
     def _forget(self, computation):
         if self._state.forget_computation(computation):
@@ -200,27 +222,28 @@ class Requests(object):
     def _cpus_reply(self, computation):
         return replies.value(computation.peer, self._state.cpus())
 
-    def _opened(self, request, computation, error):
-        """Answer COMPUTE now that the supervisor has compiled the code, or could not."""
+    def _opened(self, requests, computation, error):
+        """Answer COMPUTE, and those that repeat it, now that the supervisor has compiled the code, or could not."""
+        is_open = False
         try:
             if error is None:
                 log.info('computation %d (%s) of %s opened', computation.id, printable(computation.name),
                          computation.scheduler[0])
                 self._on_opened(computation)
-                request.reply(self._cpus_reply(computation))
-                self._delivery.opened(computation)
+                answer, is_open = self._cpus_reply(computation), True
             else:
-                self._complaints.note(request.address[0], 'COMPUTE refused', error)
-                computation.close(terminate=True)
-                request.reply(to_bytes(error))
-        except PeerGone as gone:
-            log.info('answering COMPUTE %d: %s; it is closed again', computation.id, gone)
-            computation.close(terminate=True)                   # nobody knows of it
-        except Exception as error:
+                self._complaints.note(requests[0].address[0], 'COMPUTE refused', error)
+                answer = to_bytes(error)
+        except Exception as fault:
+            answer = self._refusal(requests[0], fault)
+        if not is_open:
             computation.close(terminate=True)
-            self._answer_fault(request, error)
-        finally:
-            request.close()
+        reached = [self._answer(request, answer) for request in requests]
+        if is_open and any(reached):
+            self._delivery.opened(computation)
+        elif is_open:
+            log.info('computation %d is closed again: nobody knows of it', computation.id)
+            computation.close(terminate=True)
 
     def on_setup(self, request):
         """Run the setup function: ACK when it has ended well, else its traceback."""
@@ -239,11 +262,10 @@ class Requests(object):
             if error is not None and first:
                 log.warning('setup of computation %d failed: %s', computation.id, printable(error, 2000))
                 computation.close(terminate=True)
-            request.reply(ACK if error is None else to_bytes(error))
-        except PeerGone as gone:
-            log.info('answering SETUP %d: %s', computation.id, gone)
-        finally:
-            request.close()
+            answer = ACK if error is None else to_bytes(error)
+        except Exception as fault:
+            answer = self._refusal(request, fault)
+        self._answer(request, answer)
 
     # -- files
 
@@ -340,22 +362,25 @@ class Requests(object):
                 frame = job.computation.job_frame(job, message)
                 self._journal.add(job, frame)
             request.reply(ACK)
-            if new:
-                self._journal.note_accepted(job)
             log.debug('job %d of computation %d accepted%s', job.uid, job.computation.id, '' if new else ' again')
-        except BaseException:               # mostly PeerGone
-            if new:
-                job.computation.forget_job(job)
-            raise
+        except BaseException as error:      # mostly PeerGone
+            if not new or job.computation.forget_job(job):
+                raise
+            if not isinstance(error, PeerGone):     # who sent it again has the ACK, and waits
+                self._fail_job(job, error)
+                raise
         if new:
             try:
+                self._journal.note_accepted(job)
                 job.computation.start_job(job, frame)
             except Exception as error:      # it has been accepted: it gets its reply
                 log.exception('job %d of computation %d', job.uid, job.computation.id)
-                self._loop.call_soon(job.computation.finish, job, TERMINATED, None, '', '',
-                                           faults.text(error))
+                self._fail_job(job, error)
         else:
             message.args = None                                 # it runs already
+
+    def _fail_job(self, job, error):
+        self._loop.call_soon(job.computation.finish, job, TERMINATED, None, '', '', faults.text(error))
 
     def on_terminate_job(self, request):
         """Stop a job if it runs; its final reply follows."""
@@ -437,10 +462,13 @@ class Requests(object):
 
     @staticmethod
     def _answer(request, payload):
+        """Answer a request whose connection was kept; return whether its peer is still there."""
         try:
             request.reply(payload)
+            return True
         except PeerGone as gone:
             log.info('answering %s: %s', request.opcode, gone)
+            return False
         finally:
             request.close()
 
@@ -466,10 +494,3 @@ class Requests(object):
     def _asked(self, question, request):
         computation = self._known(question.compute_id, request)
         return computation if computation is not None and same(computation.auth, question.auth) else None
-
-
-def peer_of(message):
-    """Return a Peer that speaks as `message` does."""
-    peer = Peer()
-    peer.heard(message)
-    return peer

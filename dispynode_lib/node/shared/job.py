@@ -37,7 +37,7 @@ class Job(object):
     """One job that was accepted and not yet replied to."""
 
     __slots__ = ('computation', 'uid', 'hash', 'xfer_files', 'started', 'phase', 'child', 'reply_after',
-                 'limit', 'timer', 'big', 'slot', 'why', 'result')
+                 'limit', 'timer', 'big', 'slot', 'why', 'result', 'repeated')
 
     def __init__(self, computation, uid, hash_, xfer_files, started):
         self.computation = computation      # node.computations.computation.Computation
@@ -46,6 +46,7 @@ class Job(object):
         self.xfer_files = xfer_files        # files that came for this job only
         self.started = started              # seconds since the epoch
         self.phase = ADMITTED
+        self.repeated = False               # its client sent it more than once; belongs to NodeState
         self.slot = None                    # of node.replies.journal
         self.limit = None                   # sentence on the limit that it went over; the loop's thread only
         self.timer = None                   # host.io.loop.Timer of --job_time; the loop's thread only

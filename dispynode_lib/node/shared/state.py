@@ -251,6 +251,7 @@ class NodeState(object):
             entry = self._entry_for_job_locked(computation_id)
             job = entry.jobs.get((uid, hash_))
             if job is not None:
+                job.repeated = True
                 return job, False
             if self._used >= self._cpus and timeout > 0:
                 self._wait_for_cpu_locked(timeout)
@@ -283,12 +284,13 @@ class NodeState(object):
     def finish_job(self, job, seconds=0.0):
         """Free the CPU of a job that took it for `seconds`; None: it never began, and does not count.
 
+        One that never began goes on if its client has sent it again.
         Return True for the one caller who is to send the final reply.
         """
         with self._lock:
             entry = self._entries.get(job.computation.id)
             key = (job.uid, job.hash)
-            if entry is None or entry.jobs.get(key) is not job:
+            if entry is None or entry.jobs.get(key) is not job or seconds is None and job.repeated:
                 return False
             del entry.jobs[key]
             self._used -= 1

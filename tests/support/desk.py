@@ -1,0 +1,228 @@
+"""Real Requests, NodeState, computations and Spool with fakes around them: what clients ask, one history after another."""
+from __future__ import absolute_import, division, print_function
+
+from dispynode_lib.errors import PeerGone, ProtocolError
+from dispynode_lib.node.access.penalties import Penalties
+from dispynode_lib.node.computations.computation import Computations
+from dispynode_lib.node.replies.spool import Spool
+from dispynode_lib.node.requests.handlers import Requests
+from dispynode_lib.wire import asking, messages
+from dispynode_lib.wire.peers import Peer
+from tests.support.fakeparts import Recorder
+from tests.support.fakes import FakeRoom
+
+NODE, CLIENT, STRANGER = u'10.0.0.1', u'10.0.0.9', u'192.0.2.7'
+TOKEN, WRONG, EARLIER = b't' * 40, b'w' * 40, b'e' * 40
+PORT = 9700                                 # of the client's scheduler
+ID, AUTH, HASH = 7, u'ab', u'cd'            # of its computation and of its jobs
+ACK = b'ACK'
+
+
+class FakeIdentity(object):
+    """What requests ask of node.shared.identity.Identity."""
+
+    name = u'node'
+
+    @staticmethod
+    def is_ours(address):
+        """As that of an Identity."""
+        return address == NODE
+
+    @staticmethod
+    def announced(_own_address):
+        """As that of an Identity."""
+        return NODE
+
+    @staticmethod
+    def is_earlier(token):
+        """As that of an Identity."""
+        return token == EARLIER
+
+
+class FakeRequest(object):
+    """As node.requests.reception.Request: `answers` are the frames that its peer gets.
+
+    error       ProtocolError or PeerGone that its handler ended with
+    is_closed   whether the connection has been closed
+    """
+
+    def __init__(self, payload, address=CLIENT, token=TOKEN, reads=(), big=None):
+        opcode, _colon, self.argument = payload.partition(b':')
+        self.opcode, self.address, self.token = opcode.decode('ascii'), (address, 4711), token
+        self.authorised = token == TOKEN
+        self.big, self.stream = big, self
+        self.answers, self.error, self.is_closed = [], None, False
+        self.is_gone, self.meanwhile = False, None      # function: what happens while it is being answered
+        self._reads = list(reads)
+
+    @staticmethod
+    def local_address():
+        """As that of a Request."""
+        return NODE
+
+    def reply(self, payload):
+        """As that of a Request; PeerGone once its peer `is_gone`."""
+        meanwhile, self.meanwhile = self.meanwhile, None
+        if meanwhile is not None:
+            meanwhile()
+        if self.is_gone:
+            raise PeerGone('the client has gone')
+        assert not self.is_closed, 'it is closed: %r' % payload
+        self.answers.append(payload)
+
+    def read_frame(self, _limit):
+        """Return what the peer says next."""
+        if not self._reads:
+            raise PeerGone('the client has gone')
+        return self._reads.pop(0)
+
+    def close(self):
+        """As that of a Request."""
+        self.is_closed = True
+
+    @property
+    def value(self):
+        """What the only answer says, one that is a pickle."""
+        payload, = self.answers
+        return messages.read_value(payload)
+
+
+class Begun(object):
+    """In place of a computation's Event `begun`: who waits for it has something happen meanwhile."""
+
+    def __init__(self, meanwhile):
+        self._meanwhile, self.is_done = meanwhile, False
+
+    def is_set(self):
+        """As that of an Event."""
+        return self.is_done
+
+    def set(self):
+        """As that of an Event."""
+        self.is_done = True
+
+    def wait(self, _timeout):
+        """As that of an Event."""
+        self._meanwhile()
+
+
+class Meanwhile(object):
+    """In place of the Condition of a NodeState: who waits for it has something happen meanwhile, without its lock."""
+
+    def __init__(self, state, act):
+        self._lock, self._act = state._lock, act
+        state._changed = self
+
+    def wait(self, _timeout):
+        """As that of a Condition."""
+        self._lock.release()
+        try:
+            self._act()
+        finally:
+            self._lock.acquire()
+
+    def notify_all(self):
+        """As that of a Condition."""
+
+
+class Desk(FakeRoom):
+    """A node's requests; the computation of a FakeRoom is opened by a COMPUTE here.
+
+    computation   the one made last
+    """
+
+    def __init__(self, spool_folder, cpus=2, **options):
+        super(Desk, self).__init__(cpus=cpus, **options)
+        self.journal._answers['add'] = lambda job, _frame: setattr(job, 'slot', 'slot %d' % job.uid)
+        self.state.forget_computation(self.computation)
+        self._computations = Computations(self.common, self.computation._uses, self.computation._news)
+        self.common = self.common._replace(identity=FakeIdentity)
+        self.complaints, self.penalties = self.parts.complaints, Penalties(clock=self.loop.clock)
+        self.spool = Spool(spool_folder, EARLIER)
+        self.folders = Recorder(open=lambda *_asked: self.folder)
+        self.told, self.announcer, self.delivery = Recorder(), Recorder(), Recorder(resend=self._resend)
+        self.notices = Recorder(peer_at=lambda *_where: Peer(), addresses_at=lambda *_where: [])
+        self.requests = Requests(
+            self.common, {'PING': self.told.ping}, self._make, self.folders, self.delivery, self.spool, self.journal,
+            self.notices, self.announcer, self.complaints, self.penalties, self.told.on_opened, self.told.on_freed)
+
+    def _make(self, *asked):
+        self.computation = self._computations.make(*asked)
+        return self.computation
+
+    def _resend(self, key, running, done):
+        self.loop.call_soon(lambda: done(len(set(running()) | set(self.spool.jobs(key)))))
+
+    # -- what clients do
+
+    def begin(self, payload, meanwhile=None, is_gone=False, **request):
+        """Have a request handled as the reception does; what follows has not happened yet."""
+        request = FakeRequest(payload, **request)
+        request.meanwhile, request.is_gone = meanwhile, is_gone
+        self._handle(request, self.requests.handle)
+        return request
+
+    def ask(self, payload, **request):
+        """Have a request handled, and what follows happen; return the FakeRequest."""
+        request = self.begin(payload, **request)
+        self.settle()
+        return request
+
+    def at_once(self, payload, meanwhile=None, is_gone=False, **request):
+        """Have a JOB done at once; return (whether it was, FakeRequest)."""
+        request, done = FakeRequest(payload, **request), []
+        request.meanwhile, request.is_gone = meanwhile, is_gone
+        self._handle(request, lambda request: done.append(self.requests.job_at_once(request)))
+        return done != [False], request
+
+    @staticmethod
+    def _handle(request, handle):
+        try:
+            keep = handle(request)
+        except (PeerGone, ProtocolError) as error:
+            request.error, keep = error, False
+        if not keep:
+            request.close()
+
+    def compute(self, **more):
+        """Return a COMPUTE."""
+        fields = dict(dict(id=ID, auth=AUTH, scheduler_ip_addr=CLIENT, scheduler_port=PORT), **more)
+        return asking.compute_request(1, u'f', fields.pop('id'), u'', fields.pop('auth'), fields.pop('scheduler_ip_addr'),
+                                      fields.pop('scheduler_port'), **fields)
+
+    def open_by(self, **more):
+        """Have a computation opened by a COMPUTE and its code compiled; return the FakeRequest."""
+        request = self.ask(self.compute(**more))
+        self.says(b'opened', None)
+        return request
+
+    def set_up_by(self, **more):
+        """Have one opened, and set up."""
+        self.open_by(**more)
+        request = self.ask(asking.setup_request(ID))
+        self.says(b'setup', b'ok', None)
+        return request
+
+    def jobs(self):
+        """Return [(uid, phase)] of the jobs of the computation."""
+        return sorted((job.uid, job.phase) for job in self.state.jobs(ID))
+
+
+def job(uid=1, **more):
+    """Return a JOB."""
+    return asking.job_request(uid, HASH, more.pop('compute_id', ID), b'args', b'kwargs', **more)
+
+
+def terminate(uid=1, hash_=HASH, compute_id=ID):
+    """Return a TERMINATE_JOB."""
+    return asking.job_request(uid, hash_, compute_id, b'', b'', opcode=b'TERMINATE_JOB')
+
+
+def close(terminate_pending=True, auth=AUTH, address=NODE, **more):
+    """Return a CLOSE."""
+    return asking.close_request(more.pop('compute_id', ID), auth, address, terminate_pending, **more)
+
+
+def question(opcode, auth=AUTH, compute_id=ID, **more):
+    """Return a JOBS, PENDING_JOBS, RETRIEVE_JOB or RESEND_JOB_RESULTS."""
+    return asking.question(opcode, compute_id, auth, **more)
