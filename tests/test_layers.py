@@ -1,4 +1,4 @@
-"""Each module imports only from rows below its own (docs/architecture.rst, "Layers")."""
+"""Each module imports only from rows below its own (docs/architecture.rst, "Rooms")."""
 from __future__ import absolute_import, division, print_function
 
 import ast

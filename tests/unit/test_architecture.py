@@ -1,7 +1,8 @@
-"""docs/architecture.rst and CONTRIBUTING.rst name what is there: modules, functions, control frames."""
+"""Documents name modules, functions and frames that exist, and have lines of up to 100 columns."""
 from __future__ import absolute_import, division, print_function
 
 import ast
+import glob
 import io
 import os
 import re
@@ -52,6 +53,14 @@ class ArchitectureTest(unittest.TestCase):
                 os.path.exists(os.path.join(PROJECT, top, name + end))
                 for top in ('', PACKAGE) for end in ('', '.py'))], [], path)
 
+    def test_lines_of_documents_have_up_to_100_columns(self):
+        paths = [path for folder in ('', 'docs')
+                 for path in glob.glob(os.path.join(PROJECT, folder, '*.rst'))]
+        self.assertGreater(len(paths), 10)
+        self.assertEqual(['%s:%d' % (path[len(PROJECT):], number) for path in sorted(paths)
+                          for number, line in enumerate(text_of(path).split('\n'), 1)
+                          if len(line) > 100], [])
+
     def test_the_walk_of_a_job_names_functions_that_exist(self):
         walk, names = text_of(ARCHITECTURE, 'The walk of one job'), defined()
         found = METHOD.findall(walk) + FUNCTION.findall(walk)
@@ -61,11 +70,12 @@ class ArchitectureTest(unittest.TestCase):
     def test_all_control_frames_are_listed(self):
         section = text_of(ARCHITECTURE, 'Control frames')
         told = set([b'imports', b'log', b'shutdown'])           # see Computation.on_told
-        for frames, pattern in (
-                (set(supervisor.FRAMES), r'^ {4}(\w+)(?= |$)'),
-                (set(supervision.FRAMES) | set(jobs.JOB_FRAMES) | told, r'^ {4}(?:  -> )?(\w+)(?= |$)')):
+        to_node = set(supervision.FRAMES) | set(jobs.JOB_FRAMES) | told
+        for frames, pattern in ((set(supervisor.FRAMES), r'^ {4}(\w+)(?= |$)'),
+                                (to_node, r'^ {4}(?:  -> )?(\w+)(?= |$)')):
             listed = re.findall(pattern, section, re.M)
-            self.assertEqual([word for word in sorted(frames) if word.decode('ascii') not in listed], [])
+            self.assertEqual([word for word in sorted(frames)
+                              if word.decode('ascii') not in listed], [])
 
 
 if __name__ == '__main__':
