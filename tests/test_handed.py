@@ -9,7 +9,7 @@ import tempfile
 import unittest
 
 from dispynode_lib.node.node import Node
-from dispynode_lib.node.requests.handlers import Requests
+from dispynode_lib.node.requests.opening import Opening
 from dispynode_lib.node.requests.ports import Ports
 from dispynode_lib.node.shared.state import SERVING
 from dispynode_lib.options.parser import parse
@@ -122,9 +122,9 @@ class HandedTest(unittest.TestCase):
         """Have the parts of a node open a computation."""
         walk = Walk(node)
         compute = asking.compute_request(1, u'f', 7, u'', u'ab', u'127.0.0.1', 9).partition(b':')[2]
-        computation = walk.one(Requests)._new_computation(
+        computation = walk.one(Opening)._new_computation(
             messages.read_compute(compute), compute, Peer(), (u'127.0.0.1', 9), u'127.0.0.1')
-        computation.folder = walk.one(Requests)._folders.open(u'127.0.0.1', u'f', 7, None)
+        computation.folder = walk.one(Opening)._folders.open(u'127.0.0.1', u'f', 7, None)
         node._state.set_phase(SERVING)
         node._state.open_computation(computation)
 

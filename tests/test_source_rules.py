@@ -22,7 +22,9 @@ CATCH_ALL = {
     'node.node': ('_stop',),                    # the top of the thread that stops the node
     'node.requests.listeners': ('_receive',),       # the top of the datagrams' thread
     # a peer is answered, whatever happens
-    'node.requests.handlers': ('handle', 'job_at_once', '_start_job', '_begin', '_opened', '_set_up'),
+    'node.requests.dispatcher': ('handle', 'job_at_once'),
+    'node.requests.opening': ('_begin', '_opened', '_set_up'),
+    'node.requests.jobs': ('_start_job',),
     'node.operator.commands': ('run',),             # the operator is answered, whatever happens
     'node.operator.health': ('serve',),             # so is who asks for a page
     'node.timed.watchdog': ('run_due', '_plan'),       # one duty must not end the others

@@ -39,7 +39,10 @@ from dispynode_lib.node.replies.journal import Journal, settle
 from dispynode_lib.node.replies.spool import Spool
 from dispynode_lib.node.requests.addresses import Addresses, Host
 from dispynode_lib.node.requests.admin import Administration
-from dispynode_lib.node.requests.handlers import Requests
+from dispynode_lib.node.requests.callers import Callers
+from dispynode_lib.node.requests.dispatcher import Dispatcher
+from dispynode_lib.node.requests.jobs import JobRequests
+from dispynode_lib.node.requests.opening import Opening
 from dispynode_lib.node.requests.listeners import DatagramListener, Listener
 from dispynode_lib.node.requests.ports import Ports
 from dispynode_lib.node.requests.reception import Reception
@@ -182,16 +185,21 @@ class Node(object):
             set_cpus=self.set_cpus, reschedule=self._watchdog.reschedule)
         discovery = Discovery(self._common, self._answers, self._announcer, self._complaints,
                               on_node_info=admin.on_datagram)
-        requests = Requests(
-            self._common, dict(discovery.table(), **admin.table()), self._computations().make,
-            folders=self._folders, delivery=self._delivery, spool=self._spool,
-            journal=self._journal, notices=self._notices, announcer=self._announcer, complaints=self._complaints,
-            penalties=self._penalties, on_opened=self._on_opened, on_freed=self._on_freed)
+        callers = Callers(self._common, self._complaints)
+        opening = Opening(
+            self._common, callers, self._computations().make, self._folders, self._delivery,
+            self._spool, self._notices, self._announcer, self._complaints,
+            on_opened=self._on_opened, on_freed=self._on_freed)
+        jobs = JobRequests(self._common, callers, self._journal, self._spool, self._delivery)
+        dispatcher = Dispatcher(
+            self._identity, dict(discovery.table(), **admin.table()),
+            dict(opening.table(), **jobs.table()), jobs.at_once, self._spool.knows_token,
+            self._complaints, self._penalties)
         self._identity.remember_signs(self._in_folder('signs'))
         self._reception = Reception(
             self._common.loop, self.options, self._complaints, self._penalties,
             is_allowed=is_allowed, is_token=self._is_token, is_earlier=self._identity.is_earlier,
-            handle=requests.handle, handle_at_once=requests.job_at_once,
+            handle=dispatcher.handle, handle_at_once=dispatcher.job_at_once,
             serve_http=self._pages.serve, big_folder=self._big_folder, tls=self._tls)
         self._datagrams = DatagramListener(
             self._ports.udp_sockets(), discovery.on_datagram, self._complaints, is_allowed)

@@ -1,13 +1,23 @@
-"""Real Requests, NodeState, computations and Spool with fakes around them: what clients ask, one history after another."""
+"""Real handlers of requests, NodeState, computations and Spool with fakes around them, for histories of what clients ask."""
 from __future__ import absolute_import, division, print_function
 
+import os
+import shutil
+import tempfile
+import unittest
+
 from dispynode_lib.errors import PeerGone, ProtocolError
+from dispynode_lib.log import CRITICAL, output
 from dispynode_lib.node.access.penalties import Penalties
 from dispynode_lib.node.computations.computation import Computations
 from dispynode_lib.node.replies.spool import Spool
-from dispynode_lib.node.requests.handlers import Requests
-from dispynode_lib.wire import asking, messages
+from dispynode_lib.node.requests.callers import Callers
+from dispynode_lib.node.requests.dispatcher import Dispatcher
+from dispynode_lib.node.requests.jobs import JobRequests
+from dispynode_lib.node.requests.opening import Opening
+from dispynode_lib.wire import asking, messages, replies
 from dispynode_lib.wire.peers import Peer
+from dispynode_lib.wire.pickle.pickles import dump
 from tests.support.fakeparts import Recorder
 from tests.support.fakes import FakeRoom
 
@@ -142,9 +152,16 @@ class Desk(FakeRoom):
         self.folders = Recorder(open=lambda *_asked: self.folder)
         self.told, self.announcer, self.delivery = Recorder(), Recorder(), Recorder(resend=self._resend)
         self.notices = Recorder(peer_at=lambda *_where: Peer(), addresses_at=lambda *_where: [])
-        self.requests = Requests(
-            self.common, {'PING': self.told.ping}, self._make, self.folders, self.delivery, self.spool, self.journal,
-            self.notices, self.announcer, self.complaints, self.penalties, self.told.on_opened, self.told.on_freed)
+        callers = Callers(self.common, self.complaints)
+        self.opening = Opening(
+            self.common, callers, self._make, self.folders, self.delivery, self.spool, self.notices,
+            self.announcer, self.complaints, self.told.on_opened, self.told.on_freed)
+        self.job_requests = JobRequests(
+            self.common, callers, self.journal, self.spool, self.delivery)
+        self.dispatcher = Dispatcher(
+            FakeIdentity, {'PING': self.told.ping},
+            dict(self.opening.table(), **self.job_requests.table()), self.job_requests.at_once,
+            self.spool.knows_token, self.complaints, self.penalties)
 
     def _make(self, *asked):
         self.computation = self._computations.make(*asked)
@@ -159,7 +176,7 @@ class Desk(FakeRoom):
         """Have a request handled as the reception does; what follows has not happened yet."""
         request = FakeRequest(payload, **request)
         request.meanwhile, request.is_gone = meanwhile, is_gone
-        self._handle(request, self.requests.handle)
+        self._handle(request, self.dispatcher.handle)
         return request
 
     def ask(self, payload, **request):
@@ -172,7 +189,7 @@ class Desk(FakeRoom):
         """Have a JOB done at once; return (whether it was, FakeRequest)."""
         request, done = FakeRequest(payload, **request), []
         request.meanwhile, request.is_gone = meanwhile, is_gone
-        self._handle(request, lambda request: done.append(self.requests.job_at_once(request)))
+        self._handle(request, lambda request: done.append(self.dispatcher.job_at_once(request)))
         return done != [False], request
 
     @staticmethod
@@ -226,3 +243,72 @@ def close(terminate_pending=True, auth=AUTH, address=NODE, **more):
 def question(opcode, auth=AUTH, compute_id=ID, **more):
     """Return a JOBS, PENDING_JOBS, RETRIEVE_JOB or RESEND_JOB_RESULTS."""
     return asking.question(opcode, compute_id, auth, **more)
+
+
+def record(name, dest_path=u'', compute_id=ID, size=0):
+    """Return the wire record of a file."""
+    class Stat(object):
+        st_mode, st_size, st_atime, st_mtime = 0o100600, size, 1e9, 1e9
+    return replies.file_record(name, dest_path, Stat, u'/', compute_id)
+
+
+def file_transfer(*args, **more):
+    """Return a FILEXFER."""
+    return b'FILEXFER:' + dump(record(*args, **more), False)
+
+
+FAULT = b'the node failed: UnicodeError('
+
+
+def fail(*_args, **_settings):
+    """Fail as no part should."""
+    raise UnicodeError(u'\xf6')
+
+
+def lack_room(*_args, **_settings):
+    """Fail as a full disk does."""
+    raise EnvironmentError(28, 'No space left on device')
+
+
+class DeskCase(unittest.TestCase):
+
+    def setUp(self):
+        output.level, level = CRITICAL + 1, output.level
+        self.addCleanup(setattr, output, 'level', level)
+        self.scratch = tempfile.mkdtemp()
+        self.addCleanup(shutil.rmtree, self.scratch)
+        self.desk = self.make_desk()
+
+    def make_desk(self, **options):
+        return Desk(os.path.join(self.scratch, 'spool'), **options)
+
+    def assert_free(self):
+        """The node has no scheduler, no computation and no job, and has told so once."""
+        state = self.desk.state
+        self.assertEqual((state.scheduler(), state.computations(), state.used_cpus()), (None, [], 0))
+        freed = self.desk.told.named('on_freed') + self.desk.news.named('on_ending')
+        self.assertEqual(len(freed), 1)
+
+    def assert_open(self, computation=None):
+        """The node is its client's, and takes jobs."""
+        computation = computation or self.desk.computation
+        self.assertEqual(self.desk.state.computations(), [computation])
+        self.assertFalse(self.desk.state.is_closing(computation))
+        self.assertEqual(self.desk.state.scheduler(), (CLIENT, PORT))
+
+    def assert_refused(self, request, cause):
+        """It is counted, and the connection is not left open."""
+        self.assertEqual((request.is_closed, self.desk.complaints.counts()), (True, {cause: 1}))
+
+
+class JobCase(DeskCase):
+
+    def setUp(self):
+        super(JobCase, self).setUp()
+        self.desk.set_up_by()
+
+    def assert_no_job(self):
+        """No CPU is held, no slot of the journal, and nothing is to be replied to."""
+        self.desk.settle()
+        self.assertEqual((self.desk.jobs(), self.desk.state.used_cpus(), self.desk.replies), ([], 0, []))
+        self.assertEqual(len(self.desk.journal.named('add')), len(self.desk.journal.named('remove')))

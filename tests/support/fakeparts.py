@@ -8,7 +8,6 @@ from dispynode_lib.node.shared.state import NodeState
 from dispynode_lib.node.discovery.announcer import Announcer
 from dispynode_lib.node.discovery.answers import Answers
 from dispynode_lib.node.discovery.visitors import Visitors
-from dispynode_lib.node.requests.handlers import Requests
 from dispynode_lib.node.timed import duties
 from dispynode_lib.options.parser import Options
 from dispynode_lib.wire.peers import Peer
@@ -124,11 +123,3 @@ class FakeParts(object):
         self.state.open_computation(computation)
         self.state.note_served()
         return computation
-
-
-def make_requests(common, **parts):
-    """Return Requests that has these parts, and doubles of the others."""
-    for name in ('new_computation', 'folders', 'delivery', 'spool', 'journal', 'notices', 'announcer',
-                 'complaints', 'penalties', 'on_opened', 'on_freed'):
-        parts.setdefault(name, Recorder())
-    return Requests(common, {}, **parts)

@@ -8,8 +8,8 @@ from dispynode_lib import log
 from dispynode_lib.errors import PeerGone
 from dispynode_lib.node import node as nodes
 from dispynode_lib.node.operator.commands import Commands
+from dispynode_lib.node.requests.dispatcher import Dispatcher
 from dispynode_lib.node.shared.state import NodeState
-from tests.support.fakeparts import FakeParts, make_requests
 
 
 class FakeRequest(object):
@@ -33,7 +33,7 @@ class FaultsTest(unittest.TestCase):
         self.records, handler = [], log.output.handler
         log.output.handler = self.records.append
         self.addCleanup(setattr, log.output, 'handler', handler)
-        self.requests = make_requests(FakeParts().common)
+        self.requests = Dispatcher(None, {}, {}, fail, None, None, None)
 
     def answer(self, opcode, handler=fail):
         self.requests._table[opcode] = handler
@@ -53,7 +53,6 @@ class FaultsTest(unittest.TestCase):
 
     def test_a_job_that_is_taken_at_once_is_answered_too(self):
         request = FakeRequest('JOB')
-        self.requests._job_at_once = fail
         self.assertTrue(self.requests.job_at_once(request))
         self.assertTrue(request.answers[0].startswith(b'NAK (the node failed: '))
 
