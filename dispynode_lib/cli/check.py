@@ -1,4 +1,5 @@
-"""`dispynode.py --check`: does everything that a node does, once, on this host, and says what works."""
+"""`dispynode.py --check`: does everything that a node does, once, on this host, and says what
+works."""
 from __future__ import absolute_import, division, print_function
 
 import os
@@ -92,8 +93,9 @@ class Report(object):
             self._say(u'%d of %d checks failed%s (%.1f s)\n' % (
                 self._wrong, self._all, u', %d not tried' % missing if missing else u'', seconds))
             return os.EX_CONFIG
-        self._say(u'all %d checks passed%s (%.1f s)\n' % (
-            self._all, u', %d promises do not hold here' % self._lacks if self._lacks else u'', seconds))
+        self._say(
+            u'all %d checks passed%s (%.1f s)\n' % (self._all, u', %d promises do not hold here' %
+                                                    self._lacks if self._lacks else u'', seconds))
         return 0
 
 
@@ -143,7 +145,8 @@ def check_more_ports(options):
         except StartError as error:
             taken.append(u'%s' % error)
     if taken:
-        return u'%s; the node works, but clients of releases that use this port do not find it' % u'; '.join(taken)
+        said = u'%s; the node works, but clients of releases that use this port do not find it'
+        return said % u'; '.join(taken)
     return u'%s are free' % _list(table.NODE_PORTS[1:])
 
 
@@ -163,7 +166,8 @@ def check_cpus(options):
     descriptors = held.descriptor_limit()[1]
     text, most = _cpus(options), held.cpus_for(descriptors)
     if options.cpus > most:
-        text += u'; %d are offered: a process may have only %d descriptors (ulimit -n)' % (most, descriptors)
+        text += u'; %d are offered: a process may have only %d descriptors (ulimit -n)' % (
+            most, descriptors)
     return text
 
 
@@ -191,10 +195,12 @@ def check_disk(options):
     while not os.path.exists(there) and os.path.dirname(there) != there:
         there = os.path.dirname(there)
     if not os.path.isdir(there):
-        raise Failed(u'%s: %s is no folder; give another one with --dest_path_prefix' % (folder, there))
+        raise Failed(
+            u'%s: %s is no folder; give another one with --dest_path_prefix' % (folder, there))
     if not os.access(there, os.W_OK | os.X_OK):
-        raise Failed(u'%s: this user may not write to %s; give another folder with --dest_path_prefix'
-                     % (folder, there))
+        raise Failed(
+            u'%s: this user may not write to %s; give another folder with --dest_path_prefix' %
+            (folder, there))
     free = resources.free_disk(there)
     if free < LITTLE_DISK:
         raise Failed(u'%s: only %s free; make room, or give another folder with --dest_path_prefix'
@@ -229,13 +235,18 @@ def check_user(options):
 
 def check_files(options):
     """Find whether the files that options name can be written, without making them."""
-    for flag, name in ((u'--log_file', options.log_file), (u'--pid_file', options.pid_file), (u'--ledger', options.ledger)):
+    for flag, name in ((u'--log_file', options.log_file), (u'--pid_file', options.pid_file),
+                       (u'--ledger', options.ledger)):
         if name:
             path = os.path.abspath(compat.to_native(name))
             there = path if os.path.exists(path) else os.path.dirname(path)
             if os.path.isdir(path) or not os.access(there, os.W_OK):
-                raise Failed(u'%s %s: it cannot be written; give access there, or choose another file' % (flag, name))
-    return u'log and pid file can be written' if options.log_file or options.pid_file else u'none given'
+                raise Failed(
+                    u'%s %s: it cannot be written; give access there, or choose another file' %
+                    (flag, name))
+    if options.log_file or options.pid_file:
+        return u'log and pid file can be written'
+    return u'none given'
 
 
 def check_names(options):
@@ -245,7 +256,8 @@ def check_names(options):
         try:
             net.resolve(name)
         except EnvironmentError as error:
-            raise Failed(u'--scheduler_node %s: no address for this name: %s' % (name, error.strerror or error))
+            raise Failed(u'--scheduler_node %s: no address for this name: %s' %
+                         (name, error.strerror or error))
     return u', '.join(options.ext_ip_addr + options.scheduler_node) or u'none given'
 
 

@@ -11,7 +11,7 @@ COMMANDS = (u'quit', u'exit', u'drain', u'stop', u'start', u'release', u'cpus', 
 PROMPT = u'dispynode (quit, drain, stop, start, release, cpus, why, status): '
 ASK_CPUS = u'Number of CPUs (negative: leave so many free): '
 END_OF_INPUT = u'\nCtrl-D: the node goes on; "quit" ends it now, "drain" when its work is done\n'
-MUTED = 1.0                                 # seconds until the next look while the node is in the background
+MUTED = 1.0  # seconds until the next look while the node is in the background
 
 
 class Console(object):
@@ -76,7 +76,8 @@ class Console(object):
         """Return whether the terminal was closed."""
         poll = select.poll()
         poll.register(STDIN, 0)
-        return any(events & (select.POLLHUP | select.POLLERR | select.POLLNVAL) for _fd, events in poll.poll(0))
+        return any(events & (select.POLLHUP | select.POLLERR | select.POLLNVAL)
+                   for _fd, events in poll.poll(0))
 
     @staticmethod
     def _in_foreground():

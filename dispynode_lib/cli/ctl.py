@@ -10,7 +10,8 @@ from dispynode_lib.host.process import lockfile
 from dispynode_lib.host.compat import monotonic, to_text
 from dispynode_lib.node.operator import control_socket, statefolder
 
-NOT_RUNNING, NOT_RUNNING_ELSE, NO_ANSWER = 3, 7, 4      # as the LSB gives them for `status`, and for other actions
+# as the LSB gives them for `status`, and for other actions
+NOT_RUNNING, NOT_RUNNING_ELSE, NO_ANSWER = 3, 7, 4
 TIMEOUT = 20.0                              # seconds to wait for an answer
 HEALTHY = 10.0                              # seconds in which a healthy node answers
 NO_ACCESS = errno.EACCES, errno.EPERM
@@ -44,29 +45,37 @@ def _list(as_json, say):
     if as_json:
         say(plainjson.dumps([node.data() for node in found]) + u'\n')
     else:
-        say(u''.join(node.line() for node in found) or u'no node runs on this host, or none that you may see\n')
+        say(u''.join(node.line()
+                     for node in found) or u'no node runs on this host, or none that you may see\n')
     return 0 if found else NOT_RUNNING
 
 
 def _no_answer(error, folder, as_json, asks, say):
     pid = lockfile.owner(os.path.join(folder, statefolder.PID))
     if pid is None and error.errno in NO_ACCESS:
-        status, text = os.EX_NOPERM, (u'no access to %s: %s; do it as the user of the node, or as root'
-                                      % (to_text(folder), error.strerror))
+        status, text = os.EX_NOPERM, (
+            u'no access to %s: %s; do it as the user of the node, or as root' %
+            (to_text(folder), error.strerror))
     elif pid is None:
-        status, text = NOT_RUNNING if asks else NOT_RUNNING_ELSE, u'not running: there is no node in %s%s' % (
-            to_text(folder), _elsewhere(folder))
+        status = NOT_RUNNING if asks else NOT_RUNNING_ELSE
+        text = u'not running: there is no node in %s%s' % (to_text(folder), _elsewhere(folder))
     else:
         status, text = NO_ANSWER, u'process %d does not answer: %s' % (pid, error)
     if as_json:
-        say(plainjson.dumps({'running': None if status == os.EX_NOPERM else pid is not None, 'pid': pid, 'text': text}) + u'\n')
+        say(
+            plainjson.dumps({
+                'running': None if status == os.EX_NOPERM else pid is not None, 'pid': pid,
+                'text': text
+            }) + u'\n')
     else:
-        say(u'dispynode with files in %s: %s\n' % (to_text(os.path.dirname(folder)), text), to_error=True)
+        say(u'dispynode with files in %s: %s\n' % (to_text(os.path.dirname(folder)), text),
+            to_error=True)
     return status
 
 
 def _elsewhere(folder):
-    """Return what is known (text) of the port of the state folder `folder`, whose node does not run."""
+    """Return what is known (text) of the port of the state folder `folder`, whose node does not
+    run."""
     from dispynode_lib.cli import hostnodes
     found = hostnodes.on_port(int(os.path.basename(folder)[len(statefolder.PREFIX):]))
     return found and u'; ' + found
@@ -81,7 +90,8 @@ def _wait_for_end(pid_path, options):
 
 
 def is_healthy(options):
-    """Return whether the node with these options runs and answers. Raises StartError if it runs and does not."""
+    """Return whether the node with these options runs and answers. Raises StartError if it runs and
+    does not."""
     folder = statefolder.place(options)[1]
     try:
         control_socket.ask(os.path.join(folder, statefolder.SOCKET), [u'cpus'], HEALTHY)
@@ -90,5 +100,6 @@ def is_healthy(options):
         pid = lockfile.owner(os.path.join(folder, statefolder.PID))
         if pid is None:
             return False
-        raise StartError(u'process %d, the node with files in %s, does not answer: %s; end it by kill -9 %d'
-                         % (pid, to_text(os.path.dirname(folder)), error, pid), NO_ANSWER)
+        raise StartError(
+            u'process %d, the node with files in %s, does not answer: %s; end it by kill -9 %d' %
+            (pid, to_text(os.path.dirname(folder)), error, pid), NO_ANSWER)

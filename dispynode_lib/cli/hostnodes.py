@@ -1,4 +1,5 @@
-"""The nodes of this host, as far as who asks may see them: by the pid files and command sockets that processes have open."""
+"""The nodes of this host, as far as who asks may see them: by the pid files and command sockets
+that processes have open."""
 from __future__ import absolute_import, division, print_function
 
 import os
@@ -16,7 +17,8 @@ PATH_SIZE = 4096
 
 
 class HostNode(object):
-    """pid (None: not to be seen), port, folder (for clients' files), user (text or None), since (seconds since the epoch or None)."""
+    """pid (None: not to be seen), port, folder (for clients' files), user (text or None), since
+    (seconds since the epoch or None)."""
 
     def __init__(self, state_folder, pid):
         root, name = os.path.split(state_folder)
@@ -30,7 +32,8 @@ class HostNode(object):
 
     def who(self):
         """Return text that names its process and user."""
-        process = u'a process that you may not see' if self.pid is None else u'process %d' % self.pid
+        process = (u'a process that you may not see' if self.pid is None else
+                   u'process %d' % self.pid)
         return process if self.user is None else u'%s of user %s' % (process, self.user)
 
     def line(self):
@@ -53,20 +56,24 @@ def find():
 
 
 def on_port(port):
-    """Return text on who has a TCP port of this host, with what to do about it; '' if nobody has."""
+    """Return text on who has a TCP port of this host, with what to do about it; '' if nobody
+    has."""
     for node in find():
         if node.port == port and _is_in_this_network(node.pid):
-            return u'the node with that port is %s, with files in %s: give --dest_path_prefix %s' % (
-                node.who(), node.shown_folder(), node.shown_folder())
+            said = u'the node with that port is %s, with files in %s: give --dest_path_prefix %s'
+            return said % (node.who(), node.shown_folder(), node.shown_folder())
     if not holders.is_listened_at('TCP', port):
         return u''
-    return u'port %d is held by %s' % (port, holders.port_holder('TCP', port) or u'a process that you may not see')
+    return u'port %d is held by %s' % (port, holders.port_holder('TCP', port)
+                                       or u'a process that you may not see')
 
 
 def _is_in_this_network(pid):
-    """Return whether a process shares our network namespace, and so the ports; None, found by its socket, does."""
+    """Return whether a process shares our network namespace, and so the ports; None, found by its
+    socket, does."""
     try:
-        return pid is None or os.readlink('/proc/%d/ns/net' % pid) == os.readlink('/proc/self/ns/net')
+        return pid is None or os.readlink(
+            '/proc/%d/ns/net' % pid) == os.readlink('/proc/self/ns/net')
     except EnvironmentError:
         return False
 
@@ -86,7 +93,8 @@ def _lock_holders():
 
 
 def _socket_folders():
-    """Return the state folders (list) of the command sockets in this network namespace, those of other users too."""
+    """Return the state folders (list) of the command sockets in this network namespace, those of
+    other users too."""
     found = [_state_folder(line.rstrip('\n').partition('/')[2], statefolder.SOCKET)
              for line in holders.proc_lines('/proc/net/unix')]
     return [folder for folder in found if folder is not None]
@@ -94,7 +102,8 @@ def _socket_folders():
 
 def _state_folder(path, name):
     """Return the state folder of a path if it is that of its file `name`, else None."""
-    folder, file_name = os.path.split(path[:-len(' (deleted)')] if path.endswith(' (deleted)') else path)
+    folder, file_name = os.path.split(
+        path[:-len(' (deleted)')] if path.endswith(' (deleted)') else path)
     number = os.path.basename(folder).partition(statefolder.PREFIX)[2]
     if file_name != name or not number.isdigit():
         return None

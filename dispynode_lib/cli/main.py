@@ -16,22 +16,25 @@ from dispynode_lib.host.process import inherited
 from dispynode_lib.log import Log
 
 INTERRUPTED_STATUS = 130                    # as shells tell of SIGINT
-LAST_WAIT = 2.0                             # seconds that a node told to stop at once may still take
-LAST_LINES = 1.0                            # seconds that the end waits for what the node still has to say
+LAST_WAIT = 2.0  # seconds that a node told to stop at once may still take
+LAST_LINES = 1.0  # seconds that the end waits for what the node still has to say
 
 ENDING = ('SIGQUIT', 'SIGXCPU', 'SIGPWR')   # as SIGTERM, where the system has them
 MEANINGLESS = ('SIGALRM', 'SIGVTALRM', 'SIGPROF', 'SIGIO', 'SIGSTKFLT')
 
 # How a node ends, each more urgent than the one before
 RUN, DRAIN, STOP, AT_ONCE = range(4)
-MEANINGS = {DRAIN: 'this node is to end when its work is done', STOP: 'this node is to end', AT_ONCE: 'this node is to end at once'}
+MEANINGS = {
+    DRAIN: 'this node is to end when its work is done', STOP: 'this node is to end',
+    AT_ONCE: 'this node is to end at once'
+}
 
 
 def program():
     """Be the program `dispynode`: call main() and end this process with its status.
 
-    It ends at once: threads of the node may still wait somewhere, and Python taking itself apart around
-    them takes 20 ms and can fail.
+    It ends at once: threads of the node may still wait somewhere, and Python taking itself apart
+    around them takes 20 ms and can fail.
     """
     inherited.put_right()
     status = main()
@@ -84,11 +87,13 @@ def _main(argv):
 
 
 def _require_files():
-    """Raise OptionError if this program lies in an archive: its other processes are started from its files."""
+    """Raise OptionError if this program lies in an archive: its other processes are started from
+    its files."""
     folder = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     if packed.importer is None and not os.path.isdir(folder):
-        raise OptionError(u'this program does not run inside an archive, %s; unpack it, or use the one file'
-                          % compat.to_text(os.path.dirname(folder)))
+        raise OptionError(
+            u'this program does not run inside an archive, %s; unpack it, or use the one file' %
+            compat.to_text(os.path.dirname(folder)))
 
 
 def read_options(argv, config_path=None, environment=None):
@@ -131,15 +136,19 @@ def _start(chosen, argv):
 
 
 def _take_rights(chosen):
-    """Read what only who starts the node may read, then be --user; return the host.network.tls.Tls, or None. Raises StartError."""
+    """Read what only who starts the node may read, then be --user; return the host.network.tls.Tls,
+    or None. Raises StartError."""
     tls = None
     if chosen.certfile:
         from dispynode_lib.host.network.tls import Tls
         tls = Tls(chosen.certfile, chosen.keyfile)
     if chosen.user:
         from dispynode_lib.host.io import logs
-        from dispynode_lib.host.process import accounts       # logs: this user may perhaps not read the program, to say so
-        accounts.become(chosen.user, [path for path in (chosen.log_file, chosen.pid_file, chosen.ledger) if path])
+        # logs: this user may perhaps not read the program, to say so
+        from dispynode_lib.host.process import accounts
+        accounts.become(
+            chosen.user,
+            [path for path in (chosen.log_file, chosen.pid_file, chosen.ledger) if path])
     return tls
 
 
@@ -157,7 +166,8 @@ def _detach(chosen):
 
 
 def say(text, to_error=False):
-    """Write `text` to standard output or error, as far as its encoding goes; a reader that has gone is no error."""
+    """Write `text` to standard output or error, as far as its encoding goes; a reader that has gone
+    is no error."""
     stream = sys.stderr if to_error else sys.stdout
     if stream is None:                      # closed by who started this process
         return
@@ -207,7 +217,8 @@ def _serve(chosen, argv, background, tls):
 
 
 def _run(chosen, argv, background, tls, target):
-    at_terminal = not chosen.daemon and sys.stdin and os.isatty(0)      # it may be closed before the node serves
+    # it may be closed before the node serves
+    at_terminal = not chosen.daemon and sys.stdin and os.isatty(0)
     try:
         node, signals = _started(chosen, tls)
     finally:
@@ -237,7 +248,8 @@ def _console(node, target):
     """Return the Console, which writes to the terminal without waiting for it."""
     from dispynode_lib.cli.console import Console
     from dispynode_lib.host.io import logs
-    screen = target if target.goes_to(sys.stdout) else logs.StandardError(logs.bare_line, sys.stdout)
+    screen = target if target.goes_to(sys.stdout) else logs.StandardError(
+        logs.bare_line, sys.stdout)
     console = Console(node, screen.say)
     if screen is target:
         target.prompt = console.prompt
@@ -369,7 +381,8 @@ class Signals(object):
         os.close(self._write_end)
 
     def wait(self, more=(), timeout=None):
-        """Wait until wake() is called, a signal comes or one of the descriptors `more` is readable; return those.
+        """Wait until wake() is called, a signal comes or one of the descriptors `more` is readable;
+        return those.
 
         It may also return without a reason.
         """
@@ -386,8 +399,8 @@ class Signals(object):
 def follow(node, signals, console=None, reloading=None):
     """Wait until `node` has ended, and pass on what signals and the terminal ask for.
 
-    node        has drain(), drain_jobs(), terminate(), stop(at_once=False), dump(), which return soon, and
-                wait(timeout) -> ended
+    node        has drain(), drain_jobs(), terminate(), stop(at_once=False), dump(), which return
+                soon, and wait(timeout) -> ended
     signals     a Signals
     console     a Console or None
     reloading   a Reloading or None

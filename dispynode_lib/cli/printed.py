@@ -28,7 +28,8 @@ FILES = (
 
 
 def show(name, say):
-    """Print the file called `name`, or what there is; return the exit status. Raises OptionError."""
+    """Print the file called `name`, or what there is; return the exit status. Raises
+    OptionError."""
     if not name:
         say(u''.join(u'%-12s%s\n' % (key, about) for key, _file, about in FILES))
         return 0
@@ -41,12 +42,15 @@ def text_of(name):
     for key, file_name, _about in FILES:
         if name in (key, file_name):
             return _filled(to_text(_read(file_name)))
-    raise OptionError(u'--print %s: there are %s' % (name, u', '.join(key for key, _file, _about in FILES)))
+    raise OptionError(
+        u'--print %s: there are %s' % (name, u', '.join(key for key, _file, _about in FILES)))
 
 
 def _read(file_name):
-    """Return the bytes of a file in data/; pkgutil.get_data() wants the program's folder on sys.path on Python 2."""
-    path = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), 'data', file_name)
+    """Return the bytes of a file in data/; pkgutil.get_data() wants the program's folder on
+    sys.path on Python 2."""
+    path = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), 'data',
+                        file_name)
     if packed.importer is not None:
         return packed.importer.get_data(path)
     with open(path, 'rb') as source:
@@ -54,15 +58,18 @@ def _read(file_name):
 
 
 def _filled(text):
-    for mark, make in (
-            (u'@COMMAND@', program_path), (u'@PYTHON@', lambda: to_text(sys.executable)),
-            (u'@VERSION@', lambda: to_text(__version__)), (u'@MAN_OPTIONS@', man_options),
-            (u'@FLAGS@', lambda: u' '.join(flag for row in ROWS for flag in row.flags)),
-            (u'@PATH_FLAGS@', lambda: u'|'.join(flag for row in ROWS if row.kind is path for flag in row.flags)),
-            (u'@VALUE_FLAGS@', lambda: u'|'.join(
-                flag for row in ROWS if row.kind not in (path, switch)
-                and row.name not in ('ctl', 'print_file', 'log_format') for flag in row.flags)),
-            (u'@PRINT_NAMES@', lambda: u' '.join(key for key, _file, _about in FILES))):
+    for mark, make in ((u'@COMMAND@', program_path), (u'@PYTHON@', lambda: to_text(sys.executable)),
+                       (u'@VERSION@', lambda: to_text(__version__)), (u'@MAN_OPTIONS@',
+                                                                      man_options),
+                       (u'@FLAGS@', lambda: u' '.join(flag for row in ROWS for flag in row.flags)),
+                       (u'@PATH_FLAGS@', lambda: u'|'.join(flag for row in ROWS if row.kind is path
+                                                           for flag in row.flags)),
+                       (u'@VALUE_FLAGS@',
+                        lambda: u'|'.join(flag for row in ROWS
+                                          if row.kind not in (path, switch) and row.name not in
+                                          ('ctl', 'print_file', 'log_format')
+                                          for flag in row.flags)),
+                       (u'@PRINT_NAMES@', lambda: u' '.join(key for key, _file, _about in FILES))):
         if mark in text:
             text = text.replace(mark, make())
     return text
@@ -70,7 +77,8 @@ def _filled(text):
 
 def program_path():
     """Return the path of this program as it was started, for scripts that start it again."""
-    name = sys.argv[0] if sys.argv and os.path.basename(sys.argv[0]).startswith('dispynode') else None
+    name = sys.argv[0] if sys.argv and os.path.basename(
+        sys.argv[0]).startswith('dispynode') else None
     if packed.importer is not None:         # the one file, which has any name
         return to_text(image.own_name())
     here = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -85,7 +93,10 @@ def man_options():
             group = row.group
             lines.append(u'.SS %s' % group)
         flags = u', '.join(u'\\fB%s\\fR' % _roff(flag) for flag in row.flags)
-        lines += [u'.TP', flags + (u' \\fI%s\\fR' % _roff(row.unit) if row.unit else u''), _roff(parser.describe(row))]
+        lines += [
+            u'.TP', flags + (u' \\fI%s\\fR' % _roff(row.unit) if row.unit else u''),
+            _roff(parser.describe(row))
+        ]
     return u'\n'.join(lines)
 
 

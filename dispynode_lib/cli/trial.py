@@ -1,4 +1,5 @@
-"""The trial of `--check`: a node on loopback in a temporary folder, and a client that has it do jobs."""
+"""The trial of `--check`: a node on loopback in a temporary folder, and a client that has it do
+jobs."""
 from __future__ import absolute_import, division, print_function
 
 import os
@@ -22,11 +23,12 @@ LOOPBACK = u'127.0.0.1'
 START_SECONDS, STOP_SECONDS, ANSWER_SECONDS = 20.0, 10.0, 10.0
 LOG_LINES = 5                               # of the trial node, shown when it failed
 FRAME_LIMIT = 4 << 20
-CHUNK = 1024000                             # bytes of a file between two answers (docs/protocol.rst, "FILEXFER")
-BIG = 1200000                               # bytes: more than the node reads at once, or holds in memory
+CHUNK = 1024000  # bytes of a file between two answers (docs/protocol.rst, "FILEXFER")
+BIG = 1200000  # bytes: more than the node reads at once, or holds in memory
 
 FUNCTION = u'def divide(a, b):\n    print("dividing")\n    return a // b\n'
-BIG_FUNCTION = u'def both(data):\n    with open("big", "rb") as source:\n        return data, source.read() == data\n'
+BIG_FUNCTION = (u'def both(data):\n    with open("big", "rb") as source:\n'
+                u'        return data, source.read() == data\n')
 PROGRAM = u'import sys\nsys.stdout.write("program says " + sys.argv[1])\n'
 
 
@@ -35,11 +37,13 @@ class Failed(DispynodeError):
 
 
 class Uninterrupted(object):
-    """Context in which SIGINT and SIGTERM wait: what is made there is known to who has to remove it."""
+    """Context in which SIGINT and SIGTERM wait: what is made there is known to who has to remove
+    it."""
 
     def __enter__(self):
         self._came = False
-        self._handlers = [(number, signal.signal(number, self._note)) for number in (signal.SIGINT, signal.SIGTERM)]
+        self._handlers = [(number, signal.signal(number, self._note))
+                          for number in (signal.SIGINT, signal.SIGTERM)]
 
     def __exit__(self, _kind, _error, _traceback):
         for number, handler in self._handlers:
@@ -68,13 +72,19 @@ class Trial(object):
         self.port = _free_port()
         image = program.node_image()
         command = image.command + [
-            '--daemon', '-i', str(LOOPBACK), '-p', str(self.port), '--secret', str(self.secret), '--name', 'check',
-            '--dest_path_prefix', os.path.join(compat.to_native(self.folder), 'files')]
-        with open(os.path.join(self.folder, 'log'), 'wb') as log, tempfile.TemporaryFile() as code, Uninterrupted():
+            '--daemon', '-i',
+            str(LOOPBACK), '-p',
+            str(self.port), '--secret',
+            str(self.secret), '--name', 'check', '--dest_path_prefix',
+            os.path.join(compat.to_native(self.folder), 'files')
+        ]
+        with open(os.path.join(self.folder, 'log'),
+                  'wb') as log, tempfile.TemporaryFile() as code, Uninterrupted():
             for piece in image.pieces():
                 code.write(piece)
             code.seek(0)
-            self.process = subprocess.Popen(command, stdin=code, stdout=log, stderr=log, close_fds=True)
+            self.process = subprocess.Popen(command, stdin=code, stdout=log, stderr=log,
+                                            close_fds=True)
         deadline = compat.monotonic() + START_SECONDS
         while compat.monotonic() < deadline:
             if self.process.poll() is not None:
@@ -85,8 +95,8 @@ class Trial(object):
         raise Failed(u'it does not serve within %d s' % START_SECONDS)
 
     def _says_it_serves(self):
-        """Return whether the log says so. Not tried by connecting: at a port where nobody listens yet a connection
-        can meet itself, and then keeps the port from the node.
+        """Return whether the log says so. Not tried by connecting: at a port where nobody listens
+        yet a connection can meet itself, and then keeps the port from the node.
         """
         with open(os.path.join(self.folder, 'log'), 'rb') as log:
             return b' serves at ' in log.read()
@@ -117,14 +127,15 @@ class Trial(object):
 
     def ping(self):
         """Return what a client of this host says to find the node."""
-        return asking.ping_request(compat.to_text(__version__), self.sign, self.client_port, [LOOPBACK], LOOPBACK,
-                                   compat.PY2)
+        return asking.ping_request(compat.to_text(__version__), self.sign, self.client_port,
+                                   [LOOPBACK], LOOPBACK, compat.PY2)
 
     def ask(self, payload, token=None, answers=1):
         """Send one request; return its socket and the first answer, None if none is expected."""
         sock = net.connect(LOOPBACK, self.port, ANSWER_SECONDS)
         try:
-            sock.sendall((token or framing.token(self.secret, self.node.sign)) + framing.frame(payload))
+            sock.sendall((token or framing.token(self.secret, self.node.sign)) +
+                         framing.frame(payload))
             return sock, framing.read_frame(sock, FRAME_LIMIT) if answers else None
         except (DispynodeError, EnvironmentError):
             sock.close()
@@ -137,7 +148,8 @@ class Trial(object):
         return reply
 
     def await_message(self, opcode):
-        """Return the argument of the next message `opcode` from the node; answer what wants an answer."""
+        """Return the argument of the next message `opcode` from the node; answer what wants an
+        answer."""
         deadline = compat.monotonic() + ANSWER_SECONDS
         while True:
             self.listener.settimeout(max(0.001, deadline - compat.monotonic()))
@@ -191,7 +203,8 @@ def check_udp(trial):
 
 
 def check_tcp(trial):
-    trial.sign = compat.random_hex(20)      # another client: one that has just been answered is not answered again
+    # another client: one that has just been answered is not answered again
+    trial.sign = compat.random_hex(20)
     trial.ask(trial.ping(), framing.DUMMY_TOKEN, 0)[0].close()
     messages.read_pong(trial.await_message('PONG'))
     return u'found by TCP'
@@ -215,7 +228,8 @@ def check_failing_job(trial):
 
 
 def check_big_job(trial):
-    """Send a big file and a big argument, and have that back: they take other ways than small ones."""
+    """Send a big file and a big argument, and have that back: they take other ways than small
+    ones."""
     data = bytes(bytearray(range(256))) * (BIG // 256)
     path = _write(trial, u'big', data)
     with _Computation(trial, messages.FUNCTION, u'both', BIG_FUNCTION) as computation:
@@ -223,7 +237,10 @@ def check_big_job(trial):
         reply = computation.run((data,))
     value = messages.read_value(reply.result) if reply.result else None
     if reply.status != FINISHED or value != (data, True):
-        raise Failed(_unexpected(reply, u'what came back of a file and an argument of %d bytes is something else' % BIG))
+        raise Failed(
+            _unexpected(
+                reply,
+                u'what came back of a file and an argument of %d bytes is something else' % BIG))
     return u'%d bytes as a file and as an argument, and back as its result' % len(data)
 
 
@@ -240,7 +257,8 @@ def check_program_job(trial):
         computation.send_file(path)
         reply = computation.run([u'hello'])
         value = messages.read_value(reply.result)
-    if (reply.status, value) != (FINISHED, 0) or b'program says hello' not in compat.to_bytes(reply.stdout):
+    if (reply.status, value) != (FINISHED, 0) or b'program says hello' not in compat.to_bytes(
+            reply.stdout):
         raise Failed(_unexpected(reply, u'the program ended with %r' % (value,)))
     return u'sent, run with an argument, its output is back'
 
@@ -269,8 +287,8 @@ class _Computation(object):
         self._trial = trial
         self._id = int(time.time() * 1000) + _Computation._last
         self._auth = compat.random_hex(20)
-        self._request = asking.compute_request(
-            kind, name, self._id, code, self._auth, LOOPBACK, trial.client_port, compat.PY2, node_ip_addr=LOOPBACK)
+        self._request = asking.compute_request(kind, name, self._id, code, self._auth, LOOPBACK,
+                                               trial.client_port, compat.PY2, node_ip_addr=LOOPBACK)
 
     def __enter__(self):
         reply = self._trial.answer(self._request)
@@ -281,7 +299,8 @@ class _Computation(object):
 
     def __exit__(self, kind, _error, _traceback):
         if kind is None:
-            self._expect_ack(u'CLOSE', asking.close_request(self._id, self._auth, LOOPBACK, python2=compat.PY2))
+            self._expect_ack(
+                u'CLOSE', asking.close_request(self._id, self._auth, LOOPBACK, python2=compat.PY2))
 
     def send_file(self, path):
         """Send a file into the computation's folder."""
@@ -305,8 +324,10 @@ class _Computation(object):
         """Run one job with plain arguments; return its JobReply."""
         self._expect_ack(u'SETUP', asking.setup_request(self._id, (), compat.PY2))
         uid = self._id + 1
-        self._expect_ack(u'JOB', asking.job_request(
-            uid, compat.random_hex(8), self._id, dump(args, compat.PY2), dump({}, compat.PY2), python2=compat.PY2))
+        self._expect_ack(
+            u'JOB',
+            asking.job_request(uid, compat.random_hex(8), self._id, dump(args, compat.PY2),
+                               dump({}, compat.PY2), python2=compat.PY2))
         reply = messages.read_job_reply(self._trial.await_message('JOB_REPLY'))
         if reply.uid != uid:
             raise Failed(u'the node sent the reply of another job')
@@ -315,7 +336,8 @@ class _Computation(object):
     def _expect_ack(self, what, payload):
         answer = self._trial.answer(payload)
         if answer != b'ACK':
-            raise Failed(u'the node answered %s to %s' % (compat.to_text(bytes(answer))[:200] or u'nothing', what))
+            raise Failed(u'the node answered %s to %s' %
+                         (compat.to_text(bytes(answer))[:200] or u'nothing', what))
 
 
 def _value(answer, what):

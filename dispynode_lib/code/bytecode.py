@@ -1,6 +1,7 @@
 """The code of a module as Python keeps it beside the source file, or compiled.
 
-Read as it is kept: to load it and write it again would cost 6 % of a start, and 2 % of the memory of a node.
+Read as it is kept: to load it and write it again would cost 6 % of a start, and 2 % of the memory
+of a node.
 """
 from __future__ import absolute_import, division, print_function
 
@@ -18,7 +19,8 @@ else:
 
 
 def read(name, path):
-    """Return the code of the module in file `path` as marshal writes it: what Python keeps of it, or compiled."""
+    """Return the code of the module in file `path` as marshal writes it: what Python keeps of it,
+    or compiled."""
     try:
         code = _kept_on_python2(path) if PY2 else _kept(path)
     except EnvironmentError:

@@ -1,7 +1,8 @@
-"""Compiled modules of the one file, kept from one start to the next as Python keeps those of a tree.
+"""Compiled modules of the one file, kept from one start to the next as Python keeps those of a
+tree.
 
-They lie in a folder of this user's own, ~/.cache/dispynode, if there can be one; nobody else may write
-there. Without it each start compiles, which takes some tenths of a second.
+They lie in a folder of this user's own, ~/.cache/dispynode, if there can be one; nobody else may
+write there. Without it each start compiles, which takes some tenths of a second.
 """
 from __future__ import absolute_import, division, print_function
 
@@ -22,7 +23,9 @@ class CodeCache(object):
         self._codes = {}
         folder = cache_folder()
         if folder is not None:
-            self._file = os.path.join(folder, '%08x.code' % (crc32(repr(self._key).encode('ascii', 'backslashreplace')) & 0xffffffff))
+            self._file = os.path.join(
+                folder, '%08x.code' %
+                (crc32(repr(self._key).encode('ascii', 'backslashreplace')) & 0xffffffff))
             self._codes = self._load()
 
     def _load(self):
@@ -39,13 +42,16 @@ class CodeCache(object):
         return code if mark == mark_of(source) else None
 
     def save(self, modules):
-        """Keep the code of `modules` {name: (path, source, code or None)}; a file that cannot be written is no error."""
-        codes = dict((name, (mark_of(source), code)) for name, (_path, source, code) in modules.items()
-                     if code is not None)
-        if self._file is None or sys.dont_write_bytecode or all(self._codes.get(name) == codes[name] for name in codes):
+        """Keep the code of `modules` {name: (path, source, code or None)}; a file that cannot be
+        written is no error."""
+        codes = dict((name, (mark_of(source), code))
+                     for name, (_path, source, code) in modules.items() if code is not None)
+        if self._file is None or sys.dont_write_bytecode or all(
+                self._codes.get(name) == codes[name] for name in codes):
             return
         self._codes.update(codes)
-        from dispynode_lib.host import files            # only now: what is imported before there is a cache is compiled
+        # only now: what is imported before there is a cache is compiled
+        from dispynode_lib.host import files
         try:
             files.make_folder(os.path.dirname(self._file))
             files.write(self._file, marshal.dumps((self._key, self._codes)))
@@ -55,11 +61,13 @@ class CodeCache(object):
 
 def mark_of(source):
     """Return what tells one source text from another."""
-    return len(source), crc32(source if isinstance(source, bytes) else source.encode('ascii', 'replace'))
+    return len(source), crc32(
+        source if isinstance(source, bytes) else source.encode('ascii', 'replace'))
 
 
 def cache_folder():
-    """Return the folder, which may not exist yet; None if there is no place that is this user's own."""
+    """Return the folder, which may not exist yet; None if there is no place that is this user's
+    own."""
     base = os.environ.get('XDG_CACHE_HOME') or ''
     home = base if base.startswith('/') else os.environ.get('HOME') or ''
     folder = os.path.join(home if home == base else os.path.join(home, '.cache'), 'dispynode')

@@ -1,7 +1,8 @@
 """Images of this program: new processes start from the code that this one began with.
 
-Whoever replaces the program's files while a node runs changes nothing for that node: it keeps the code of its
-supervisors, and of what it has not imported yet, in memory. A new process reads it from its standard input.
+Whoever replaces the program's files while a node runs changes nothing for that node: it keeps the
+code of its supervisors, and of what it has not imported yet, in memory. A new process reads it from
+its standard input.
 """
 from __future__ import absolute_import, division, print_function
 
@@ -17,15 +18,17 @@ from dispynode_lib.host import compat, files
 PACKAGE = 'dispynode_lib'
 AT_START = tuple(PACKAGE + name for name in ('.cli', '.options', '.code.cache'))
 # besides those in supervisor/, what supervisors and jobs import
-SHARED = ('errors', 'texts', 'code', 'code.packed', 'host', 'host.compat', 'host.descriptors', 'host.proc', 'host.resources',
-          'host.network', 'host.network.holders', 'host.network.net', 'host.network.tls',
-          'wire', 'wire.control', 'wire.fields', 'wire.framing', 'wire.messages', 'wire.peers',
-          'wire.pickle', 'wire.pickle.objects', 'wire.pickle.opcodes', 'wire.pickle.pickles',
-          'wire.pickle.reader', 'wire.pickle.records', 'wire.replies')
-FLAGS = ('debug', 'dont_write_bytecode', 'no_user_site', 'no_site', 'ignore_environment', 'verbose', 'bytes_warning', 'quiet',
-         'optimize', 'isolated', 'safe_path', 'dev_mode', 'inspect', 'interactive', 'division_new',
-         'division_warning', 'tabcheck', 'unicode')
-SUPERVISORS = frozenset([PACKAGE, PACKAGE + '.supervisor'] + [PACKAGE + '.' + name for name in SHARED])
+SHARED = ('errors', 'texts', 'code', 'code.packed', 'host', 'host.compat', 'host.descriptors',
+          'host.proc', 'host.resources', 'host.network', 'host.network.holders', 'host.network.net',
+          'host.network.tls', 'wire', 'wire.control', 'wire.fields', 'wire.framing',
+          'wire.messages', 'wire.peers', 'wire.pickle', 'wire.pickle.objects',
+          'wire.pickle.opcodes', 'wire.pickle.pickles', 'wire.pickle.reader', 'wire.pickle.records',
+          'wire.replies')
+FLAGS = ('debug', 'dont_write_bytecode', 'no_user_site', 'no_site', 'ignore_environment', 'verbose',
+         'bytes_warning', 'quiet', 'optimize', 'isolated', 'safe_path', 'dev_mode', 'inspect',
+         'interactive', 'division_new', 'division_warning', 'tabcheck', 'unicode')
+SUPERVISORS = frozenset([PACKAGE, PACKAGE + '.supervisor'] +
+                        [PACKAGE + '.' + name for name in SHARED])
 NURSERY = 'packed.importer.once = True\nfrom dispynode_lib.supervisor.nursery import main\nmain()\n'
 NODE = 'from dispynode_lib.cli.main import program\nprogram()\n'
 
@@ -95,16 +98,19 @@ class Store(object):
         offset, size, digest = handle
         os.lseek(self._fd, offset, os.SEEK_SET)
         data = os.read(self._fd, size)
-        if compat.sha1(data).digest() != digest:        # a bad disk, or somebody with the same rights as the node
+        # a bad disk, or somebody with the same rights as the node
+        if compat.sha1(data).digest() != digest:
             raise EnvironmentError(errno.EIO, 'the code that the node put away has been changed')
         return data
 
 
 class Image(object):
-    """A program for a new process: start `command` (argv, a list) and give it pieces() as standard input."""
+    """A program for a new process: start `command` (argv, a list) and give it pieces() as standard
+    input."""
 
     def __init__(self, modules, files, run, arguments=(), store=None):
-        """`modules`: yields (name, module) as the Importer has them; `store`: where they are kept."""
+        """`modules`: yields (name, module) as the Importer has them; `store`: where they are
+        kept."""
         self._store = store or Store()
         sizes, self._handles = [], []
         for item in modules:
@@ -113,7 +119,9 @@ class Image(object):
             self._handles.append(self._store.put(piece))
         last = marshal.dumps(files)
         self._handles.append(self._store.put(last))
-        start = BOOTSTRAP % {'version': sys.version.split('.')[:2], 'sizes': sizes, 'size': len(last), 'run': run}
+        start = BOOTSTRAP % {
+            'version': sys.version.split('.')[:2], 'sizes': sizes, 'size': len(last), 'run': run
+        }
         self._start = start.encode('ascii')
         self.command = [sys.executable] + _flags() + [
             '-c', 'import os;exec(os.read(0,%d))' % len(start), own_name()] + list(arguments)
@@ -158,13 +166,14 @@ def node_image():
     importer = packed.importer
     if importer is None or importer.files is None:
         return Image(read_tree(), None, NODE)
-    modules = ((name, (importer.modules[name][0], importer.modules[name][1], importer.get_marshalled(name)))
-               for name in list(importer.modules))
+    modules = ((name, (importer.modules[name][0], importer.modules[name][1],
+                       importer.get_marshalled(name))) for name in list(importer.modules))
     return Image(modules, importer.files, NODE)
 
 
 def _take_modules(store):
-    """Yield (name, (path, None, marshalled code)) of what a supervisor needs; keep what this process may still import."""
+    """Yield (name, (path, None, marshalled code)) of what a supervisor needs; keep what this
+    process may still import."""
     importer = packed.importer
     if importer is None:                    # a tree
         ours = {}
@@ -187,11 +196,13 @@ def _take_modules(store):
 
 
 def build():
-    """Return (hex digits that name the text of this program, 'one file' or 'tree'); same text, same digits."""
+    """Return (hex digits that name the text of this program, 'one file' or 'tree'); same text, same
+    digits."""
     importer = packed.importer
     if importer is not None and importer.files is not None:
         texts = dict((_inside(path), source) for path, source, _code in importer.modules.values())
-        texts.update(('%s/data/%s' % (PACKAGE, name), text) for name, text in importer.files.items())
+        texts.update(('%s/data/%s' % (PACKAGE, name), text)
+                     for name, text in importer.files.items())
         return _digits(texts), 'one file'
     texts = {}
     for folder, path in _files():
@@ -216,7 +227,8 @@ def _inside(path):
 
 def _files():
     """Yield (folder, path) of each file in the package's folder."""
-    for folder, folders, names in os.walk(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))):
+    for folder, folders, names in os.walk(
+            os.path.dirname(os.path.dirname(os.path.abspath(__file__)))):
         if '__pycache__' in folders:
             folders.remove('__pycache__')
         for name in names:
@@ -238,7 +250,8 @@ def _is_needed(name):
 
 
 def read_tree(is_wanted=lambda name: True):
-    """Yield (name, (path, None, marshalled code)) of the wanted modules in the folder of the package."""
+    """Yield (name, (path, None, marshalled code)) of the wanted modules in the folder of the
+    package."""
     for _folder, path in _files():
         if path.endswith('.py'):
             name = _inside(path)[:-3].replace('/', '.')

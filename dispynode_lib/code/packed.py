@@ -1,6 +1,8 @@
-"""Modules of this program that are imported from memory: those of the one file, and those of a supervisor.
+"""Modules of this program that are imported from memory: those of the one file, and those of a
+supervisor.
 
-Nothing but built-in modules is imported here: this runs before anything else of the program can be found.
+Nothing but built-in modules is imported here: this runs before anything else of the program can be
+found.
 """
 from __future__ import absolute_import, division, print_function
 
@@ -15,21 +17,25 @@ importer = None                             # the Importer of this process, once
 class Importer(object):
     """Stands first on sys.meta_path; modules are found by their full names.
 
-    modules   {name: (file name, source text or None, marshalled code or its place in `store` or None)}
+    modules   {name: (file name, source text or None, marshalled code or its place in `store` or
+              None)}
     files     {name: text} of the files for operators; None if they lie in a folder
     cache     see cache.py; None for none
     store     has get(place) -> bytes; None for none
-    once      nothing is imported twice, and no other process started: give memory back (5 % of the nursery's)
+    once      nothing is imported twice, and no other process started: give memory back (5 % of the
+              nursery's)
     """
 
     def __init__(self, modules, files=None):
-        self.modules, self.files, self.cache, self.once, self.store = modules, files, None, False, None
+        self.modules, self.files = modules, files
+        self.cache, self.once, self.store = None, False, None
 
     def find_spec(self, name, _path=None, _target=None):
         """Return the spec of a module, None for one that is not ours: Python 3."""
         if name not in self.modules:
             return None
-        spec = type(sys.__spec__)(name, self, origin=self.modules[name][0], is_package=self.is_package(name))
+        spec = type(sys.__spec__)(name, self, origin=self.modules[name][0],
+                                  is_package=self.is_package(name))
         spec.has_location = True
         if self.is_package(name):
             spec.submodule_search_locations = [self._folder(name)]
@@ -77,7 +83,8 @@ class Importer(object):
         return code
 
     def get_marshalled(self, name):
-        """Return the code of a module as marshal writes it: given, kept from an earlier start, or compiled."""
+        """Return the code of a module as marshal writes it: given, kept from an earlier start, or
+        compiled."""
         path, source, code = self.modules[name]
         if isinstance(code, tuple):
             return self.store.get(code)

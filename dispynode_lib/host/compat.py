@@ -56,21 +56,26 @@ except ImportError:
 if hasattr(time, 'monotonic'):
     monotonic = time.monotonic
 else:
-    CLOCK_MONOTONIC = (('linux', 1), ('freebsd', 4), ('dragonfly', 4), ('netbsd', 3), ('openbsd', 3), ('darwin', 6), ('sunos', 4))
+    CLOCK_MONOTONIC = (('linux', 1), ('freebsd', 4), ('dragonfly', 4), ('netbsd', 3),
+                       ('openbsd', 3), ('darwin', 6), ('sunos', 4))
 
     def _find_monotonic():
-        """Return a clock for 2.7, which has none, that does not care when the host's is set; coarse where there is no ctypes."""
+        """Return a clock for 2.7, which has none, that does not care when the host's is set; coarse
+        where there is no ctypes."""
         try:
             import _ctypes
             call, times = _ctypes.call_function, struct.Struct('ll')
             function = _ctypes.dlsym(_ctypes.dlopen(None, 0), 'clock_gettime')
-            number = [number for system, number in CLOCK_MONOTONIC if sys.platform.startswith(system)][0]
+            number = [
+                number for system, number in CLOCK_MONOTONIC if sys.platform.startswith(system)
+            ][0]
         except (IndexError, ImportError, EnvironmentError, AttributeError, TypeError):
             return lambda: os.times()[4]
 
         def monotonic():
             """Return seconds since some moment."""
-            buffer = bytes(bytearray(times.size))       # a new one each time: another thread may ask meanwhile
+            # a new one each time: another thread may ask meanwhile
+            buffer = bytes(bytearray(times.size))
             call(function, (number, buffer))
             seconds, billionths = times.unpack(buffer)
             return seconds + billionths * 1e-9
@@ -110,7 +115,7 @@ def unblock_signals():
     try:
         import _ctypes
         function = _ctypes.dlsym(_ctypes.dlopen(None, 0), 'sigprocmask')
-        _ctypes.call_function(function, (2, bytes(bytearray(128)), None))       # SIG_SETMASK, no signal
+        _ctypes.call_function(function, (2, bytes(bytearray(128)), None))  # SIG_SETMASK, no signal
     except (ImportError, EnvironmentError, AttributeError, TypeError):
         return                              # 2.7 without ctypes
 
@@ -122,13 +127,15 @@ else:
     _seeking = threading.Lock()
 
     def write_at(fd, data, offset):
-        """Write `data` to a file from `offset` on; return how much of it was written. As read_at()."""
+        """Write `data` to a file from `offset` on; return how much of it was written. As
+        read_at()."""
         with _seeking:
             os.lseek(fd, offset, os.SEEK_SET)
             return os.write(fd, data)
 
     def read_at(fd, size, offset):
-        """Return up to `size` bytes of a file from `offset` on; other threads may read it as well, by this function."""
+        """Return up to `size` bytes of a file from `offset` on; other threads may read it as well,
+        by this function."""
         with _seeking:
             os.lseek(fd, offset, os.SEEK_SET)
             return os.read(fd, size)
@@ -151,7 +158,8 @@ def collect_from_now_on():
 
 
 def socket_of(fd):
-    """Return the AF_UNIX stream socket with descriptor `fd`, which is the socket's from now on; it does not block."""
+    """Return the AF_UNIX stream socket with descriptor `fd`, which is the socket's from now on; it
+    does not block."""
     if PY2:
         sock = socket.fromfd(fd, socket.AF_UNIX, socket.SOCK_STREAM)
         os.close(fd)
@@ -180,7 +188,8 @@ class EpollPoller(object):
         self._epoll.unregister(fd)
 
     def wait(self, timeout):
-        """Return [(fd, events)]; `timeout` in seconds or None. Errors and hang-ups count as READ|WRITE."""
+        """Return [(fd, events)]; `timeout` in seconds or None. Errors and hang-ups count as
+        READ|WRITE."""
         return self._epoll.poll(-1 if timeout is None else timeout)
 
     def close(self):
@@ -230,16 +239,20 @@ class Process(object):
 
 
 def spawn(argv, stdin, env=None, output=2):
-    """Start `argv`, whose first word is a path, with descriptor `stdin` as its 0 and environment `env`, None for ours.
+    """Start `argv`, whose first word is a path, with descriptor `stdin` as its 0 and environment
+    `env`, None for ours.
 
     Return an object with pid and wait().
     `output` becomes its 1 and 2; whatever else has no close-on-exec is inherited.
     """
     if hasattr(os, 'posix_spawn'):          # the module subprocess would bring 1 MB of others
         import signal
-        return Process(os.posix_spawn(argv[0], argv, os.environ if env is None else env,
-                                      file_actions=[(os.POSIX_SPAWN_DUP2, stdin, 0), (os.POSIX_SPAWN_DUP2, output, 1),
-                                                    (os.POSIX_SPAWN_DUP2, output, 2)],
-                                      setsigdef=[signal.SIGPIPE, signal.SIGXFSZ]))
+        return Process(
+            os.posix_spawn(
+                argv[0], argv, os.environ if env is None else env, file_actions=[
+                    (os.POSIX_SPAWN_DUP2, stdin, 0), (os.POSIX_SPAWN_DUP2, output, 1),
+                    (os.POSIX_SPAWN_DUP2, output, 2)
+                ], setsigdef=[signal.SIGPIPE, signal.SIGXFSZ]))
     import subprocess
-    return subprocess.Popen(argv, stdin=stdin, stdout=output, stderr=output, close_fds=not PY2, env=env)
+    return subprocess.Popen(argv, stdin=stdin, stdout=output, stderr=output, close_fds=not PY2,
+                            env=env)

@@ -1,4 +1,5 @@
-"""Descriptors: kept from programs, and passed from one process to another, a byte and what follows it with each.
+"""Descriptors: kept from programs, and passed from one process to another, a byte and what follows
+it with each.
 
 Supervisors use this, too: no more is imported than they have.
 """
@@ -40,7 +41,8 @@ def write_all(fd, data):
 
 
 def with_short_name(path, function):
-    """Call function(name) for a socket at `path`; a long one is named by way of its opened folder, without leaving ours."""
+    """Call function(name) for a socket at `path`; a long one is named by way of its opened folder,
+    without leaving ours."""
     if len(path_bytes(path)) <= LONGEST_NAME:
         return function(path)
     folder = os.open(os.path.dirname(path), os.O_RDONLY)
@@ -52,11 +54,13 @@ def with_short_name(path, function):
 
 if HAS_SENDMSG:
     def send_fd(sock, fd, more=b''):
-        """Pass descriptor `fd` over AF_UNIX socket `sock`, with one byte and `more`. Raises EnvironmentError."""
+        """Pass descriptor `fd` over AF_UNIX socket `sock`, with one byte and `more`. Raises
+        EnvironmentError."""
         sock.sendmsg([MARK + more], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, NUMBER.pack(fd))])
 
     def recv_fd(sock):
-        """Take one descriptor passed by send_fd, and its byte; None at end of file. Close-on-exec is set.
+        """Take one descriptor passed by send_fd, and its byte; None at end of file. Close-on-exec
+        is set.
 
         Raises EnvironmentError of the socket (EAGAIN when it does not block).
         """
@@ -72,12 +76,14 @@ if HAS_SENDMSG:
         return None
 else:
     def send_fd(sock, fd, more=b''):
-        """Pass descriptor `fd` over AF_UNIX socket `sock` (anything with fileno), with one byte and `more`."""
+        """Pass descriptor `fd` over AF_UNIX socket `sock` (anything with fileno), with one byte and
+        `more`."""
         _multiprocessing.sendfd(sock.fileno(), fd)
         write_all(sock.fileno(), more)
 
     def recv_fd(sock):
-        """Take one descriptor passed by send_fd, and its byte; None at end of file. Close-on-exec is set."""
+        """Take one descriptor passed by send_fd, and its byte; None at end of file. Close-on-exec
+        is set."""
         try:
             fd = _multiprocessing.recvfd(sock.fileno())
         except RuntimeError:                # it saw end of file: no control message

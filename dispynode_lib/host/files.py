@@ -1,4 +1,5 @@
-"""Files and folders of the node's own: written whole or not at all, removed whether they are there or not."""
+"""Files and folders of the node's own: written whole or not at all, removed whether they are there
+or not."""
 from __future__ import absolute_import, division, print_function
 
 import errno
@@ -55,7 +56,8 @@ def remove_empty(folder):
 
 
 def make_folder(path):
-    """Make a folder, mode 0700, and those above it; one that is there already will do. Raises EnvironmentError."""
+    """Make a folder, mode 0700, and those above it; one that is there already will do. Raises
+    EnvironmentError."""
     try:
         os.makedirs(path, 0o700)
     except EnvironmentError as error:

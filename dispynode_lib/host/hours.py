@@ -15,20 +15,24 @@ def text(minutes):
 
 
 def check(start, stop, end):
-    """Raise OptionError unless the times (minutes since midnight; stop or end may be None) make sense.
+    """Raise OptionError unless the times (minutes since midnight; stop or end may be None) make
+    sense.
 
     They follow each other from start on, over midnight if need be: start, stop, end.
     """
     if stop is None and end is None:
-        raise OptionError(u'--service_start %s: give --service_end, or --service_stop, as well' % text(start))
+        raise OptionError(
+            u'--service_start %s: give --service_end, or --service_stop, as well' % text(start))
     if start in (stop, end):
-        raise OptionError(u'--service_start %s: it must differ from --service_stop and --service_end'
-                          % text(start))
+        raise OptionError(
+            u'--service_start %s: it must differ from --service_stop and --service_end' %
+            text(start))
     if stop is None or end is None:
         return
     if (stop - start) % DAY > (end - start) % DAY:
-        raise OptionError(u'--service_stop %s: it must lie between --service_start %s and --service_end %s'
-                          % (text(stop), text(start), text(end)))
+        raise OptionError(
+            u'--service_stop %s: it must lie between --service_start %s and --service_end %s' %
+            (text(stop), text(start), text(end)))
 
 
 class Hours(object):
@@ -66,7 +70,8 @@ class Hours(object):
         return last, following
 
     def times(self, now):
-        """Return (start, stop, end) of the service that goes on at `now` or comes next: seconds since the epoch, None."""
+        """Return (start, stop, end) of the service that goes on at `now` or comes next: seconds
+        since the epoch, None."""
         if self.start is None:
             return None, None, None
         last = CLOSED if self.end is not None else CLOSING
@@ -78,7 +83,8 @@ class Hours(object):
         return start, stop, until if self.end is not None else None
 
     def _around(self, now):
-        """Return [(seconds since the epoch, phase)] of yesterday, today and the next two days, in order.
+        """Return [(seconds since the epoch, phase)] of yesterday, today and the next two days, in
+        order.
 
         Two, since a change of daylight saving can skip a time of day.
         """
@@ -87,20 +93,25 @@ class Hours(object):
         for day in (-1, 0, 1, 2):
             for minutes, phase in self._changes:
                 found.append((_moment(today, day, minutes), phase))
-        found.sort(key=lambda entry: entry[0])          # stable: equal moments stay in order of the day
+        found.sort(key=lambda entry: entry[0])  # stable: equal moments stay in order of the day
         return found
 
 
 def _moment(today, day, minutes):
-    """Return when a time of day comes `day` days after `today` (struct_time), seconds since the epoch."""
+    """Return when a time of day comes `day` days after `today` (struct_time), seconds since the
+    epoch."""
     hour, minute = divmod(minutes, 60)
     noon = time.mktime((today.tm_year, today.tm_mon, today.tm_mday, 12, 0, 0, 0, 0, -1))
-    date = time.localtime(noon + day * 86400)           # not today.tm_mday + day: PyPy takes day 0 for 1
+    date = time.localtime(noon + day * 86400)  # not today.tm_mday + day: PyPy takes day 0 for 1
     moments = []
     for daylight in (0, 1, -1):
         try:
-            moments.append(int(time.mktime((date.tm_year, date.tm_mon, date.tm_mday, hour, minute, 0, 0, 0, daylight))))
-        except (OverflowError, ValueError):     # some systems refuse daylight saving where there is none
+            moments.append(
+                int(
+                    time.mktime((date.tm_year, date.tm_mon, date.tm_mday, hour, minute, 0, 0, 0,
+                                 daylight))))
+        # some systems refuse daylight saving where there is none
+        except (OverflowError, ValueError):
             continue
     right = [moment for moment in moments if time.localtime(moment)[3:5] == (hour, minute)]
     return min(right) if right else _gap_end(min(moments), max(moments))
@@ -125,7 +136,8 @@ def _offset(now):
 
 
 class Once(object):
-    """Service that begins, stops or ends once, at moments given in seconds since the epoch or None."""
+    """Service that begins, stops or ends once, at moments given in seconds since the epoch or
+    None."""
 
     def __init__(self, start, stop, end):
         self._times = start, stop, end
@@ -147,7 +159,8 @@ class Once(object):
 
 
 def next_time(minutes, now):
-    """Return when the time of day `minutes` comes next: this very minute, or later (seconds since the epoch)."""
+    """Return when the time of day `minutes` comes next: this very minute, or later (seconds since
+    the epoch)."""
     today = time.localtime(now)
     moments = [_moment(today, day, minutes) for day in (0, 1, 2)]
     return min(moment for moment in moments if moment > now - 60)

@@ -21,15 +21,18 @@ def pids():
 
 
 def stat_fields(pid):
-    """Return the fields (list of bytes) of /proc/PID/stat behind the name, the state first; [] if the process has gone.
+    """Return the fields (list of bytes) of /proc/PID/stat behind the name, the state first; [] if
+    the process has gone.
 
     pid     number, or 'self'
     """
-    return read('/proc/%s/stat' % pid).rpartition(b')')[2].split()     # the name may hold blanks and brackets
+    # the name may hold blanks and brackets
+    return read('/proc/%s/stat' % pid).rpartition(b')')[2].split()
 
 
 def read(path):
-    """Return what is in a file of the kernel (bytes), nothing if there is none or its process has gone."""
+    """Return what is in a file of the kernel (bytes), nothing if there is none or its process has
+    gone."""
     try:
         fd = os.open(path, os.O_RDONLY)
     except EnvironmentError:

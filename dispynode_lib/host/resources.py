@@ -17,11 +17,13 @@ def host_cpus():
 
 def kernel_version():
     """Return (6, 1) for a kernel that calls itself 6.1.0-22-amd64."""
-    return tuple(int(word) for word in os.uname()[2].partition('-')[0].split('.')[:2] if word.isdigit())
+    return tuple(
+        int(word) for word in os.uname()[2].partition('-')[0].split('.')[:2] if word.isdigit())
 
 
 def usable_cpus(root='', affinity=None):
-    """Return (CPUs that this process may really use, why that many): affinity, cpuset and cgroup quota.
+    """Return (CPUs that this process may really use, why that many): affinity, cpuset and cgroup
+    quota.
 
     root       put before /proc and cgroup paths
     affinity   number of CPUs that the scheduler gives this process; by default asked for
@@ -32,7 +34,8 @@ def usable_cpus(root='', affinity=None):
     if allowed and allowed < count:
         count, reason = allowed, 'CPU affinity: %d of %d CPUs' % (allowed, total)
     allowed, where = cpuset(root)
-    if allowed and allowed <= count and allowed < total:       # the affinity is never more: which CPUs it has says the cpuset
+    # the affinity is never more: which CPUs it has says the cpuset
+    if allowed and allowed <= count and allowed < total:
         count, reason = allowed, 'cpuset of %d of %d CPUs (%s)' % (allowed, total, where)
     quota, where = cgroup_quota(root)
     if quota is not None and quota < count:
@@ -96,9 +99,11 @@ def _folder_quota(folder, version):
 
 
 def cpuset(root=''):
-    """Return (CPUs of the cpuset of this process, file that says so), (None, None) if nothing says so. Both versions."""
+    """Return (CPUs of the cpuset of this process, file that says so), (None, None) if nothing says
+    so. Both versions."""
     for folder, version in _cgroups(root, 'cpuset'):
-        for name in ('cpuset.cpus.effective',) if version == 2 else ('cpuset.effective_cpus', 'cpuset.cpus'):
+        for name in ('cpuset.cpus.effective', ) if version == 2 else ('cpuset.effective_cpus',
+                                                                      'cpuset.cpus'):
             count = _count_of_list(_first_line(root + folder + '/' + name))
             if count:
                 return count, folder + '/' + name
@@ -106,7 +111,8 @@ def cpuset(root=''):
 
 
 def _count_of_list(text):
-    """Return how many numbers are in a list as the kernel writes it, such as 0-3,8; 0 for what is none."""
+    """Return how many numbers are in a list as the kernel writes it, such as 0-3,8; 0 for what is
+    none."""
     try:
         ends = [part.partition('-')[::2] for part in text.split(',')]
         return sum(int(last or first) - int(first) + 1 for first, last in ends)
@@ -115,14 +121,16 @@ def _count_of_list(text):
 
 
 def _cgroups(root, controller):
-    """Return [(folder, version)] of the cgroups that may limit this process by a controller, parents included."""
+    """Return [(folder, version)] of the cgroups that may limit this process by a controller,
+    parents included."""
     found = []
     mounts = _cgroup_mounts(root, controller)
     for line in _lines(root + '/proc/self/cgroup'):
         _number, controllers, path = (line.split(':', 2) + ['', ''])[:3]
         version = 1 if controllers else 2
         if (version == 2 or controller in controllers.split(',')) and version in mounts:
-            found += [(folder, version) for folder in _with_parents(path, *_mount_of(path, mounts[version]))]
+            found += [(folder, version)
+                      for folder in _with_parents(path, *_mount_of(path, mounts[version]))]
     return found
 
 
@@ -132,19 +140,22 @@ def sees_cgroups():
 
 
 def _mount_of(path, mounts):
-    """Return the mount that shows a cgroup and most of its parents: others may show but a part of the hierarchy."""
+    """Return the mount that shows a cgroup and most of its parents: others may show but a part of
+    the hierarchy."""
     showing = [mount for mount in mounts if (path + '/').startswith(mount[0].rstrip('/') + '/')]
     return min(showing or mounts[:1], key=lambda mount: len(mount[0]))
 
 
 def _cgroup_mounts(root, controller):
-    """Return {1 or 2: [(part of the hierarchy mounted, mount point)]} of the mounts that have a controller."""
+    """Return {1 or 2: [(part of the hierarchy mounted, mount point)]} of the mounts that have a
+    controller."""
     mounts = {}
     for line in _lines(root + '/proc/self/mountinfo'):
         before, dash, after = line.partition(' - ')
         kind, _source, options = (after.split() + ['', '', ''])[:3]
         fields = before.split()
-        if len(fields) > 4 and (kind == 'cgroup2' or (kind == 'cgroup' and controller in options.split(','))):
+        if len(fields) > 4 and (kind == 'cgroup2' or
+                                (kind == 'cgroup' and controller in options.split(','))):
             mounts.setdefault(2 if kind == 'cgroup2' else 1, []).append((fields[3], fields[4]))
     return mounts
 
@@ -156,7 +167,9 @@ def _with_parents(path, mounted, mount_point):
     names = [name for name in inside.split('/') if name]
     if '..' in names:                       # a cgroup outside of this namespace
         names = []
-    return ['/'.join([mount_point.rstrip('/')] + names[:count]) for count in range(len(names), -1, -1)]
+    return [
+        '/'.join([mount_point.rstrip('/')] + names[:count]) for count in range(len(names), -1, -1)
+    ]
 
 
 def _lines(path):
@@ -168,7 +181,8 @@ def _first_line(path):
 
 
 class KernelFile(object):
-    """A file of /proc that is read for each pulse, so it stays open where that is possible. Any thread."""
+    """A file of /proc that is read for each pulse, so it stays open where that is possible. Any
+    thread."""
 
     SIZE = 4096                             # bytes from its beginning
 
@@ -199,7 +213,8 @@ class KernelFile(object):
 
 
 def _kilobytes(text, name):
-    """Return the number of a line `name: number kB` in the text (bytes) of /proc/meminfo, None if there is none."""
+    """Return the number of a line `name: number kB` in the text (bytes) of /proc/meminfo, None if
+    there is none."""
     words = text.partition(b'\n' + name + b':')[2].split(None, 1)
     return int(words[0]) if words and words[0].isdigit() else None
 
@@ -214,12 +229,14 @@ class AvailInfo(object):
 
 
 class Meter(object):
-    """Reads what is free; keeps the last CPU times, so that each reading tells of the time since."""
+    """Reads what is free; keeps the last CPU times, so that each reading tells of the time
+    since."""
 
     def __init__(self, folder, root=''):
         """`folder`: path on the disk that jobs use."""
         self._folder = folder
-        self._memory, self._stat = KernelFile(root + '/proc/meminfo'), KernelFile(root + '/proc/stat')
+        self._memory, self._stat = KernelFile(root + '/proc/meminfo'), KernelFile(root +
+                                                                                  '/proc/stat')
         self._times = (0, 0)                # (idle, all) at the last reading, in ticks
         self._cpu = 100.0
         self._psutil_read = False
@@ -242,7 +259,8 @@ class Meter(object):
         if free is None:
             return None
         if available is None:               # before Linux 3.14
-            available = free + (_kilobytes(text, b'Buffers') or 0) + (_kilobytes(text, b'Cached') or 0)
+            available = free + (_kilobytes(text, b'Buffers') or 0) + (_kilobytes(text, b'Cached')
+                                                                      or 0)
         total = _kilobytes(text, b'SwapTotal')
         swap = 100.0 * (_kilobytes(text, b'SwapFree') or 0) / total if total else 100.0
         return available * 1024, round(swap, 1)
@@ -286,6 +304,7 @@ def import_psutil():
     """Return the module psutil, None if it is not installed or does not work here."""
     try:
         import psutil
-    except (ImportError, EnvironmentError, AttributeError, RuntimeError):       # a broken build raises any of them
+    # a broken build raises any of them
+    except (ImportError, EnvironmentError, AttributeError, RuntimeError):
         return None
     return psutil

@@ -12,20 +12,27 @@ WATCHED = ('job_memory', 'job_processes')   # options that need to see processes
 
 
 def require(options):
-    """Raise StartError for what a node cannot do without, or what `options` ask for and this host cannot do."""
+    """Raise StartError for what a node cannot do without, or what `options` ask for and this host
+    cannot do."""
     try:
         with open(os.devnull, 'rb'):
             os.urandom(1)
     except EnvironmentError as error:
-        raise StartError(u'%s cannot be opened: %s; jobs need it: mount /dev, or make it by: mknod -m 666 %s c 1 3'
-                         % (os.devnull, error.strerror or error, os.devnull), os.EX_CONFIG)
+        raise StartError(
+            u'%s cannot be opened: %s; jobs need it: mount /dev, or make it by: mknod -m 666 %s c '
+            u'1 3'
+            % (os.devnull, error.strerror or error, os.devnull), os.EX_CONFIG)
     except NotImplementedError:
-        raise StartError(u'this system gives no random numbers, which secrets need: is /dev/urandom there? mount /dev',
-                         os.EX_CONFIG)
+        raise StartError(
+            u'this system gives no random numbers, which secrets need: is /dev/urandom there? '
+            u'mount /dev',
+            os.EX_CONFIG)
     for name in WATCHED:
         if getattr(options, name) and not can_watch():
-            raise StartError(u'--%s: this host does not tell what a job uses: there is no /proc, nor psutil; mount /proc, '
-                             u'install psutil or leave the option out' % name, os.EX_CONFIG)
+            raise StartError(
+                u'--%s: this host does not tell what a job uses: there is no /proc, nor psutil; '
+                u'mount /proc, '
+                u'install psutil or leave the option out' % name, os.EX_CONFIG)
 
 
 def can_watch():
@@ -34,17 +41,20 @@ def can_watch():
 
 
 def unlike_linux():
-    """Return a sentence about this system if it is not Linux: which promises do not hold; else None."""
+    """Return a sentence about this system if it is not Linux: which promises do not hold; else
+    None."""
     if compat.LINUX:
         return None
     return u'%s: this program is tested on Linux only; here %s' % (
-        compat.SYSTEM, u'; '.join(loss for _name, lacks, loss in PROMISES if lacks() is not None) or u'nothing is known to be missing')
+        compat.SYSTEM, u'; '.join(loss for _name, lacks, loss in PROMISES if lacks() is not None)
+        or u'nothing is known to be missing')
 
 
 def _no_proc():
     if proc.is_there():
         return None
-    return u'there is no /proc' + (u', psutil stands in for some of it' if resources.import_psutil() else u'')
+    return u'there is no /proc' + (u', psutil stands in for some of it'
+                                   if resources.import_psutil() else u'')
 
 
 def _no_prctl():
@@ -52,7 +62,8 @@ def _no_prctl():
     if ctypes is None:
         return u'this Python has no ctypes to ask by'
     try:
-        return None if ctypes.CDLL(None).prctl(PR_GET_DUMPABLE, 0, 0, 0, 0) >= 0 else u'this system refuses it'
+        return None if ctypes.CDLL(None).prctl(PR_GET_DUMPABLE, 0, 0, 0,
+                                               0) >= 0 else u'this system refuses it'
     except (EnvironmentError, AttributeError):
         return u'this system has none'
 
@@ -75,13 +86,16 @@ def _no_ssl():
 def _no_huge_pages():
     if not os.path.exists(HUGE_PAGES):
         return u'this kernel has none'
-    return None if resources.kernel_version() >= (6, 1) else u'only Linux 6.1 and later makes them when asked'
+    return None if resources.kernel_version() >= (
+        6, 1) else u'only Linux 6.1 and later makes them when asked'
 
 
 # name, function -> why it is missing or None, which promise does not hold then
 PROMISES = (
-    ('/proc', _no_proc, u'a job\'s processes outside of its process group may outlive it or a killed node, a secret given on the '
-                        u'command line stays visible, and who has a port is not told'),
+    ('/proc', _no_proc,
+     u'a job\'s processes outside of its process group may outlive it or a killed node, a secret '
+     u'given on the '
+     u'command line stays visible, and who has a port is not told'),
     ('prctl', _no_prctl, u'processes that leave their parents may outlive their computation'),
     ('cgroups', _no_cgroups, u'a container\'s limit of CPUs is not seen (give -c)'),
     ('ctypes', _no_ctypes, u'memory is given back late, and clocks of Python 2.7 are coarse'),

@@ -18,7 +18,8 @@ def duration(seconds):
     """Return seconds as text such as 3.2 s, 12 min 5 s, 3 h 20 min, 2 d 4 h."""
     if seconds < 60:
         return u'%.1f s' % seconds
-    for size, name, smaller, small_name in ((60, u'min', 1, u's'), (3600, u'h', 60, u'min'), (86400, u'd', 3600, u'h')):
+    for size, name, smaller, small_name in ((60, u'min', 1, u's'), (3600, u'h', 60, u'min'),
+                                            (86400, u'd', 3600, u'h')):
         if seconds < {60: 3600, 3600: 86400}.get(size, float('inf')):
             return u'%d %s %d %s' % (seconds // size, name, seconds % size // smaller, small_name)
     return u''
@@ -27,7 +28,8 @@ def duration(seconds):
 def signal_name(number):
     """Return 'SIGKILL' for 9, and so on; 'signal 77' for one without a name."""
     for name in dir(signal):
-        if name.startswith('SIG') and not name.startswith('SIG_') and getattr(signal, name) == number:
+        if name.startswith('SIG') and not name.startswith('SIG_') and getattr(signal,
+                                                                              name) == number:
             return name
     return 'signal %d' % number
 

@@ -15,7 +15,7 @@ log = Log('dispynode.init')
 INTERRUPTED = 130                           # exit status of what was ended by SIGINT
 LOOK = 0.05                                 # seconds between two looks at the process
 PATIENCE = 1.0                              # seconds between SIGTERM and SIGKILL
-WRONG_VALUE = 3                             # exit status of the process: the function has told what it returned
+WRONG_VALUE = 3  # exit status of the process: the function has told what it returned
 # argv: path of the file, name of the function; the module is called node_init, as in dispy
 SCRIPT = """\
 import os, sys
@@ -44,25 +44,32 @@ class InitFile(object):
         self._initialized = False
 
     def init(self, is_wanted):
-        """Call init(), if any, before the node serves. Raises StartError if it fails, or the start is not wanted any more.
+        """Call init(), if any, before the node serves. Raises StartError if it fails, or the start
+        is not wanted any more.
 
         is_wanted   function -> bool
         """
         if self._path is None:
             return
         if not os.path.isfile(self._path):
-            raise StartError('--init %s: there is no such file; give the path of a Python file' % self._path, os.EX_CONFIG)
+            raise StartError(
+                '--init %s: there is no such file; give the path of a Python file' % self._path,
+                os.EX_CONFIG)
         status = self._call('init', is_wanted, None)
         if status is None:
-            raise StartError('--init %s: interrupted before init() had ended' % self._path, INTERRUPTED)
+            raise StartError('--init %s: interrupted before init() had ended' % self._path,
+                             INTERRUPTED)
         if status:
-            what = 'init() returned something else than 0' if status == WRONG_VALUE else 'init() failed'
-            raise StartError('--init %s: %s; the node does not start. The lines before this one tell more' % (
-                self._path, what), os.EX_CONFIG)
+            what = ('init() returned something else than 0' if status == WRONG_VALUE else
+                    'init() failed')
+            raise StartError(
+                '--init %s: %s; the node does not start. The lines before this one tell more' %
+                (self._path, what), os.EX_CONFIG)
         self._initialized = True
 
     def close(self, timeout):
-        """Call close(), if any, when the node ends; it may take `timeout` seconds. Log what goes wrong."""
+        """Call close(), if any, when the node ends; it may take `timeout` seconds. Log what goes
+        wrong."""
         if not self._initialized:
             return
         self._initialized = False
@@ -76,13 +83,16 @@ class InitFile(object):
     def _call(self, name, may_go_on, timeout):
         """Return the exit status of a process that calls a function; None if it was ended."""
         import subprocess                   # only here: it would make each start dearer
-        log.info('--init %s: %s()%s', self._path, name, '' if timeout is None else ', for at most %g s' % timeout)
+        log.info('--init %s: %s()%s', self._path, name,
+                 '' if timeout is None else ', for at most %g s' % timeout)
         try:
             with open(os.devnull) as nothing:
-                process = subprocess.Popen([sys.executable, '-c', SCRIPT, self._path, name], stdin=nothing,
-                                           stdout=2, close_fds=True, preexec_fn=os.setpgrp)
+                process = subprocess.Popen([sys.executable, '-c', SCRIPT, self._path, name],
+                                           stdin=nothing, stdout=2, close_fds=True,
+                                           preexec_fn=os.setpgrp)
         except EnvironmentError as error:
-            raise StartError('--init %s: no process can be started: %s' % (self._path, error), os.EX_CONFIG)
+            raise StartError('--init %s: no process can be started: %s' % (self._path, error),
+                             os.EX_CONFIG)
         while process.poll() is None and may_go_on():
             time.sleep(LOOK)
         return self._end(process)

@@ -20,14 +20,25 @@ TRUE, FALSE = (u'true', u'yes', u'on', u'1'), (u'false', u'no', u'off', u'0', u'
 
 # keys of the original's files that are called otherwise here
 OLDER_NAMES = {
-    u'ip_addrs': u'ip_addr', u'hosts': u'ip_addr', u'ext_ip_addrs': u'ext_ip_addr', u'ext_hosts': u'ext_ip_addr',
-    u'loglevel': u'debug', u'node_init': u'init', u'scheduler_host': u'scheduler_node',
+    u'ip_addrs': u'ip_addr',
+    u'hosts': u'ip_addr',
+    u'ext_ip_addrs': u'ext_ip_addr',
+    u'ext_hosts': u'ext_ip_addr',
+    u'loglevel': u'debug',
+    u'node_init': u'init',
+    u'scheduler_host': u'scheduler_node',
 }
 # the original writes every option: these values say that it was not given
 OLDER_DEFAULTS = {
-    u'cpus': (u'0',), u'node_port': (u'51348',), u'scheduler_port': (u'51347',), u'dispy_port': (u'61590', u'9700'),
-    u'ping_interval': (u'0',), u'serve': (u'-1',), u'max_file_size': (u'0',), u'zombie_interval': (u'60.0',),
-    u'msg_timeout': (u'10',),
+    u'cpus': (u'0', ),
+    u'node_port': (u'51348', ),
+    u'scheduler_port': (u'51347', ),
+    u'dispy_port': (u'61590', u'9700'),
+    u'ping_interval': (u'0', ),
+    u'serve': (u'-1', ),
+    u'max_file_size': (u'0', ),
+    u'zombie_interval': (u'60.0', ),
+    u'msg_timeout': (u'10', ),
 }
 OLDER_IGNORED = (u'safe_setup',)            # jobs are safe from setup here in any case
 EXCLUSIVE = (('node_port', 'dispy_port'), ('secret', 'secret_file'))
@@ -43,11 +54,14 @@ class Entry(object):
 
 
 def apply(options, environment):
-    """Complete `options` from `environment` (a dict), then from the file --config; what is given already stays.
+    """Complete `options` from `environment` (a dict), then from the file --config; what is given
+    already stays.
 
-    Secrets are removed from `environment`, so that jobs do not inherit them. Raises OptionError, ConfigError.
+    Secrets are removed from `environment`, so that jobs do not inherit them. Raises OptionError,
+    ConfigError.
     """
-    options.environment = dict((name, environment[name]) for name in environment if name.startswith(PREFIX))
+    options.environment = dict((name, environment[name]) for name in environment
+                               if name.startswith(PREFIX))
     _fill(options, _environment_entries(environment))
     if options.config is not None:
         _fill(options, _file_entries(options.config))
@@ -115,10 +129,12 @@ def _read_lines(lines, path):
         if line[:1] == u'[':
             section = line.strip(u'[]').strip()
             if section not in (SECTION, OLDER_SECTION):
-                raise ConfigError(u'%s: section [%s]; only [%s] is expected' % (where, section, SECTION))
+                raise ConfigError(
+                    u'%s: section [%s]; only [%s] is expected' % (where, section, SECTION))
             continue
         name, text = _key_and_value(line, where)
-        entry = _older_entry(name, text, where) if section == OLDER_SECTION else _entry(name, text, where)
+        entry = _older_entry(name, text, where) if section == OLDER_SECTION else _entry(
+            name, text, where)
         if entry is None:
             continue
         if entry.row.name in seen:
@@ -152,8 +168,10 @@ def _suggestion(name):
 
 
 def _older_entry(name, text, where):
-    """Return the Entry for a line of the original's file, None if the option was not given there."""
-    if name in OLDER_IGNORED or text in (u'', u'None', u'[]') or text in OLDER_DEFAULTS.get(name, ()):
+    """Return the Entry for a line of the original's file, None if the option was not given
+    there."""
+    if name in OLDER_IGNORED or text in (u'', u'None', u'[]') or text in OLDER_DEFAULTS.get(
+            name, ()):
         return None
     return _entry(OLDER_NAMES.get(name, name), text, where)
 
@@ -173,7 +191,8 @@ def _split_list(text):
 # saving
 
 def save(options, say):
-    """Write the options given to the file of --save_config, or with say(text) if it has no name. Raises ConfigError.
+    """Write the options given to the file of --save_config, or with say(text) if it has no name.
+    Raises ConfigError.
 
     say   function(text, to_error=False)
     """
@@ -187,8 +206,10 @@ def save(options, say):
     else:
         _save_as(options, text, say)
     if secret:
-        say(u'dispynode: %s a secret: keep it from others\n' % (
-            u'%s holds' % to_text(options.save_config) if options.save_config else u'this is'), True)
+        say(
+            u'dispynode: %s a secret: keep it from others\n' %
+            (u'%s holds' % to_text(options.save_config) if options.save_config else u'this is'),
+            True)
 
 
 def _save_as(options, text, say):
@@ -197,14 +218,16 @@ def _save_as(options, text, say):
         user = _user(options, path)
         files.write(path, text.encode('utf-8'))
     except EnvironmentError as error:
-        raise ConfigError(u'--save_config %s: %s' % (to_text(path), error.strerror or error), os.EX_CANTCREAT)
+        raise ConfigError(u'--save_config %s: %s' % (to_text(path), error.strerror or error),
+                          os.EX_CANTCREAT)
     if user is not None:
         say(u'dispynode: %s belongs to %s now: for the node to read it as %s: chown %s %s\n' % (
             to_text(path), _name_of(os.geteuid()), user, user, to_text(path)), True)
 
 
 def _user(options, path):
-    """Return the name of the user that the node runs as, if that is known and not who saves, else None."""
+    """Return the name of the user that the node runs as, if that is known and not who saves, else
+    None."""
     if options.user:
         return options.user if options.user != _name_of(os.geteuid()) else None
     if os.path.exists(path) and os.stat(path).st_uid != os.geteuid():

@@ -24,7 +24,8 @@ class Options(object):
     scheduler_port      int, None if not given (dispy_port if that was given)
     cpus                int > 0: CPUs to use, after finish()
     usable_cpus         int > 0: CPUs this process may use; cpus_reason says why that many
-    msg_timeout, ping_interval, zombie_interval, drain_timeout, stop_timeout   float seconds; 0 never
+    msg_timeout, ping_interval, zombie_interval, drain_timeout, stop_timeout   float seconds; 0
+                                                                               never
     max_file_size       int bytes, 0 no limit
     service_start, service_stop, service_end   int minutes since midnight, or None
     serve               int, -1 no limit
@@ -36,8 +37,8 @@ class Options(object):
     """
 
     def __init__(self):
-        self.secret_shown = False           # whether the secrets given can be read in the list of processes
-        self.folder = None                  # that relative paths mean, once make_paths_absolute() was called
+        self.secret_shown = False  # whether the secrets given can be read in the list of processes
+        self.folder = None  # that relative paths mean, once make_paths_absolute() was called
         self.environment = {}               # what was read of it, secrets too
         self.given = {}
         self.texts = {}
@@ -83,12 +84,15 @@ class Options(object):
             value = getattr(self, row.name)
             if row.kind is path and value:
                 if not self.folder and not value.startswith(u'/'):
-                    raise ConfigError(u'%s %s: the folder in which this was started has been removed; give a path that begins '
-                                      u'with /' % (self.given[row.name][0], value), os.EX_CANTCREAT)
+                    raise ConfigError(
+                        u'%s %s: the folder in which this was started has been removed; give a '
+                        u'path that begins '
+                        u'with /' % (self.given[row.name][0], value), os.EX_CANTCREAT)
                 setattr(self, row.name, os.path.normpath(os.path.join(self.folder, value)))
 
     def need_restart(self, new):
-        """Return the flags (list of text) of what `new`, read again, says otherwise and a running node cannot change."""
+        """Return the flags (list of text) of what `new`, read again, says otherwise and a running
+        node cannot change."""
         return [[flag for flag in row.flags if flag.startswith('--')][0] for row in ROWS
                 if row.saved and not row.live and self._value_given(row) != new._value_given(row)]
 
@@ -147,7 +151,8 @@ def _read_secret(secret_path):
 
 
 def parse(arguments):
-    """Return the Options that `arguments` (list without the program's name) say; finish() is still to do.
+    """Return the Options that `arguments` (list without the program's name) say; finish() is still
+    to do.
 
     Reading ends at --help and --version. Raises OptionError with one line for the user.
     """
@@ -216,11 +221,13 @@ def set_value(options, row, flag, text):
     """Note that `flag` (as people know it) was given with `text`. Raises OptionError."""
     if row.name in options.given and not row.repeat and row.kind is not switch:
         first = options.given[row.name][0]
-        raise OptionError(u'%s: given already%s' % (flag, u'' if first == flag else u' as ' + first))
+        raise OptionError(
+            u'%s: given already%s' % (flag, u'' if first == flag else u' as ' + first))
     try:
         value = u'' if text is None else row.kind(text)
     except ValueError as error:
-        shown = u'' if row.hidden else u" '%s'" % text if not text.strip() or u' ' in text else u' ' + text
+        shown = u'' if row.hidden else u" '%s'" % text if not text.strip(
+        ) or u' ' in text else u' ' + text
         raise OptionError(u'%s%s: %s' % (flag, shown, error))
     if row.repeat:
         getattr(options, row.name).extend(value if isinstance(value, list) else [value])
@@ -241,12 +248,14 @@ def _find(flag):
 
 def _suggestion(flag):
     import difflib
-    near = difflib.get_close_matches(flag.replace(u'-', u'_').replace(u'__', u'--', 1), sorted(_BY_FLAG), 1)
+    near = difflib.get_close_matches(
+        flag.replace(u'-', u'_').replace(u'__', u'--', 1), sorted(_BY_FLAG), 1)
     return u'; did you mean %s?' % near[0] if near and flag.startswith(u'--') else u''
 
 
 def _decode(argument):
-    """Return a command line word as text: UTF-8 whatever the locale is, else in the locale's encoding."""
+    """Return a command line word as text: UTF-8 whatever the locale is, else in the locale's
+    encoding."""
     try:
         if not isinstance(argument, bytes):
             argument.encode('utf-8')
@@ -264,8 +273,11 @@ def _decode(argument):
 def help_text():
     """Return what --help prints: the options, in groups, with units and defaults."""
     import textwrap
-    lines = ['Usage: dispynode.py [OPTION]...', '', 'A node of dispy: runs the jobs that dispy clients send.',
-             'Long options may be written with dashes or with underscores.']
+    lines = [
+        'Usage: dispynode.py [OPTION]...', '',
+        'A node of dispy: runs the jobs that dispy clients send.',
+        'Long options may be written with dashes or with underscores.'
+    ]
     group = None
     for row in ROWS:
         if row.group != group:

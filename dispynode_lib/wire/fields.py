@@ -1,4 +1,5 @@
-"""Checks of single fields of messages: each returns the value, or raises ProtocolError naming it."""
+"""Checks of single fields of messages: each returns the value, or raises ProtocolError naming
+it."""
 from __future__ import absolute_import, division, print_function
 
 from dispynode_lib.errors import ProtocolError
@@ -34,14 +35,16 @@ class Fields(object):
 
     def unexpected(self, key, value, wanted):
         """Return the ProtocolError for a value of another type."""
-        return self.fault(key, 'missing' if value is REQUIRED else '%s, expected %s' % (name_of(value), wanted))
+        return self.fault(
+            key, 'missing' if value is REQUIRED else '%s, expected %s' % (name_of(value), wanted))
 
     def get(self, key, default=REQUIRED):
         """Return the value of a field, or `default`; REQUIRED if there is neither."""
         return self.values.get(key, default)
 
     def integer(self, key, low=0, high=ID_LIMIT, default=REQUIRED):
-        """Return an int from `low` up to below `high`; `default` as it is if the field is missing."""
+        """Return an int from `low` up to below `high`; `default` as it is if the field is
+        missing."""
         value = self.values.get(key, default)
         if type(value) not in integer_types:
             if value is default and value is not REQUIRED:
@@ -121,7 +124,8 @@ class Fields(object):
     def truth(self, key, default):
         """Return a truth value; 0, 1 and None will do."""
         value = self.values.get(key, default)
-        if value is not None and type(value) is not bool and not (type(value) in integer_types and value in (0, 1)):
+        if value is not None and type(value) is not bool and not (type(value) in integer_types
+                                                                  and value in (0, 1)):
             raise self.unexpected(key, value, 'a truth value')
         return bool(value)
 
@@ -133,7 +137,8 @@ class Fields(object):
         return value
 
     def number(self, key, low, high, default=REQUIRED):
-        """Return an int or float from `low` to `high` as a float; `default` as it is if missing or None."""
+        """Return an int or float from `low` to `high` as a float; `default` as it is if missing or
+        None."""
         value = self.values.get(key, default)
         if value is default and value is not REQUIRED or value is None and default is not REQUIRED:
             return default
@@ -168,5 +173,6 @@ def fields_of(message, value, kind, form):
             raise ProtocolError('%s: argument is %s, expected a dict' % (message, name_of(value)))
         return Fields(message, value, form)
     if type(value) is not Record or value.kind != kind or value.fields is None:
-        raise ProtocolError('%s: argument is %s, expected a %s object' % (message, name_of(value), kind))
+        raise ProtocolError(
+            '%s: argument is %s, expected a %s object' % (message, name_of(value), kind))
     return Fields(message, value.fields, form)

@@ -1,9 +1,9 @@
 """Messages of peers to a node: one reader for each.
 
-A reader takes the bytes after the opcode and returns an object on which every attribute is present and
-checked, so that nobody needs to know which release sent it. Text is text (unicode), ids are ints, ports
-1 to 65535. Whatever is wrong raises ProtocolError, one line that names message and field.
-Source: docs/protocol.rst, "Classes on the wire", "Discovery", "Requests to a node".
+A reader takes the bytes after the opcode and returns an object on which every attribute is present
+and checked, so that nobody needs to know which release sent it. Text is text (unicode), ids are
+ints, ports 1 to 65535. Whatever is wrong raises ProtocolError, one line that names message and
+field. Source: docs/protocol.rst, "Classes on the wire", "Discovery", "Requests to a node".
 """
 from __future__ import absolute_import, division, print_function
 
@@ -33,7 +33,8 @@ def _names(rows):
 class Message(object):
     """Base of what readers return: `python2` and `protocol` tell how its pickle was written.
 
-    FIELDS    rows of a name, which a field and an attribute have, the function that takes it out, and more arguments for that
+    FIELDS    rows of a name, which a field and an attribute have, the function that takes it out,
+              and more arguments for that
     """
 
     __slots__ = ('python2', 'protocol')
@@ -69,17 +70,17 @@ def _is_given(fields, key):
 class Ping(Message):
     """A client, scheduler or relay asks for a PONG. `sign` is None from some relays."""
 
-    FIELDS = (
-        ('version', Fields.word_of_release), ('sign', Fields.word, None), ('port', Fields.port), ('ip_addrs', _addresses),
-        ('node_ip_addr', Fields.address, None), ('relay', _is_given))
+    FIELDS = (('version', Fields.word_of_release), ('sign', Fields.word, None),
+              ('port', Fields.port), ('ip_addrs', _addresses), ('node_ip_addr', Fields.address,
+                                                                None), ('relay', _is_given))
     __slots__ = _names(FIELDS)
 
 
 class NodeInfoRequest(Message):
     """dispyadmin asks by UDP for the node's sign and port."""
 
-    FIELDS = (
-        ('version', Fields.word_of_release), ('sign', Fields.word, None), ('port', Fields.port), ('ip_addr', Fields.address))
+    FIELDS = (('version', Fields.word_of_release), ('sign', Fields.word, None),
+              ('port', Fields.port), ('ip_addr', Fields.address))
     __slots__ = _names(FIELDS)
 
 
@@ -90,11 +91,11 @@ def _id_or_none(fields, key):
 class File(Message):
     """A file that a peer announces or sends; `mode` are the bits of st_mode, times are seconds."""
 
-    FIELDS = (
-        ('name', Fields.text), ('dest_path', Fields.text, u''), ('compute_id', _id_or_none), ('sep', Fields.text, u'/', 1))
-    STATUS = (
-        ('size', Fields.integer, 0, 2 ** 63), ('mode', Fields.integer, 0, 2 ** 32),
-        ('atime', Fields.number, -_MAX_TIME, _MAX_TIME), ('mtime', Fields.number, -_MAX_TIME, _MAX_TIME))
+    FIELDS = (('name', Fields.text), ('dest_path', Fields.text, u''), ('compute_id', _id_or_none),
+              ('sep', Fields.text, u'/', 1))
+    STATUS = (('size', Fields.integer, 0, 2**63), ('mode', Fields.integer, 0, 2**32),
+              ('atime', Fields.number, -_MAX_TIME, _MAX_TIME), ('mtime', Fields.number, -_MAX_TIME,
+                                                                _MAX_TIME))
     __slots__ = _names(FIELDS + STATUS)
 
     def __init__(self, fields):
@@ -110,7 +111,9 @@ def _files(fields, key):
     files = fields.sequence(key)
     if len(files) > _MAX_FILES:
         raise fields.fault(key, 'a list of %d' % len(files))
-    return [File(fields_of(fields.message + ': ' + key, item, '_XferFile', fields)) for item in files]
+    return [
+        File(fields_of(fields.message + ': ' + key, item, '_XferFile', fields)) for item in files
+    ]
 
 
 def _reply_address(fields, key):
@@ -131,18 +134,21 @@ def _seconds_or_none(fields, key):
 class Compute(Message):
     """A new computation.
 
-    setup, cleanup              name of the function; '' no setup, False leave files, True remove them
+    setup, cleanup              name of the function; '' no setup, False leave files, True remove
+                                them
     setup_in_compute            True: arguments of setup, if any, are in this message (a _Function)
     cleanup_in_compute          likewise
     """
 
-    FIELDS = (
-        ('type', Fields.integer, FUNCTION, PROGRAM + 1), ('name', Fields.name), ('id', Fields.integer),
-        ('code', Fields.code, u''), ('dest_path', Fields.text, None), ('xfer_files', _files),
-        ('exclusive', Fields.truth, True), ('reentrant', Fields.truth, False),
-        ('scheduler_ip_addr', Fields.address, None), ('scheduler_port', Fields.port),
-        ('node_ip_addr', Fields.address, None), ('auth', Fields.word), ('job_result_port', Fields.port),
-        ('pulse_interval', _seconds_or_none), ('client_reply_addr', _reply_address))
+    FIELDS = (('type', Fields.integer, FUNCTION, PROGRAM + 1), ('name', Fields.name),
+              ('id', Fields.integer), ('code', Fields.code, u''), ('dest_path', Fields.text, None),
+              ('xfer_files', _files), ('exclusive', Fields.truth,
+                                       True), ('reentrant', Fields.truth,
+                                               False), ('scheduler_ip_addr', Fields.address, None),
+              ('scheduler_port', Fields.port), ('node_ip_addr', Fields.address,
+                                                None), ('auth', Fields.word), ('job_result_port',
+                                                                               Fields.port),
+              ('pulse_interval', _seconds_or_none), ('client_reply_addr', _reply_address))
     __slots__ = _names(FIELDS) + ('setup', 'setup_in_compute', 'cleanup', 'cleanup_in_compute')
 
     def __init__(self, fields):
@@ -167,14 +173,13 @@ def _function(fields, key, without):
 class Job(Message):
     """A job to run or to stop; `args` and `kwargs` are pickles for the job process."""
 
-    FIELDS = (
-        ('uid', Fields.integer), ('hash', Fields.word), ('compute_id', Fields.integer), ('xfer_files', _files),
-        ('code', Fields.code, u''))
+    FIELDS = (('uid', Fields.integer), ('hash', Fields.word), ('compute_id', Fields.integer),
+              ('xfer_files', _files), ('code', Fields.code, u''))
     __slots__ = _names(FIELDS) + ('args', 'kwargs')
 
     def __init__(self, fields):
         super(Job, self).__init__(fields)
-        absent = REQUIRED if fields.message == 'JOB' else b''           # who stops a job need not have them
+        absent = REQUIRED if fields.message == 'JOB' else b''  # who stops a job need not have them
         self.args = fields.binary('args' if 'args' in fields.values else '_args', absent)
         self.kwargs = fields.binary('kwargs' if 'kwargs' in fields.values else '_kwargs', absent)
 
@@ -196,18 +201,17 @@ class Setup(Message):
 class Close(Message):
     """The end of a computation, or (`close` False) of its setup only."""
 
-    FIELDS = (
-        ('compute_id', Fields.integer), ('auth', Fields.word), ('node_ip_addr', Fields.address, None),
-        ('terminate_pending', Fields.truth, False), ('close', Fields.truth, True))
+    FIELDS = (('compute_id', Fields.integer), ('auth', Fields.word),
+              ('node_ip_addr', Fields.address, None), ('terminate_pending', Fields.truth,
+                                                       False), ('close', Fields.truth, True))
     __slots__ = _names(FIELDS)
 
 
 class Question(Message):
     """A question about jobs of a computation; `uid` and `hash` are None if it names no job."""
 
-    FIELDS = (
-        ('compute_id', Fields.integer), ('auth', Fields.word), ('uid', Fields.integer, 0, ID_LIMIT, None),
-        ('hash', Fields.word, None))
+    FIELDS = (('compute_id', Fields.integer), ('auth', Fields.word),
+              ('uid', Fields.integer, 0, ID_LIMIT, None), ('hash', Fields.word, None))
     __slots__ = _names(FIELDS)
 
 
@@ -225,10 +229,9 @@ def _keys(fields, _key):
 class Admin(Message):
     """A request of dispyadmin; `given` is the set of keys that it held, the others are None."""
 
-    FIELDS = (
-        ('given', _keys), ('sign', Fields.word, None), ('cpus', Fields.integer, -1000000, 1000000, None),
-        ('control', Fields.name, None), ('time', Fields.name, None),
-        ('serve', Fields.integer, -1000000000, 1000000000, None))
+    FIELDS = (('given', _keys), ('sign', Fields.word, None),
+              ('cpus', Fields.integer, -1000000, 1000000, None), ('control', Fields.name, None),
+              ('time', Fields.name, None), ('serve', Fields.integer, -1000000000, 1000000000, None))
     __slots__ = _names(FIELDS)
 
 
@@ -242,10 +245,11 @@ def _output(fields, key):
 class JobReply(Message):
     """The result of a job; `result` is a pickle, `stdout`, `stderr` are text, bytes or None."""
 
-    FIELDS = (
-        ('uid', Fields.integer), ('hash', Fields.word), ('ip_addr', Fields.address), ('status', Fields.integer, 0, 100),
-        ('result', Fields.binary), ('stdout', _output), ('stderr', _output), ('exception', Fields.text, None, None),
-        ('start_time', Fields.number, 0, _MAX_TIME, None), ('end_time', Fields.number, 0, _MAX_TIME, None))
+    FIELDS = (('uid', Fields.integer), ('hash', Fields.word), ('ip_addr', Fields.address),
+              ('status', Fields.integer, 0, 100), ('result', Fields.binary), ('stdout', _output),
+              ('stderr', _output), ('exception', Fields.text, None,
+                                    None), ('start_time', Fields.number, 0, _MAX_TIME,
+                                            None), ('end_time', Fields.number, 0, _MAX_TIME, None))
     __slots__ = _names(FIELDS)
 
 
@@ -260,15 +264,18 @@ def _avail_info(fields, key):
 class Pong(Message):
     """A node's answer to a PING."""
 
-    FIELDS = (
-        ('ip_addr', Fields.address), ('port', Fields.port), ('sign', Fields.word), ('version', Fields.word_of_release),
-        ('name', Fields.text), ('cpus', Fields.integer, 0, 1000000), ('platform', Fields.text), ('auth', Fields.binary),
-        ('avail_info', _avail_info), ('scheduler_ip_addr', Fields.address, None))
+    FIELDS = (('ip_addr', Fields.address), ('port', Fields.port), ('sign', Fields.word),
+              ('version',
+               Fields.word_of_release), ('name', Fields.text), ('cpus', Fields.integer, 0,
+                                                                1000000), ('platform', Fields.text),
+              ('auth', Fields.binary), ('avail_info', _avail_info), ('scheduler_ip_addr',
+                                                                     Fields.address, None))
     __slots__ = _names(FIELDS)
 
 
 def _reader(kind, message, record=None, *how):
-    """Return a function that reads what is named `message`: a dict, or a Record of kind `record`; `how`: see load()."""
+    """Return a function that reads what is named `message`: a dict, or a Record of kind `record`;
+    `how`: see load()."""
     def read(arg, message=message):
         value, form = load(arg, *how)
         return kind(fields_of(message, value, record, form))
@@ -281,9 +288,10 @@ read_compute = _reader(Compute, 'COMPUTE', '_Compute', _COMPUTE_KINDS, True)
 read_file = _reader(File, 'FILEXFER', '_XferFile', _FILE_KINDS)
 read_job = _reader(Job, 'JOB', '_DispyJob_', _JOB_KINDS)               # or a TERMINATE_JOB
 read_close = _reader(Close, 'CLOSE')
-read_question = _reader(Question, 'JOBS')               # or PENDING_JOBS, RETRIEVE_JOB, RESEND_JOB_RESULTS
+read_question = _reader(Question, 'JOBS')  # or PENDING_JOBS, RETRIEVE_JOB, RESEND_JOB_RESULTS
 read_pulse = _reader(Pulse, 'PULSE')
-read_job_reply = _reader(JobReply, 'JOB_REPLY', '_JobReply', _REPLY_KINDS)     # also what answers RETRIEVE_JOB
+# also what answers RETRIEVE_JOB
+read_job_reply = _reader(JobReply, 'JOB_REPLY', '_JobReply', _REPLY_KINDS)
 read_pong = _reader(Pong, 'PONG', None, _INFO_KINDS)
 
 

@@ -8,7 +8,8 @@ SETUP_SHARES_FROM = (4, 10)         # a setup result of 1 or 2 is success from t
 
 
 class Peer(object):
-    """A client or scheduler as a speaker: release, Python 2 or 3, and the highest pickle protocol it wrote."""
+    """A client or scheduler as a speaker: release, Python 2 or 3, and the highest pickle protocol
+    it wrote."""
 
     __slots__ = ('version', 'python2', 'protocol')
 

@@ -1,7 +1,8 @@
-"""Releases of clients: where they listen, their multicast groups, and which a node announces itself to.
+"""Releases of clients: where they listen, their multicast groups, and which a node announces itself
+to.
 
-A client takes a node's own PING only if it names the client's very release, so a node sends one for each
-that there may be. Source: docs/protocol.rst, "Ports", "The version check", "Addresses".
+A client takes a node's own PING only if it names the client's very release, so a node sends one for
+each that there may be. Source: docs/protocol.rst, "Ports", "The version check", "Addresses".
 """
 from __future__ import absolute_import, division, print_function
 
@@ -19,7 +20,8 @@ _GENERATIONS = (
 # (port, release) of the clients that are looked for first, besides those heard of
 COMMON = ((51347, u'4.8.7'), (61590, u'4.14.0'), (9700, u'4.15.2'))
 # all that have been published since 4.6.0: from .0 to these
-_LAST = ((4, 15, 2), (4, 14, 0), (4, 13, 0), (4, 12, 4), (4, 11, 1), (4, 10, 6), (4, 9, 1), (4, 8, 9), (4, 7, 7), (4, 6, 18))
+_LAST = ((4, 15, 2), (4, 14, 0), (4, 13, 0), (4, 12, 4), (4, 11, 1), (4, 10, 6), (4, 9, 1),
+         (4, 8, 9), (4, 7, 7), (4, 6, 18))
 
 _pairs = []                                 # (port, release) of all, once they have been asked for
 
@@ -65,14 +67,17 @@ def candidate(text):
 
 
 def published():
-    """Return all releases (text), likeliest first: the last ones of each series, then the newest."""
+    """Return all releases (text), likeliest first: the last ones of each series, then the
+    newest."""
     found = [(series, number, last) for series, number, last in _LAST]
-    found += [(series, number, patch) for series, number, last in _LAST for patch in range(last - 1, -1, -1)]
+    found += [(series, number, patch) for series, number, last in _LAST
+              for patch in range(last - 1, -1, -1)]
     return [u'%d.%d.%d' % release for release in found]
 
 
 def others(first, port=None):
-    """Return the list of (port, release) of all that have been published but those in `first`; `port`: see candidates."""
+    """Return the list of (port, release) of all that have been published but those in `first`;
+    `port`: see candidates."""
     if not _pairs:
         _pairs.extend((port_of(release), release) for release in published())
     pairs = [(port, release) for _usual, release in _pairs] if port else _pairs
@@ -107,5 +112,6 @@ def hears_terminated(release):
 
 
 def wants_whole_records(release):
-    """Return whether clients of `release` (text or None) give up a file over TLS when they find a part of a record."""
+    """Return whether clients of `release` (text or None) give up a file over TLS when they find a
+    part of a record."""
     return (release_tuple(release) or ()) < PARTS_OF_RECORDS_FROM

@@ -1,7 +1,8 @@
 """Messages of a node: one writer for each; it returns the payload of a frame.
 
-`peer` is a peers.Peer or anything with `python2`: it decides how strings are written. Texts may be given
-as text or as UTF-8 bytes. Source: docs/protocol.rst, "Minimal replies", "Messages from a node".
+`peer` is a peers.Peer or anything with `python2`: it decides how strings are written. Texts may be
+given as text or as UTF-8 bytes. Source: docs/protocol.rst, "Minimal replies", "Messages from a
+node".
 """
 from __future__ import absolute_import, division, print_function
 
@@ -22,15 +23,24 @@ def pong(peer, ip_addr, port, sign, name, cpus, platform, auth, avail_info, sche
     auth            token (bytes) made from the secret and the peer's sign
     avail_info      None or an object with cpu, memory, disk, swap
     """
-    return b'PONG:' + dump({
-        'ip_addr': _text(ip_addr), 'port': port, 'sign': _text(sign), 'version': _text(peer.version),
-        'name': _text(name), 'cpus': cpus, 'platform': _text(platform), 'auth': bytes(auth),
-        'avail_info': _info(avail_info), 'scheduler_ip_addr': _text(scheduler_ip_addr),
-    }, peer.python2)
+    return b'PONG:' + dump(
+        {
+            'ip_addr': _text(ip_addr),
+            'port': port,
+            'sign': _text(sign),
+            'version': _text(peer.version),
+            'name': _text(name),
+            'cpus': cpus,
+            'platform': _text(platform),
+            'auth': bytes(auth),
+            'avail_info': _info(avail_info),
+            'scheduler_ip_addr': _text(scheduler_ip_addr),
+        }, peer.python2)
 
 
 def ping(version, python2, ip_addr, port, sign, scheduler_ip_addr):
-    """Write a node's own PING for clients of release `version`; `scheduler_ip_addr` None in a broadcast."""
+    """Write a node's own PING for clients of release `version`; `scheduler_ip_addr` None in a
+    broadcast."""
     return b'PING:' + dump({
         'ip_addr': _text(ip_addr), 'port': port, 'sign': _text(sign), 'version': _text(version),
         'scheduler_ip_addr': _text(scheduler_ip_addr),
@@ -39,27 +49,38 @@ def ping(version, python2, ip_addr, port, sign, scheduler_ip_addr):
 
 def pulse(peer, ip_addr, port, cpus, scheduler_ip_addr, avail_info):
     """Write a PULSE; `cpus` is the number in use."""
-    return b'PULSE:' + dump({
-        'ip_addr': _text(ip_addr), 'port': port, 'cpus': cpus, 'scheduler_ip_addr': _text(scheduler_ip_addr),
-        'avail_info': _info(avail_info),
-    }, peer.python2)
+    return b'PULSE:' + dump(
+        {
+            'ip_addr': _text(ip_addr),
+            'port': port,
+            'cpus': cpus,
+            'scheduler_ip_addr': _text(scheduler_ip_addr),
+            'avail_info': _info(avail_info),
+        }, peer.python2)
 
 
 def node_cpus(peer, ip_addr, sign, cpus):
     """Write a NODE_CPUS: the number of CPUs to use from now on."""
-    return b'NODE_CPUS:' + dump({'ip_addr': _text(ip_addr), 'sign': _text(sign), 'cpus': cpus}, peer.python2)
+    return b'NODE_CPUS:' + dump({'ip_addr': _text(ip_addr), 'sign': _text(sign), 'cpus': cpus},
+                                peer.python2)
 
 
 def terminated(peer, ip_addr, port, sign):
     """Write a TERMINATED: the node is no longer there for this scheduler."""
-    return b'TERMINATED:' + dump({'ip_addr': _text(ip_addr), 'port': port, 'sign': _text(sign)}, peer.python2)
+    return b'TERMINATED:' + dump({'ip_addr': _text(ip_addr), 'port': port, 'sign': _text(sign)},
+                                 peer.python2)
 
 
 def node_closed(peer, node_addr, node_auth, compute_id, auth):
-    """Write a NODE_CLOSED: CLOSE with `close` False is done; `node_auth` is the node's token (bytes)."""
-    return b'NODE_CLOSED:' + dump({
-        'node_addr': _text(node_addr), 'node_auth': bytes(node_auth), 'compute_id': compute_id, 'auth': _text(auth),
-    }, peer.python2)
+    """Write a NODE_CLOSED: CLOSE with `close` False is done; `node_auth` is the node's token
+    (bytes)."""
+    return b'NODE_CLOSED:' + dump(
+        {
+            'node_addr': _text(node_addr),
+            'node_auth': bytes(node_auth),
+            'compute_id': compute_id,
+            'auth': _text(auth),
+        }, peer.python2)
 
 
 def node_info_udp(version, python2, ip_addr, port, sign):
@@ -70,9 +91,11 @@ def node_info_udp(version, python2, ip_addr, port, sign):
 
 
 def value(peer, thing):
-    """Write a bare pickle: a number, a list, a dict; AvailInfo in a dict becomes what peers expect."""
+    """Write a bare pickle: a number, a list, a dict; AvailInfo in a dict becomes what peers
+    expect."""
     if type(thing) is dict:
-        thing = dict((key, _info(item) if isinstance(item, AvailInfo) else item) for key, item in thing.items())
+        thing = dict((key, _info(item) if isinstance(item, AvailInfo) else item)
+                     for key, item in thing.items())
     return dump(thing, peer.python2)
 
 
@@ -83,11 +106,18 @@ def file_transfer(peer, name, dest_path, stat_result, sep):
 
 def file_record(name, dest_path, stat_result, sep, compute_id=None):
     """Return the Record that describes a file."""
-    return Record('_XferFile', {
-        'name': _text(name), 'dest_path': _text(dest_path), 'compute_id': compute_id, 'sep': _text(sep),
-        'stat_buf': Record('stat', {'mode': stat_result.st_mode, 'size': stat_result.st_size,
-                                    'atime': float(stat_result.st_atime), 'mtime': float(stat_result.st_mtime)}),
-    })
+    return Record(
+        '_XferFile', {
+            'name': _text(name),
+            'dest_path': _text(dest_path),
+            'compute_id': compute_id,
+            'sep': _text(sep),
+            'stat_buf': Record(
+                'stat', {
+                    'mode': stat_result.st_mode, 'size': stat_result.st_size, 'atime': float(
+                        stat_result.st_atime), 'mtime': float(stat_result.st_mtime)
+                }),
+        })
 
 
 def _text(value):
@@ -97,7 +127,8 @@ def _text(value):
 def _info(info):
     if info is None:
         return None
-    return Record('DispyNodeAvailInfo', dict((key, getattr(info, key)) for key in AvailInfo.__slots__))
+    return Record('DispyNodeAvailInfo',
+                  dict((key, getattr(info, key)) for key in AvailInfo.__slots__))
 
 
 # JOB_REPLY is written for every job: its pickle is put together from constants.
@@ -108,7 +139,9 @@ class _ReplyWords(object):
     def __init__(self, python2):
         def key(name):
             return text(to_text(name), python2)
-        self.head = (b'\x80\x02' if python2 else b'\x80\x03') + b'cdispy\n_JobReply\n)\x81}(' + key('uid')
+
+        self.head = (b'\x80\x02'
+                     if python2 else b'\x80\x03') + b'cdispy\n_JobReply\n)\x81}(' + key('uid')
         self.hash = key('hash')
         self.ip_addr = key('ip_addr')
         self.status = key('status')
@@ -132,8 +165,8 @@ def _output(output, python2, empty):
     return binary(output, python2) if type(output) is bytes else text(output, python2)
 
 
-def job_reply_parts(peer, uid, hash, ip_addr, status, result, stdout, stderr, exception, start_time, end_time,
-                    opcode=b'JOB_REPLY:'):
+def job_reply_parts(peer, uid, hash, ip_addr, status, result, stdout, stderr, exception, start_time,
+                    end_time, opcode=b'JOB_REPLY:'):
     """Return (head, result, tail): three byte strings that are a JOB_REPLY one after the other.
 
     hash, ip_addr       text
@@ -147,24 +180,29 @@ def job_reply_parts(peer, uid, hash, ip_addr, status, result, stdout, stderr, ex
     if result is None:
         result = NULL_RESULT
     size = len(result)
-    head = b''.join((
-        opcode, words.head, integer(uid), words.hash, text(hash, python2), words.ip_addr, text(ip_addr, python2),
-        words.status, integer(status), words.result,
-        string_head(size, b'U', b'T') if python2 else string_head(size, b'C', b'B')))
-    tail = b''.join((
-        words.stdout, _output(stdout, python2, words.empty), words.stderr, _output(stderr, python2, words.empty),
-        words.exception, b'N' if exception is None else text(to_text(exception), python2),
-        words.start_time, _FLOAT.pack(start_time or 0.0), words.end_time, _FLOAT.pack(end_time or 0.0), b'ub.'))
+    head = b''.join((opcode, words.head, integer(uid), words.hash, text(hash,
+                                                                        python2), words.ip_addr,
+                     text(ip_addr, python2), words.status, integer(status), words.result,
+                     string_head(size, b'U', b'T') if python2 else string_head(size, b'C', b'B')))
+    tail = b''.join(
+        (words.stdout, _output(stdout, python2, words.empty), words.stderr,
+         _output(stderr, python2, words.empty), words.exception,
+         b'N' if exception is None else text(to_text(exception), python2), words.start_time,
+         _FLOAT.pack(start_time or 0.0), words.end_time, _FLOAT.pack(end_time or 0.0), b'ub.'))
     return head, result, tail
 
 
-def job_reply(peer, uid, hash, ip_addr, status, result, stdout, stderr, exception, start_time, end_time):
+def job_reply(peer, uid, hash, ip_addr, status, result, stdout, stderr, exception, start_time,
+              end_time):
     """Write a JOB_REPLY; parameters as job_reply_parts."""
-    return b''.join(job_reply_parts(peer, uid, hash, ip_addr, status, result, stdout, stderr, exception,
-                                    start_time, end_time))
+    return b''.join(
+        job_reply_parts(peer, uid, hash, ip_addr, status, result, stdout, stderr, exception,
+                        start_time, end_time))
 
 
-def job_reply_object(peer, uid, hash, ip_addr, status, result, stdout, stderr, exception, start_time, end_time):
+def job_reply_object(peer, uid, hash, ip_addr, status, result, stdout, stderr, exception,
+                     start_time, end_time):
     """Write a bare _JobReply: the reply to RETRIEVE_JOB, the second frame of a job's FILEXFER."""
-    return b''.join(job_reply_parts(peer, uid, hash, ip_addr, status, result, stdout, stderr, exception,
-                                    start_time, end_time, b''))
+    return b''.join(
+        job_reply_parts(peer, uid, hash, ip_addr, status, result, stdout, stderr, exception,
+                        start_time, end_time, b''))

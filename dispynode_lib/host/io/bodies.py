@@ -6,7 +6,7 @@ import sys
 from dispynode_lib.errors import PeerGone, ProtocolError
 from dispynode_lib.host.compat import PY2, monotonic
 
-SLOWEST = 16384.0                           # bytes a second that a big request has to come with at least
+SLOWEST = 16384.0  # bytes a second that a big request has to come with at least
 SLOWEST_FILE = 1024.0                       # and a file
 GROWN_SIZE = 256 << 10                      # bigger requests get memory only as their bytes come
 
@@ -27,7 +27,8 @@ class Pace(object):
 
 
 def read_rest(stream, begun, size):
-    """Return the `size` bytes of a request whose first ones, `begun`, are here. A length that lies costs nothing.
+    """Return the `size` bytes of a request whose first ones, `begun`, are here. A length that lies
+    costs nothing.
 
     Raises PeerGone, and ProtocolError for one that does not fit into this process.
     """
@@ -48,7 +49,8 @@ def read_rest(stream, begun, size):
 
 
 def _memory(size):
-    """Return a writable buffer of `size` bytes, or an empty bytearray that has to grow. Raises ProtocolError."""
+    """Return a writable buffer of `size` bytes, or an empty bytearray that has to grow. Raises
+    ProtocolError."""
     if size <= GROWN_SIZE:
         return bytearray(size)
     if size > sys.maxsize:                  # 32 bits
@@ -63,11 +65,13 @@ def _memory(size):
 
 
 def _too_big(size, why):
-    return ProtocolError('a request of %d bytes does not fit into memory: %s' % (size, why or 'there is none left'))
+    return ProtocolError(
+        'a request of %d bytes does not fit into memory: %s' % (size, why or 'there is none left'))
 
 
 def aligned_buffer(size):
-    """Return a memoryview of `size` zero bytes, from the beginning of a page on where Python has that.
+    """Return a memoryview of `size` zero bytes, from the beginning of a page on where Python has
+    that.
 
     The kernel may take thrice as long to copy to an address that is a few bytes off.
     """

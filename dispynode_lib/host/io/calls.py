@@ -14,7 +14,7 @@ from dispynode_lib.log import Log
 log = Log('dispynode.calls')
 
 NOT_CONNECTED = (errno.EAGAIN, errno.ENOTCONN, errno.EINPROGRESS)
-TURN = 8                                    # pieces, of 1 MB at most, that are sent before others have their turn
+TURN = 8  # pieces, of 1 MB at most, that are sent before others have their turn
 REPLY_LIMIT = 4096                          # bytes of an answer; the longest known is `PULSE`
 
 
@@ -22,11 +22,13 @@ class Call(object):
     """One connection to (address, port) that sends `pieces` and may await a frame.
 
     address    text or native str: an IP address, not a name
-    pieces     list: all that is sent, lengths included; bytes, or objects with send_to(sock) -> all sent
+    pieces     list: all that is sent, lengths included; bytes, or objects with send_to(sock) -> all
+               sent
     await_reply  whether a frame is expected
     timeout    seconds that connecting, sending and the answer may each make no progress
-    done       called once in the loop's thread: done(reply bytes or None, error text or None); after an error the
-               system sends nothing of the message any more: it may come again on another connection
+    done       called once in the loop's thread: done(reply bytes or None, error text or None);
+               after an error the system sends nothing of the message any more: it may come again on
+               another connection
     tls        None or a function sock -> TLS socket (non-blocking, as client)
     Methods run in the loop's thread.
     """
@@ -56,7 +58,8 @@ class Call(object):
             if PY2:
                 set_cloexec(sock.fileno())
             sock.setblocking(False)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)     # a node may want the port that it gets
+            # a node may want the port that it gets
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             code = sock.connect_ex((str(host), port))
         except (EnvironmentError, ValueError, OverflowError) as error:
@@ -193,7 +196,8 @@ class Call(object):
 
 
 def _drop_unsent(sock):
-    """Have the system drop what the peer's has not acknowledged when `sock` is closed, not send it later.
+    """Have the system drop what the peer's has not acknowledged when `sock` is closed, not send it
+    later.
 
     Where it has all: no reset, which clients would meet when they answer, and tell their users of.
     """

@@ -13,11 +13,12 @@ from dispynode_lib.log import CRITICAL, DEBUG, ERROR, INFO, WARNING, Record, out
 
 CLEAR_LINE = u'\r\x1b[K' if os.environ.get('TERM', 'dumb') != 'dumb' else u'\n'
 PRIORITIES = (CRITICAL, 2), (ERROR, 3), (WARNING, 4), (INFO, 6), (0, 7)       # sd-daemon(3)
-KEPT_SIZE = 1 << 20                         # bytes of the log of a node in the background that are carried over
+KEPT_SIZE = 1 << 20  # bytes of the log of a node in the background that are carried over
 
 
 def set_up(options):
-    """Send the log where `options` (log_file, log_format, debug) say; return the target. Raises StartError."""
+    """Send the log where `options` (log_file, log_format, debug) say; return the target. Raises
+    StartError."""
     line = json_line if options.log_format == u'json' else plain_line
     if line is plain_line and not options.log_file and goes_to_journal():
         line = journal_line
@@ -36,11 +37,13 @@ class StandardError(object):
     """Writes to standard error, or another stream, without waiting for it."""
 
     def __init__(self, line, stream=None):
-        """`line(Record)`: the text of a line about one. `prompt()`: text that waits for input there, may be set."""
+        """`line(Record)`: the text of a line about one. `prompt()`: text that waits for input
+        there, may be set."""
         self.prompt = lambda: u''
         self._stream = sys.stderr if stream is None else stream
         self._encoding = getattr(self._stream, 'encoding', None) or 'utf-8'
-        self._writer = Writer(to_stream(self._stream), lambda count: self._encoded(line(_left_out(count)) + u'\n'))
+        self._writer = Writer(to_stream(self._stream),
+                              lambda count: self._encoded(line(_left_out(count)) + u'\n'))
         self.finish = self._writer.finish
 
     def write(self, line):
@@ -65,15 +68,19 @@ class StandardError(object):
 
 
 class LogFile(object):
-    """Appends to a file without waiting for it; goes on in a new one when somebody has moved or removed it."""
+    """Appends to a file without waiting for it; goes on in a new one when somebody has moved or
+    removed it."""
 
     def __init__(self, path, line, option=u'--log_file'):
-        """`line` as in StandardError; `option` that names the file. Raise StartError if it cannot be written."""
+        """`line` as in StandardError; `option` that names the file. Raise StartError if it cannot
+        be written."""
         self._path, self._line = path, line
         self._what = u'log' if option == u'--log_file' else option.strip(u'-')
         self._fd = self._file = None
         self._follow(open_or_refuse(self._path, option))
-        self._writer = Writer(self._append, lambda count: to_bytes(line(_left_out(count, self._what))) + b'\n', str(self._what))
+        self._writer = Writer(self._append,
+                              lambda count: to_bytes(line(_left_out(count, self._what))) + b'\n',
+                              str(self._what))
         self.finish = self._writer.finish
 
     def _follow(self, fd):
@@ -83,7 +90,8 @@ class LogFile(object):
             os.close(old)
 
     def _append(self, data):
-        """Write to the file that has the name now, or to the one that had it: better than to lose lines."""
+        """Write to the file that has the name now, or to the one that had it: better than to lose
+        lines."""
         try:
             if self._is_moved():
                 self._follow(open_log(self._path))
@@ -92,12 +100,17 @@ class LogFile(object):
         return write_all(self._fd, data)
 
     def _tell_once(self, error):
-        """Return the line (bytes) that the file cannot be made anew, empty if it was told before."""
+        """Return the line (bytes) that the file cannot be made anew, empty if it was told
+        before."""
         told, self._told = self._told, True
-        return b'' if told else to_bytes(self._line(Record(
-            WARNING, 'dispynode.log', u'%s was moved away and cannot be made anew: %s; the %s goes on where it was moved '
-            u'to; let who moves it make a new one that the user of the node may write'
-            % (to_text(self._path), error.strerror or error, self._what)))) + b'\n'
+        return b'' if told else to_bytes(
+            self._line(
+                Record(
+                    WARNING, 'dispynode.log',
+                    u'%s was moved away and cannot be made anew: %s; the %s goes on where it was '
+                    u'moved '
+                    u'to; let who moves it make a new one that the user of the node may write' %
+                    (to_text(self._path), error.strerror or error, self._what)))) + b'\n'
 
     def _is_moved(self):
         try:
@@ -121,12 +134,15 @@ def open_or_refuse(path, option=u'--log_file'):
     try:
         return open_log(path)
     except EnvironmentError as error:
-        raise StartError(u'%s %s: it cannot be written: %s; make room or give access there, or choose another file'
-                         % (option, to_text(path), error.strerror or error), os.EX_CANTCREAT)
+        raise StartError(
+            u'%s %s: it cannot be written: %s; make room or give access there, or choose another '
+            u'file'
+            % (option, to_text(path), error.strerror or error), os.EX_CANTCREAT)
 
 
 def open_log(path):
-    """Return a descriptor that appends to the file `path` and is closed on exec. Raises EnvironmentError.
+    """Return a descriptor that appends to the file `path` and is closed on exec. Raises
+    EnvironmentError.
 
     A FIFO is opened for reading as well: else this would wait until somebody reads it.
     """
@@ -140,19 +156,22 @@ def open_log(path):
 
 
 def _left_out(count, what=u'log'):
-    return Record(WARNING, 'dispynode.log', u'lines of the %s that could not be written and are left out: %d' % (what, count))
+    return Record(WARNING, 'dispynode.log',
+                  u'lines of the %s that could not be written and are left out: %d' % (what, count))
 
 
 def plain_line(record):
-    """Return the text for a Record: local time, level, logger and message; a traceback in further lines."""
-    text = u'%s,%03d %s %s: %s' % (
-        time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(record.created)), record.created % 1 * 1000,
-        record.level_name(), record.logger, to_text(record.message))
+    """Return the text for a Record: local time, level, logger and message; a traceback in further
+    lines."""
+    text = u'%s,%03d %s %s: %s' % (time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(
+        record.created)), record.created % 1 * 1000, record.level_name(), record.logger,
+                                   to_text(record.message))
     return text + u'\n' + _traceback(record) if record.exc_info else text
 
 
 def journal_line(record):
-    """Return the text for a Record in the journal of systemd, which has the time itself: a priority before each line."""
+    """Return the text for a Record in the journal of systemd, which has the time itself: a priority
+    before each line."""
     text = u'%s: %s' % (record.logger, to_text(record.message))
     if record.exc_info:
         text += u'\n' + _traceback(record)
@@ -175,12 +194,14 @@ def bare_line(record):
 
 
 def json_line(record):
-    """Return one JSON object: time, level, logger, message, and computation and job if the message names them."""
+    """Return one JSON object: time, level, logger, message, and computation and job if the message
+    names them."""
     import re
     from dispynode_lib.host import plainjson
     message = to_text(record.message)
-    fields = [('time', time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(record.created))
-               + '.%03dZ' % (record.created % 1 * 1000)), ('level', record.level_name()), ('logger', record.logger)]
+    fields = [('time', time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(record.created)) + '.%03dZ' %
+               (record.created % 1 * 1000)), ('level', record.level_name()),
+              ('logger', record.logger)]
     for name in ('computation', 'job'):
         found = re.search(r'\b%s (\d+)\b' % name, message)
         if found:
@@ -188,12 +209,14 @@ def json_line(record):
     fields.append(('message', message))
     if record.exc_info:
         fields.append(('traceback', _traceback(record)))
-    return u'{%s}' % u', '.join(u'%s: %s' % (plainjson.dumps(name), plainjson.dumps(value)) for name, value in fields)
+    return u'{%s}' % u', '.join(u'%s: %s' % (plainjson.dumps(name), plainjson.dumps(value))
+                                for name, value in fields)
 
 
 def _traceback(record):
     import traceback
-    return u''.join(to_text(line) for line in traceback.format_exception(*record.exc_info)).rstrip(u'\n')
+    return u''.join(to_text(line)
+                    for line in traceback.format_exception(*record.exc_info)).rstrip(u'\n')
 
 
 def keep_small(path):

@@ -90,7 +90,7 @@ class Loop(object):
         """Have the loop's thread call `function(*args)` as soon as it can. Safe from any thread."""
         self._soon.append((function, args))
         if self._waiting and get_thread_id() != self._thread:
-            self._waiting = False           # one wake-up is enough for all who call until it is awake
+            self._waiting = False  # one wake-up is enough for all who call until it is awake
             self._wake()
 
     def stop(self):
@@ -137,7 +137,8 @@ class Loop(object):
         for _ in range(len(soon)):
             function, args = soon.popleft()
             self._call(function, args)
-        if now is not None:                 # what fell due during the callbacks: after the next look at descriptors
+        # what fell due during the callbacks: after the next look at descriptors
+        if now is not None:
             self._run_timers(now)
 
     def _seconds_to_next_timer(self):

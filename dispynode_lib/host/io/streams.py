@@ -13,13 +13,14 @@ from dispynode_lib.wire.framing import LENGTH
 
 log = Log('dispynode.streams')
 
-CHUNK = 1024000                             # bytes of a file between two offsets (docs/protocol.rst)
+CHUNK = 1024000  # bytes of a file between two offsets (docs/protocol.rst)
 
 WIDE_LIMITS = (66, 67)                      # Linux: SO_RCVTIMEO_NEW, SO_SNDTIMEO_NEW
 
 
 class Stream(object):
-    """A non-blocking socket (plain or TLS) read and written with a time limit that restarts with progress."""
+    """A non-blocking socket (plain or TLS) read and written with a time limit that restarts with
+    progress."""
 
     __slots__ = ('sock', 'timeout', '_flags')
 
@@ -30,7 +31,8 @@ class Stream(object):
         self._flags = 0
 
     def wait_in_kernel(self):
-        """From now on have the system fill what is read: for much data, which comes in many small pieces."""
+        """From now on have the system fill what is read: for much data, which comes in many small
+        pieces."""
         if type(self.sock) is not socket.socket or not self.timeout:
             return                          # TLS
         self.sock.setblocking(True)
@@ -54,7 +56,8 @@ class Stream(object):
         self.send(LENGTH.pack(len(payload)) + payload)
 
     def read(self, size):
-        """Return up to `size` bytes, at least one. Raises PeerGone at end of file or after the time limit."""
+        """Return up to `size` bytes, at least one. Raises PeerGone at end of file or after the time
+        limit."""
         while True:
             try:
                 data = self.sock.recv(size)
@@ -71,7 +74,8 @@ class Stream(object):
         """Read into a memoryview what is there, at least a byte; return the number of bytes."""
         while True:
             try:
-                count = self.sock.recv_into(view, 0, self._flags) if self._flags else self.sock.recv_into(view)
+                count = self.sock.recv_into(
+                    view, 0, self._flags) if self._flags else self.sock.recv_into(view)
             except EnvironmentError as error:
                 if not would_block(error):
                     raise PeerGone('reading: %s' % error)
@@ -84,7 +88,8 @@ class Stream(object):
             return count
 
     def read_into(self, view, pace=None, before=0):
-        """Fill a memoryview completely; `pace`: a host.io.bodies.Pace, `before`: bytes that came before. Raises PeerGone."""
+        """Fill a memoryview completely; `pace`: a host.io.bodies.Pace, `before`: bytes that came
+        before. Raises PeerGone."""
         have, size = 0, len(view)
         while have < size:
             have += self.read_some_into(view[have:])
@@ -98,7 +103,8 @@ class Stream(object):
         return data
 
     def read_frame(self, limit):
-        """Return the payload (bytearray) of one frame. Raises ProtocolError if it is over `limit` bytes."""
+        """Return the payload (bytearray) of one frame. Raises ProtocolError if it is over `limit`
+        bytes."""
         size = LENGTH.unpack(bytes(self.read_exact(4)))[0]
         if size > limit:
             raise ProtocolError('a frame of %d bytes, allowed are %d' % (size, limit))
@@ -106,16 +112,19 @@ class Stream(object):
 
 
 def time_limit(option, seconds):
-    """Return the value of the socket option SO_RCVTIMEO or SO_SNDTIMEO: two numbers as wide as those of the system's time.
+    """Return the value of the socket option SO_RCVTIMEO or SO_SNDTIMEO: two numbers as wide as
+    those of the system's time.
 
-    On Linux with 32 bits that are 64 if this Python was built so; then the options' numbers are others, too.
+    On Linux with 32 bits that are 64 if this Python was built so; then the options' numbers are
+    others, too.
     """
-    return struct.pack('qq' if option in WIDE_LIMITS else 'll', int(seconds), int(seconds % 1 * 1000000))
+    return struct.pack('qq' if option in WIDE_LIMITS else 'll', int(seconds),
+                       int(seconds % 1 * 1000000))
 
 
 def send_all(sock, data, deadline, timeout=None):
-    """Send all of `data` over a non-blocking socket until `deadline` (monotonic), or while there is progress
-    within each `timeout` seconds. Raises PeerGone.
+    """Send all of `data` over a non-blocking socket until `deadline` (monotonic), or while there is
+    progress within each `timeout` seconds. Raises PeerGone.
     """
     view = data
     while len(view):

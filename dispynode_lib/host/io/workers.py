@@ -10,7 +10,7 @@ from dispynode_lib.log import Log
 log = Log('dispynode.workers')
 
 IDLE_SECONDS = 10.0
-GATHERED = 0.5                              # seconds within which threads that became idle end together
+GATHERED = 0.5  # seconds within which threads that became idle end together
 
 
 class Worker(object):
@@ -30,14 +30,17 @@ class Worker(object):
 
 
 class Workers(object):
-    """Runs functions in threads: in an idle one, in a new one up to `limit`, else one after another.
+    """Runs functions in threads: in an idle one, in a new one up to `limit`, else one after
+    another.
 
-    Idle threads wait without a timeout, for Python 2 looks 20 times a second whether one has passed. The one that became
-    idle last goes on first, so that the others are idle for long, and end.
+    Idle threads wait without a timeout, for Python 2 looks 20 times a second whether one has
+    passed. The one that became idle last goes on first, so that the others are idle for long, and
+    end.
     """
 
     def __init__(self, limit, loop=None):
-        """`limit`: threads at most; `loop`: the Loop whose timers end idle threads, else they stay."""
+        """`limit`: threads at most; `loop`: the Loop whose timers end idle threads, else they
+        stay."""
         self._limit = limit
         self._loop = loop
         self._look_planned = loop is None
@@ -121,7 +124,8 @@ class Workers(object):
         self._loop.call_at(since + IDLE_SECONDS + GATHERED, self._look)
 
     def _look(self):
-        """Let the threads end that have been idle for long, but one: threads may not always be had. The loop's thread."""
+        """Let the threads end that have been idle for long, but one: threads may not always be had.
+        The loop's thread."""
         ended, long_ago = [], monotonic() - IDLE_SECONDS
         with self._lock:
             while len(self._idle) > 1 and self._idle[0].idle_since <= long_ago:

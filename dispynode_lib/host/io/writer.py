@@ -16,12 +16,14 @@ ROOM = 1 << 20                              # bytes of lines that may wait
 class Writer(object):
     """Queue of lines, taken from any thread without blocking, and written in order.
 
-    What there is no room for, and what cannot be written, is counted and the number told in one line. Once there was no
-    room, lines are left out until all that wait have been written: so the number stands in their place.
+    What there is no room for, and what cannot be written, is counted and the number told in one
+    line. Once there was no room, lines are left out until all that wait have been written: so the
+    number stands in their place.
     """
 
     def __init__(self, write, told, name='log'):
-        """`write(data)`: writes bytes, may take any time, returns whether it could; `told(count)`: the line as bytes.
+        """`write(data)`: writes bytes, may take any time, returns whether it could; `told(count)`:
+        the line as bytes.
 
         name   of the thread
         """
@@ -85,10 +87,11 @@ class Writer(object):
 
 
 def to_stream(stream):
-    """Return a function that writes bytes to a stream of Python's, None for none, and returns whether it could."""
+    """Return a function that writes bytes to a stream of Python's, None for none, and returns
+    whether it could."""
     try:
         fd = stream.fileno()
-    except (EnvironmentError, AttributeError, ValueError):      # none, a closed one or one in memory
+    except (EnvironmentError, AttributeError, ValueError):  # none, a closed one or one in memory
         return lambda data: _write_to(stream, data)
     return lambda data: write_all(fd, data)
 
@@ -103,7 +106,8 @@ def _write_to(stream, data):
 
 
 def write_all(fd, data):
-    """Write bytes to a descriptor, blocking or not, however long that takes; return whether it could be done."""
+    """Write bytes to a descriptor, blocking or not, however long that takes; return whether it
+    could be done."""
     while data:
         try:
             data = data[os.write(fd, data):]

@@ -20,7 +20,7 @@ IPV6_RECVPKTINFO = getattr(socket, 'IPV6_RECVPKTINFO', 49)
 IPV6_PKTINFO = getattr(socket, 'IPV6_PKTINFO', 50)
 PKTINFO4 = struct.Struct('=i4s4s')
 SPACE = 128                                 # bytes for ancillary data
-HOPS = 1                                    # multicast stays in the local network (docs/protocol.rst, "Addresses")
+HOPS = 1  # multicast stays in the local network (docs/protocol.rst, "Addresses")
 
 
 class Arrival(object):
@@ -40,8 +40,9 @@ class Arrival(object):
 class PortSockets(object):
     """The sockets for datagrams at one port, for the node's own addresses of one family.
 
-    It is one at all addresses. If another node of this host has that, which has other addresses, they are
-    one at each own address, broadcast address and multicast group: both nodes get what is for all.
+    It is one at all addresses. If another node of this host has that, which has other addresses,
+    they are one at each own address, broadcast address and multicast group: both nodes get what is
+    for all.
     """
 
     def __init__(self, port, family, option='-p'):
@@ -59,7 +60,8 @@ class PortSockets(object):
             self._open.pop(address).close()
 
     def follow(self, addresses):
-        """Open what `addresses` (text, the node's own now) need, forget what they do not need: another thread may read it.
+        """Open what `addresses` (text, the node's own now) need, forget what they do not need:
+        another thread may read it.
 
         Raises StartError.
         """
@@ -114,7 +116,10 @@ class PortSockets(object):
 
     def _join(self, address, group):
         told = (address, group)
-        errors = [error for error in [join(sock, address, group) for sock in self._open.values()] if error is not None]
+        errors = [
+            error for error in [join(sock, address, group) for sock in self._open.values()]
+            if error is not None
+        ]
         if errors and told not in self._not_joined:
             self._not_joined.add(told)
             log.info('multicast group %s at %s: %s', group, address, errors[0])
@@ -141,7 +146,8 @@ def receive(sock):
     if not compat.TELLS_ARRIVALS:
         data, address = sock.recvfrom(LIMIT)
         own = net.canonical(sock.getsockname()[0])
-        return data, Arrival(net.canonical(address[0]), address[1], None if own in ANYWHERE else own)
+        return data, Arrival(net.canonical(address[0]), address[1],
+                             None if own in ANYWHERE else own)
     data, ancillary, _flags, address = sock.recvmsg(LIMIT, SPACE)
     arrival = Arrival(net.canonical(address[0]), address[1])
     for level, kind, value in ancillary:
@@ -156,7 +162,8 @@ def receive(sock):
 
 
 def join(sock, address, group):
-    """Receive what is sent to a multicast group on the interface of `address`; return None, or the error."""
+    """Receive what is sent to a multicast group on the interface of `address`; return None, or the
+    error."""
     try:
         if net.family_of(address) == socket.AF_INET6:
             index = struct.pack('@I', net.interface_index(address))
@@ -201,11 +208,13 @@ def _sender(address):
             compat.set_cloexec(sock.fileno())
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, HOPS)
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_IF, net.interface_index(address))
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_IF,
+                            net.interface_index(address))
         else:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
             sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, HOPS)
-            sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton(str(address)))
+            sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF,
+                            socket.inet_aton(str(address)))
         # bound to the own address: Linux then broadcasts on that address's interface
         sock.bind(net.sockaddr(address, 0))
         return sock

@@ -5,7 +5,8 @@ import os
 
 from dispynode_lib.host import compat, proc
 
-LISTENING = {'TCP': '0A', 'UDP': '07'}      # states of sockets that take what anybody sends, as the kernel numbers them
+# states of sockets that take what anybody sends, as the kernel numbers them
+LISTENING = {'TCP': '0A', 'UDP': '07'}
 
 
 def port_holder(protocol, port):
@@ -14,7 +15,7 @@ def port_holder(protocol, port):
     protocol   'TCP' or 'UDP'
     """
     listening, others = _sockets(protocol, port)
-    inodes = listening or others            # a connection that happens to have the port takes it, too
+    inodes = listening or others  # a connection that happens to have the port takes it, too
     for pid in sorted(proc.pids()):
         if inodes & _open_sockets(pid):
             return u'process %d (%s)' % (pid, program_of(pid))
@@ -33,18 +34,21 @@ def only_connections(protocol, port):
 
 
 def _sockets(protocol, port):
-    """Return the names of the sockets that have a port: (those that listen, the others), sets of str."""
+    """Return the names of the sockets that have a port: (those that listen, the others), sets of
+    str."""
     listening, others = set(), set()
     for version in ('', '6'):
         for line in proc_lines('/proc/net/%s%s' % (protocol.lower(), version)):
             fields = line.split()
             if len(fields) > 9 and fields[1].endswith(':%04X' % port):
-                (listening if fields[3] == LISTENING[protocol] else others).add('socket:[%s]' % fields[9])
+                (listening if fields[3] == LISTENING[protocol] else others).add(
+                    'socket:[%s]' % fields[9])
     return listening, others
 
 
 def proc_lines(path, headings=1):
-    """Return the lines of a file of the kernel without its headings; none if there is no such file."""
+    """Return the lines of a file of the kernel without its headings; none if there is no such
+    file."""
     return compat.to_native(proc.read(path)).split('\n')[headings:-1]
 
 

@@ -26,7 +26,8 @@ def family_of(address):
 
 
 def canonical(address):
-    """Return an IP address (text or str) in the form in which peers compare it: text, no scope, zeros compressed.
+    """Return an IP address (text or str) in the form in which peers compare it: text, no scope,
+    zeros compressed.
 
     Raises ValueError if it is none. Source: docs/protocol.rst, "Addresses".
     """
@@ -50,7 +51,8 @@ def is_address(text):
 
 
 def resolve(name):
-    """Return the canonical addresses of a host name or address (text), IPv4 first. May take seconds.
+    """Return the canonical addresses of a host name or address (text), IPv4 first. May take
+    seconds.
 
     Raises EnvironmentError if there is none.
     """
@@ -72,9 +74,11 @@ def resolve(name):
 
 
 def _for_resolver(name):
-    """Return a host name as getaddrinfo takes it, in bytes if it is ASCII: for text Python imports its tables of international names."""
+    """Return a host name as getaddrinfo takes it, in bytes if it is ASCII: for text Python imports
+    its tables of international names."""
     name = compat.to_text(name)
-    return compat.to_native(name) if any(letter > u'\x7f' for letter in name) else name.encode('ascii')
+    return compat.to_native(name) if any(letter > u'\x7f'
+                                         for letter in name) else name.encode('ascii')
 
 
 def node_addresses(given):
@@ -90,8 +94,9 @@ def node_addresses(given):
         try:
             found = (resolve(name)[0], u'option --ip_addr %s' % name)
         except EnvironmentError as error:
-            raise StartError(u'--ip_addr %s: no address for this name: %s; give an address of this host'
-                             % (name, error.strerror or error), os.EX_UNAVAILABLE)
+            raise StartError(
+                u'--ip_addr %s: no address for this name: %s; give an address of this host' %
+                (name, error.strerror or error), os.EX_UNAVAILABLE)
         if found[0] not in [address for address, _why in chosen]:
             chosen.append(found)
     return chosen
@@ -112,12 +117,14 @@ def local_address():
             if not is_loopback(address) and has_address(address):
                 return address, u'address of the host name %s' % compat.to_text(name)
     except EnvironmentError as error:
-        return u'127.0.0.1', u'no network found (%s: %s)' % (compat.to_text(name), error.strerror or error)
+        return u'127.0.0.1', u'no network found (%s: %s)' % (compat.to_text(name), error.strerror
+                                                             or error)
     return u'127.0.0.1', u'no network found'
 
 
 def address_towards(target):
-    """Return the address that the host would send from to the address `target`, None if it cannot."""
+    """Return the address that the host would send from to the address `target`, None if it
+    cannot."""
     try:
         probe = socket.socket(family_of(target), socket.SOCK_DGRAM)
     except EnvironmentError:
@@ -132,7 +139,8 @@ def address_towards(target):
 
 
 def has_address(address):
-    """Return whether an IP address (canonical) is one of this host's: a socket can be bound to it."""
+    """Return whether an IP address (canonical) is one of this host's: a socket can be bound to
+    it."""
     try:
         sock = socket.socket(family_of(address), socket.SOCK_DGRAM)
     except EnvironmentError:
@@ -147,12 +155,14 @@ def has_address(address):
 
 
 def is_loopback(address):
-    """Return whether no other host can reach a node at an IP address (canonical), or it names none."""
+    """Return whether no other host can reach a node at an IP address (canonical), or it names
+    none."""
     return address.startswith(u'127.') or address in (u'::1', u'0.0.0.0', u'::')
 
 
 def is_special(address):
-    """Return whether an IP address (canonical) is no single other host: loopback, multicast, broadcast, unspecified."""
+    """Return whether an IP address (canonical) is no single other host: loopback, multicast,
+    broadcast, unspecified."""
     if family_of(address) == socket.AF_INET6:
         return address in (u'::', u'::1') or address.startswith((u'ff', u'::ffff:'))
     first = int(address.partition(u'.')[0])
@@ -166,9 +176,10 @@ def interfaces():
     psutil = resources.import_psutil()
     if psutil is None:
         return []
-    return [(compat.to_text(name), compat.to_text(entry.address), entry.broadcast and compat.to_text(entry.broadcast))
-            for name, entries in sorted(psutil.net_if_addrs().items())
-            for entry in entries if entry.family == socket.AF_INET]
+    return [(compat.to_text(name), compat.to_text(entry.address), entry.broadcast
+             and compat.to_text(entry.broadcast))
+            for name, entries in sorted(psutil.net_if_addrs().items()) for entry in entries
+            if entry.family == socket.AF_INET]
 
 
 def _linux_interfaces():
@@ -179,7 +190,8 @@ def _linux_interfaces():
 
 
 def _linux_links():
-    """Return [(name, first IPv4 address, broadcast address, flags)] of all interfaces that have an IPv4 address."""
+    """Return [(name, first IPv4 address, broadcast address, flags)] of all interfaces that have an
+    IPv4 address."""
     import fcntl
     found = []
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -195,14 +207,16 @@ def _linux_links():
                 continue
             address, broadcast = [
                 compat.to_text(socket.inet_ntoa(answer[20:24])) for answer in (address, broadcast)]
-            found.append((compat.to_text(name), address, broadcast, struct.unpack_from('H', flags, 16)[0]))
+            found.append((compat.to_text(name), address, broadcast,
+                          struct.unpack_from('H', flags, 16)[0]))
     finally:
         sock.close()
     return found
 
 
 def has_link(address):
-    """Return whether the interface of an own address (canonical) is up and its cable plugged in; True where nobody can tell."""
+    """Return whether the interface of an own address (canonical) is up and its cable plugged in;
+    True where nobody can tell."""
     if not compat.LINUX:
         return True
     working = IFF_UP | IFF_RUNNING
@@ -226,25 +240,30 @@ def broadcast_addresses(address):
 
 
 def interfaces6():
-    """Return [(name, IPv6 address)] of this host's interfaces, as far as Linux tells; only addresses that reach beyond a link."""
+    """Return [(name, IPv6 address)] of this host's interfaces, as far as Linux tells; only
+    addresses that reach beyond a link."""
     found = []
     for line in holders.proc_lines('/proc/net/if_inet6', 0):
         fields = line.split()               # address, index, bits, scope, flags, name
         if len(fields) == 6 and fields[3] == '00':
             packed = struct.pack('>4I', *[int(fields[0][at:at + 8], 16) for at in range(0, 32, 8)])
-            found.append((compat.to_text(fields[5]), compat.to_text(socket.inet_ntop(socket.AF_INET6, packed))))
+            found.append((compat.to_text(fields[5]),
+                          compat.to_text(socket.inet_ntop(socket.AF_INET6, packed))))
     return found
 
 
 def hosts_of(broadcast):
-    """Return how many addresses a network has at most by its broadcast address (IPv4): 256 for 10.9.0.255."""
+    """Return how many addresses a network has at most by its broadcast address (IPv4): 256 for
+    10.9.0.255."""
     number, = struct.unpack('!I', socket.inet_aton(str(broadcast)))
     return (number ^ (number + 1)) + 1 >> 1
 
 
 def interface_index(address):
-    """Return the number of the interface that has an IPv6 address (canonical); 0, the system's choice, if none has."""
-    wanted = ''.join('%02x' % byte for byte in bytearray(socket.inet_pton(socket.AF_INET6, str(address))))
+    """Return the number of the interface that has an IPv6 address (canonical); 0, the system's
+    choice, if none has."""
+    wanted = ''.join('%02x' % byte
+                     for byte in bytearray(socket.inet_pton(socket.AF_INET6, str(address))))
     for line in holders.proc_lines('/proc/net/if_inet6', 0):
         fields = line.split()
         if fields and fields[0] == wanted:
@@ -255,9 +274,11 @@ def interface_index(address):
 # Sockets
 
 def sockaddr(address, port):
-    """Return what bind() and connect() take for an IP address (text, perhaps with a scope) and a port."""
+    """Return what bind() and connect() take for an IP address (text, perhaps with a scope) and a
+    port."""
     flags = socket.AI_NUMERICHOST
-    return socket.getaddrinfo(_for_resolver(address), port, family_of(address), socket.SOCK_STREAM, 0, flags)[0][4]
+    return socket.getaddrinfo(_for_resolver(address), port, family_of(address), socket.SOCK_STREAM,
+                              0, flags)[0][4]
 
 
 def open_listener(address, port, option='-p'):
@@ -281,7 +302,8 @@ def open_listener(address, port, option='-p'):
 
 
 def udp_socket(port, family=socket.AF_INET, option='-p'):
-    """Return a UDP socket bound to all addresses at `port` that may send broadcasts. Raises StartError."""
+    """Return a UDP socket bound to all addresses at `port` that may send broadcasts. Raises
+    StartError."""
     address = u'::' if family == socket.AF_INET6 else u'0.0.0.0'
     try:
         sock = _new_socket(family, socket.SOCK_DGRAM)
@@ -300,7 +322,8 @@ def udp_socket(port, family=socket.AF_INET, option='-p'):
 
 
 def shared_udp_socket(address, port, option='-p'):
-    """Return a UDP socket for one address (own, broadcast or multicast) of which other programs get a copy, too.
+    """Return a UDP socket for one address (own, broadcast or multicast) of which other programs get
+    a copy, too.
 
     Raises StartError.
     """
@@ -351,7 +374,8 @@ def connect(address, port, timeout, tls=None):
 
 
 def unacknowledged(sock):
-    """Return the bytes sent by a TCP socket that the peer's host has not acknowledged; 0 where only Linux would know.
+    """Return the bytes sent by a TCP socket that the peer's host has not acknowledged; 0 where only
+    Linux would know.
 
     Raises EnvironmentError.
     """
@@ -369,11 +393,15 @@ def _bind_error(error, protocol, address, port, option):
     what = u'%s port %d on %s' % (protocol, port, address)
     code = error.errno
     if code == errno.EADDRINUSE:
-        return PortTaken(u'%s is in use by %s; end that, or choose another port with %s'
-                         % (what, holders.port_holder(protocol, port) or u'another program', option), os.EX_UNAVAILABLE)
+        return PortTaken(
+            u'%s is in use by %s; end that, or choose another port with %s' %
+            (what, holders.port_holder(protocol, port) or u'another program', option),
+            os.EX_UNAVAILABLE)
     if code in (errno.EACCES, errno.EPERM):
-        why = u'only root may use ports below 1024' if port < 1024 else u'the system does not allow it'
-        return StartError(u'%s: %s; choose another port with %s' % (what, why, option), os.EX_NOPERM)
+        why = (u'only root may use ports below 1024' if port < 1024 else
+               u'the system does not allow it')
+        return StartError(u'%s: %s; choose another port with %s' % (what, why, option),
+                          os.EX_NOPERM)
     if code in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT) or isinstance(error, socket.gaierror):
         known = u', '.join(own for _name, own, _broadcast in interfaces())
         return StartError(u'%s: no interface of this host has that address; give one with -i%s'

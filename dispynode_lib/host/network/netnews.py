@@ -12,7 +12,8 @@ READ_SIZE, MESSAGES = 65536, 100
 
 
 def open_news():
-    """Return a socket that can be read when something has changed, None where there is no such thing."""
+    """Return a socket that can be read when something has changed, None where there is no such
+    thing."""
     try:
         sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_ROUTE)
     except (AttributeError, EnvironmentError):          # no Linux, or a sandbox

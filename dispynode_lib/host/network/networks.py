@@ -27,7 +27,8 @@ class Network(object):
 
 
 def _pack(address):
-    """Return (the address as an int, its number of bits); an IPv4 address in IPv6 form counts as IPv4."""
+    """Return (the address as an int, its number of bits); an IPv4 address in IPv6 form counts as
+    IPv4."""
     address = str(address.partition(u'%')[0])
     if address.lower().startswith('::ffff:') and '.' in address:
         address = address[7:]

@@ -1,4 +1,5 @@
-"""TLS as dispy's clients do it: everybody shares one certificate, which is also the list of trusted CAs.
+"""TLS as dispy's clients do it: everybody shares one certificate, which is also the list of trusted
+CAs.
 
 Imported only if a certificate was given: `ssl` takes 10 ms and 3 MB.
 Source: docs/protocol.rst, "TLS".
@@ -14,7 +15,8 @@ from dispynode_lib.errors import PeerGone, StartError
 from dispynode_lib.host import compat
 from dispynode_lib.host.network import net
 
-RECORD, OVERHEAD = 16384, 64                # bytes of data in a record at most, and a little more than comes with them
+# bytes of data in a record at most, and a little more than comes with them
+RECORD, OVERHEAD = 16384, 64
 SHORTEST, LONGEST = 0.00005, 0.01           # seconds between two looks at it
 
 
@@ -22,10 +24,13 @@ class Tls(object):
     """Wraps sockets on both sides; the handshake is left to the first reads and writes."""
 
     def __init__(self, certfile, keyfile):
-        """`certfile`, `keyfile`: paths (PEM); `keyfile` None if the key lies in `certfile`. Raises StartError."""
+        """`certfile`, `keyfile`: paths (PEM); `keyfile` None if the key lies in `certfile`. Raises
+        StartError."""
         if not hasattr(ssl, 'SSLContext'):
-            raise StartError('--certfile: this Python has no modern TLS; use Python 2.7.9 or later, or no --certfile',
-                             os.EX_CONFIG)
+            raise StartError(
+                '--certfile: this Python has no modern TLS; use Python 2.7.9 or later, or no '
+                '--certfile',
+                os.EX_CONFIG)
         try:
             self._server = _context(server=True)
             self._server.load_cert_chain(certfile, keyfile)
@@ -41,15 +46,18 @@ class Tls(object):
         return self._server.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
 
     def as_client(self, sock):
-        """Return `sock` (connected) as a client's end; the peer must show a certificate of the shared file."""
+        """Return `sock` (connected) as a client's end; the peer must show a certificate of the
+        shared file."""
         return self._client.wrap_socket(sock, do_handshake_on_connect=False)
 
 
 def send_whole_records(sock, data):
-    """Send all of `data` (bytes) one record after another, each in a segment of its own: no reader sees a part of one.
+    """Send all of `data` (bytes) one record after another, each in a segment of its own: no reader
+    sees a part of one.
 
-    That takes a round trip for each record; elsewhere than on Linux they go out as ever. Raises EnvironmentError, and
-    PeerGone if the peer's host acknowledges nothing within the socket's timeout.
+    That takes a round trip for each record; elsewhere than on Linux they go out as ever. Raises
+    EnvironmentError, and PeerGone if the peer's host acknowledges nothing within the socket's
+    timeout.
     """
     if not compat.LINUX:
         sock.sendall(data)

@@ -36,7 +36,9 @@ def become(name, files=()):
     try:
         _change_to(entry)
     except EnvironmentError as error:
-        raise StartError(u'--user %s: %s; only root can start a node for another user' % (name, error.strerror), os.EX_NOPERM)
+        raise StartError(
+            u'--user %s: %s; only root can start a node for another user' % (name, error.strerror),
+            os.EX_NOPERM)
     _check_program(name)
     os.environ.update({'HOME': entry.pw_dir, 'USER': entry.pw_name, 'LOGNAME': entry.pw_name})
 
@@ -48,7 +50,8 @@ def _change_to(entry):
 
 
 def _can_write(entry, path):
-    """Return whether a user may write the file `path`, or make it; tried in a process that is this user's."""
+    """Return whether a user may write the file `path`, or make it; tried in a process that is this
+    user's."""
     pid = os.fork()
     if pid:
         return os.waitpid(pid, 0)[1] == 0
@@ -62,7 +65,8 @@ def _can_write(entry, path):
 
 
 def _hand_over(entry, path):
-    """Make a file and give it to a user, where nobody but root can have a hand in it; elsewhere do nothing."""
+    """Make a file and give it to a user, where nobody but root can have a hand in it; elsewhere do
+    nothing."""
     if os.geteuid() or trust.weak_spot(os.path.dirname(path), 0):
         return
     try:
@@ -78,11 +82,13 @@ def _hand_over(entry, path):
 
 
 def _check_program(name):
-    """Raise StartError unless this user may run this Python and read this program, where it is not in memory yet."""
+    """Raise StartError unless this user may run this Python and read this program, where it is not
+    in memory yet."""
     wanted = [(sys.executable or '', os.X_OK), (os.__file__, os.R_OK)]
     if packed.importer is None:
         wanted.append((os.path.abspath(__file__), os.R_OK))
     for path, mode in wanted:
         if not os.access(path, mode):
-            raise StartError(u'--user %s: this user may not use %s; install the node and its Python where he can'
-                             % (name, to_text(path)), os.EX_NOPERM)
+            raise StartError(
+                u'--user %s: this user may not use %s; install the node and its Python where he can'
+                % (name, to_text(path)), os.EX_NOPERM)

@@ -23,12 +23,14 @@ class Background(object):
         self._write_end = None
         if not status:
             sys.stderr.flush()
-            os.dup2(2, sys.stderr.fileno())     # to the log: the starter's terminal is not ours any more
+            # to the log: the starter's terminal is not ours any more
+            os.dup2(2, sys.stderr.fileno())
             set_cloexec(sys.stderr.fileno())
 
 
 def detach(log):
-    """Return a Background in a new process without a terminal; the caller waits there and does not return.
+    """Return a Background in a new process without a terminal; the caller waits there and does not
+    return.
 
     log   descriptor, for what jobs and Python itself write to standard error; it is closed
     To be called before there is any thread.

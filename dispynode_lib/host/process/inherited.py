@@ -19,7 +19,8 @@ def put_right():
 
 
 def open_descriptors():
-    """Give descriptors 0 to 2 to /dev/null if they are closed, so that no socket gets them; programs inherit them."""
+    """Give descriptors 0 to 2 to /dev/null if they are closed, so that no socket gets them;
+    programs inherit them."""
     for fd, (name, mode) in enumerate(STREAMS):
         try:
             os.fstat(fd)
@@ -32,7 +33,8 @@ def open_descriptors():
 
 
 def hide_arguments(secrets):
-    """Overwrite the arguments that are, or end with, one of `secrets` (texts or None); return whether that went well.
+    """Overwrite the arguments that are, or end with, one of `secrets` (texts or None); return
+    whether that went well.
 
     The process list shows them to every user of the host.
     """
@@ -44,7 +46,7 @@ def hide_arguments(secrets):
         begin, end = int(fields[proc.ARGUMENTS_BEGIN]), int(fields[proc.ARGUMENTS_END])
         memory = os.open('/proc/self/mem', os.O_RDWR)
     except (EnvironmentError, IndexError, ValueError):
-        return False                        # no /proc, or one that tells other processes nothing either
+        return False  # no /proc, or one that tells other processes nothing either
     try:
         os.lseek(memory, begin, os.SEEK_SET)
         words = os.read(memory, end - begin).split(b'\0')
@@ -58,9 +60,11 @@ def hide_arguments(secrets):
 
 
 def _hidden(word, secrets):
-    """Return an argument, as long as before, without a secret: `-s SECRET`, `-sSECRET`, `--secret=SECRET`."""
+    """Return an argument, as long as before, without a secret: `-s SECRET`, `-sSECRET`,
+    `--secret=SECRET`."""
     for secret in secrets:
         option = word[:len(word) - len(secret)]
-        if word.endswith(secret) and (not option or option.endswith(b'=') or len(option) == 2 and option[:1] == b'-'):
+        if word.endswith(secret) and (not option or option.endswith(b'=')
+                                      or len(option) == 2 and option[:1] == b'-'):
             return option + b'x' * len(secret)
     return word

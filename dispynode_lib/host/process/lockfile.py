@@ -29,7 +29,8 @@ class LockFile(object):
         self._fd = None
 
     def acquire(self):
-        """Lock the file and write our pid. Raises Held, or EnvironmentError if it cannot be made."""
+        """Lock the file and write our pid. Raises Held, or EnvironmentError if it cannot be
+        made."""
         while self._fd is None:
             fd = os.open(self.path, os.O_RDWR | os.O_CREAT | getattr(os, 'O_NOFOLLOW', 0), 0o644)
             set_cloexec(fd)
@@ -64,7 +65,8 @@ class LockFile(object):
             if _is_same(self._fd, self.path):
                 os.unlink(self.path)
         except EnvironmentError:
-            os.ftruncate(self._fd, 0)       # the folder is not ours (any more): the file stays, and names nobody
+            # the folder is not ours (any more): the file stays, and names nobody
+            os.ftruncate(self._fd, 0)
         finally:
             os.close(self._fd)
             self._fd = None

@@ -11,7 +11,8 @@ log = Log('dispynode.notify')
 
 
 def from_environment():
-    """Return a Notifier, None if no service manager listens. Jobs do not inherit what it is made from."""
+    """Return a Notifier, None if no service manager listens. Jobs do not inherit what it is made
+    from."""
     path = os.environ.pop('NOTIFY_SOCKET', None)
     microseconds = os.environ.pop('WATCHDOG_USEC', '')
     process = os.environ.pop('WATCHDOG_PID', '')
@@ -22,7 +23,8 @@ def from_environment():
 
 
 class Notifier(object):
-    """Sends lines such as READY=1. `watchdog_interval`: seconds between two WATCHDOG=1, None if none are wanted."""
+    """Sends lines such as READY=1. `watchdog_interval`: seconds between two WATCHDOG=1, None if
+    none are wanted."""
 
     def __init__(self, path, timeout):
         self.watchdog_interval = timeout / 2.0 if timeout else None

@@ -19,23 +19,27 @@ def filter_of(networks):
         return None
     known = {}
 
-    def is_allowed(address):                # threads of TCP and UDP: what one has found the other may clear
+    def is_allowed(address):  # threads of TCP and UDP: what one has found the other may clear
         allowed = known.get(address)
         if allowed is None:
             if len(known) > 1000:
                 known.clear()
-            allowed = known[address] = any([network.holds(to_text(address)) for network in networks])
+            allowed = known[address] = any([
+                network.holds(to_text(address)) for network in networks
+            ])
         return allowed
     return is_allowed
 
 
 def callers_of(compute, scheduler, source, notices):
-    """Return the addresses (frozenset of text) from which requests about a new computation may come (docs/security.rst, "Clients").
+    """Return the addresses (frozenset of text) from which requests about a new computation may come
+    (docs/security.rst, "Clients").
 
     compute     wire COMPUTE record
     scheduler   (address, port) of its scheduler
     source      address from which it came (text)
-    notices     node.discovery.notices.Notices, which knows what the scheduler said of itself when it pinged
+    notices     node.discovery.notices.Notices, which knows what the scheduler said of itself when
+                it pinged
     """
     addresses = [source, scheduler[0]] + notices.addresses_at(*scheduler)
     if compute.client_reply_addr:
@@ -67,18 +71,26 @@ def warnings(options, addresses, port):
     """
     found = open_doors(options, addresses, port)
     if options.secret_shown:
-        found.append(u'the secret stays in the list of processes, where all users of this host can read it: use --secret_file')
+        found.append(
+            u'the secret stays in the list of processes, where all users of this host can read it: '
+            u'use --secret_file'
+        )
     wanted = held.cpus_for(held.descriptor_limit()[1])
     if options.cpus > wanted:
-        found.append(u'%d of %d CPUs are offered: this process may have only %d descriptors (ulimit -n), and each job '
-                     u'takes some' % (wanted, options.cpus, held.descriptor_limit()[1]))
+        found.append(
+            u'%d of %d CPUs are offered: this process may have only %d descriptors (ulimit -n), '
+            u'and each job '
+            u'takes some' % (wanted, options.cpus, held.descriptor_limit()[1]))
     if options.cpus > options.usable_cpus:
         found.append(u'%s offered, but this process may use %d: %s' % (
             counted(options.cpus, u'CPU'), options.usable_cpus, options.cpus_reason))
     if surroundings.unlike_linux() is not None:
         found.append(surroundings.unlike_linux())
     if os.geteuid() == 0:
-        found.append(u'the node runs as root, and so do the programs of its clients; say with --user as whom they are to run')
+        found.append(
+            u'the node runs as root, and so do the programs of its clients; say with --user as '
+            u'whom they are to run'
+        )
     return found
 
 
@@ -87,9 +99,12 @@ def open_doors(options, addresses, port):
     outside = [address for address in addresses if not net.is_special(address)]
     if options.secret or not outside:
         return []
-    return [u'no --secret: whoever reaches port %d of %s runs programs on this host as %s; set --secret or '
-            u'--secret_file%s' % (port, u' or '.join(outside), _user(),
-                                  u'' if options.allow else u', and say with --allow who may connect')]
+    return [
+        u'no --secret: whoever reaches port %d of %s runs programs on this host as %s; set '
+        u'--secret or '
+        u'--secret_file%s' % (port, u' or '.join(outside), _user(),
+                              u'' if options.allow else u', and say with --allow who may connect')
+    ]
 
 
 def _user():

@@ -3,7 +3,7 @@ from __future__ import absolute_import, division, print_function
 
 import collections
 
-LIMIT = 4096                                # connections; fewer if this process may have fewer descriptors
+LIMIT = 4096  # connections; fewer if this process may have fewer descriptors
 WANTED_DESCRIPTORS = 16384
 RESERVE = 3                                 # so many times more descriptors than that
 
@@ -38,7 +38,8 @@ class Held(object):
         return len(self._connections) >= self.limit
 
     def to_drop(self):
-        """Return the connection that has to go: the oldest one of the peer that holds most; None if there is none."""
+        """Return the connection that has to go: the oldest one of the peer that holds most; None if
+        there is none."""
         if not self._by_peer:
             return None
         most = max(self._by_peer.values(), key=len)
@@ -51,12 +52,14 @@ def limit_for(descriptors):
 
 
 def cpus_for(descriptors):
-    """Return how many CPUs a process may offer that may have so many descriptors: each job takes one or two."""
+    """Return how many CPUs a process may offer that may have so many descriptors: each job takes
+    one or two."""
     return max(1, descriptors // RESERVE)
 
 
 def descriptor_limit():
-    """Ask for as many descriptors as this process may ask for; return (how many it had, how many it has now)."""
+    """Ask for as many descriptors as this process may ask for; return (how many it had, how many it
+    has now)."""
     import resource
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = WANTED_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, WANTED_DESCRIPTORS)

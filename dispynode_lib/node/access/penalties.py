@@ -13,8 +13,8 @@ from dispynode_lib.node.shared.allowance import Allowance
 
 log = Log('dispynode.penalties')
 
-FREE, RATE = 10, 0.1                        # wrong secrets without consequence: at once, and a second
-FIRST, LONGEST = 10.0, 3600.0               # seconds of the first time, doubled with each further one
+FREE, RATE = 10, 0.1  # wrong secrets without consequence: at once, and a second
+FIRST, LONGEST = 10.0, 3600.0  # seconds of the first time, doubled with each further one
 FORGOTTEN = 86400.0                         # seconds after which the next time is a first one again
 REMEMBERED = 1000                           # addresses
 
@@ -27,7 +27,8 @@ class Penalties(object):
         self._active, self._clock = active, clock
         self._lock = threading.Lock()
         self._allowance = Allowance(FREE, RATE, REMEMBERED)
-        self._shut = collections.OrderedDict()      # key -> (until, how often), the one shut out last comes last
+        # key -> (until, how often), the one shut out last comes last
+        self._shut = collections.OrderedDict()
 
     def wrong_secret(self, address):
         """Count a wrong secret from `address` (of a socket); it may be shut out by that."""
@@ -47,11 +48,13 @@ class Penalties(object):
         log.warning('%s: too many wrong secrets: not listened to for %.0f s', key, until - now)
 
     def reason(self, address):
-        """Return why nothing of `address` (of a socket) is listened to now (text), None if it is."""
+        """Return why nothing of `address` (of a socket) is listened to now (text), None if it
+        is."""
         if not self._shut:
             return None
         left = self._left(_key(address))
-        return u'too many wrong secrets: not listened to for %.0f s more' % left if left > 0 else None
+        return (u'too many wrong secrets: not listened to for %.0f s more' % left
+                if left > 0 else None)
 
     def _left(self, key):
         with self._lock:
@@ -61,9 +64,12 @@ class Penalties(object):
         """Return [text], one for each address that is shut out now."""
         with self._lock:
             now = self._clock()
-            shut = [(key, until - now, times) for key, (until, times) in self._shut.items() if until > now]
-        return [u'%s is not listened to for %.0f s more: too many wrong secrets (shut out %s by now)' % (
-            key, left, counted(times, u'time')) for key, left, times in shut]
+            shut = [(key, until - now, times) for key, (until, times) in self._shut.items()
+                    if until > now]
+        return [
+            u'%s is not listened to for %.0f s more: too many wrong secrets (shut out %s by now)' %
+            (key, left, counted(times, u'time')) for key, left, times in shut
+        ]
 
 
 def _key(address):

@@ -1,4 +1,5 @@
-"""The modules that jobs import again and again, kept on disk: what the nursery loads before it forks supervisors."""
+"""The modules that jobs import again and again, kept on disk: what the nursery loads before it
+forks supervisors."""
 from __future__ import absolute_import, division, print_function
 
 import os
@@ -14,23 +15,24 @@ log = Log('dispynode.imports')
 
 # first line of the file: what it is, version of its form, and whose modules these are
 HEADER = u'imports 2 Python ' + u'.'.join(to_text(sys.version).split(u'.')[:2])
-FADING = 0.9                                # of each score, at the end of each computation that imports something
-ENOUGH, TOO_LITTLE = 1.5, 0.1               # scores from which a module is loaded, below which it is forgotten
+FADING = 0.9  # of each score, at the end of each computation that imports something
+ENOUGH, TOO_LITTLE = 1.5, 0.1  # scores from which a module is loaded, below which it is forgotten
 NAMES = 600                                 # remembered
 
 
 class KnownImports(object):
     """Scores of names of modules, one line of text each in a file; any thread.
 
-    A module gets a point from each computation whose jobs import it, so those that two computations in succession
-    import are loaded, and those that nobody has imported for some twenty computations are not.
+    A module gets a point from each computation whose jobs import it, so those that two computations
+    in succession import are loaded, and those that nobody has imported for some twenty computations
+    are not.
     """
 
     def __init__(self, path):
         """`path`: of the file, which need not exist; None: remember nothing."""
         self._path = path
         self._lock = threading.Lock()
-        self._scores = self._load()         # [(name, score)], in the order in which they are to be loaded
+        self._scores = self._load()  # [(name, score)], in the order in which they are to be loaded
 
     def names(self):
         """Return the names (list of text) of the modules worth having."""
@@ -38,7 +40,8 @@ class KnownImports(object):
             return [name for name, score in self._scores if score >= ENOUGH]
 
     def note(self, names):
-        """Note the modules that jobs of one computation have imported, as its supervisor tells them (bytes)."""
+        """Note the modules that jobs of one computation have imported, as its supervisor tells them
+        (bytes)."""
         heard = [name for name in map(to_text, names) if is_module_name(name)][:NAMES]
         if self._path is None or not heard:
             return
@@ -57,7 +60,7 @@ class KnownImports(object):
             with open(self._path, 'rb') as source:
                 lines = to_text(source.read(NAMES * 256)).splitlines()
             if lines[:1] != [HEADER] and lines and lines[0].startswith(u'imports '):
-                return []                   # of another Python, or of another release of this program
+                return []  # of another Python, or of another release of this program
             if lines[:1] != [HEADER]:
                 raise ValueError('it does not begin with "%s"' % HEADER)
             return [_pair(line) for line in lines[1:]]

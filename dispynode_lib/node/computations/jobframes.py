@@ -16,7 +16,7 @@ ENDED = u'the supervisor of the computation ended'
 LATEST = 1e11                               # seconds since the epoch, long after everything
 LOG_SIZE = 8000                             # characters of one record of a job's that are logged
 LOGGERS = ('dispynode', 'dispynode.job', 'dispynode.supervisor', 'dispynode_logger')
-LINES = (1000, 50.0)                        # lines at once, and a second, that one computation may log
+LINES = (1000, 50.0)  # lines at once, and a second, that one computation may log
 
 
 def read_done(fields, program):
@@ -35,7 +35,8 @@ def read_done(fields, program):
     start, end = [_seconds(part) for part in fields[5:]]
     if not program:
         stdout, stderr = to_text(stdout or b''), to_text(stderr or b'')
-    return status, result, stdout, stderr, to_text(exception) if exception is not None else None, start, end
+    return status, result, stdout, stderr, to_text(
+        exception) if exception is not None else None, start, end
 
 
 def _seconds(part):
@@ -54,7 +55,8 @@ def text_of(part):
 
 
 def last_words(job, status, result, stdout, stderr, exception, start, end):
-    """Return (status, result, stdout, stderr, exception, start, end) of the final reply of a job that ended with these."""
+    """Return (status, result, stdout, stderr, exception, start, end) of the final reply of a job
+    that ended with these."""
     if job.timer is not None:
         job.timer.cancel()
     if job.limit is not None:
@@ -73,20 +75,26 @@ class JobLog(object):
         self._left_out = 0
 
     def write(self, parts, job=None):
-        """Log a `log` frame, [name of the frame, level, logger, text], of the job with uid `job`. Raises ProtocolError."""
+        """Log a `log` frame, [name of the frame, level, logger, text], of the job with uid `job`.
+        Raises ProtocolError."""
         if len(parts) != 4:
             raise ProtocolError('a log frame of %d parts' % len(parts))
         if not self._allowance.take(None, monotonic()):
             self._left_out += 1
             return
         level, name = min(50, max(10, number(parts[1]))), to_text(parts[2] or b'')
-        where = 'computation %d' % self._id if job is None else 'job %d of computation %d' % (job, self._id)
+        where = 'computation %d' % self._id if job is None else 'job %d of computation %d' % (
+            job, self._id)
         if self._left_out:
             log.warning('%s: %s left out', where, counted(self._left_out, u'log record'))
             self._left_out = 0
-        Log(str(name) if name in LOGGERS else 'dispynode.job').log(level, '%s: %s', where, indented(parts[3] or b''))
+        Log(str(name) if name in LOGGERS else 'dispynode.job').log(level, '%s: %s', where,
+                                                                   indented(parts[3] or b''))
 
 
 def indented(text):
-    """Return `text` for the log: lines after the first are indented, so that none looks like a record; no control characters."""
-    return u'\n    '.join([printable(line, LOG_SIZE) for line in to_text(text)[:LOG_SIZE].split(u'\n')])
+    """Return `text` for the log: lines after the first are indented, so that none looks like a
+    record; no control characters."""
+    return u'\n    '.join([
+        printable(line, LOG_SIZE) for line in to_text(text)[:LOG_SIZE].split(u'\n')
+    ])

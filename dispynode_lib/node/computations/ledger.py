@@ -10,8 +10,8 @@ from dispynode_lib.log import Log
 
 log = Log('dispynode.ledger')
 
-LAST_LINES = 1.0                            # seconds that the end of the node waits for lines to be written
-TELL_INTERVAL = 60.0                        # seconds between two lines in the log about lines that cannot be written
+LAST_LINES = 1.0  # seconds that the end of the node waits for lines to be written
+TELL_INTERVAL = 60.0  # seconds between two lines in the log about lines that cannot be written
 
 
 class Ledger(object):
@@ -23,20 +23,24 @@ class Ledger(object):
         self._file = logs.LogFile(path, self._trouble, u'--ledger')
 
     def job(self, computation, past):
-        """Note that a job (history.PastJob) of a node.computations.computation.Computation has ended."""
-        self._write(('event', 'job'), ('computation', past.computation), ('client', client_of(computation)),
+        """Note that a job (history.PastJob) of a node.computations.computation.Computation has
+        ended."""
+        self._write(('event', 'job'), ('computation', past.computation), ('client',
+                                                                          client_of(computation)),
                     ('name', past.name), ('code', computation.usage.checksum()), ('uid', past.uid),
-                    ('start', past.ended - past.seconds), ('end', past.ended), ('cpu_seconds', past.cpu_seconds),
-                    ('peak_memory', past.peak_memory), ('outcome', past.outcome), ('limit', past.limit()),
+                    ('start', past.ended - past.seconds), ('end', past.ended),
+                    ('cpu_seconds', past.cpu_seconds), ('peak_memory', past.peak_memory),
+                    ('outcome', past.outcome), ('limit', past.limit()),
                     ('exit_status', past.exit_status), ('signal', past.signal))
 
     def computation(self, computation, opened):
         """Note that a computation, opened then, has gone with its files."""
         usage = computation.usage
-        self._write(('event', 'computation'), ('computation', computation.id), ('client', client_of(computation)),
-                    ('name', computation.name), ('code', computation.usage.checksum()), ('start', opened), ('end', time.time()),
-                    ('cpu_seconds', usage.cpu_seconds), ('peak_memory', usage.peak_memory), ('outcome', _ending(computation)),
-                    ('jobs', computation.outcomes))
+        self._write(('event', 'computation'), ('computation', computation.id),
+                    ('client', client_of(computation)), ('name', computation.name),
+                    ('code', computation.usage.checksum()), ('start', opened), ('end', time.time()),
+                    ('cpu_seconds', usage.cpu_seconds), ('peak_memory', usage.peak_memory),
+                    ('outcome', _ending(computation)), ('jobs', computation.outcomes))
 
     def finish(self):
         """Give what has been noted a moment to be written."""
@@ -47,7 +51,8 @@ class Ledger(object):
         self._file.write(_object(*pairs))
 
     def _trouble(self, record):
-        """Return the line for a log record on lines that could not be written; the log itself gets it, too."""
+        """Return the line for a log record on lines that could not be written; the log itself gets
+        it, too."""
         if self._told is None or not 0 <= record.created - self._told < TELL_INTERVAL:
             self._told = record.created
             log.warning('--ledger: %s', record.message)
@@ -55,7 +60,8 @@ class Ledger(object):
 
 
 def client_of(computation):
-    """Return the address of the program that opened a computation, not of a scheduler in between."""
+    """Return the address of the program that opened a computation, not of a scheduler in
+    between."""
     return (computation.request.client_reply_addr or computation.scheduler)[0]
 
 
@@ -72,4 +78,5 @@ def _ending(computation):
 
 
 def _object(*pairs):
-    return u'{%s}' % u', '.join(u'%s: %s' % (plainjson.dumps(name), plainjson.dumps(value)) for name, value in pairs)
+    return u'{%s}' % u', '.join(u'%s: %s' % (plainjson.dumps(name), plainjson.dumps(value))
+                                for name, value in pairs)

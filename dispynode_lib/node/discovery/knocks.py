@@ -9,8 +9,8 @@ import threading
 
 from dispynode_lib.host.compat import fraction, monotonic
 
-GAP = 0.1                                   # seconds from the end of one ping to the next: time for the answer
-SLOWER = 4                                  # times as long again as the connection took: many nodes may knock at once
+GAP = 0.1  # seconds from the end of one ping to the next: time for the answer
+SLOWER = 4  # times as long again as the connection took: many nodes may knock at once
 TIMES = 2                                   # the whole list
 
 
@@ -25,10 +25,11 @@ class Knocks(object):
         self._clock, self._random = clock, random
         self._lock = threading.Lock()
         self._running = set()               # (address, port)
-        self._unheard = {}                  # (address, port) -> how often all releases have been tried
+        self._unheard = {}  # (address, port) -> how often all releases have been tried
 
     def begin(self, name, own, target, likely, others):
-        """Try the `likely` releases at `target`, (address, port), and then perhaps the others. May block shortly."""
+        """Try the `likely` releases at `target`, (address, port), and then perhaps the others. May
+        block shortly."""
         with self._lock:
             if target in self._running:
                 return
@@ -49,10 +50,11 @@ class Knocks(object):
         def tried(_reply, error):
             if error is None:
                 gap = (GAP + SLOWER * (self._clock() - began)) * (0.5 + self._random())
-                self._loop.call_later(gap, self._workers.run, self._next, name, own, target, versions[1:])
+                self._loop.call_later(gap, self._workers.run, self._next, name, own, target,
+                                      versions[1:])
                 return
             with self._lock:
                 self._running.discard(target)
-                self._unheard.pop(target, None)         # who listens there later may be of another release
+                self._unheard.pop(target, None)  # who listens there later may be of another release
             self._notices.forget(*target)
         self._notices.knock(own, target, versions[0], tried)

@@ -53,7 +53,8 @@ class KnownReleases(object):
 
     def _save_locked(self):
         try:
-            files.write(self._path, u''.join(u'%d %s\n' % pair for pair in self._pairs).encode('ascii'))
+            files.write(self._path, u''.join(u'%d %s\n' % pair
+                                             for pair in self._pairs).encode('ascii'))
         except EnvironmentError as error:
             log.warning('writing %s: %s', self._path, error)
 

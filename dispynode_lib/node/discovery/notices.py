@@ -19,26 +19,30 @@ log = Log('dispynode.notices')
 
 ADDRESSES = 8                               # of one PING that are answered
 PEERS = 1000                                # clients remembered
-# answers to strangers at once, and a second: to one address, and to all. Each is a connection to where they say
+# answers to strangers at once, and a second: to one address, and to all. Each is a connection to
+# where they say
 TO_ONE, TO_ALL = (50, 5.0), (500, 100.0)
-UNREACHED = 1, 1 / 60.0                     # lines about a client that cannot be reached: at once, and a second
+UNREACHED = 1, 1 / 60.0  # lines about a client that cannot be reached: at once, and a second
 
 
 class Notices(object):
     """Sends messages to schedulers; each on a connection of its own, none holds up another."""
 
     def __init__(self, common, tls=None):
-        """Send by `common`, a node.shared.common.Common; `tls`: of connections to others, None for plain ones."""
+        """Send by `common`, a node.shared.common.Common; `tls`: of connections to others, None for
+        plain ones."""
         self._options, self._state = common.options, common.state
         self._loop, self._identity = common.loop, common.identity
         self._tls = tls
         self._lock = threading.Lock()
-        self._peers = collections.OrderedDict()     # (address, port) -> (Peer, heard from there, addresses)
+        # (address, port) -> (Peer, heard from there, addresses)
+        self._peers = collections.OrderedDict()
         self._answers, self._all_answers = Allowance(*TO_ONE), Allowance(*TO_ALL)
         self._unreached_lines = Allowance(*UNREACHED)
 
     def remember(self, address, port, peer, direct=True, addresses=()):
-        """Keep what a PING told about the client at (address, port); `direct`: it came from that address.
+        """Keep what a PING told about the client at (address, port); `direct`: it came from that
+        address.
 
         addresses   that the client says it has
 
@@ -69,7 +73,8 @@ class Notices(object):
             return list(self._peers.get((address, port), (None, False, ()))[2])
 
     def answers(self, ping, source, own_address):
-        """Return [((address, port), payload)]: a PONG, or a PING if the client did not announce its sign, to each address.
+        """Return [((address, port), payload)]: a PONG, or a PING if the client did not announce its
+        sign, to each address.
 
         ping          wire PING record
         source        address (text) that the PING came from
@@ -90,12 +95,12 @@ class Notices(object):
             if net.family_of(address) != net.family_of(announced):
                 continue
             if ping.sign:
-                payload = replies.pong(
-                    peer, announced, identity.port, identity.sign, identity.name, self._state.cpus(),
-                    platform_text(), auth,
-                    identity.meter.read(), address)
+                payload = replies.pong(peer, announced, identity.port, identity.sign, identity.name,
+                                       self._state.cpus(), platform_text(), auth,
+                                       identity.meter.read(), address)
             else:
-                payload = replies.ping(ping.version, ping.python2, announced, identity.port, identity.sign, address)
+                payload = replies.ping(ping.version, ping.python2, announced, identity.port,
+                                       identity.sign, address)
             found.append(((address, ping.port), payload))
         return found
 
@@ -121,31 +126,36 @@ class Notices(object):
     # -- looking for clients; a Python 2 pickle of plain strings is read by every Python
 
     def targets(self, own, release):
-        """Return the addresses at which clients of `release` hear what `own` (text) sends to all."""
+        """Return the addresses at which clients of `release` hear what `own` (text) sends to
+        all."""
         if net.family_of(own) == socket.AF_INET6 or self._options.ipv4_udp_multicast:
             return [releases.multicast_group(release, net.family_of(own) == socket.AF_INET6)]
         return net.broadcast_addresses(own)
 
     def announce_to_all(self, own, candidates):
-        """Send a PING for each (port, release) of `candidates` to all in the network of `own`. May block shortly."""
+        """Send a PING for each (port, release) of `candidates` to all in the network of `own`. May
+        block shortly."""
         messages = [(target, port, self._ping(own, release, None)) for port, release in candidates
                     for target in self.targets(own, release)]
         for target, error in sorted(datagrams.send_from(own, messages).items()):
             self.unreached(target, 'announcing this node from %s to %s: %s', own, target, error)
 
     def announce_to(self, own, address, port, release):
-        """Send a PING to one client that may listen at (address, port), on a connection and by datagram."""
+        """Send a PING to one client that may listen at (address, port), on a connection and by
+        datagram."""
         datagrams.send_from(own, [(address, port, self._ping(own, release, address))])
         self.knock(own, (address, port), release, self._tried)
 
     def knock(self, own, target, release, done):
-        """Send a PING to one client that may listen at `target`, (address, port), on a connection; `done` as of a Call."""
+        """Send a PING to one client that may listen at `target`, (address, port), on a connection;
+        `done` as of a Call."""
         log.debug('ping to %s port %d, release %s', target[0], target[1], release)
         self._call(target, self._ping(own, release, target[0]), False, done)
 
     def _ping(self, own, release, address):
         identity = self._identity
-        return replies.ping(release, True, identity.announced(own), identity.port, identity.sign, address)
+        return replies.ping(release, True, identity.announced(own), identity.port, identity.sign,
+                            address)
 
     @staticmethod
     def _tried(_reply, error):
@@ -153,11 +163,15 @@ class Notices(object):
             log.debug('%s', error)          # nobody there: the usual case
 
     def terminated_to_all(self, own, candidates):
-        """Tell all in the network of `own` that this node is gone; clients before that know no such datagram."""
+        """Tell all in the network of `own` that this node is gone; clients before that know no such
+        datagram."""
         identity = self._identity
-        payload = replies.terminated(Peer(python2=True), identity.announced(own), identity.port, identity.sign)
-        datagrams.send_from(own, [(target, port, payload) for port, release in candidates
-                                  if releases.hears_terminated(release) for target in self.targets(own, release)])
+        payload = replies.terminated(Peer(python2=True), identity.announced(own), identity.port,
+                                     identity.sign)
+        datagrams.send_from(own,
+                            [(target, port, payload)
+                             for port, release in candidates if releases.hears_terminated(release)
+                             for target in self.targets(own, release)])
 
     # -- to administration programs
 
@@ -166,8 +180,8 @@ class Notices(object):
         identity = self._identity
         if not self._may_answer(addresses[0], addresses[-1]):
             return
-        payload = replies.node_info_udp(info.version, info.python2, identity.announced(own), identity.port,
-                                        identity.sign)
+        payload = replies.node_info_udp(info.version, info.python2, identity.announced(own),
+                                        identity.port, identity.sign)
         self._call((addresses[0], info.port), payload, False,
                    lambda _reply, error: self._next(info, own, addresses[1:], error))
 
@@ -209,31 +223,38 @@ class Notices(object):
     def terminated(self, computation, done=None):
         """Tell a scheduler that this node is gone for it."""
         identity = self._identity
-        payload = replies.terminated(computation.peer, computation.node_ip_addr, identity.port, identity.sign)
+        payload = replies.terminated(computation.peer, computation.node_ip_addr, identity.port,
+                                     identity.sign)
         address = computation.scheduler
-        self._call(address, payload, False, done or (lambda reply, error: self._sent(address, error)))
+        self._call(address, payload, False, done
+                   or (lambda reply, error: self._sent(address, error)))
 
     def terminated_at(self, address, peer, own):
         """Tell the peer at (address, port) that this node, known to it by `own`, is gone for it."""
         identity = self._identity
-        self._send(address, replies.terminated(peer, identity.announced(own), identity.port, identity.sign))
+        self._send(address,
+                   replies.terminated(peer, identity.announced(own), identity.port, identity.sign))
 
     def node_closed(self, computation):
-        """Tell a scheduler that a computation may be set up anew: CLOSE with `close` False is done."""
+        """Tell a scheduler that a computation may be set up anew: CLOSE with `close` False is
+        done."""
         identity = self._identity
-        self._send(computation.scheduler, replies.node_closed(
-            computation.peer, computation.node_ip_addr, identity.token, computation.id, computation.auth))
+        self._send(
+            computation.scheduler,
+            replies.node_closed(computation.peer, computation.node_ip_addr, identity.token,
+                                computation.id, computation.auth))
 
     def unreached(self, address, text, *args):
-        """Log that the client at `address` (text) was not reached: one line a minute about each address."""
+        """Log that the client at `address` (text) was not reached: one line a minute about each
+        address."""
         log.log(INFO if self._unreached_lines.take(address, monotonic()) else DEBUG, text, *args)
 
     def _send(self, address, payload):
         self._call(address, payload, False, lambda reply, error: self._sent(address, error))
 
     def _call(self, address, payload, await_reply, done):
-        call = Call(self._loop, address, [framing.frame(payload)], await_reply, self._options.msg_timeout, done,
-                    self._tls)
+        call = Call(self._loop, address, [framing.frame(payload)], await_reply,
+                    self._options.msg_timeout, done, self._tls)
         self._loop.call_soon(call.start)
 
     def _sent(self, address, error):

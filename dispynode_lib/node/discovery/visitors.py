@@ -10,13 +10,14 @@ from dispynode_lib.node.shared.complaints import printable
 
 LIMIT = 200                                 # remembered
 SHOWN = 5                                   # in words
-PATIENCE = 5.0                              # seconds after one answer in which a client may still open a computation
+PATIENCE = 5.0  # seconds after one answer in which a client may still open a computation
 
 
 class Visitor(object):
     """One client: (address, port), release, and what has happened.
 
-    answered, refused   how often since it last had the node; `since` the first of them, `last` the latest
+    answered, refused   how often since it last had the node; `since` the first of them, `last` the
+                        latest
     connected           whether a connection has come from there
     unreached           why the node's answer did not arrive (text), None if it did
     addresses           all that it says it has
@@ -82,10 +83,11 @@ class Visitors(object):
         """Return a list of dicts of plain values, the latest first; times are seconds ago."""
         now = self._clock()
         with self._lock:
-            return [{'address': where[0], 'port': where[1], 'release': to_text(one.release or u''),
-                     'answered': one.answered, 'refused': one.refused, 'first': now - one.since, 'last': now - one.last,
-                     'connected': one.connected, 'unreached': one.unreached}
-                    for where, one in reversed(list(self._visitors.items()))]
+            return [{
+                'address': where[0], 'port': where[1], 'release': to_text(one.release or u''),
+                'answered': one.answered, 'refused': one.refused, 'first': now - one.since,
+                'last': now - one.last, 'connected': one.connected, 'unreached': one.unreached
+            } for where, one in reversed(list(self._visitors.items()))]
 
 
 def sentences(fields, port):
@@ -95,13 +97,16 @@ def sentences(fields, port):
 
 
 def _sentence(one, port):
-    who = u'the client at %s port %d (release %s)' % (printable(one['address']), one['port'], printable(one['release']))
+    who = u'the client at %s port %d (release %s)' % (printable(one['address']), one['port'],
+                                                      printable(one['release']))
     if one['refused']:
-        return u'%s waits for the node: refused %s in %s' % (who, times(one['refused']), duration(one['first']))
+        return u'%s waits for the node: refused %s in %s' % (who, times(one['refused']),
+                                                             duration(one['first']))
     if one['answered'] < 2 and one['last'] < PATIENCE:
         return None
     if one['unreached']:
-        return u'%s does not get the answers: %s; perhaps a firewall there' % (who, printable(one['unreached']))
+        return u'%s does not get the answers: %s; perhaps a firewall there' % (
+            who, printable(one['unreached']))
     blame = u'another secret, or nodes of its own choice'
     if not one['connected']:
         blame += u', or a firewall that lets datagrams in and no connections to TCP port %d' % port

@@ -11,8 +11,8 @@ from dispynode_lib.log import Log
 
 log = Log('dispynode.folders')
 
-CHUNK = 1024000                             # bytes asked for at once (docs/protocol.rst, "FILEXFER")
-PIECE = 256 << 10                           # bytes read and written at once: they stay in a CPU's cache
+CHUNK = 1024000  # bytes asked for at once (docs/protocol.rst, "FILEXFER")
+PIECE = 256 << 10  # bytes read and written at once: they stay in a CPU's cache
 UTIME_OF_FD = os.utime in getattr(os, 'supports_fd', ())
 
 
@@ -31,7 +31,8 @@ def make_folder(path, mode=0o700):
 
 
 def fill(partial, file_record, stream, value):
-    """Make the file `partial` of what comes, with its mode and times (the other arguments: see Folder.receive).
+    """Make the file `partial` of what comes, with its mode and times (the other arguments: see
+    Folder.receive).
 
     Each part is asked for before the one in front of it is all written: it comes meanwhile.
     """
@@ -41,7 +42,8 @@ def fill(partial, file_record, stream, value):
     if size:
         stream.send_frame(value(0))
     done, asked, pace = 0, min(size, CHUNK), Pace(stream.timeout, SLOWEST_FILE)
-    view, fd = aligned_buffer(PIECE) if size > CHUNK else memoryview(bytearray(min(size, PIECE))), None
+    view, fd = aligned_buffer(PIECE) if size > CHUNK else memoryview(bytearray(min(size,
+                                                                                   PIECE))), None
     try:
         fd = _new_file(partial)
         while done < size:

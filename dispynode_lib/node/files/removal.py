@@ -11,11 +11,12 @@ from dispynode_lib.log import Log
 
 log = Log('dispynode.removal')
 
-MOVED = '.removed-%s-%d'                    # folders inside are moved to the top before their turn: no path gets long
+MOVED = '.removed-%s-%d'  # folders inside are moved to the top before their turn: no path gets long
 
 
 def remove_tree(top):
-    """Remove the folder `top` and what is in it, following no link; what cannot be removed is logged."""
+    """Remove the folder `top` and what is in it, following no link; what cannot be removed is
+    logged."""
     waiting, emptied = [top], []
     moved, mark = 0, str(random_hex(8))
     while waiting:

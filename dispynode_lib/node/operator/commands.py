@@ -51,8 +51,10 @@ class Commands(object):
         self._set_cpus, self._drain, self._stop = set_cpus, drain, stop
         self._reschedule = reschedule
         self._table = {                     # name -> (method, most words after it)
-            'status': (self.status, 0), 'stop': (self.stop, 0), 'start': (self.start, 0), 'cpus': (self.cpus, 1),
-            'release': (self.release, 1), 'drain': (self.drain, 0), 'quit': (self.quit, 0), 'exit': (self.quit, 0),
+            'status': (self.status, 0), 'stop': (self.stop, 0), 'start': (self.start, 0),
+            'cpus': (self.cpus, 1),
+            'release': (self.release, 1), 'drain': (self.drain, 0), 'quit': (self.quit, 0),
+            'exit': (self.quit, 0),
             'why': (self.why, 0),
         }
 
@@ -64,7 +66,8 @@ class Commands(object):
             return Answer(u'%s\n' % error, status=os.EX_USAGE)
         except Exception as error:
             log.exception('command %s', words[0])
-            return Answer(u'%s: %s; its log says more\n' % (words[0], faults.text(error)), status=os.EX_SOFTWARE)
+            return Answer(u'%s: %s; its log says more\n' % (words[0], faults.text(error)),
+                          status=os.EX_SOFTWARE)
 
     def _run(self, words):
         command, most = self._table.get(words[0].lower() if words else '', (None, 0))
@@ -72,8 +75,11 @@ class Commands(object):
             return Answer(u"'%s': there is no such command; there are %s\n" % (
                 u' '.join(words), u', '.join(sorted(self._table))), status=os.EX_USAGE)
         if len(words) > 1 + most:
-            return Answer(u"'%s': give %s\n" % (u' '.join(words), (
-                u'one word after %s' if most else u'nothing after %s') % words[0]), status=os.EX_USAGE)
+            return Answer(
+                u"'%s': give %s\n" %
+                (u' '.join(words),
+                 (u'one word after %s' if most else u'nothing after %s') % words[0]),
+                status=os.EX_USAGE)
         if words[0].lower() not in ASKING:
             log.info('command of the operator: %s', ' '.join(words))
         return command(*words[1:])
@@ -99,7 +105,8 @@ class Commands(object):
             return Answer(u'the node is %s\n' % self._state.phase().lower(), status=1)
         self._notices.cpus_to_all(0)
         running = self._state.used_cpus()
-        return Answer(u'service %s; %s\n' % (u'stopped' if changed else u'was stopped already', _running(running)))
+        return Answer(u'service %s; %s\n' %
+                      (u'stopped' if changed else u'was stopped already', _running(running)))
 
     def start(self):
         """Take computations and jobs again."""
@@ -125,23 +132,30 @@ class Commands(object):
             total = max(resources.host_cpus(), options.usable_cpus)
             cpus = 0 if wanted == 0 else resources.cpus_to_use(wanted, options.usable_cpus, total)
             if cpus is None:
-                raise OptionError(u'cpus %s: this host has %s; give 0 to %d, or a negative number to leave so many '
-                                  u'free' % (text, counted(total, u'CPU'), total))
+                raise OptionError(
+                    u'cpus %s: this host has %s; give 0 to %d, or a negative number to leave so '
+                    u'many '
+                    u'free' % (text, counted(total, u'CPU'), total))
             self._set_cpus(cpus)
         cpus = self._state.cpus()
-        return Answer(u'%s offered, %d busy\n' % (counted(cpus, u'CPU'), self._state.used_cpus()), {'cpus': cpus})
+        return Answer(u'%s offered, %d busy\n' % (counted(cpus, u'CPU'), self._state.used_cpus()),
+                      {'cpus': cpus})
 
     def release(self, which=None):
-        """Close computations without jobs whose scheduler does not answer; one given by its id, or all, at once."""
+        """Close computations without jobs whose scheduler does not answer; one given by its id, or
+        all, at once."""
         computations = self._state.computations()
         if which is not None and which != u'all':
-            computations = [computation for computation in computations if u'%d' % computation.id == which]
+            computations = [
+                computation for computation in computations if u'%d' % computation.id == which
+            ]
             if not computations:
                 raise OptionError(u'release %s: there is no such computation' % which)
         if which is not None:
             return self._close(computations, lambda computation: None)
         answering = self._ask_schedulers(computations)
-        return self._close(computations, lambda computation: self._reason_to_stay(computation, answering))
+        return self._close(computations,
+                           lambda computation: self._reason_to_stay(computation, answering))
 
     def _reason_to_stay(self, computation, answering):
         jobs = len(self._state.jobs(computation.id))
@@ -173,14 +187,16 @@ class Commands(object):
         for computation in computations:
             reason = reason_to_stay(computation)
             if reason is not None:
-                lines.append(u'computation %d (%s) stays: %s; "release %d" closes it all the same' % (
-                    computation.id, computation.name, reason, computation.id))
+                lines.append(u'computation %d (%s) stays: %s; "release %d" closes it all the same' %
+                             (computation.id, computation.name, reason, computation.id))
                 continue
             self._notices.terminated(computation)
-            computation.close(terminate=True, why=u'the operator of the node has closed the computation')
+            computation.close(terminate=True,
+                              why=u'the operator of the node has closed the computation')
             closed.append(computation.id)
             lines.append(u'computation %d (%s) is closed' % (computation.id, computation.name))
-        return Answer(u'\n'.join(lines or [u'no computation is open']) + u'\n', {'closed': closed, 'text': lines})
+        return Answer(u'\n'.join(lines or [u'no computation is open']) + u'\n',
+                      {'closed': closed, 'text': lines})
 
     def drain(self):
         """End the node when the open computations have been closed."""

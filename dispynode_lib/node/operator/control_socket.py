@@ -16,7 +16,8 @@ TIMEOUT = 5.0                               # seconds for a command to come
 
 
 class ControlSocket(object):
-    """Listens at PATH (mode 0600). A command is one line of words; the answer JSON: status, text, data."""
+    """Listens at PATH (mode 0600). A command is one line of words; the answer JSON: status, text,
+    data."""
 
     def __init__(self, common, run, path):
         """`run(words)`: does a command, returns its Answer."""
@@ -37,7 +38,8 @@ class ControlSocket(object):
         self._loop.call_soon(self._watch)
 
     def renew(self):
-        """Listen anew if somebody has removed the socket; the watchdog's thread. Raises EnvironmentError."""
+        """Listen anew if somebody has removed the socket; the watchdog's thread. Raises
+        EnvironmentError."""
         if self._sock is None or os.path.lexists(self._path):
             return
         sock = unixsocket.listen(self._path)
@@ -72,8 +74,10 @@ class ControlSocket(object):
             log.debug('command: %s', ' '.join(words))
             from dispynode_lib.host import plainjson
             answer = self._run(words)
-            sock.sendall(plainjson.dumps({
-                u'status': answer.status, u'text': answer.text, u'data': answer.data}).encode('ascii') + b'\n')
+            sock.sendall(
+                plainjson.dumps({
+                    u'status': answer.status, u'text': answer.text, u'data': answer.data
+                }).encode('ascii') + b'\n')
         except EnvironmentError as error:
             log.info('a command: %s', error)
         finally:
@@ -96,7 +100,8 @@ def _read_line(sock):
 
 
 def ask(path, words, timeout):
-    """Send a command (list of text) to the node whose socket is at `path`; return the answer, a dict.
+    """Send a command (list of text) to the node whose socket is at `path`; return the answer, a
+    dict.
 
     Raises EnvironmentError if no node is there, or it does not answer in `timeout` seconds.
     """
@@ -115,5 +120,3 @@ def ask(path, words, timeout):
     if not data:
         raise EnvironmentError(errno.ECONNRESET, 'the node has closed the connection')
     return json.loads(to_text(data))
-
-

@@ -48,7 +48,8 @@ class Pages(object):
         """Return whether the peer at `address` (text) may ask."""
         address = to_text(address)
         # this host calls its own address from that very address
-        return address in self._identity.addresses or any(network.holds(address) for network in self._allowed)
+        return address in self._identity.addresses or any(
+            network.holds(address) for network in self._allowed)
 
     def answer(self, data):
         """Return the bytes of the response to the request that `data` (bytes) begins with."""
@@ -90,7 +91,10 @@ def response(status, kind, text):
     """Return the bytes of one HTTP response, the last on its connection."""
     body = to_bytes(text)
     head = [
-        'HTTP/1.1 %d %s' % (status, REASONS[status]), 'Content-Type: %s' % kind, 'Content-Length: %d' % len(body),
-        'Cache-Control: no-store', 'Content-Security-Policy: %s' % POLICY, 'X-Content-Type-Options: nosniff',
-        'Connection: close']
+        'HTTP/1.1 %d %s' % (status, REASONS[status]),
+        'Content-Type: %s' % kind,
+        'Content-Length: %d' % len(body), 'Cache-Control: no-store',
+        'Content-Security-Policy: %s' % POLICY, 'X-Content-Type-Options: nosniff',
+        'Connection: close'
+    ]
     return '\r\n'.join(head).encode('ascii') + b'\r\n\r\n' + body

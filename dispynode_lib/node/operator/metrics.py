@@ -22,29 +22,33 @@ def text(status):
 
 
 def _table(status):
-    """Return [(name, kind, help, [(labels, value)])]; for a histogram [(end of the name, labels, value)]."""
+    """Return [(name, kind, help, [(labels, value)])]; for a histogram [(end of the name, labels,
+    value)]."""
     one = lambda value: [({}, value)]       # noqa: E731
     rows = [
         ('info', GAUGE, 'What runs here; always 1.', [(dict(
             version=status['version'], python=status['python'], name=status['name']), 1)]),
-        ('start_time_seconds', GAUGE, 'When the node started, seconds since the epoch.', one(status['began'])),
-        ('phase', GAUGE, 'Whether the node is in this phase.', [
-            ({'phase': phase.lower()}, int(status['phase'] == phase)) for phase in PHASES]),
+        ('start_time_seconds', GAUGE, 'When the node started, seconds since the epoch.',
+         one(status['began'])),
+        ('phase', GAUGE, 'Whether the node is in this phase.', [({'phase': phase.lower()},
+                                                                 int(status['phase'] == phase))
+                                                                for phase in PHASES]),
         ('ready', GAUGE, 'Whether the node takes jobs.', one(int(status['ready']))),
         ('cpus', GAUGE, 'CPUs offered.', one(status['cpus'])),
         ('busy_cpus', GAUGE, 'CPUs that jobs hold.', one(status['busy'])),
         ('computations', GAUGE, 'Open computations.', one(len(status['computations']))),
         ('computations_total', COUNTER, 'Computations opened.', one(status['computations_opened'])),
         ('clients_total', COUNTER, 'Clients served.', one(status['clients_done'])),
-        ('jobs_total', COUNTER, 'Jobs ended, by outcome.', [
-            ({'outcome': outcome}, status['outcomes'].get(outcome, 0)) for outcome in sorted(
-                set(OUTCOMES).union(status['outcomes']))]),
-        ('job_seconds_total', COUNTER, 'Time that jobs took, in seconds.', one(status['job_seconds'])),
+        ('jobs_total', COUNTER, 'Jobs ended, by outcome.',
+         [({'outcome': outcome}, status['outcomes'].get(outcome, 0))
+          for outcome in sorted(set(OUTCOMES).union(status['outcomes']))]),
+        ('job_seconds_total', COUNTER, 'Time that jobs took, in seconds.', one(
+            status['job_seconds'])),
         ('undelivered_results', GAUGE, 'Results kept because their client could not be reached.',
          one(status['undelivered'])),
         ('results_under_way', GAUGE, 'Results being delivered.', one(status['being_delivered'])),
-        ('refused_total', COUNTER, 'Peers turned away, by cause.', [
-            ({'cause': cause}, count) for cause, count in sorted(status['refused'].items())]),
+        ('refused_total', COUNTER, 'Peers turned away, by cause.',
+         [({'cause': cause}, count) for cause, count in sorted(status['refused'].items())]),
     ]
     return rows + [
         _histogram(status, 'job_cpu_seconds', 'CPU time of jobs that have ended.',
@@ -60,7 +64,8 @@ def _histogram(status, name, help, bounds, counts, total):
         for bound, count in zip(bounds + ('+Inf',), sums[counts]):
             up_to += count
             samples.append(('_bucket', {'outcome': outcome, 'le': bound}, up_to))
-        samples += [('_sum', {'outcome': outcome}, sums[total]), ('_count', {'outcome': outcome}, sums['jobs'])]
+        samples += [('_sum', {'outcome': outcome}, sums[total]),
+                    ('_count', {'outcome': outcome}, sums['jobs'])]
     return name, HISTOGRAM, help, samples
 
 
@@ -84,7 +89,8 @@ def _process():
 def _labels(labels):
     if not labels:
         return u''
-    return u'{%s}' % u','.join(u'%s="%s"' % (name, _escape(labels[name])) for name in sorted(labels))
+    return u'{%s}' % u','.join(u'%s="%s"' % (name, _escape(labels[name]))
+                               for name in sorted(labels))
 
 
 def _escape(value):

@@ -9,9 +9,12 @@ from dispynode_lib.node.shared.history import RECENT_JOBS, Sample
 from dispynode_lib.node.operator.status import duration
 
 GIGABYTE = 1e9
-KEY = (u'<p class="small">Jobs (those running, and the last %d): <span class="key"><b style="background: var(--run)"></b>running'
-       u'<b style="background: var(--good)"></b>finished<b style="background: var(--bad)"></b>failed or stopped</span></p>'
-       % RECENT_JOBS)
+KEY = (
+    u'<p class="small">Jobs (those running, and the last %d): <span class="key"><b '
+    u'style="background: var(--run)"></b>running'
+    u'<b style="background: var(--good)"></b>finished<b style="background: var(--bad)"></b>failed '
+    u'or stopped</span></p>'
+    % RECENT_JOBS)
 
 STYLE = u"""
 :root { color-scheme: light dark; --ink: #222; --dim: #595959; --paper: #fff; --rule: #ccc; --line: #1f5f99; --area: #cfe3f5;
@@ -38,15 +41,22 @@ ul { margin: .3em 0; padding-left: 1.2em }
 
 
 def html(status, samples):
-    """Return the page (text) for a status of node.operator.status.gather() and the history's samples."""
+    """Return the page (text) for a status of node.operator.status.gather() and the history's
+    samples."""
     parts = [
         u'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>%s: dispynode</title>'
-        u'<meta name="viewport" content="width=device-width, initial-scale=1"><style>%s</style></head><body>'
+        u'<meta name="viewport" content="width=device-width, '
+        u'initial-scale=1"><style>%s</style></head><body>'
         % (escape(status['name']), STYLE),
-        _head(status), _idle(status), _plots(status, samples), _computations(status), _recent(status),
-        u'<p class="small">As of %s, reload for now; for programs: <a href="/status.json">/status.json</a>, '
-        u'<a href="/metrics">/metrics</a>, <a href="/readyz">/readyz</a></p></body></html>\n'
-        % _time(status['now'], u'%Y-%m-%d %H:%M:%S'),
+        _head(status),
+        _idle(status),
+        _plots(status, samples),
+        _computations(status),
+        _recent(status),
+        u'<p class="small">As of %s, reload for now; for programs: <a '
+        u'href="/status.json">/status.json</a>, '
+        u'<a href="/metrics">/metrics</a>, <a href="/readyz">/readyz</a></p></body></html>\n' %
+        _time(status['now'], u'%Y-%m-%d %H:%M:%S'),
     ]
     return u'\n'.join(part for part in parts if part)
 
@@ -54,52 +64,65 @@ def html(status, samples):
 def _head(status):
     scheduler = status['scheduler']
     return u'\n'.join([
-        u'<h1>%s <span class="phase %s">%s</span></h1>' % (
-            escape(status['name']), u'good' if status['ready'] else u'bad', escape(status['phase'].lower())),
-        u'<p>%d of %s busy; scheduler: %s; %s</p>' % (
-            status['busy'], counted(status['cpus'], u'CPU'),
-            escape(u'%s port %d' % (scheduler['address'], scheduler['port'])) if scheduler else u'none',
-            escape(status['service'])),
-        u'<p>%s done for %s in %s; %s kept</p>' % (
-            counted(status['jobs_done'], u'job'), counted(status['clients_done'], u'client'),
-            duration(status['uptime']), counted(status['undelivered'], u'undelivered result')),
-        u'<p class="small">%s, ports %s; dispynode %s, Python %s, process %d; files in %s</p>' % (
-            escape(u', '.join(status['addresses'])), u', '.join(u'%d' % port for port in status['ports']),
-            status['version'], status['python'], status['pid'], escape(status['folder'])),
+        u'<h1>%s <span class="phase %s">%s</span></h1>' %
+        (escape(status['name']), u'good' if status['ready'] else u'bad',
+         escape(status['phase'].lower())),
+        u'<p>%d of %s busy; scheduler: %s; %s</p>' %
+        (status['busy'], counted(status['cpus'], u'CPU'),
+         escape(u'%s port %d' %
+                (scheduler['address'], scheduler['port'])) if scheduler else u'none',
+         escape(status['service'])),
+        u'<p>%s done for %s in %s; %s kept</p>' %
+        (counted(status['jobs_done'], u'job'), counted(status['clients_done'], u'client'),
+         duration(status['uptime']), counted(status['undelivered'], u'undelivered result')),
+        u'<p class="small">%s, ports %s; dispynode %s, Python %s, process %d; files in %s</p>' %
+        (escape(u', '.join(status['addresses'])), u', '.join(u'%d' % port
+                                                             for port in status['ports']),
+         status['version'], status['python'], status['pid'], escape(status['folder'])),
     ])
 
 
 def _idle(status):
     if not status['why_idle']:
         return u''
-    return u'<h2>Why it is idle</h2><ul>%s</ul>' % u''.join(u'<li>%s</li>' % escape(line) for line in status['why_idle'])
+    return u'<h2>Why it is idle</h2><ul>%s</ul>' % u''.join(u'<li>%s</li>' % escape(line)
+                                                            for line in status['why_idle'])
 
 
 def _plots(status, samples):
     now, available = status['now'], status['available']
     span = plots.span_of(status['uptime'])
     if available is not None:
-        samples = samples + [Sample(now, available['cpu'], available['memory'], available['disk'], available['swap'],
-                                    status['busy'], status['cpus'])]
+        samples = samples + [
+            Sample(now, available['cpu'], available['memory'], available['disk'], available['swap'],
+                   status['busy'], status['cpus'])
+        ]
 
     def curve(title, value, top, form):
-        return plots.curve(title, [(sample.when, value(sample)) for sample in samples], now, span, top, form)
+        return plots.curve(title, [(sample.when, value(sample))
+                                   for sample in samples], now, span, top, form)
+
     figures = [
         plots.rows_of_jobs(_jobs(status), status['cpus'], now, span),
-        curve(u'busy CPUs of %d' % status['cpus'], lambda sample: sample.busy, max(1, status['cpus']), u'%.3g'),
+        curve(u'busy CPUs of %d' % status['cpus'], lambda sample: sample.busy, max(
+            1, status['cpus']), u'%.3g'),
         curve(u'CPU time free, %', lambda sample: sample.cpu, 100.0, u'%.0f'),
         curve(u'memory free, GB', lambda sample: sample.memory / GIGABYTE, None, u'%.1f'),
         curve(u'disk free, GB', lambda sample: sample.disk / GIGABYTE, None, u'%.1f'),
     ]
-    return u'<h2>The last %d minutes</h2><div class="plots">%s</div>%s' % (span / 60, u''.join(figures), KEY)
+    return u'<h2>The last %d minutes</h2><div class="plots">%s</div>%s' % (span / 60,
+                                                                           u''.join(figures), KEY)
 
 
 def _jobs(status):
-    """Return what plots.rows_of_jobs takes: jobs that have ended and are remembered, and those that run."""
-    found = [(job['ended'] - job['seconds'], job['ended'], job['outcome'], escape(
-        u'job %d of %s: %s' % (job['uid'], job['name'], job['outcome']))) for job in status['recent_jobs']]
+    """Return what plots.rows_of_jobs takes: jobs that have ended and are remembered, and those that
+    run."""
+    found = [(job['ended'] - job['seconds'], job['ended'], job['outcome'],
+              escape(u'job %d of %s: %s' % (job['uid'], job['name'], job['outcome'])))
+             for job in status['recent_jobs']]
     for computation in status['computations']:
-        found += [(job['started'], None, u'running', escape(u'job %d of %s: running' % (job['uid'], computation['name'])))
+        found += [(job['started'], None, u'running',
+                   escape(u'job %d of %s: running' % (job['uid'], computation['name'])))
                   for job in computation['jobs']]
     return found
 
@@ -109,13 +132,17 @@ def _computations(status):
         return u'<h2>Computations</h2><p>None is open.</p>'
     parts = []
     for computation in status['computations']:
-        parts.append(u'<h2>Computation %d: %s</h2><p class="small">of %s port %d, open for %s%s</p>' % (
-            computation['id'], escape(computation['name']), escape(computation['scheduler']),
-            computation['scheduler_port'], duration(computation['age']),
-            u'; its scheduler is silent' if computation['zombie'] else u''))
+        parts.append(
+            u'<h2>Computation %d: %s</h2><p class="small">of %s port %d, open for %s%s</p>' %
+            (computation['id'], escape(computation['name']), escape(computation['scheduler']),
+             computation['scheduler_port'], duration(computation['age']),
+             u'; its scheduler is silent' if computation['zombie'] else u''))
         rows = [(u'%d' % job['uid'], u'%s' % (job['pid'] or u'starting'), _time(job['started']),
-                 duration(job['age']) + (u', being stopped' if job['stopping'] else u'')) for job in computation['jobs']]
-        parts.append(_table((u'job', u'process', u'started', u'for'), rows) if rows else u'<p>No job is running.</p>')
+                 duration(job['age']) + (u', being stopped' if job['stopping'] else u''))
+                for job in computation['jobs']]
+        parts.append(
+            _table((u'job', u'process', u'started',
+                    u'for'), rows) if rows else u'<p>No job is running.</p>')
     return u''.join(parts)
 
 
@@ -123,8 +150,9 @@ def _recent(status):
     jobs = status['recent_jobs']
     if not jobs:
         return u'<h2>Recent jobs</h2><p>None has ended yet.</p>'
-    rows = [(u'%d' % job['uid'], job['name'], job['outcome'] + (u': ' + job['reason'] if job['reason'] else u''),
-             _time(job['ended']), duration(job['seconds'])) + _used(job) for job in jobs]
+    rows = [(u'%d' % job['uid'], job['name'], job['outcome'] +
+             (u': ' + job['reason'] if job['reason'] else u''), _time(job['ended']),
+             duration(job['seconds'])) + _used(job) for job in jobs]
     return u'<h2>Recent jobs</h2>' + _table(
         (u'job', u'computation', u'outcome', u'ended', u'took', u'CPU time', u'memory'), rows)
 
@@ -136,9 +164,10 @@ def _used(job):
 
 
 def _table(head, rows):
-    return u'<div class="wide"><table><tr>%s</tr>%s</table></div>' % (
-        u''.join(u'<th>%s</th>' % word for word in head),
-        u''.join(u'<tr>%s</tr>' % u''.join(u'<td>%s</td>' % escape(cell) for cell in row) for row in rows))
+    return u'<div class="wide"><table><tr>%s</tr>%s</table></div>' % (u''.join(
+        u'<th>%s</th>' % word
+        for word in head), u''.join(u'<tr>%s</tr>' % u''.join(u'<td>%s</td>' % escape(cell)
+                                                              for cell in row) for row in rows))
 
 
 def _time(when, form=u'%H:%M:%S'):
@@ -147,4 +176,5 @@ def _time(when, form=u'%H:%M:%S'):
 
 def escape(text):
     """Return text for HTML, also within a quoted attribute."""
-    return (u'%s' % (text,)).replace(u'&', u'&amp;').replace(u'<', u'&lt;').replace(u'>', u'&gt;').replace(u'"', u'&quot;')
+    return (u'%s' % (text, )).replace(u'&', u'&amp;').replace(u'<', u'&lt;').replace(
+        u'>', u'&gt;').replace(u'"', u'&quot;')

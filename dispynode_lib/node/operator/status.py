@@ -12,7 +12,7 @@ from dispynode_lib.node.shared.history import in_words
 from dispynode_lib.node.discovery import visitors
 from dispynode_lib.node.timed import duties
 
-PIDS_TIMEOUT = 0.5                          # seconds that supervisors have to tell the processes of jobs
+PIDS_TIMEOUT = 0.5  # seconds that supervisors have to tell the processes of jobs
 
 
 class Status(object):
@@ -44,41 +44,67 @@ class Status(object):
         info = identity.meter.read()
         trouble, failing = self._addresses.trouble(), self._nursery.trouble()
         return {
-            'version': __version__, 'python': PYTHON_VERSION, 'pid': os.getpid(), 'name': identity.name,
-            'phase': state.phase(), 'ready': state.closed() is None and trouble is None and failing is None,
-            'network': trouble, 'trouble': failing,
-            'began': self._history.began, 'uptime': now - self._history.began, 'now': now,
-            'addresses': list(identity.addresses), 'external': list(identity.external),
+            'version': __version__,
+            'python': PYTHON_VERSION,
+            'pid': os.getpid(),
+            'name': identity.name,
+            'phase': state.phase(),
+            'ready': state.closed() is None and trouble is None and failing is None,
+            'network': trouble,
+            'trouble': failing,
+            'began': self._history.began,
+            'uptime': now - self._history.began,
+            'now': now,
+            'addresses': list(identity.addresses),
+            'external': list(identity.external),
             'ports': list(self._ports.numbers()),
-            'folder': to_text(self._folder.root), 'state_folder': to_text(self._folder.path),
-            'usable_cpus': self._options.usable_cpus, 'cpus_reason': self._options.cpus_reason,
-            'service': service.describe(), 'service_open': service.is_open(),
+            'folder': to_text(self._folder.root),
+            'state_folder': to_text(self._folder.path),
+            'usable_cpus': self._options.usable_cpus,
+            'cpus_reason': self._options.cpus_reason,
+            'service': service.describe(),
+            'service_open': service.is_open(),
             'service_next_change': service.next_change(),
-            'available': None if info is None else {
-                'cpu': info.cpu, 'memory': info.memory, 'disk': info.disk, 'swap': info.swap},
+            'available': None if info is None else
+            {'cpu': info.cpu, 'memory': info.memory, 'disk': info.disk, 'swap': info.swap},
         }
 
     def _gather_work(self, now):
         state, history, counts = self._state, self._history, self._state.counts()
         pids = job_pids(state.computations())
         return {
-            'cpus': state.cpus(), 'busy': counts['busy'], 'free': state.free_cpus(),
-            'scheduler': owner(state, self._options, history), 'clients': self._visitors.fields(),
-            'computations': [self._computation(computation, now, pids) for computation in state.computations()],
+            'cpus': state.cpus(),
+            'busy': counts['busy'],
+            'free': state.free_cpus(),
+            'scheduler': owner(state, self._options, history),
+            'clients': self._visitors.fields(),
+            'computations': [
+                self._computation(computation, now, pids) for computation in state.computations()
+            ],
             'cleaning_up': _cleaning_up(set(state.computations() + state.ending()), now),
-            'jobs_done': counts['jobs_done'], 'clients_done': counts['clients_done'],
-            'computations_opened': counts['computations'], 'job_seconds': counts['cpu_time'],
-            'outcomes': history.outcomes(), 'usage': history.usage(), 'serve': counts['serve'],
-            'undelivered': self._spool.total(), 'being_delivered': self._delivery.pending(),
-            'refused': self._complaints.counts(), 'recent_jobs': [job.fields() for job in history.jobs()],
+            'jobs_done': counts['jobs_done'],
+            'clients_done': counts['clients_done'],
+            'computations_opened': counts['computations'],
+            'job_seconds': counts['cpu_time'],
+            'outcomes': history.outcomes(),
+            'usage': history.usage(),
+            'serve': counts['serve'],
+            'undelivered': self._spool.total(),
+            'being_delivered': self._delivery.pending(),
+            'refused': self._complaints.counts(),
+            'recent_jobs': [job.fields() for job in history.jobs()],
         }
 
     def why_idle(self, busy):
         """Return the sentences (list of text) on why no job runs, [] while one does."""
         if busy:
             return []
-        lines = [trouble for trouble in (self._nursery.trouble(), self._addresses.trouble()) if trouble is not None]
-        lines.append(why_owned(owner(self._state, self._options, self._history), self._state.refusal()))
+        lines = [
+            trouble for trouble in (self._nursery.trouble(), self._addresses.trouble())
+            if trouble is not None
+        ]
+        lines.append(
+            why_owned(owner(self._state, self._options, self._history), self._state.refusal()))
         lines += visitors.sentences(self._visitors.fields(), self._identity.port)
         lines.append(self._service.describe())
         described = self._announcer.describe()
@@ -101,21 +127,27 @@ class Status(object):
 
 
 def _cleaning_up(computations, now):
-    """Return what is being cleaned up, the oldest first: cleanup functions that run, files that are removed."""
+    """Return what is being cleaned up, the oldest first: cleanup functions that run, files that are
+    removed."""
     rows = [(computation.cleaning_since, computation) for computation in computations]
-    return [{'id': computation.id, 'name': computation.name, 'scheduler': computation.scheduler[0],
-             'since': since, 'age': now - since}
-            for since, computation in sorted((row for row in rows if row[0] is not None), key=lambda row: row[0])]
+    return [{
+        'id': computation.id, 'name': computation.name, 'scheduler': computation.scheduler[0],
+        'since': since, 'age': now - since
+    } for since, computation in sorted((row for row in rows
+                                        if row[0] is not None), key=lambda row: row[0])]
 
 
 def _job(job, now, pids):
     child = job.child
-    return {'uid': job.uid, 'started': job.started, 'age': now - job.started, 'stopping': job.stopping,
-            'pid': None if child is None else pids.get(child.number)}
+    return {
+        'uid': job.uid, 'started': job.started, 'age': now - job.started, 'stopping': job.stopping,
+        'pid': None if child is None else pids.get(child.number)
+    }
 
 
 def job_pids(computations):
-    """Return {computation id: {number of a job process: pid}}, as far as supervisors answer soon."""
+    """Return {computation id: {number of a job process: pid}}, as far as supervisors answer
+    soon."""
     found, asked = {}, []
     for computation in computations:
         answered = threading.Event()
@@ -135,9 +167,12 @@ def job_pids(computations):
 
 def describe(status):
     """Return the status as text for a person."""
-    lines = [u'%s (dispynode %s, Python %s, process %d) is %s%s' % (
-        status['name'], status['version'], status['python'], status['pid'], status['phase'].lower(),
-        u'' if status['ready'] or status['phase'] != 'SERVING' else u', but %s' % _not_ready(status))]
+    lines = [
+        u'%s (dispynode %s, Python %s, process %d) is %s%s' %
+        (status['name'], status['version'], status['python'], status['pid'],
+         status['phase'].lower(), u''
+         if status['ready'] or status['phase'] != 'SERVING' else u', but %s' % _not_ready(status))
+    ]
     lines.append(u'  address      %s%s, TCP and UDP ports %s' % (
         u', '.join(status['addresses']),
         u' (announced as %s)' % u', '.join(status['external']) if status['external'] else u'',
@@ -148,20 +183,25 @@ def describe(status):
     scheduler = status['scheduler']
     lines.append(u'  scheduler    %s' % (describe_owner(scheduler) if scheduler else u'none'))
     lines.append(u'  service      %s%s' % (status['service'], _next_change(status)))
-    lines.append(u'  done         %s, %s%s, %.1f s of jobs' % (
-        counted(status['clients_done'], u'client'), counted(status['jobs_done'], u'job'),
-        u' (%s)' % in_words(status['outcomes']) if status['outcomes'] else u'', status['job_seconds']))
+    lines.append(u'  done         %s, %s%s, %.1f s of jobs' %
+                 (counted(status['clients_done'], u'client'), counted(status['jobs_done'], u'job'),
+                  u' (%s)' % in_words(status['outcomes']) if status['outcomes'] else u'',
+                  status['job_seconds']))
     lines.append(u'  undelivered  %s kept, %d under way' % (
         counted(status['undelivered'], u'result'), status['being_delivered']))
     lines.append(u'  files in     %s' % status['folder'])
     for computation in status['computations']:
         lines += _describe_computation(computation)
     for computation in status['cleaning_up']:
-        lines.append(u'  cleaning up  %d (%s) of %s, for %s, since %s' % (
-            computation['id'], computation['name'], computation['scheduler'], duration(computation['age']),
-            time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(computation['since']))))
+        lines.append(u'  cleaning up  %d (%s) of %s, for %s, since %s' %
+                     (computation['id'], computation['name'], computation['scheduler'],
+                      duration(computation['age']),
+                      time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(computation['since']))))
     if not status['why_idle']:
-        lines += [u'  not served   ' + line for line in visitors.sentences(status['clients'], status['ports'][0])]
+        lines += [
+            u'  not served   ' + line
+            for line in visitors.sentences(status['clients'], status['ports'][0])
+        ]
     if status['why_idle']:
         lines.append(u'  idle because')
         lines += [u'    %s' % line for line in status['why_idle']]
@@ -171,19 +211,24 @@ def describe(status):
 def _not_ready(status):
     if status['trouble']:
         return status['trouble']
-    return u'takes no client%s' % (u' of other hosts: %s' % status['network'] if status['network'] else u'')
+    return u'takes no client%s' % (u' of other hosts: %s' %
+                                   status['network'] if status['network'] else u'')
 
 
 def _next_change(status):
     when = status['service_next_change']
-    return u'' if when is None else u'; next change %s' % time.strftime('%Y-%m-%d %H:%M', time.localtime(when))
+    return u'' if when is None else u'; next change %s' % time.strftime(
+        '%Y-%m-%d %H:%M', time.localtime(when))
 
 
 def _describe_computation(computation):
-    lines = [u'  computation  %d (%s) of %s port %d, open for %s%s' % (
-        computation['id'], computation['name'], computation['scheduler'], computation['scheduler_port'],
-        duration(computation['age']), u', its scheduler is silent' if computation['zombie'] else
-        u', its scheduler knows an address that is gone' if computation['moved'] else u'')]
+    lines = [
+        u'  computation  %d (%s) of %s port %d, open for %s%s' %
+        (computation['id'],
+         computation['name'], computation['scheduler'], computation['scheduler_port'],
+         duration(computation['age']), u', its scheduler is silent' if computation['zombie'] else
+         u', its scheduler knows an address that is gone' if computation['moved'] else u'')
+    ]
     for job in computation['jobs']:
         lines.append(u'    job %d, process %s, for %s%s' % (
             job['uid'], job['pid'] or u'(starting)', duration(job['age']),
@@ -198,8 +243,12 @@ def owner(state, options, history):
         return None
     opened = [history.opened_at(computation.id) for computation in state.computations()]
     silent_for, given_up_in = duties.silence(state, options, monotonic()) or (None, None)
-    return {'address': scheduler[0], 'port': scheduler[1], 'for': max(0.0, time.time() - min(opened)) if opened else None,
-            'silent_for': silent_for, 'given_up_in': given_up_in}
+    return {
+        'address': scheduler[0], 'port': scheduler[1],
+        'for': max(0.0,
+                   time.time() - min(opened)) if opened else None, 'silent_for': silent_for,
+        'given_up_in': given_up_in
+    }
 
 
 def describe_owner(told):
@@ -209,13 +258,17 @@ def describe_owner(told):
         text += u' for ' + duration(told['for'])
     if told['silent_for'] is not None:
         text += u', silent for %s; %s; --ctl release frees the node now' % (
-            duration(told['silent_for']), u'it is never given up (--zombie_interval 0)' if told['given_up_in'] is None
-            else u'it will be given up in ' + duration(told['given_up_in']))
+            duration(told['silent_for']), u'it is never given up (--zombie_interval 0)'
+            if told['given_up_in'] is None else u'it will be given up in ' +
+            duration(told['given_up_in']))
     return text
 
 
 def why_owned(told, refusal):
-    """Return a text on who has the node: `told` as owner() tells it, `refusal` as NodeState.refusal() does."""
+    """Return a text on who has the node: `told` as owner() tells it, `refusal` as
+    NodeState.refusal() does."""
     if told is not None:
         return u'busy with the scheduler at ' + describe_owner(told)
-    return u'it waits for a client: none has opened a computation' if refusal is None else refusal[1]
+    if refusal is None:
+        return u'it waits for a client: none has opened a computation'
+    return refusal[1]

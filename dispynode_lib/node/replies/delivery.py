@@ -12,11 +12,12 @@ from dispynode_lib.wire.framing import LENGTH
 
 log = Log('dispynode.delivery')
 
-FIRST_RETRY, LONGEST_RETRY = 5.0, 600.0     # seconds until kept replies are tried again; doubled at each attempt
+# seconds until kept replies are tried again; doubled at each attempt
+FIRST_RETRY, LONGEST_RETRY = 5.0, 600.0
 JOINED = 65536                              # bytes of a reply that are sent at once
 IN_FLIGHT = 64                              # connections to one client at once
 HELD = 1000                                 # replies in memory while the disk is full
-HOLD = 10.0                                 # seconds in which clients of a killed node are to find the new one
+HOLD = 10.0  # seconds in which clients of a killed node are to find the new one
 ACK, NAK = b'ACK', b'NAK'
 UNKNOWN = 'the client does not know the job'
 
@@ -39,8 +40,8 @@ class _Letter(object):
     def __init__(self, computation, uid, hash_, pieces):
         self.computation, self.uid, self.hash, self.pieces = computation, uid, hash_, pieces
         self.begun = monotonic()
-        self.accepted = None                # node.shared.state.Job, until this is settled; None for a kept one
-        self.held = False                   # it could neither be delivered nor kept, and that has been told
+        self.accepted = None  # node.shared.state.Job, until this is settled; None for a kept one
+        self.held = False  # it could neither be delivered nor kept, and that has been told
 
     @property
     def key(self):
@@ -49,7 +50,9 @@ class _Letter(object):
     @property
     def payload(self):
         """The JOB_REPLY in one piece, to be kept; a result in a file is read into memory."""
-        return b''.join([piece.read() if hasattr(piece, 'send_to') else piece for piece in self.pieces])
+        return b''.join([
+            piece.read() if hasattr(piece, 'send_to') else piece for piece in self.pieces
+        ])
 
     def frame(self):
         """Return the pieces to send, the length first; small ones are joined."""
@@ -91,8 +94,9 @@ class Delivery(object):
         """Deliver by `loop`, read and write files by `workers`.
 
         spool     keeps what could not be delivered
-        options   each may change: msg_timeout, seconds for each step of a connection; zombie_interval, seconds of
-                  silence after which a client has to ask for its replies, 0: never
+        options   each may change: msg_timeout, seconds for each step of a connection;
+                  zombie_interval, seconds of silence after which a client has to ask for its
+                  replies, 0: never
         """
         self._loop = loop
         self._workers = workers
@@ -102,13 +106,14 @@ class Delivery(object):
         self._outboxes = {}                 # (address, port) -> _Outbox
         self._letters = set()               # replies handed in and neither delivered nor kept
         self._under_way = {}                # computation key -> number of its _letters
-        self._asked = {}                    # computation key -> monotonic time of RESEND_JOB_RESULTS
+        self._asked = {}  # computation key -> monotonic time of RESEND_JOB_RESULTS
         self._rounds = {}                   # computation key -> _Round
         self._held_back = set()             # computation keys: see hold_back()
         self._timer = None
         self._retry = FIRST_RETRY
-        self.on_settled = None              # function(node.shared.state.Job): the client has the reply, or the disk
-        self.on_unreached = None            # function(address, text, *args): a kept reply has not been taken
+        # function(node.shared.state.Job): the client has the reply, or the disk
+        self.on_settled = None
+        self.on_unreached = None  # function(address, text, *args): a kept reply has not been taken
 
     def pending(self):
         """Return how many replies are neither delivered nor kept yet."""
@@ -156,8 +161,8 @@ class Delivery(object):
         self._call(letter, lambda reply, error: self._sent(letter, address, reply, error))
 
     def _call(self, letter, done):
-        Call(self._loop, letter.computation.result_address, letter.frame(), True, self._options.msg_timeout, done,
-             self._tls).start()
+        Call(self._loop, letter.computation.result_address, letter.frame(), True,
+             self._options.msg_timeout, done, self._tls).start()
 
     def _sent(self, letter, address, reply, error):
         outbox = self._outboxes[address]
@@ -172,21 +177,23 @@ class Delivery(object):
             if self._spool.total():
                 self._retry_at(address)
             return
-        log.log(
-            DEBUG if letter.held else INFO if error is UNKNOWN else WARNING,
-            'the reply to job %d of computation %d cannot be delivered: %s; it is kept', letter.uid, letter.computation.id, error)
+        log.log(DEBUG if letter.held else INFO if error is UNKNOWN else WARNING,
+                'the reply to job %d of computation %d cannot be delivered: %s; it is kept',
+                letter.uid, letter.computation.id, error)
         self._workers.run(self._keep, letter, REFUSED if error is UNKNOWN else None)
 
     @staticmethod
     def _judge(letter, reply, error):
         """Return None if the client has the reply, or has closed the computation, else the reason.
 
-        UNKNOWN: there is somebody who does not know the job, perhaps another program at the address of the client.
+        UNKNOWN: there is somebody who does not know the job, perhaps another program at the address
+        of the client.
         """
         if error is not None:
             return error
         if reply == ACK:
-            log.debug('job %d of computation %d: the client has the reply', letter.uid, letter.computation.id)
+            log.debug('job %d of computation %d: the client has the reply', letter.uid,
+                      letter.computation.id)
             letter.computation.heard()
             return None
         if reply.startswith(NAK):
@@ -196,19 +203,24 @@ class Delivery(object):
     def _keep(self, letter, mark):
         kept = True
         try:
-            kept = self._spool.keep(letter.computation, letter.uid, letter.hash, letter.payload, mark)
+            kept = self._spool.keep(letter.computation, letter.uid, letter.hash, letter.payload,
+                                    mark)
         finally:
             self._loop.call_soon(self._kept if kept or mark else self._hold, letter)
 
     def _hold(self, letter):
-        """Try again with a reply that could neither be delivered nor kept; there is room for HELD of them."""
+        """Try again with a reply that could neither be delivered nor kept; there is room for HELD
+        of them."""
         if len(self._letters) > HELD:
-            log.error('the reply to job %d of computation %d is lost: %d others are held in memory already',
-                      letter.uid, letter.computation.id, HELD)
+            log.error(
+                'the reply to job %d of computation %d is lost: %d others are held in memory '
+                'already',
+                letter.uid, letter.computation.id, HELD)
             self._kept(letter)
             return
-        log.log(DEBUG if letter.held else WARNING, 'the reply to job %d of computation %d is held in memory',
-                letter.uid, letter.computation.id)
+        log.log(DEBUG if letter.held else WARNING,
+                'the reply to job %d of computation %d is held in memory', letter.uid,
+                letter.computation.id)
         letter.held = True
         self._loop.call_later(FIRST_RETRY, self._send, letter)
 
@@ -233,7 +245,8 @@ class Delivery(object):
     def hold_back(self):
         """Hold kept replies back, for HOLD at most, until clients know the node after a crash.
 
-        A reply would have a client send its next job with the token of before. Called before the loop runs.
+        A reply would have a client send its next job with the token of before. Called before the
+        loop runs.
         """
         self._held_back = set(owner.key for owner in self._spool.owners())
 
@@ -291,7 +304,8 @@ class Delivery(object):
         """Deliver what is kept for the computation `key`, (id, auth), again.
 
         running   function -> list of (uid, hash) of its jobs that run
-        done      called in the loop's thread with the number of replies that will come, each job counted once
+        done      called in the loop's thread with the number of replies that will come, each job
+                  counted once
         """
         self._loop.call_soon(self._resend, key, running, done)
 
@@ -325,7 +339,8 @@ class Delivery(object):
             job = round_.left.popleft()
             payload = self._spool.find(key, job)
             if payload is not None:
-                self._loop.call_soon(self._send_kept, round_, _Letter(round_.owner, job[0], job[1], [payload]))
+                self._loop.call_soon(self._send_kept, round_,
+                                     _Letter(round_.owner, job[0], job[1], [payload]))
                 return
         self._loop.call_soon(self._end_round, round_)
 
@@ -345,8 +360,10 @@ class Delivery(object):
         if error in (None, UNKNOWN):
             self._workers.run(self._settle_sent, round_, letter, error)
             return
-        self.on_unreached(letter.computation.result_address[0], 'the kept reply to job %d of computation %d cannot '
-                          'be delivered yet: %s', letter.uid, letter.computation.id, error)
+        self.on_unreached(
+            letter.computation.result_address[0],
+            'the kept reply to job %d of computation %d cannot '
+            'be delivered yet: %s', letter.uid, letter.computation.id, error)
         self._end_round(round_)
 
     def _settle_sent(self, round_, letter, error):

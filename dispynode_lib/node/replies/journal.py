@@ -1,7 +1,8 @@
 """Journal of jobs accepted and not settled, for the node after one that was killed.
 
-A file of slots that lies in memory: noting a job is one copy of some hundred bytes, without a call of the system. What a
-slot has no room for goes into a second file. The system keeps what was written when the process is killed.
+A file of slots that lies in memory: noting a job is one copy of some hundred bytes, without a call
+of the system. What a slot has no room for goes into a second file. The system keeps what was
+written when the process is killed.
 """
 from __future__ import absolute_import, division, print_function
 
@@ -22,19 +23,21 @@ from dispynode_lib.wire.peers import Peer
 
 log = Log('dispynode.journal')
 
-SLOT = 1024                                 # bytes: two identifiers of 128, two addresses of 255 and the rest
+SLOT = 1024  # bytes: two identifiers of 128, two addresses of 255 and the rest
 SLOTS = 64                                  # made at a time
 BODY = 131072                               # bytes that the second file has for each slot
-# length of what follows at BEGIN, 0: the slot is free; version; flags; number of the job process; key of its supervisor
+# length of what follows at BEGIN, 0: the slot is free; version; flags; number of the job process;
+# key of its supervisor
 HEAD = struct.Struct('>L4sLL16s')
 VERSION = b'jobs'
 BEGIN = HEAD.size
 ACCEPTED, STOPPING = 1, 2                   # flags: its client was told so; it was asked to stop
 FLAGS_AT, NUMBER_AT = 8, 12
 NUMBER_AND_KEY = struct.Struct('>L16s')
-OLDEST_FIELDS = 11                          # of a slot as written before there were versions, which began at 4
+OLDEST_FIELDS = 11  # of a slot as written before there were versions, which began at 4
 NOTHING_MORE = control.pack(b'', None, None)[4:]
-WORDS = u'the node was killed while the job ran, or before its reply was delivered; the node has started again since'
+WORDS = (u'the node was killed while the job ran, or before its reply was delivered; '
+         u'the node has started again since')
 
 # A file that came for a job, as folders.Folder.release() takes it
 SentFile = collections.namedtuple('SentFile', 'dest_path name sep')
@@ -43,20 +46,23 @@ SentFile = collections.namedtuple('SentFile', 'dest_path name sep')
 class Noted(object):
     """A job as its slot tells of it; `frame` None if what to run is not known."""
 
-    __slots__ = ('slot', 'flags', 'number', 'key', 'computation_id', 'auth', 'uid', 'hash', 'result_address', 'node_ip_addr',
-                 'peer', 'started', 'token', 'xfer_files', 'frame')
+    __slots__ = ('slot', 'flags', 'number', 'key', 'computation_id', 'auth', 'uid', 'hash',
+                 'result_address', 'node_ip_addr', 'peer', 'started', 'token', 'xfer_files',
+                 'frame')
 
 
 class Journal(object):
     """Notes jobs; any thread."""
 
     def __init__(self, path, token):
-        """`path`: of the file, made when the first job comes; `token`: the node's (bytes) by which its clients know it."""
+        """`path`: of the file, made when the first job comes; `token`: the node's (bytes) by which
+        its clients know it."""
         self._path = path
         self._token = token
         self._lock = threading.Lock()       # for making slots
         self._parts = []                    # mmaps of SLOTS slots each
-        self._free = []                     # (mmap, offset in it, number), the last one is taken first: few pages are touched
+        # (mmap, offset in it, number), the last one is taken first: few pages are touched
+        self._free = []
         self._broken = False
         self._bodies = None                 # descriptor of the second file
 
@@ -82,14 +88,16 @@ class Journal(object):
             memory[offset:offset + 4] = head[:4]                # last: it makes the rest count
 
     def _keep_body(self, number, frame):
-        """Write what a slot has no room for to the second file; return its size, 0 if that cannot be done."""
+        """Write what a slot has no room for to the second file; return its size, 0 if that cannot
+        be done."""
         try:
             if len(frame) <= BODY and write_at(self._bodies, frame, number * BODY) == len(frame):
                 return len(frame)
             reason = 'it is too long, or the disk full'
         except EnvironmentError as error:
             reason = error
-        log.debug('a job of %d bytes is not noted as a whole in %s: %s', len(frame), self._path, reason)
+        log.debug('a job of %d bytes is not noted as a whole in %s: %s', len(frame), self._path,
+                  reason)
         return 0
 
     def note_accepted(self, job):
@@ -125,8 +133,10 @@ class Journal(object):
                 self._add_part(self._map(len(self._parts) * SLOTS * SLOT))
             except (EnvironmentError, ValueError) as error:
                 self._broken = True
-                log.error('accepted jobs are not noted in %s: %s; should this node be killed, their clients would have '
-                          'to find out by themselves', self._path, error)
+                log.error(
+                    'accepted jobs are not noted in %s: %s; should this node be killed, their '
+                    'clients would have '
+                    'to find out by themselves', self._path, error)
                 return False
             return True
 
@@ -144,7 +154,7 @@ class Journal(object):
         fd = os.open(self._path, flags, 0o600)
         try:
             os.lseek(fd, offset, os.SEEK_SET)
-            os.write(fd, b'\0' * (SLOTS * SLOT))                # or a full disk would kill this process later
+            os.write(fd, b'\0' * (SLOTS * SLOT))  # or a full disk would kill this process later
             if os.fstat(fd).st_size < offset + SLOTS * SLOT:
                 raise EnvironmentError('the disk is full')
             return mmap.mmap(fd, SLOTS * SLOT, offset=offset)
@@ -156,7 +166,8 @@ class Journal(object):
         set_cloexec(self._bodies)
 
     def take_over(self):
-        """Go on with the file of a node that was killed; return its jobs, a list of Noted. Called before any job comes.
+        """Go on with the file of a node that was killed; return its jobs, a list of Noted. Called
+        before any job comes.
 
         Raises EnvironmentError, ProtocolError: then nothing has been changed.
         """
@@ -183,17 +194,20 @@ class Journal(object):
         return jobs
 
     def _read(self, slot, data):
-        """Return the Noted of a slot that holds `data`, None if it is free. Raises ProtocolError, EnvironmentError."""
+        """Return the Noted of a slot that holds `data`, None if it is free. Raises ProtocolError,
+        EnvironmentError."""
         size, version = HEAD.unpack_from(data)[:2]
         if not size:
             return None
         if version != VERSION or BEGIN + size > SLOT:
-            raise ProtocolError('%s: a job that another release has noted, or that was damaged' % self._path)
+            raise ProtocolError(
+                '%s: a job that another release has noted, or that was damaged' % self._path)
         noted = _noted(data[BEGIN:BEGIN + size])
         noted.slot = slot
         noted.flags, noted.number, noted.key = HEAD.unpack_from(data)[2:]
         if isinstance(noted.frame, int):
-            noted.frame = read_at(self._bodies, noted.frame, slot[2] * BODY) if noted.frame else None
+            noted.frame = read_at(self._bodies, noted.frame, slot[2] *
+                                  BODY) if noted.frame else None
         return noted
 
     def close(self):
@@ -207,26 +221,40 @@ class Journal(object):
 def _describe(job, token):
     """Return the parts of a slot but for what to run."""
     computation = job.computation
-    names = [to_bytes(word or u'') for sent in job.xfer_files for word in (sent.dest_path, sent.name, sent.sep)]
+    names = [
+        to_bytes(word or u'') for sent in job.xfer_files
+        for word in (sent.dest_path, sent.name, sent.sep)
+    ]
     return [
-        b'%d' % computation.id, to_bytes(computation.auth), b'%d' % job.uid, to_bytes(job.hash),
-        to_bytes(computation.result_address[0]), b'%d' % computation.result_address[1],
-        to_bytes(computation.node_ip_addr), b'%d' % computation.peer.python2, b'%d' % computation.peer.protocol,
-        b'%.3f' % job.started, token, control.pack(*names)[4:]]
+        b'%d' % computation.id,
+        to_bytes(computation.auth),
+        b'%d' % job.uid,
+        to_bytes(job.hash),
+        to_bytes(computation.result_address[0]),
+        b'%d' % computation.result_address[1],
+        to_bytes(computation.node_ip_addr),
+        b'%d' % computation.peer.python2,
+        b'%d' % computation.peer.protocol,
+        b'%.3f' % job.started, token,
+        control.pack(*names)[4:]
+    ]
 
 
 def _noted(data):
-    """Return the Noted in the parts of a slot; its `frame` is a number if that many bytes are in the second file.
+    """Return the Noted in the parts of a slot; its `frame` is a number if that many bytes are in
+    the second file.
 
     Raises ProtocolError.
     """
     fields, noted = control.unpack(data), Noted()
     if len(fields) != OLDEST_FIELDS + 3:
         raise ProtocolError('a job noted in %d parts' % len(fields))
-    computation_id, auth, uid, hash_, address, port, node_ip_addr, python2, protocol, started, noted.token = fields[:11]
+    (computation_id, auth, uid, hash_, address, port, node_ip_addr,
+     python2, protocol, started, noted.token) = fields[:OLDEST_FIELDS]
     noted.computation_id, noted.auth = control.number(computation_id), to_text(auth)
     noted.uid, noted.hash = control.number(uid), to_text(hash_)
-    noted.result_address, noted.node_ip_addr = (to_text(address), control.number(port)), to_text(node_ip_addr)
+    noted.result_address, noted.node_ip_addr = (to_text(address),
+                                                control.number(port)), to_text(node_ip_addr)
     noted.peer = Peer(python2=python2 == b'1', protocol=control.number(protocol))
     words = [to_text(word) for word in control.unpack(fields[11] or b'')]
     noted.xfer_files = [SentFile(*words[at:at + 3]) for at in range(0, len(words) - 2, 3)]
@@ -239,7 +267,8 @@ def _noted(data):
 
 
 def settle(path, spool):
-    """Keep a final reply for each job that a node before this one has left; return how many. Called before any job comes."""
+    """Keep a final reply for each job that a node before this one has left; return how many. Called
+    before any job comes."""
     try:
         with open(path, 'rb') as source:
             data = source.read()
@@ -257,8 +286,8 @@ def settle(path, spool):
         except (ProtocolError, ValueError) as error:
             log.error('%s: a job that cannot be read: %s', path, error)
     if count:
-        log.warning('%s %s lost when the node before this one was killed; clients are told', counted(count, u'job'),
-                    'was' if count == 1 else 'were')
+        log.warning('%s %s lost when the node before this one was killed; clients are told',
+                    counted(count, u'job'), 'was' if count == 1 else 'were')
     for name in (path, path + '.bodies'):
         files.remove(name)
     return count
@@ -270,6 +299,6 @@ def keep_lost(noted, spool):
     job = noted.uid, noted.hash
     if job in spool.jobs(owner.key):
         return 0                            # its reply was kept, and that not yet noted
-    payload = replies.job_reply(noted.peer, job[0], job[1], noted.node_ip_addr, control.TERMINATED, None,
-                                u'', u'', WORDS, noted.started, time.time())
+    payload = replies.job_reply(noted.peer, job[0], job[1], noted.node_ip_addr, control.TERMINATED,
+                                None, u'', u'', WORDS, noted.started, time.time())
     return int(spool.keep(owner, job[0], job[1], payload, LOST))

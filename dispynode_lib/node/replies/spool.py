@@ -17,10 +17,12 @@ log = Log('dispynode.spool')
 
 PREFIX = b'JOB_REPLY:'
 COMPUTATION = 'computation'                 # name of the file that tells of the owner
-# marks, empty files beside a reply: of a job that ended with a killed node; refused (NAK), so not sent unasked
+# marks, empty files beside a reply: of a job that ended with a killed node; refused (NAK), so not
+# sent unasked
 LOST, REFUSED = 'lost', 'refused'
 MARKS = (LOST, REFUSED)
-REFUSED_AGE, REFUSED_SIZE = 7 * 86400.0, 1 << 30        # seconds, and bytes of all, until refused ones are removed
+# seconds, and bytes of all, until refused ones are removed
+REFUSED_AGE, REFUSED_SIZE = 7 * 86400.0, 1 << 30
 CHECKSUM_SIZE = 32
 
 
@@ -30,8 +32,10 @@ class Owner(object):
     __slots__ = ('id', 'auth', 'result_address', 'token', 'last_heard', 'closed_by_client')
 
     def __init__(self, computation_id, auth, result_address, token):
-        """`result_address`: (address, port); `token`: the node's (bytes) by which the client knows it."""
-        self.id, self.auth, self.result_address, self.token = computation_id, auth, result_address, token
+        """`result_address`: (address, port); `token`: the node's (bytes) by which the client knows
+        it."""
+        self.id, self.auth, self.token = computation_id, auth, token
+        self.result_address = result_address
         self.last_heard = monotonic()
         self.closed_by_client = False
 
@@ -47,19 +51,21 @@ class Owner(object):
 class Spool(object):
     """Spool of replies: FOLDER/<computation id>-<auth>/<uid>-<hash>; any thread.
 
-    Each file begins with a checksum of its name and content: what was damaged, or got into another's place, is not
-    sent. It keeps out nobody who may write here: that is what the folder's mode is for.
+    Each file begins with a checksum of its name and content: what was damaged, or got into
+    another's place, is not sent. It keeps out nobody who may write here: that is what the folder's
+    mode is for.
     """
 
     def __init__(self, folder, token=b''):
-        """`folder`: absolute path, made when first needed, mode 0700; `token`: the node's at present."""
+        """`folder`: absolute path, made when first needed, mode 0700; `token`: the node's at
+        present."""
         self._folder = folder
         self._token = token
         self._lock = threading.Lock()
         self._kept = {}                     # (computation id, auth) -> {(uid, hash): path}
         self._owners = {}                   # (computation id, auth) -> Owner
         self._at = {}                       # result address -> {(computation id, auth): Owner}
-        self._marks = {}                    # (computation id, auth) -> {(uid, hash): mark}, those that have one
+        self._marks = {}  # (computation id, auth) -> {(uid, hash): mark}, those that have one
         self._total = self._refused = 0     # replies kept, and those of them that were refused
         self._refused_size = 0              # bytes, at most: counted anew by expire()
         self._lines = Allowance(1, 1 / 60.0)        # about a folder that takes nothing
@@ -89,7 +95,8 @@ class Spool(object):
         if self._refused:
             self.expire(time.time())
         if self._kept:
-            log.info('%s to clients kept from before in %s', counted(self.total(), u'reply'), self._folder)
+            log.info('%s to clients kept from before in %s', counted(self.total(), u'reply'),
+                     self._folder)
 
     def _read_owner(self, key, path):
         data = self._read(path)
@@ -103,7 +110,8 @@ class Spool(object):
             return None
 
     def keep(self, computation, uid, hash_, payload, mark=None):
-        """Write a reply (a whole JOB_REPLY payload) to disk; the job's uid and hash name it. Return whether it is kept.
+        """Write a reply (a whole JOB_REPLY payload) to disk; the job's uid and hash name it. Return
+        whether it is kept.
 
         mark   LOST, REFUSED or None
         """
@@ -121,9 +129,11 @@ class Spool(object):
             self._write(path, payload)
             self._write_mark(path, mark, self._mark_of(key, (uid, hash_)))
         except EnvironmentError as error:
-            log.log(ERROR if self._lines.take(None, monotonic()) else DEBUG,
-                    'the reply to job %d of computation %d cannot be delivered, nor be written to %s: %s; make room '
-                    'or give access there', uid, computation.id, path, error)
+            log.log(
+                ERROR if self._lines.take(None, monotonic()) else DEBUG,
+                'the reply to job %d of computation %d cannot be delivered, nor be written to %s: '
+                '%s; make room '
+                'or give access there', uid, computation.id, path, error)
             return False
         finally:
             self._note_writing(key, -1)
@@ -196,8 +206,11 @@ class Spool(object):
             return list(self._at.get(address, {}).values())
 
     def knows_token(self, token):
-        """Return whether a client with kept replies knows the node by `token`, from before a restart."""
-        return any([compare_digest(owner.token, bytes(token)) for owner in self.owners() if owner.token])
+        """Return whether a client with kept replies knows the node by `token`, from before a
+        restart."""
+        return any([
+            compare_digest(owner.token, bytes(token)) for owner in self.owners() if owner.token
+        ])
 
     def jobs(self, key):
         """Return the list of (uid, hash) of kept replies of the computation `key`, (id, auth)."""
@@ -246,7 +259,7 @@ class Spool(object):
             return
         files.remove(path)
         self._write_mark(path, None, mark)
-        with self._lock:                    # after unlink: of two that remove the last ones, the second sees it
+        with self._lock:  # after unlink: of two that remove the last ones, the second sees it
             last = key not in self._kept
         if last:
             self._tidy(key)
@@ -273,10 +286,12 @@ class Spool(object):
             self.expire(time.time())
 
     def expire(self, now):
-        """Remove refused replies older than REFUSED_AGE; if all are more than REFUSED_SIZE, the oldest, down to 9 tenths."""
+        """Remove refused replies older than REFUSED_AGE; if all are more than REFUSED_SIZE, the
+        oldest, down to 9 tenths."""
         found, size, removed = sorted(self._refused_ones(), reverse=True), 0, 0
         full = sum(length for _written, length, _key, _job in found) > REFUSED_SIZE
-        limit = 0.9 * REFUSED_SIZE if full else REFUSED_SIZE    # else each one more would have all looked at
+        # else each one more would have all looked at
+        limit = 0.9 * REFUSED_SIZE if full else REFUSED_SIZE
         for written, length, key, job in found:
             size += length
             if size > limit or now - written > REFUSED_AGE:
@@ -285,13 +300,16 @@ class Spool(object):
         with self._lock:
             self._refused_size = size
         if removed:
-            log.warning('removed %s that their clients had refused: older than %g days, or all together more than %g MiB',
-                        counted(removed, u'reply'), REFUSED_AGE / 86400, REFUSED_SIZE / 1048576.0)
+            log.warning(
+                'removed %s that their clients had refused: older than %g days, or all together '
+                'more than %g MiB',
+                counted(removed, u'reply'), REFUSED_AGE / 86400, REFUSED_SIZE / 1048576.0)
 
     def _refused_ones(self):
         with self._lock:
             paths = [(self._kept[key][job], key, job) for key, marks in self._marks.items()
-                     for job, mark in marks.items() if mark == REFUSED and job in self._kept.get(key, ())]
+                     for job, mark in marks.items()
+                     if mark == REFUSED and job in self._kept.get(key, ())]
         for path, key, job in paths:
             try:
                 yield os.stat('%s.%s' % (path, REFUSED)).st_mtime, os.stat(path).st_size, key, job
@@ -323,7 +341,8 @@ class Spool(object):
         files.write(path, self._checksum(path, data), data)
 
     def _read(self, path):
-        """Return what was written to `path`; None, after a line in the log, if it is not as it was written."""
+        """Return what was written to `path`; None, after a line in the log, if it is not as it was
+        written."""
         try:
             with open(path, 'rb') as stream:
                 checksum, data = stream.read(CHECKSUM_SIZE), stream.read()
@@ -347,12 +366,14 @@ def bare_reply(payload):
 
 
 def _describe(owner):
-    return control.pack(to_bytes(owner.result_address[0]), b'%d' % owner.result_address[1], owner.token)[4:]
+    return control.pack(to_bytes(owner.result_address[0]), b'%d' % owner.result_address[1],
+                        owner.token)[4:]
 
 
 def _split(name):
     first, dash, second = to_text(name).partition(u'-')
-    return (int(first), second) if dash and first.lstrip(u'-').isdigit() and second.isalnum() else None
+    return (int(first),
+            second) if dash and first.lstrip(u'-').isdigit() and second.isalnum() else None
 
 
 def _listing(folder):

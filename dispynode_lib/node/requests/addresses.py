@@ -8,8 +8,8 @@ from dispynode_lib.node.shared import identity
 
 log = Log('dispynode.addresses')
 
-LOOK, CALM_LOOK = 3.0, 60.0                 # seconds between looks: while something is missing, and otherwise
-SETTLE, LEAST = 0.3, 1.0                    # seconds: after news of the kernel, for more will come; between two looks
+LOOK, CALM_LOOK = 3.0, 60.0  # seconds between looks: while something is missing, and otherwise
+SETTLE, LEAST = 0.3, 1.0  # seconds: after news of the kernel, for more will come; between two looks
 REMEMBERED = 16                             # addresses that are gone
 HELD = 50.0                                 # seconds that the node still listens at one of them
 
@@ -18,11 +18,13 @@ class Host(object):
     """This host, asked for its addresses."""
 
     def __init__(self, given):
-        """`given`: names and addresses of --ip_addr (texts); if there are none, the host chooses."""
+        """`given`: names and addresses of --ip_addr (texts); if there are none, the host
+        chooses."""
         self.given = list(given)
 
     def choose(self, served):
-        """Return [(address, why)] at which the node should be; those of a name that has no address now are left out.
+        """Return [(address, why)] at which the node should be; those of a name that has no address
+        now are left out.
 
         served   addresses at which it is: they are preferred among several of one name
         It may wait for a name server.
@@ -58,14 +60,15 @@ class Host(object):
 class Addresses(object):
     """Follows addresses that come and go. `look` and `wait` are called by the watchdog only.
 
-    An address stays the node's as long as the host has it, even if the host would choose another one now:
-    clients know the node by it.
+    An address stays the node's as long as the host has it, even if the host would choose another
+    one now: clients know the node by it.
     """
 
     def __init__(self, common, host, serve_at, reschedule, on_more, on_network_changed):
         """Follow the addresses of `host`, a Host.
 
-        serve_at             function([address], [address that is gone]): listens there, returns where that works
+        serve_at             function([address], [address that is gone]): listens there, returns
+                             where that works
         reschedule           function: this duty is due at another time now
         on_more              function: the node can be reached where it could not be before
         on_network_changed   function: there is a network, or none any more
@@ -103,7 +106,8 @@ class Addresses(object):
         return self._trouble
 
     def gone_for(self, address, now):
-        """Return for how many seconds the node has been at other addresses while this one, once its own, is gone; else None.
+        """Return for how many seconds the node has been at other addresses while this one, once its
+        own, is gone; else None.
 
         While it is at none the address may still come back with the network.
         """
@@ -162,14 +166,17 @@ class Addresses(object):
         wanted += [address for address in had if address not in wanted and self._host.has(address)]
         self._why.update(chosen)
         self._remember(had, wanted, now)
-        works = self._serve_at(wanted, [address for address, since in self._gone.items() if now - since < HELD])
+        works = self._serve_at(
+            wanted, [address for address, since in self._gone.items() if now - since < HELD])
         self._identity.addresses = [address for address in wanted if address in works]
         for address in had:
             if address not in wanted:
-                log.warning('%s is no address of this host any more: the node does not serve there', address)
+                log.warning('%s is no address of this host any more: the node does not serve there',
+                            address)
         new = [address for address in self._identity.addresses if address not in had]
         for address in new:
-            log.info('%s serves at %s now (%s)', self._identity.name, address, self._why.get(address))
+            log.info('%s serves at %s now (%s)', self._identity.name, address,
+                     self._why.get(address))
         if not self._has_warned:
             self._warn(self._doors(new))
         was_alone = self._trouble is not None
@@ -197,7 +204,8 @@ class Addresses(object):
             del self._gone[address]
 
     def _note(self, chosen, addresses):
-        """Find whether others can reach the node, and tell if that has changed; return whether it can be had at more."""
+        """Find whether others can reach the node, and tell if that has changed; return whether it
+        can be had at more."""
         own = [address for address in addresses if self._host.given or not net.is_loopback(address)]
         good = [address for address in own if self._host.has_link(address)]
         more = [address for address in good if address not in self._good]

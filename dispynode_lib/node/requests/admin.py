@@ -39,8 +39,11 @@ class Administration(object):
     def table(self):
         """Return {opcode: handler of a Request}; each checks the token itself."""
         return {
-            'NODE_INFO': self.on_node_info, 'NODE_STATUS': self.on_node_status, 'SET_CPUS': self.on_set_cpus,
-            'SERVICE_TIME': self.on_service_time, 'SERVE_CLIENTS': self.on_serve_clients,
+            'NODE_INFO': self.on_node_info,
+            'NODE_STATUS': self.on_node_status,
+            'SET_CPUS': self.on_set_cpus,
+            'SERVICE_TIME': self.on_service_time,
+            'SERVE_CLIENTS': self.on_serve_clients,
         }
 
     def _rank(self, request):
@@ -62,19 +65,25 @@ class Administration(object):
     # -- questions
 
     def on_node_info(self, request):
-        """Tell the node's status and limits; to others only the sign, so that they can make a token."""
+        """Tell the node's status and limits; to others only the sign, so that they can make a
+        token."""
         peer = self._peer(request)
         if not self._may_ask(request):
             request.reply(to_bytes(self._identity.sign))
             return
         start, stop, end = self._service.times()
-        request.reply(replies.value(peer, dict(
-            self._status(), name=self._identity.name, cpus=self._state.free_cpus(),
-            max_cpus=resources.host_cpus(), service_start=start, service_stop=stop, service_end=end)))
+        request.reply(
+            replies.value(
+                peer,
+                dict(self._status(), name=self._identity.name, cpus=self._state.free_cpus(),
+                     max_cpus=resources.host_cpus(), service_start=start, service_stop=stop,
+                     service_end=end)))
 
     def on_node_status(self, request):
         """Tell the node's status."""
-        request.reply(replies.value(self._peer(request), self._status() if self._may_ask(request) else REFUSED))
+        request.reply(
+            replies.value(self._peer(request),
+                          self._status() if self._may_ask(request) else REFUSED))
 
     def _peer(self, request):
         """Return a Peer that speaks as the request does."""
@@ -86,9 +95,13 @@ class Administration(object):
     def _status(self):
         counts, scheduler = self._state.counts(), self._state.scheduler()
         return {
-            'busy': counts['busy'], 'serve': counts['serve'], 'clients_done': counts['clients_done'],
-            'jobs_done': counts['jobs_done'], 'cpu_time': counts['cpu_time'],
-            'scheduler_ip': scheduler[0] if scheduler else None, 'avail_info': self._identity.meter.read(),
+            'busy': counts['busy'],
+            'serve': counts['serve'],
+            'clients_done': counts['clients_done'],
+            'jobs_done': counts['jobs_done'],
+            'cpu_time': counts['cpu_time'],
+            'scheduler_ip': scheduler[0] if scheduler else None,
+            'avail_info': self._identity.meter.read(),
         }
 
     # -- changes
@@ -124,7 +137,9 @@ class Administration(object):
         self._reschedule()
         log.info('%s sets %s: %s', request.address[0], message.control, self._service.describe())
         start, stop, end = self._service.times()
-        request.reply(replies.value(peer, {u'service_start': start, u'service_stop': stop, u'service_end': end}))
+        request.reply(
+            replies.value(peer,
+                          {u'service_start': start, u'service_stop': stop, u'service_end': end}))
 
     def _time(self, message):
         if message.control not in CONTROLS:
@@ -162,7 +177,8 @@ class Administration(object):
         own = self._identity.own_address(arrival.source, arrival.own)
         if info.sign == self._identity.sign or own is None:
             return
-        address = net.canonical(info.ip_addr) if net.is_address(to_text(info.ip_addr)) else arrival.source
+        address = net.canonical(info.ip_addr) if net.is_address(to_text(
+            info.ip_addr)) else arrival.source
         self._notices.node_info(info, own, unique_addresses(address, arrival.source))
 
 

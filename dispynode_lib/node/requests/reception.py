@@ -24,15 +24,16 @@ JOB, FILE, RETRIEVE = b'JOB:', b'FILEXFER:', b'RETRIEVE_JOB:'
 GET = b'GET '                                # HTTP; no token begins like this
 HTTP_LIMIT = 16384                          # bytes of an HTTP request
 READ_SIZE = 16384
-# threads at most: for short requests, for big ones that are read, pages, files and kept results on their way,
-# jobs that wait for a CPU
+# threads at most: for short requests, for big ones that are read, pages, files and kept results on
+# their way, jobs that wait for a CPU
 REQUESTS, READERS, PAGES, FILES, JOBS = 48, 64, 4, 32, 32
 NOT_LET_IN = 'not let in'
 NO_DESCRIPTORS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
 class Connection(object):
-    """An accepted connection, from its first byte until its request is complete enough to be handled."""
+    """An accepted connection, from its first byte until its request is complete enough to be
+    handled."""
 
     __slots__ = ('sock', 'address', 'data', 'size', 'authorised', 'timer', 'wants')
 
@@ -43,7 +44,7 @@ class Connection(object):
         self.size = None                    # bytes of the first frame
         self.authorised = False
         self.timer = None                   # by its time the whole head must be there
-        self.wants = READ                   # what the socket waits for: a TLS handshake may want to write
+        self.wants = READ  # what the socket waits for: a TLS handshake may want to write
 
     def advance(self, is_token):
         """Read what is there. Return True when a thread may go on with it.
@@ -53,7 +54,8 @@ class Connection(object):
         """
         while True:
             try:
-                data = self.sock.recv(READ_SIZE if self.size is None else min(READ_SIZE, HEAD + self.size - len(self.data)))
+                data = self.sock.recv(READ_SIZE if self.size is
+                                      None else min(READ_SIZE, HEAD + self.size - len(self.data)))
             except EnvironmentError as error:
                 if not would_block(error):
                     raise PeerGone('reading: %s' % error)
@@ -74,7 +76,8 @@ class Connection(object):
         self.size = LENGTH.unpack_from(self.data, TOKEN_SIZE)[0]
         self.authorised = is_token(self.data[:TOKEN_SIZE])
         if self.size > PRE_AUTH_LIMIT and not self.authorised:
-            raise ProtocolError('wrong secret, or not a dispy client: a first frame of %d bytes' % self.size)
+            raise ProtocolError(
+                'wrong secret, or not a dispy client: a first frame of %d bytes' % self.size)
 
 
 def _is_whole_http(data):
@@ -109,10 +112,11 @@ class Request(object):
 
 
 class Reception(object):
-    """Holds connections, without a thread, until their first frame is there; then a worker handles it."""
+    """Holds connections, without a thread, until their first frame is there; then a worker handles
+    it."""
 
-    def __init__(self, loop, options, complaints, penalties, is_allowed, is_token, is_earlier, handle,
-                 handle_at_once, serve_http, big_folder, tls=None, new_workers=Workers):
+    def __init__(self, loop, options, complaints, penalties, is_allowed, is_token, is_earlier,
+                 handle, handle_at_once, serve_http, big_folder, tls=None, new_workers=Workers):
         """What each part is told and asked:
 
         options         only msg_timeout, which may change
@@ -131,7 +135,8 @@ class Reception(object):
         self._loop = loop
         self._is_token = is_token
         self._options = options
-        # threads of their own for what may take long: it keeps short requests waiting no longer than a moment
+        # threads of their own for what may take long: it keeps short requests waiting no longer
+        # than a moment
         self._workers, self._readers, self._pages, files, jobs = [
             new_workers(limit, loop) for limit in (REQUESTS, READERS, PAGES, FILES, JOBS)]
         self._slow = ((FILE, files), (RETRIEVE, files), (JOB, jobs))
@@ -147,9 +152,11 @@ class Reception(object):
         self._held = Held(limit_for(descriptor_limit()[1]))
 
     def is_welcome(self, address):
-        """Return whether anything of a peer's address (of a socket) is listened to; the refusal is noted."""
+        """Return whether anything of a peer's address (of a socket) is listened to; the refusal is
+        noted."""
         if self._is_allowed is not None and not self._is_allowed(address):
-            self._complaints.note(address, 'not allowed', 'a connection from outside of what --allow names')
+            self._complaints.note(address, 'not allowed',
+                                  'a connection from outside of what --allow names')
             return False
         return not self._is_shut_out(address)
 
@@ -183,10 +190,13 @@ class Reception(object):
                 return None
         except (PeerGone, ProtocolError) as error:
             if str(error):
-                self._turn_away(connection, NOT_LET_IN if isinstance(error, ProtocolError) else 'broken connection', error)
+                self._turn_away(
+                    connection,
+                    NOT_LET_IN if isinstance(error, ProtocolError) else 'broken connection', error)
             close_quietly(connection.sock)
             return False
-        if self._is_shut_out(connection.address[0]):            # since it came: it is not told whether it is right
+        # since it came: it is not told whether it is right
+        if self._is_shut_out(connection.address[0]):
             close_quietly(connection.sock)
         elif connection.size is None:
             self._pages.run(self._answer_http, connection)
@@ -210,12 +220,15 @@ class Reception(object):
             close_quietly(connection.sock)
 
     def _serve_at_once(self, connection):
-        """Do a request that cannot have to wait, without the way through another thread; return whether so."""
+        """Do a request that cannot have to wait, without the way through another thread; return
+        whether so."""
         data = connection.data
-        if not data.startswith(JOB, HEAD) or len(data) != HEAD + connection.size or not connection.authorised:
+        if not data.startswith(
+                JOB, HEAD) or len(data) != HEAD + connection.size or not connection.authorised:
             return False
-        request = Request('JOB', data[HEAD + len(JOB):], Stream(connection.sock, self._options.msg_timeout),
-                          connection.address, True, None)
+        request = Request('JOB', data[HEAD + len(JOB):],
+                          Stream(connection.sock, self._options.msg_timeout), connection.address,
+                          True, None)
         try:
             if not self._handle_at_once(request):
                 return False
@@ -229,7 +242,8 @@ class Reception(object):
         if self._held.is_full():
             self._drop_one('%d are open already' % self._held.limit)
         self._held.add(fd, connection)
-        connection.timer = self._loop.call_later(self._options.msg_timeout, self._expire, connection)
+        connection.timer = self._loop.call_later(self._options.msg_timeout, self._expire,
+                                                 connection)
         self._loop.watch(fd, lambda events: self._readable(connection), connection.wants)
 
     def _release(self, connection):
@@ -283,16 +297,19 @@ class Reception(object):
         data, size = connection.data, connection.size
         if size > bigfiles.BIG_JOB and data.startswith(JOB, HEAD):
             argument, big = bigfiles.receive_job(stream, data[HEAD:], size, self._big_folder)
-            return Request('JOB', argument, stream, connection.address, True, data[:TOKEN_SIZE], big)
+            return Request('JOB', argument, stream, connection.address, True, data[:TOKEN_SIZE],
+                           big)
         if len(data) >= HEAD + size:
             payload = data[HEAD:HEAD + size]
         else:
             payload = read_rest(stream, data[HEAD:], size)
         opcode, argument = framing.split(payload)
-        return Request(opcode, argument, stream, connection.address, connection.authorised, data[:TOKEN_SIZE])
+        return Request(opcode, argument, stream, connection.address, connection.authorised,
+                       data[:TOKEN_SIZE])
 
     def _turn_away(self, connection, cause, error):
-        """Close without an answer. Who knows this node from an earlier run gets a reset: he sends his job again then."""
+        """Close without an answer. Who knows this node from an earlier run gets a reset: he sends
+        his job again then."""
         if not connection.authorised and self._is_earlier(connection.data[:TOKEN_SIZE]):
             cause = 'token of an earlier run'
             reset_at_close(connection.sock)

@@ -3,7 +3,8 @@ from __future__ import absolute_import, division, print_function
 
 import collections
 
-# options    as the command line and the config file give them; some change when that file is read again
+# options    as the command line and the config file give them; some change when that file is read
+# again
 # state      node.shared.state.NodeState
 # loop       host.io.loop.Loop
 # workers    host.io.workers.Workers, for what may wait

@@ -11,11 +11,12 @@ from dispynode_lib.node.shared.allowance import Allowance
 
 log = Log('dispynode.peers')
 
-INTERVAL = 60.0                             # seconds between two lines about the same peer and cause
+INTERVAL = 60.0  # seconds between two lines about the same peer and cause
 REMEMBERED = 1000                           # (peer, cause) pairs
-BURST, RATE = 60, 0.5                       # lines at once, and a second, for all peers and causes together
+BURST, RATE = 60, 0.5  # lines at once, and a second, for all peers and causes together
 # what a terminal or an editor would act on, and what no encoding can write
-ODD = ((0x00, 0x1f), (0x7f, 0x9f), (0x2028, 0x202e), (0x2066, 0x2069), (0xd800, 0xdfff), (0xfeff, 0xfeff))
+ODD = ((0x00, 0x1f), (0x7f, 0x9f), (0x2028, 0x202e), (0x2066, 0x2069), (0xd800, 0xdfff), (0xfeff,
+                                                                                          0xfeff))
 
 
 class Complaints(object):
@@ -23,15 +24,18 @@ class Complaints(object):
 
     def __init__(self):
         self._lock = threading.Lock()
-        self._last = collections.OrderedDict()      # (address, cause) -> (time of the last line, left out)
+        # (address, cause) -> (time of the last line, left out)
+        self._last = collections.OrderedDict()
         self._counts = {}
         self._latest = {}                   # cause -> (address, text)
         self._lines = Allowance(BURST, RATE)
         self._unwritten = 0
 
     def note(self, address, cause, text):
-        """Count one refusal of the peer at `address` and log it: at most one line a minute for a cause."""
-        now, text = monotonic(), text if isinstance(text, (bytes, type(u''))) else str(text)     # an exception holds its frames
+        """Count one refusal of the peer at `address` and log it: at most one line a minute for a
+        cause."""
+        # an exception holds its frames
+        now, text = monotonic(), text if isinstance(text, (bytes, type(u''))) else str(text)
         with self._lock:
             self._counts[cause] = self._counts.get(cause, 0) + 1
             self._latest[cause] = address, text
@@ -60,9 +64,13 @@ class Complaints(object):
     def sentences(self):
         """Return [text], one for each cause: how often, and the latest peer and reason."""
         with self._lock:
-            entries = [(cause, count) + self._latest[cause] for cause, count in sorted(self._counts.items())]
-        return [u'%s: %s, the last time %s: %s' % (cause, counted(count, u'time'), printable(address), printable(text))
-                for cause, count, address, text in entries]
+            entries = [(cause, count) + self._latest[cause]
+                       for cause, count in sorted(self._counts.items())]
+        return [
+            u'%s: %s, the last time %s: %s' %
+            (cause, counted(count, u'time'), printable(address), printable(text))
+            for cause, count, address, text in entries
+        ]
 
 
 def printable(text, limit=300):

@@ -9,8 +9,9 @@ import time
 from dispynode_lib.wire.control import FINISHED
 
 OUTCOMES = ('finished', 'failed', 'stopped')
-OVER_LIMIT = u'the job was stopped: '       # so begins what is said of a job that was stopped by one of LIMITS
-BY_LIMIT = 'stopped by '                    # so begins the outcome then, and the name of the limit follows
+# so begins what is said of a job that was stopped by one of LIMITS
+OVER_LIMIT = u'the job was stopped: '
+BY_LIMIT = 'stopped by '  # so begins the outcome then, and the name of the limit follows
 LIMITS = ('--job_time', '--job_memory', '--job_output', '--job_processes')
 CPU_BOUNDS = (0.01, 0.1, 1, 10, 100, 1000, 10000)           # seconds
 MEMORY_BOUNDS = tuple(16 * 4 ** step << 20 for step in range(8))        # bytes: 16 MiB to 256 GiB
@@ -20,9 +21,11 @@ SAMPLES = 73                                # one hour, and more of them in the 
 
 
 class PastJob(object):
-    """A job that has ended: id and name of its computation, uid, outcome, when, after how long, why it failed.
+    """A job that has ended: id and name of its computation, uid, outcome, when, after how long, why
+    it failed.
 
-    Also what its process used: cpu_seconds, peak_memory (bytes), exit_status or signal (a name); None: not known, or not yet.
+    Also what its process used: cpu_seconds, peak_memory (bytes), exit_status or signal (a name);
+    None: not known, or not yet.
     """
 
     __slots__ = ('computation', 'name', 'uid', 'outcome', 'ended', 'seconds', 'reason',
@@ -42,11 +45,13 @@ class PastJob(object):
 
 
 class Sums(object):
-    """What jobs of one outcome used: how many (of which that is known), sums, and how many used up to each bound or more."""
+    """What jobs of one outcome used: how many (of which that is known), sums, and how many used up
+    to each bound or more."""
 
     def __init__(self):
         self.jobs, self.cpu_seconds, self.peak_memory = 0, 0.0, 0
-        self.cpu_counts, self.memory_counts = [0] * (len(CPU_BOUNDS) + 1), [0] * (len(MEMORY_BOUNDS) + 1)
+        self.cpu_counts, self.memory_counts = [0] * (len(CPU_BOUNDS) +
+                                                     1), [0] * (len(MEMORY_BOUNDS) + 1)
 
     def add(self, seconds, memory):
         """Count one more job."""
@@ -97,7 +102,8 @@ class History(object):
             self.last_busy = time.time()
 
     def idle_since(self, now):
-        """Return when the last computation ended; `now` while one is open, or is just being ended."""
+        """Return when the last computation ended; `now` while one is open, or is just being
+        ended."""
         with self._lock:
             return now if self._opened else self.last_busy
 
@@ -113,7 +119,8 @@ class History(object):
         reason   the client's text, its last line is kept
         """
         outcome = outcome_of(job, status, reason)
-        past = PastJob(job.computation.id, job.computation.name, job.uid, outcome, end, max(0.0, end - start),
+        past = PastJob(job.computation.id, job.computation.name, job.uid, outcome, end,
+                       max(0.0, end - start),
                        reason.strip().rpartition(u'\n')[2][:200] if reason else None)
         with self._lock:
             self._jobs.append(past)
@@ -145,7 +152,8 @@ class History(object):
         if info is None:
             return
         with self._lock:
-            self._samples.append(Sample(now, info.cpu, info.memory, info.disk, info.swap, busy, cpus))
+            self._samples.append(
+                Sample(now, info.cpu, info.memory, info.disk, info.swap, busy, cpus))
 
     def samples(self):
         """Return the samples of the last hour (list of Sample), oldest first."""
@@ -154,7 +162,8 @@ class History(object):
 
 
 def outcome_of(job, status, reason):
-    """Return one of OUTCOMES, or 'stopped by --job_time' and so on for a job that went over a limit."""
+    """Return one of OUTCOMES, or 'stopped by --job_time' and so on for a job that went over a
+    limit."""
     if status == FINISHED:
         return 'finished'
     if reason and reason.startswith(OVER_LIMIT):

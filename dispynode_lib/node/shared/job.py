@@ -9,7 +9,8 @@ ADMITTED = 'admitted'                       # a thread has it in its hands: it h
 WAITING = 'waiting'                         # for a process
 RUNNING = 'running'                         # a process has it, or is being sent it
 STOPPING = 'stopping'                       # it was asked to stop
-FINISHED, STOPPED = 'finished', 'stopped'   # its CPU is free, its reply is under way; STOPPED: it was asked to stop
+# its CPU is free, its reply is under way; STOPPED: it was asked to stop
+FINISHED, STOPPED = 'finished', 'stopped'
 # events
 TAKE, WAIT, GIVE, STOP, FINISH = 'be taken', 'wait', 'be given', 'be stopped', 'finish'
 
@@ -17,7 +18,7 @@ EDGES = {
     (ADMITTED, TAKE): ADMITTED,
     (ADMITTED, WAIT): WAITING,
     (ADMITTED, GIVE): RUNNING,
-    (ADMITTED, FINISH): FINISHED,           # its client did not get the ACK, or it could not be given
+    (ADMITTED, FINISH): FINISHED,  # its client did not get the ACK, or it could not be given
     (WAITING, TAKE): ADMITTED,              # a big one is handed over by a thread that may wait
     (WAITING, WAIT): WAITING,               # another one got the process
     (WAITING, GIVE): RUNNING,
@@ -36,8 +37,8 @@ LIFE = Life(u'a job', EDGES, every((FINISHED, STOPPED), (WAIT, STOP)))
 class Job(object):
     """One job that was accepted and not yet replied to."""
 
-    __slots__ = ('computation', 'uid', 'hash', 'xfer_files', 'started', 'phase', 'child', 'reply_after',
-                 'limit', 'timer', 'big', 'slot', 'why', 'result', 'repeated')
+    __slots__ = ('computation', 'uid', 'hash', 'xfer_files', 'started', 'phase', 'child',
+                 'reply_after', 'limit', 'timer', 'big', 'slot', 'why', 'result', 'repeated')
 
     def __init__(self, computation, uid, hash_, xfer_files, started):
         self.computation = computation      # node.computations.computation.Computation
@@ -46,10 +47,10 @@ class Job(object):
         self.xfer_files = xfer_files        # files that came for this job only
         self.started = started              # seconds since the epoch
         self.phase = ADMITTED
-        self.repeated = False               # its client sent it more than once; belongs to NodeState
+        self.repeated = False  # its client sent it more than once; belongs to NodeState
         self.slot = None                    # of node.replies.journal
-        self.limit = None                   # sentence on the limit that it went over; the loop's thread only
-        self.timer = None                   # host.io.loop.Timer of --job_time; the loop's thread only
+        self.limit = None  # sentence on the limit that it went over; the loop's thread only
+        self.timer = None  # host.io.loop.Timer of --job_time; the loop's thread only
         self.why = None                     # sentence for its client, if not he asked it to stop
         self.big = None                     # bigfiles.Arguments, while its file is needed
         self.result = None                  # bigfiles.Result, if it came in a file

@@ -19,7 +19,8 @@ class Life(object):
 
         noun      what it is the life of, for the log
         edges     {(phase, event): the phase that follows}
-        ignored   (phase, event) for events that mean nothing in that phase: they come late, or again
+        ignored   (phase, event) for events that mean nothing in that phase: they come late, or
+                  again
         """
         self.noun, self.edges, self.ignored = noun, edges, frozenset(ignored)
 
@@ -32,7 +33,8 @@ class Life(object):
             thing.phase = self.edges[thing.phase, event]
         except KeyError:
             if (thing.phase, event) not in self.ignored:
-                on_fault(u'%s: %s, %s, cannot %s: that is refused' % (FAULT, self.noun, thing.phase, event))
+                on_fault(u'%s: %s, %s, cannot %s: that is refused' %
+                         (FAULT, self.noun, thing.phase, event))
             return False
         return True
 

@@ -16,19 +16,22 @@ log = Log('dispynode.duties')
 
 DEFAULT_PULSE = 600.0                       # seconds (docs/protocol.rst, "Pulses")
 SHORTEST_PULSE = 0.5
-SILENT_PULSES, SILENT = 1.5, 5.0            # intervals, and seconds more, after which a scheduler is called silent
-IDLE_CHILDREN = 30.0                        # seconds between looks for job processes that wait in vain
-MOVED_PATIENCE, MOVED_AGAIN = 5.0, 0.5      # seconds: an address may come back; between looks whether the last job has ended
-REFUSED_LOOK = 3600.0                       # seconds between looks whether refused replies are too old
-MOVED_LIMIT = 60.0                          # seconds for replies to be delivered from another address
-ZOMBIE_AGAIN = 5.0                          # seconds between looks whether a zombie's last job has ended
+# intervals, and seconds more, after which a scheduler is called silent
+SILENT_PULSES, SILENT = 1.5, 5.0
+IDLE_CHILDREN = 30.0  # seconds between looks for job processes that wait in vain
+# seconds: an address may come back; between looks whether the last job has ended
+MOVED_PATIENCE, MOVED_AGAIN = 5.0, 0.5
+REFUSED_LOOK = 3600.0  # seconds between looks whether refused replies are too old
+MOVED_LIMIT = 60.0  # seconds for replies to be delivered from another address
+ZOMBIE_AGAIN = 5.0  # seconds between looks whether a zombie's last job has ended
 ORPHANS_INTERVAL = 5.0                      # seconds
 
 
 def table(common, service, announcer, notices, delivery, spool, nursery, gone_for):
     """Return the list of Duty of these parts; `now` is monotonic seconds.
 
-    gone_for   function(address, now) -> seconds since this node lost that address, None while it has it
+    gone_for   function(address, now) -> seconds since this node lost that address, None while it
+               has it
     """
     pulses, zombies, idle = Pulses(common, notices, delivery), Zombies(common), IdleChildren(common)
     moved = Moved(common, notices, delivery, spool, gone_for)
@@ -39,8 +42,9 @@ def table(common, service, announcer, notices, delivery, spool, nursery, gone_fo
         Duty('looking for schedulers that know an address of before', moved.look, moved.wait),
         Duty('looking for schedulers', announcer.announce, announcer.wait),
         Duty('dismissing idle job processes', idle.dismiss, idle.wait),
-        Duty('removing replies that nobody wants', lambda _now: common.workers.run(spool.expire, time.time()),
-             lambda _now: REFUSED_LOOK if spool.refused() else None),
+        Duty('removing replies that nobody wants',
+             lambda _now: common.workers.run(spool.expire, time.time()), lambda _now: REFUSED_LOOK
+             if spool.refused() else None),
         Duty('keeping the code', nursery.keep, nursery.keep_wait),
         Duty('reaping orphans', lambda _now: reap_orphans(nursery.pids()), _orphans_wait),
     ]
@@ -54,16 +58,19 @@ class Pulses(object):
         self._notices, self._delivery = notices, delivery
 
     def wait(self, _now):
-        """Return seconds between pulses, None while nobody owns the node (docs/protocol.rst, "Pulses")."""
+        """Return seconds between pulses, None while nobody owns the node (docs/protocol.rst,
+        "Pulses")."""
         computations = self._state.computations()
         return pulse_interval(self._options, computations) if computations else None
 
     def send(self, _now):
-        """Send one pulse to each scheduler, and try again to deliver what could not be delivered."""
+        """Send one pulse to each scheduler, and try again to deliver what could not be
+        delivered."""
         busy = min(self._state.used_cpus(), self._state.cpus())
         computations = self._state.computations()
         for computation in states.one_for_each_scheduler(computations):
-            self._notices.pulse(computation, busy, lambda reply, error, it=computation: self._answered(it, error))
+            self._notices.pulse(computation, busy,
+                                lambda reply, error, it=computation: self._answered(it, error))
         self._delivery.retry_all()
 
     def _answered(self, computation, error):
@@ -74,7 +81,8 @@ class Pulses(object):
         computation.unanswered += 1
         self._notices.unreached(computation.scheduler[0], 'pulse: %s', error)
         if releases.pulses_by_datagram(computation.peer.version):
-            self._workers.run(self._notices.pulse_by_datagram, computation, min(self._state.used_cpus(), self._state.cpus()))
+            self._workers.run(self._notices.pulse_by_datagram, computation,
+                              min(self._state.used_cpus(), self._state.cpus()))
 
 
 class Zombies(object):
@@ -107,18 +115,20 @@ class Zombies(object):
             jobs = len(state.jobs(computation.id))
             if not computation.zombie:
                 computation.zombie = True
-                log.warning('computation %d: no sign of life of %s port %s for %.0f s; %s left to '
-                            'finish', computation.id, computation.scheduler[0], computation.scheduler[1],
-                            silence, counted(jobs, u'running job'))
+                log.warning(
+                    'computation %d: no sign of life of %s port %s for %.0f s; %s left to '
+                    'finish', computation.id, computation.scheduler[0], computation.scheduler[1],
+                    silence, counted(jobs, u'running job'))
             if not jobs:
                 computation.close(terminate=False)
 
 
 class Moved(object):
-    """Gives up computations whose scheduler knows this node by an address that the host does not have any more.
+    """Gives up computations whose scheduler knows this node by an address that the host does not
+    have any more.
 
-    It would send jobs there for ever. It is told to send none, and when the last job has ended, that the node is gone: then
-    the node's announcement at its new address is that of another node.
+    It would send jobs there for ever. It is told to send none, and when the last job has ended,
+    that the node is gone: then the node's announcement at its new address is that of another node.
     """
 
     def __init__(self, common, notices, delivery, spool, gone_for):
@@ -131,7 +141,8 @@ class Moved(object):
         return self._gone(computation.node_ip_addr, now)
 
     def wait(self, now):
-        """Return seconds until there may be something to do, None while every scheduler knows the right address."""
+        """Return seconds until there may be something to do, None while every scheduler knows the
+        right address."""
         waits = []
         for computation in self._state.computations():
             gone = self._gone_for(computation, now)
@@ -147,11 +158,13 @@ class Moved(object):
             gone = self._gone_for(computation, now)
             if (gone is not None) != computation.moved:
                 self._tell(computation, gone is not None)
-            if gone is not None and gone >= MOVED_PATIENCE and not self._has_work(computation, gone):
+            if gone is not None and gone >= MOVED_PATIENCE and not self._has_work(
+                    computation, gone):
                 computation.close(terminate=False)
 
     def _has_work(self, computation, gone):
-        """Return whether replies are still to come, or have not reached the scheduler: some were sent from the address that is gone."""
+        """Return whether replies are still to come, or have not reached the scheduler: some were
+        sent from the address that is gone."""
         if self._state.jobs(computation.id):
             return True
         if gone >= MOVED_LIMIT:
@@ -164,11 +177,13 @@ class Moved(object):
     def _tell(self, computation, moved):
         computation.moved = moved
         if moved:
-            log.warning('computation %d: its scheduler knows this node by %s, which is gone: it gets the results of running '
-                        'jobs and is to find the node anew', computation.id, computation.node_ip_addr)
+            log.warning(
+                'computation %d: its scheduler knows this node by %s, which is gone: it gets the '
+                'results of running '
+                'jobs and is to find the node anew', computation.id, computation.node_ip_addr)
         else:
-            log.info('computation %d: %s, by which its scheduler knows this node, is back', computation.id,
-                     computation.node_ip_addr)
+            log.info('computation %d: %s, by which its scheduler knows this node, is back',
+                     computation.id, computation.node_ip_addr)
         self._notices.node_cpus(computation, 0 if moved else self._state.cpus())
 
 
@@ -193,11 +208,13 @@ def pulse_interval(options, computations):
     """Return seconds between pulses to the scheduler of these computations."""
     intervals = [computation.pulse_interval for computation in computations]
     intervals += [options.ping_interval, options.zombie_interval / 5.0]
-    return max(SHORTEST_PULSE, min([interval for interval in intervals if interval] + [DEFAULT_PULSE]))
+    return max(SHORTEST_PULSE,
+               min([interval for interval in intervals if interval] + [DEFAULT_PULSE]))
 
 
 def silence(state, options, now):
-    """Return (seconds of silence, seconds until the scheduler is given up or None), None if it is not silent.
+    """Return (seconds of silence, seconds until the scheduler is given up or None), None if it is
+    not silent.
 
     It is when a pulse was not answered, or is long overdue; `now`: monotonic seconds.
     """
@@ -222,7 +239,8 @@ def _orphans_wait(_now):
 
 
 def reap_orphans(own):
-    """Reap children that have exited, inherited from others; those in `own`, pids, somebody waits for. Return how many."""
+    """Reap children that have exited, inherited from others; those in `own`, pids, somebody waits
+    for. Return how many."""
     reaped = 0
     for pid in proc.pids():
         if pid not in own and _is_exited_child(pid):

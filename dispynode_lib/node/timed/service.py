@@ -13,8 +13,8 @@ from dispynode_lib.node.shared.state import SERVING, one_for_each_scheduler
 
 log = Log('dispynode.service')
 
-LONGEST = 60.0                              # seconds between looks: the host's clock may be set, or the host sleep
-GRACE = 5.0                                 # seconds for jobs that were under way when service stopped
+LONGEST = 60.0  # seconds between looks: the host's clock may be set, or the host sleep
+GRACE = 5.0  # seconds for jobs that were under way when service stopped
 OVER = u'the service hours of the node ended (--service_end) before the job had ended'
 CONTROLS = ('start_time', 'stop_time', 'end_time')
 
@@ -58,7 +58,8 @@ class Service(object):
         return self._phase == OPEN
 
     def next_change(self):
-        """Return when the next change of service comes, seconds since the epoch; None without service hours."""
+        """Return when the next change of service comes, seconds since the epoch; None without
+        service hours."""
         return self._plan.at(self._clock())[1]
 
     def _open(self, change):
@@ -69,12 +70,14 @@ class Service(object):
 
     def _stop(self, now, change):
         log.info('service has stopped%s: no new computations', _until(change))
-        self._state.set_hours(u'outside service hours: service has stopped%s' % _until(change), now + GRACE)
+        self._state.set_hours(u'outside service hours: service has stopped%s' % _until(change),
+                              now + GRACE)
         self._notices.cpus_to_all(0)
 
     def _end(self, now, change):
         computations = self._state.computations()
-        log.info('service hours have ended%s; closing %s', _until(change), counted(len(computations), u'computation'))
+        log.info('service hours have ended%s; closing %s', _until(change),
+                 counted(len(computations), u'computation'))
         self._state.set_hours(u'outside service hours: closed%s' % _until(change), now)
         for computation in computations:
             computation.close(terminate=True, why=OVER)
@@ -85,7 +88,8 @@ class Service(object):
         """Tell schedulers that the node is gone, once the replies of ended jobs are there."""
         deadline = monotonic() + self._options.stop_timeout + self._options.msg_timeout
         while monotonic() < deadline:
-            if self._state.wait_until_empty(deadline - monotonic()) and not self._delivery.pending():
+            if self._state.wait_until_empty(deadline -
+                                            monotonic()) and not self._delivery.pending():
                 break
             time.sleep(0.02)
         for computation in computations:
@@ -109,7 +113,8 @@ class Service(object):
         self._minutes = wanted
 
     def replace(self, start, stop, end):
-        """Set all times of day, minutes since midnight or None. Raises OptionError if they do not fit together."""
+        """Set all times of day, minutes since midnight or None. Raises OptionError if they do not
+        fit together."""
         self._plan = hours.Hours(start, stop, end)
         self._minutes = [start, stop, end]
 
@@ -119,20 +124,26 @@ class Service(object):
         return 60 * now.tm_hour + now.tm_min
 
     def times(self):
-        """Return (start, stop, end) of the present or next service: seconds since the epoch or None."""
+        """Return (start, stop, end) of the present or next service: seconds since the epoch or
+        None."""
         return self._plan.times(self._clock())
 
     def describe(self):
         """Return one line (text) for an operator."""
         if self._minutes == [None, None, None]:
             return u'no service hours: always open'
-        names = [u'%s %s' % (name, hours.text(minutes)) for name, minutes in zip((u'start', u'stop', u'end'), self._minutes)
-                 if minutes is not None]
+        names = [
+            u'%s %s' % (name, hours.text(minutes))
+            for name, minutes in zip((u'start', u'stop', u'end'), self._minutes)
+            if minutes is not None
+        ]
         return u'service hours: %s; now %s' % (u', '.join(names), self._phase)
 
     def _once(self, wanted):
         now = self._clock()
-        start, stop, end = [None if minutes is None else hours.next_time(minutes, now) for minutes in wanted]
+        start, stop, end = [
+            None if minutes is None else hours.next_time(minutes, now) for minutes in wanted
+        ]
         if stop is not None and end is not None and end < stop:
             raise OptionError(u'service would end before it stops')
         return hours.Once(start, stop, end)

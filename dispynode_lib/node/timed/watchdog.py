@@ -31,10 +31,12 @@ class Watchdog(object):
     """Does duties when they are due; waits without waking up in between."""
 
     def __init__(self, duties=(), clock=monotonic):
-        """`clock`: function -> seconds; only differences count, so that setting the host's clock changes nothing."""
+        """`clock`: function -> seconds; only differences count, so that setting the host's clock
+        changes nothing."""
         self._duties = list(duties)
         self._clock = clock
-        self._wake, self._woken, self._poll = None, None, None      # a pipe, and what waits for it, once it runs
+        # a pipe, and what waits for it, once it runs
+        self._wake, self._woken, self._poll = None, None, None
         self._stopping = False
 
     def start(self, duties=()):
@@ -98,7 +100,8 @@ class Watchdog(object):
             self._sleep(min(max(0.0, left), LONGEST))
 
     def _sleep(self, seconds):
-        """Wait until somebody wakes this thread. By poll: waits of threads go by the host's clock before Python 3.11."""
+        """Wait until somebody wakes this thread. By poll: waits of threads go by the host's clock
+        before Python 3.11."""
         try:
             if self._poll.poll(seconds * 1000.0 + 0.5):
                 os.read(self._woken, 4096)

@@ -13,11 +13,11 @@ from dispynode_lib.supervisor.imports.preload import NOT_TAKEN, is_standard
 from dispynode_lib.supervisor.processes.signals import end_by_alarm
 from dispynode_lib.wire.control import MODULE_NAME_SIZE, is_module_name
 
-LEARN = 'learn'                             # word of a policy: modules of any package, each after a trial
+LEARN = 'learn'  # word of a policy: modules of any package, each after a trial
 TIMES = 2                                   # jobs that have to import a module before it is loaded
-LINES = 4000                                # bytes of names that are written at once: less than PIPE_BUF
+LINES = 4000  # bytes of names that are written at once: less than PIPE_BUF
 NAMES = 3000                                # names that are counted
-CURIOUS = 16                                # messages after which jobs tell nothing more of what is loaded
+CURIOUS = 16  # messages after which jobs tell nothing more of what is loaded
 TRIAL_TIMEOUT = 5.0                         # seconds that loading a module of others' may take
 
 
@@ -27,7 +27,8 @@ class Learner(object):
     def __init__(self, preloaded, policy, poll, timers, on_learned):
         """Learn by a preload.Preloaded.
 
-        policy      words: LEARN or not, and packages whose modules are loaded as those of the standard library are
+        policy      words: LEARN or not, and packages whose modules are loaded as those of the
+                    standard library are
         poll        the select.poll of the supervisor; it calls takes() for what is readable
         on_learned  function (names): jobs import these; they are loaded now if they can be
         """
@@ -59,12 +60,16 @@ class Learner(object):
             close_quietly(self._trial[2])
 
     def tell(self):
-        """Tell the supervisor what was imported since it forked this process, what others need first."""
+        """Tell the supervisor what was imported since it forked this process, what others need
+        first."""
         curious, loaded = self._messages < CURIOUS, self._preloaded
         if not curious and len(sys.modules) == len(self._base) + loaded.count_given():
             return
-        names = [to_bytes(name) for name, module in list(sys.modules.items())
-                 if module is not None and name not in self._base and (curious or not loaded.has_aside(name))]
+        names = [
+            to_bytes(name) for name, module in list(sys.modules.items())
+            if module is not None and name not in self._base and (
+                curious or not loaded.has_aside(name))
+        ]
         lines, size = [], 0
         for name in (names if COMPLETE_LAST else reversed(names)):
             if lines and size + len(name) >= LINES:
@@ -80,7 +85,7 @@ class Learner(object):
         try:
             os.write(self._write_end, b'\n'.join(lines) + b'\n')
         except EnvironmentError:
-            return                          # the pipe is full, or was closed by the job: others will tell
+            return  # the pipe is full, or was closed by the job: others will tell
 
     # in the supervisor
 
@@ -141,7 +146,8 @@ class Learner(object):
     # modules that are not of the standard library
 
     def _try(self, name):
-        """See in a process to be thrown away whether module `name` can be loaded before a fork; then load it."""
+        """See in a process to be thrown away whether module `name` can be loaded before a fork;
+        then load it."""
         read_end, write_end = os.pipe()
         pid = os.fork()
         if not pid:

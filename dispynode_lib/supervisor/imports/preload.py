@@ -1,7 +1,8 @@
 """Modules imported before jobs are forked, and put aside until a job imports them itself.
 
-A job finds what it would find without them: `sys.modules` does not hold a module that it has not imported, and a module
-that would be found earlier on its `sys.path` wins. So only the time of an import changes.
+A job finds what it would find without them: `sys.modules` does not hold a module that it has not
+imported, and a module that would be found earlier on its `sys.path` wins. So only the time of an
+import changes.
 """
 from __future__ import absolute_import, division, print_function
 
@@ -13,14 +14,17 @@ import time
 from dispynode_lib.supervisor.processes.lean import (
     COMPLETE_LAST, EXECUTORS_EXIT, NAMES_ARE_IMMORTAL, PYTHON2)
 
-# modules of the standard library that do something when they are imported, or want a terminal or a screen
-NOT_TAKEN = frozenset(['__main__', 'antigravity', 'curses', 'distutils', 'ensurepip', 'idlelib', 'lib2to3', 'msilib',
-                       'pip', 'readline', 'rlcompleter', 'setuptools', 'site', 'sitecustomize', 'test', 'this', 'Tkinter',
-                       'tkinter', 'turtle', 'turtledemo', 'usercustomize', 'venv'])
+# modules of the standard library that do something when they are imported, or want a terminal or a
+# screen
+NOT_TAKEN = frozenset([
+    '__main__', 'antigravity', 'curses', 'distutils', 'ensurepip', 'idlelib', 'lib2to3', 'msilib',
+    'pip', 'readline', 'rlcompleter', 'setuptools', 'site', 'sitecustomize', 'test', 'this',
+    'Tkinter', 'tkinter', 'turtle', 'turtledemo', 'usercustomize', 'venv'
+])
 
 IMPORT_SYSTEM = sys.modules.get('_frozen_importlib')
-FRESH = 2.0                                 # seconds after a change in which a folder may change unseen: its clock has ticks
-STOCK, GAPS = 128, 512                      # module objects that are made at once, and those that are not used
+FRESH = 2.0  # seconds after a change in which a folder may change unseen: its clock has ticks
+STOCK, GAPS = 128, 512  # module objects that are made at once, and those that are not used
 
 
 def _renew_random(module):
@@ -55,16 +59,20 @@ def _renew_zoneinfo(module):
     module.reset_tzpath()
 
 
-# modules that took something from the process that imported them, or gave it something to do at its end: what to do with
-# them in a job
+# modules that took something from the process that imported them, or gave it something to do at its
+# end: what to do with them in a job
 GENERATORS = {'random': _renew_random, 'numpy.random': _renew_numpy, 'torch.random': _renew_torch}
-RENEWED = dict(GENERATORS, **{
-    'concurrent.futures.process': _renew_executors, 'concurrent.futures.thread': _renew_executors, 'logging': _renew_logging,
-    'multiprocessing.process': _renew_process, 'zoneinfo': _renew_zoneinfo})
+RENEWED = dict(
+    GENERATORS, **{
+        'concurrent.futures.process': _renew_executors,
+        'concurrent.futures.thread': _renew_executors, 'logging': _renew_logging,
+        'multiprocessing.process': _renew_process, 'zoneinfo': _renew_zoneinfo
+    })
 
 
 def renewals():
-    """Return the functions (no arguments) that each job has to call, for what is in `sys.modules` before it is forked."""
+    """Return the functions (no arguments) that each job has to call, for what is in `sys.modules`
+    before it is forked."""
     found = []
     for name, renew in sorted(GENERATORS.items()):
         module = sys.modules.get(name)
@@ -90,12 +98,13 @@ class Preloaded(object):
         self._has_new = False               # something was loaded since settle()
         self._given = set()                 # names of those that were imported since
         self._loading = False
-        self._listed = {}                   # folder -> (which, and when it changed; names of modules in it)
+        self._listed = {}  # folder -> (which, and when it changed; names of modules in it)
 
     def install(self):
         """Add this finder to `sys.meta_path`, behind that of this program."""
         if self not in sys.meta_path:
-            sys.meta_path.insert(1 if sys.meta_path and sys.meta_path[0] is _packed_importer() else 0, self)
+            sys.meta_path.insert(
+                1 if sys.meta_path and sys.meta_path[0] is _packed_importer() else 0, self)
 
     def names(self):
         """Return the names (list) of the modules that are put aside."""
@@ -121,7 +130,8 @@ class Preloaded(object):
         return name in self._needs
 
     def load(self, name):
-        """Import module `name`, after those that contain it, and put away what came; return an error text or None."""
+        """Import module `name`, after those that contain it, and put away what came; return an
+        error text or None."""
         parent = name.rpartition('.')[0]
         if self.has(name):
             return None
@@ -143,11 +153,12 @@ class Preloaded(object):
                 IMPORT_SYSTEM._new_module = new_module
             self._loading, self._given = False, given
             sys.path[:] = path
-            self._put_away([each for each in list(sys.modules) if each not in before], error is not None)
+            self._put_away([each
+                            for each in list(sys.modules) if each not in before], error is not None)
         return error
 
     def _put_away(self, came, failed):
-        if failed:                          # what was put aside before can stay, the rest may be half made
+        if failed:  # what was put aside before can stay, the rest may be half made
             for each in came:
                 module = sys.modules.pop(each)
                 if each in self._needs:
@@ -165,8 +176,8 @@ class Preloaded(object):
     def _take_object(self, name):
         """Return a module object for the import system, from a stock of such that lie side by side.
 
-        A job that puts a module into `sys.modules` writes to it (its count of references), and so copies the page in
-        which it lies: modules that lie among their own contents are a page each.
+        A job that puts a module into `sys.modules` writes to it (its count of references), and so
+        copies the page in which it lies: modules that lie among their own contents are a page each.
         """
         if not self._stock:                 # the first ones fill gaps between other objects
             self._stock = [type(sys)('') for _ in range(GAPS + STOCK)][GAPS:]
@@ -175,7 +186,8 @@ class Preloaded(object):
         return module
 
     def settle(self):
-        """Have all names side by side, too, where using them writes to them; called before others are forked."""
+        """Have all names side by side, too, where using them writes to them; called before others
+        are forked."""
         if not self._has_new or NAMES_ARE_IMMORTAL:
             return
         self._has_new = False
@@ -189,7 +201,7 @@ class Preloaded(object):
         """Take a module out of the package that contains it, where its import has put it."""
         parent, _dot, own = name.rpartition('.')
         package = self._modules.get(parent) or sys.modules.get(parent)
-        module = self._modules[name]        # None on Python 2: there is no such module in the package
+        module = self._modules[name]  # None on Python 2: there is no such module in the package
         if None not in (package, module) and package.__dict__.get(own) is module:
             delattr(package, own)
             self._unbound.add(name)
@@ -203,7 +215,8 @@ class Preloaded(object):
 
     def find_spec(self, name, _path=None, target=None):
         """Return the spec of a module that is here, and may be had: Python 3."""
-        if name not in self._needs or target is not None or not is_import(sys._getframe(2)) or not self._give(name):
+        if name not in self._needs or target is not None or not is_import(
+                sys._getframe(2)) or not self._give(name):
             return None                     # who only asks gets the usual answer
         return type(sys.__spec__)(name, self)
 
@@ -228,7 +241,8 @@ class Preloaded(object):
         return self._modules[name]
 
     def _give(self, name):
-        """Put module `name` and what it needs into `sys.modules`, if a usual import would find the very same."""
+        """Put module `name` and what it needs into `sys.modules`, if a usual import would find the
+        very same."""
         modules, present, needs = self._modules, sys.modules, self._needs[name]
         parent = name.rpartition('.')[0]
         if name in self._given or (parent and present.get(parent) is not modules.get(parent)):
@@ -262,7 +276,8 @@ class Preloaded(object):
         return True
 
     def _strangers(self):
-        """Return the names of modules in folders on `sys.path` that were not there before; None if that cannot be told."""
+        """Return the names of modules in folders on `sys.path` that were not there before; None if
+        that cannot be told."""
         found, left = set(), set(self._path)
         for entry in sys.path:
             if entry in left:
@@ -291,11 +306,14 @@ class Preloaded(object):
 
 
 def complete_needs(came):
-    """Return {name: what comes with it} for modules in the order in which they were complete: a module after what it needs."""
+    """Return {name: what comes with it} for modules in the order in which they were complete: a
+    module after what it needs."""
     place = dict((name, at) for at, name in enumerate(came))
-    complete = dict((name, max([place.get(each, 0) for each in packages_of(name)] + [place[name]])) for name in came)
+    complete = dict((name, max([place.get(each, 0) for each in packages_of(name)] + [place[name]]))
+                    for name in came)
     # a module of a package that is complete only later is no need of others
-    return dict((name, [each for each in came if complete[each] <= complete[name]]) for name in came)
+    return dict((name, [each for each in came if complete[each] <= complete[name]])
+                for name in came)
 
 
 def packages_of(name):
@@ -305,13 +323,15 @@ def packages_of(name):
 
 
 def all_needs(came):
-    """Return {name: what comes with it} where the order tells little: all; for the standard library all of that."""
+    """Return {name: what comes with it} where the order tells little: all; for the standard library
+    all of that."""
     standard = [name for name in came if is_standard(name.partition('.')[0])]
     return dict((name, standard if name in standard else came) for name in came)
 
 
 def is_import(frame):
-    """Return whether the import system itself runs in `frame`, and not importlib.util.find_spec() and the like."""
+    """Return whether the import system itself runs in `frame`, and not importlib.util.find_spec()
+    and the like."""
     return frame.f_code.co_name == '_find_and_load_unlocked'
 
 
@@ -336,7 +356,8 @@ def _look_for_standard():
 
 
 def begin():
-    """Return the Preloaded of this process, made at the first call: before anything of a user's is on `sys.path`."""
+    """Return the Preloaded of this process, made at the first call: before anything of a user's is
+    on `sys.path`."""
     global _preloaded
     if _preloaded is None:
         _preloaded = Preloaded()

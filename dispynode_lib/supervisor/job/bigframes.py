@@ -1,4 +1,5 @@
-"""Big arguments and results: unpickled as they are read, handed over in files, without a copy of the whole."""
+"""Big arguments and results: unpickled as they are read, handed over in files, without a copy of
+the whole."""
 from __future__ import absolute_import, division, print_function
 
 import _socket
@@ -11,9 +12,9 @@ from dispynode_lib.supervisor.processes.lean import PYTHON2, pickles, to_bytes
 from dispynode_lib.wire.control import LENGTH, NOTHING
 
 READ_SIZE = 65536
-BIG_RESULT = 262144                         # bytes of a pickled result from which on it goes into a file
+BIG_RESULT = 262144  # bytes of a pickled result from which on it goes into a file
 STREAMED_SIZE = 65536                       # smaller arguments are read as a whole first
-FRAMED = 4                                  # protocols from here on can be unpickled from a stream in big steps
+FRAMED = 4  # protocols from here on can be unpickled from a stream in big steps
 
 
 class BigFrame(object):
@@ -42,7 +43,8 @@ class BigFrame(object):
         return head + _receive(self._fd, missing) if missing else head
 
     def last_part(self, load):
-        """Return the object whose pickle is the next and last part; all of the frame has then been read.
+        """Return the object whose pickle is the next and last part; all of the frame has then been
+        read.
 
         load    function that loads any pickle from bytes
         """
@@ -53,14 +55,16 @@ class BigFrame(object):
         try:
             return pickles.Unpickler(stream).load()
         finally:
-            stream.skip()                   # what a failure left: the node would take a half read frame for an accident
+            # what a failure left: the node would take a half read frame for an accident
+            stream.skip()
 
     def _can_stream(self, size, load):
         if size < STREAMED_SIZE or load is not pickles.loads or not hasattr(os, 'readv'):
             return False
         while len(self._data) < 2:
             self._data += _some(self._fd, READ_SIZE)
-        return self._data[:1] == b'\x80' and FRAMED <= bytearray(self._data[1:2])[0] <= pickling.HIGHEST
+        return self._data[:1] == b'\x80' and FRAMED <= bytearray(
+            self._data[1:2])[0] <= pickling.HIGHEST
 
 
 class ArgumentsFile(object):
@@ -79,8 +83,10 @@ class ArgumentsFile(object):
 
 
 def write_result(folder, pieces):
-    """Write a pickled result to a new file for the node; return the file's name, None if it cannot be written."""
-    name = 'result-%d-%s' % (os.getpid(), ''.join(['%02x' % byte for byte in bytearray(os.urandom(8))]))
+    """Write a pickled result to a new file for the node; return the file's name, None if it cannot
+    be written."""
+    name = 'result-%d-%s' % (os.getpid(), ''.join(
+        ['%02x' % byte for byte in bytearray(os.urandom(8))]))
     path = os.path.join(folder, name)
     try:
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -166,7 +172,8 @@ def _receive(fd, size):
         while len(data) < size:
             data += _some(fd, size - len(data))
         return data
-    sock = _socket.fromfd(fd, _socket.AF_UNIX, _socket.SOCK_STREAM) if PYTHON2 else _socket.socket(fileno=fd)
+    sock = _socket.fromfd(fd, _socket.AF_UNIX, _socket.SOCK_STREAM) if PYTHON2 else _socket.socket(
+        fileno=fd)
     try:
         data = sock.recv(size, _socket.MSG_WAITALL)
         while len(data) < size:             # a signal came

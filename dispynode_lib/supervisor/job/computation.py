@@ -1,4 +1,5 @@
-"""One computation as its supervisor knows it: its code, its `__main__` module, its setup and cleanup."""
+"""One computation as its supervisor knows it: its code, its `__main__` module, its setup and
+cleanup."""
 from __future__ import absolute_import, division, print_function
 
 import errno
@@ -18,15 +19,17 @@ from dispynode_lib.supervisor.job.output import TextOutput
 FUNCTION, PROGRAM = '1', '2'
 # absolute_import, division, print_function and unicode_literals, for compile() of Python 2
 PYTHON3_FLAGS = 0x4000 | 0x2000 | 0x10000 | 0x20000
-BYTES, PATHS = ('code', 'compute'), ('folder', 'big_folder', 'certfile', 'keyfile', 'socket')     # others are text
+# others are text
+BYTES, PATHS = ('code', 'compute'), ('folder', 'big_folder', 'certfile', 'keyfile', 'socket')
 UTF8_MARK = b'\xef\xbb\xbf'
 
 
 def compile_source(source, file_name, python2=False):
     """Return the code object of `source` (UTF-8 bytes); raises SyntaxError, ValueError.
 
-    python2   the client's Python: on Python 2 code of a Python 3 client has the meaning that it has there, as far as
-              Python 2 can give it: literals are text, print is a function, division is true division
+    python2   the client's Python: on Python 2 code of a Python 3 client has the meaning that it has
+              there, as far as Python 2 can give it: literals are text, print is a function,
+              division is true division
     """
     if PYTHON2:
         if b'coding' not in b'\n'.join(source.split(b'\n', 2)[:2]):
@@ -41,9 +44,11 @@ class Computation(object):
     """A computation: the fields of the `open` frame, and the state of the user's code."""
 
     def __init__(self, fields, emit):
-        """`fields`: dict from the `open` frame, keys str and values bytes; `emit`: see jobapi.JobApi."""
+        """`fields`: dict from the `open` frame, keys str and values bytes; `emit`: see
+        jobapi.JobApi."""
         for key, value in fields.items():
-            setattr(self, key, value if key in BYTES else to_path(value) if key in PATHS else to_native(value))
+            setattr(self, key,
+                    value if key in BYTES else to_path(value) if key in PATHS else to_native(value))
         self.python2 = self.python2 == '1'
         self.protocol = 2 if self.python2 else max(3, int(self.protocol))
         self.load = pickling.loader(self.python2, self.protocol)
@@ -70,7 +75,8 @@ class Computation(object):
         try:
             self._code = compile_source(self.code, self.file_name, self.python2)
         except Exception:                   # source that no compiler takes
-            error = tracebacks.describe(sys.exc_info(), u'the code of the computation cannot be compiled')
+            error = tracebacks.describe(sys.exc_info(),
+                                        u'the code of the computation cannot be compiled')
             if PYTHON2 == self.python2 and self.protocol <= pickling.HIGHEST:
                 return error
             self._code = self._explanation(error)
@@ -87,13 +93,15 @@ class Computation(object):
 
         To refuse the computation would leave a client without another node waiting for ever.
         """
-        client = u'newer Python' if PYTHON2 == self.python2 else u'Python 2' if self.python2 else u'Python 3'
+        client = (u'newer Python' if PYTHON2 == self.python2 else
+                  u'Python 2' if self.python2 else u'Python 3')
         told = u'the code is for the %s of the client; this node runs Python %s: %s' % (
             client, sys.version.split()[0], error.strip().splitlines()[-1])
-        return compile('raise SyntaxError(%r)' % to_native(told.encode('utf-8')), self.file_name, 'exec', 0, True)
+        return compile('raise SyntaxError(%r)' % to_native(told.encode('utf-8')), self.file_name,
+                       'exec', 0, True)
 
     def _make_main(self):
-        self._our_main = sys.modules['__main__']        # Python 2 clears a module that nobody refers to
+        self._our_main = sys.modules['__main__']  # Python 2 clears a module that nobody refers to
         self._main = names.ModuleType('__main__')
         sys.modules['__main__'] = self._main
         namespace = self._main.__dict__
@@ -114,7 +122,8 @@ class Computation(object):
         return self._main.__dict__
 
     def enter_folder(self):
-        """Make the computation's folder the working directory, anew if it was removed; raises EnvironmentError."""
+        """Make the computation's folder the working directory, anew if it was removed; raises
+        EnvironmentError."""
         try:
             os.chdir(self.folder)
         except EnvironmentError as error:
@@ -130,7 +139,7 @@ class Computation(object):
         self.executed = True
         try:
             self.run_code()
-        except BaseException:               # the user's code may raise anything, SystemExit included
+        except BaseException:  # the user's code may raise anything, SystemExit included
             self.failure = tracebacks.describe(sys.exc_info())
 
     def run_code(self):
@@ -141,13 +150,14 @@ class Computation(object):
     def run_setup(self, which, argument):
         """Execute the code and call the setup function, if any; return (status, text) as bytes.
 
-        which      b'compute': its arguments are in the COMPUTE argument; b'setup': in `argument`; b'none'
+        which      b'compute': its arguments are in the COMPUTE argument; b'setup': in `argument`;
+                   b'none'
         argument   the SETUP argument, or None
         """
         try:
             self.enter_folder()
             self.execute()
-            if not self.setup:              # nor is failing code an error yet: each job will tell its author
+            if not self.setup:  # nor is failing code an error yet: each job will tell its author
                 self._cleanup_call = self._calls(which, argument)[1]
                 return b'0', None
             if self.failure is not None:
@@ -168,13 +178,15 @@ class Computation(object):
 
     def _bad_status(self, name, value):
         if name not in self._main.__dict__:
-            return to_bytes('"setup" failed with no function "%s" in the code of the computation' % name)
+            return to_bytes(
+                '"setup" failed with no function "%s" in the code of the computation' % name)
         numbers = [str(number) for number in sorted(self.accepted)]
         try:
             shown = repr(value)[:200]
         except Exception:                   # a class of the user's
             shown = type(value).__name__
-        text = '"setup" failed with %s: function "%s" has to return %s' % (shown, name, ' or '.join(numbers))
+        text = '"setup" failed with %s: function "%s" has to return %s' % (shown, name,
+                                                                           ' or '.join(numbers))
         return to_bytes(text)
 
     def _calls(self, which, argument):
@@ -196,7 +208,8 @@ class Computation(object):
         return pickling.unpickle(data, self.python2, stand_ins=True)
 
     def remember_cleanup(self, which, argument):
-        """Note the arguments for cleanup without running setup; return an error text or None. See run_setup()."""
+        """Note the arguments for cleanup without running setup; return an error text or None. See
+        run_setup()."""
         try:
             self.execute()                  # they may be objects of the user's classes
             self._cleanup_call = self._calls(which, argument)[1]
@@ -205,7 +218,8 @@ class Computation(object):
         return None
 
     def run_cleanup(self, may_shut_down):
-        """Call the cleanup function unless there is none or it has run; return an error text or None.
+        """Call the cleanup function unless there is none or it has run; return an error text or
+        None.
 
         may_shut_down   function for the user's `dispynode_shutdown`, or None
         """
@@ -233,7 +247,7 @@ class Computation(object):
         """
         for stream in (sys.stdout, sys.stderr):
             try:
-                stream.flush()              # or each job process would hold a copy of what waits in it
+                stream.flush()  # or each job process would hold a copy of what waits in it
             except Exception:               # the user's own stream may do as it likes
                 continue
         if sys.path[:1] != ['.']:
@@ -257,7 +271,8 @@ class Computation(object):
 
 
 def _allow_forks_with_threads():
-    """Keep Python from warning at each fork if setup left threads: they stay here, jobs do without them."""
+    """Keep Python from warning at each fork if setup left threads: they stay here, jobs do without
+    them."""
     threading = sys.modules.get('threading')
     if threading is not None and threading.active_count() > 1:
         import warnings

@@ -29,7 +29,7 @@ class Finalizers(object):
         self._at_start = 0
         self._names = None                  # of temporary files, when the job began
         self._always = False
-        self._inherits = False              # what setup imported has something to do at the end of each job
+        self._inherits = False  # what setup imported has something to do at the end of each job
         self._before = {}                   # globals that were there before any job
 
     def settle(self, source, namespace):

@@ -15,9 +15,9 @@ from dispynode_lib.wire import control
 from dispynode_lib.wire.control import LENGTH, unpack
 
 LARGEST_RESULT = 0xF0000000                 # bytes; the frames around it count up to 4 GiB
-LINGER = 5                                  # seconds that threads and helper processes of a finished job may take
-# Exit statuses. A job that has told the node how it ended ends its process with one of the latter two: the supervisor
-# says nothing of such an end unless it is asked
+LINGER = 5  # seconds that threads and helper processes of a finished job may take
+# Exit statuses. A job that has told the node how it ended ends its process with one of the latter
+# two: the supervisor says nothing of such an end unless it is asked
 NOT_NEEDED, (TOLD_WELL, TOLD_FAILURE) = 0, control.TOLD
 READ_SIZE = 65536
 
@@ -29,9 +29,9 @@ class Failure(Exception):
 def serve(fd, computation):
     """Be a job process: wait for a job on the channel `fd`, do it, report it.
 
-    Return the exit status for this process; NOT_NEEDED if the node closes the channel without a job.
-    This is the path of every job; each function called, each object touched for the first time costs a fresh
-    process a page fault or two, so there are few of them.
+    Return the exit status for this process; NOT_NEEDED if the node closes the channel without a
+    job. This is the path of every job; each function called, each object touched for the first time
+    costs a fresh process a page fault or two, so there are few of them.
     """
     try:
         data = os.read(fd, READ_SIZE)
@@ -39,7 +39,8 @@ def serve(fd, computation):
         data = read_some(fd, READ_SIZE)
     if not data:
         return NOT_NEEDED
-    if len(data) > 4 and len(data) - 4 >= LENGTH.unpack_from(data)[0]:      # what follows is a second copy, see node.take_over
+    # what follows is a second copy, see node.take_over
+    if len(data) > 4 and len(data) - 4 >= LENGTH.unpack_from(data)[0]:
         kind, uid, job_hash, code, kwargs, args = unpack(data[4:4 + LENGTH.unpack_from(data)[0]])
     else:
         args = bigframes.BigFrame(fd, data)     # itself the arguments: the part that is read last
@@ -61,7 +62,8 @@ def serve(fd, computation):
     _report(fd, computation, pieces, exception, started)
     if len(sys.modules) != computation.modules_before and computation.learner is not None:
         computation.learner.tell()
-    if 'threading' in sys.modules or 'multiprocessing.util' in sys.modules or computation.finalizers.are_wanted():
+    if ('threading' in sys.modules or 'multiprocessing.util' in sys.modules
+            or computation.finalizers.are_wanted()):
         _end_as_programs_do(computation)
     return TOLD_WELL if exception is None else TOLD_FAILURE
 
@@ -77,9 +79,9 @@ def _call(computation, pickles, code):
 
     pickles   [arguments, keyword arguments]; it is emptied
     """
-    computation.enter_folder()              # an earlier job, or who tidies up /tmp, may have removed it
+    computation.enter_folder()  # an earlier job, or who tidies up /tmp, may have removed it
     if computation.failure is not None:
-        computation.run_code()              # failed in the supervisor, so here too: the job tells its author
+        computation.run_code()  # failed in the supervisor, so here too: the job tells its author
     namespace = computation.namespace
     if code:
         exec(compile_source(code, '<job>', computation.python2), namespace)
@@ -89,10 +91,14 @@ def _call(computation, pickles, code):
         args = pickles.pop()
         args = load(args) if isinstance(args, bytes) else args.last_part(load)
     except Exception:                       # pickles may call anything
-        raise Failure(tracebacks.describe(
-            sys.exc_info(), u'the arguments of the job cannot be loaded by the Python %s of this node' % sys.version.split()[0]))
+        raise Failure(
+            tracebacks.describe(
+                sys.exc_info(),
+                u'the arguments of the job cannot be loaded by the Python %s of this node' %
+                sys.version.split()[0]))
     if computation.name not in namespace:
-        raise Failure(u'the code of the computation defines no function "%s"' % to_text(computation.name))
+        raise Failure(
+            u'the code of the computation defines no function "%s"' % to_text(computation.name))
     value = namespace[computation.name](*args, **kwargs)
     try:
         pieces = pickle(value, computation.protocol)
@@ -111,17 +117,17 @@ def _report(fd, computation, pieces, exception, started):
     if pieces is not None:
         size = sum(map(len, pieces))
         if size > LARGEST_RESULT:
-            pieces, exception = None, b'the result is too big: more than %d bytes when pickled' % LARGEST_RESULT
+            pieces = None
+            exception = b'the result is too big: more than %d bytes when pickled' % LARGEST_RESULT
             head = TERMINATED
         elif size > bigframes.BIG_RESULT:
             name = bigframes.write_result(computation.big_folder, pieces)
             if name is not None:
                 head, pieces = FINISHED_IN_FILE, [name]
     stdout, stderr = computation.stdout, computation.stderr
-    frame = done_frame(
-        head, pieces,
-        stdout.value() if stdout.is_used else b'', stderr.value() if stderr.is_used else b'', exception,
-        started, now())
+    frame = done_frame(head, pieces,
+                       stdout.value() if stdout.is_used else b'',
+                       stderr.value() if stderr.is_used else b'', exception, started, now())
     try:
         write_pieces(fd, frame)
     except EnvironmentError:
@@ -129,7 +135,8 @@ def _report(fd, computation, pieces, exception, started):
 
 
 def _end_as_programs_do(computation):
-    """Let threads of the job end, end what the multiprocessing module runs for it, and call finalizers, if all goes quickly.
+    """Let threads of the job end, end what the multiprocessing module runs for it, and call
+    finalizers, if all goes quickly.
 
     This process does not exit the usual way, which would do so.
     """
@@ -147,7 +154,7 @@ def _end_as_programs_do(computation):
 
 
 def _end_subprocesses(multiprocessing, util):
-    util._run_finalizers(0)                 # pools and managers first: they would replace what is gone
+    util._run_finalizers(0)  # pools and managers first: they would replace what is gone
     for process in multiprocessing.active_children():
         if process.daemon and process._parent_pid == os.getpid():
             process.terminate()
@@ -191,7 +198,8 @@ def _failure_text(error_info):
     if isinstance(error, SystemExit):
         sentence = u'the job called sys.exit(%s)' % _shown(error.code)
     elif isinstance(error, KeyboardInterrupt):
-        return to_bytes(tracebacks.describe_places(error_info, u'the job was interrupted (KeyboardInterrupt)'))
+        return to_bytes(
+            tracebacks.describe_places(error_info, u'the job was interrupted (KeyboardInterrupt)'))
     elif isinstance(error, MemoryError):
         sentence = u'the job ran out of memory'
     return to_bytes(tracebacks.describe(error_info, sentence))

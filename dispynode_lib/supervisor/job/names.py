@@ -7,9 +7,9 @@ import sys
 ModuleType = type(sys)
 
 # The original node's own imports: seen by user code through an accident, and relied on since
-MODULES = ('os', 'sys', 'time', 'socket', 're', 'io', 'struct', 'copy', 'glob', 'stat', 'signal', 'platform',
-           'hashlib', 'pickle', 'marshal', 'shutil', 'tempfile', 'threading', 'subprocess', 'traceback',
-           'multiprocessing', 'dispy')
+MODULES = ('os', 'sys', 'time', 'socket', 're', 'io', 'struct', 'copy', 'glob', 'stat', 'signal',
+           'platform', 'hashlib', 'pickle', 'marshal', 'shutil', 'tempfile', 'threading',
+           'subprocess', 'traceback', 'multiprocessing', 'dispy')
 
 
 class LazyModule(ModuleType):

@@ -7,7 +7,7 @@ import sys
 
 from dispynode_lib.supervisor.processes.lean import PYTHON2, to_bytes
 
-PART = 32 << 20                             # bytes kept of the beginning and of the end of a long output
+PART = 32 << 20  # bytes kept of the beginning and of the end of a long output
 SLACK = 8 << 20                             # the end is cut only when it is so much longer
 
 
@@ -53,7 +53,8 @@ class Kept(object):
         head_cut, tail_cut = _unfinished_at_end(self._head), _unstarted_at_start(self._tail)
         note = '\n[dispynode: %d bytes of output were left out here]\n' % (
             self._left_out + head_cut + tail_cut)
-        return bytes(self._head[:len(self._head) - head_cut] + note.encode('ascii') + self._tail[tail_cut:])
+        return bytes(self._head[:len(self._head) - head_cut] + note.encode('ascii') +
+                     self._tail[tail_cut:])
 
 
 def _unstarted_at_start(data):
@@ -163,7 +164,8 @@ def complain(text):
 
 
 def run_exit_functions():
-    """Run what user code has registered with atexit, and flush its streams; return whether all went well."""
+    """Run what user code has registered with atexit, and flush its streams; return whether all went
+    well."""
     try:
         import atexit
         atexit._run_exitfuncs()

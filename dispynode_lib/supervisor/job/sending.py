@@ -1,6 +1,7 @@
 """Messages of a job to its client: provisional results and files.
 
-Loaded when a job first asks for it, or ahead of the jobs if their code names it: most jobs send nothing.
+Loaded when a job first asks for it, or ahead of the jobs if their code names it: most jobs send
+nothing.
 """
 from __future__ import absolute_import, division, print_function
 
@@ -17,7 +18,7 @@ from dispynode_lib.wire import framing, messages, replies
 from dispynode_lib.wire.control import PROVISIONAL
 from dispynode_lib.wire.peers import Peer
 
-CHUNK = 1024000                             # bytes between two offsets (docs/protocol.rst, "The file dialogue")
+CHUNK = 1024000  # bytes between two offsets (docs/protocol.rst, "The file dialogue")
 ANSWER_LIMIT = 4096
 WARNING = 30
 LOGGER = 'dispynode.job'
@@ -30,7 +31,8 @@ def provisional_result(api, computation, result, timeout, relay):
     Raises what pickling the result raises.
     """
     pieces = pickling.pickle(result, computation.protocol)
-    return _deliver(api, computation, timeout, relay, 'a provisional result', _give_result, b''.join(pieces))
+    return _deliver(api, computation, timeout, relay, 'a provisional result', _give_result,
+                    b''.join(pieces))
 
 
 def send_file(api, computation, path, timeout, relay):
@@ -58,7 +60,8 @@ def _deliver(api, computation, timeout, relay, what, give, thing):
 
 
 def _destination(computation, relay):
-    """Return (address, port): behind a shared scheduler the client itself is told, unless `relay`."""
+    """Return (address, port): behind a shared scheduler the client itself is told, unless
+    `relay`."""
     if computation.client_ip_addr and not relay:
         return computation.client_ip_addr, int(computation.client_port)
     return computation.scheduler_ip_addr, int(computation.job_result_port)
@@ -95,8 +98,8 @@ def _give_file(sock, api, computation, path):
         if limit and status.st_size > limit:
             raise PeerGone('it has %d bytes; --max_file_size allows %d' % (status.st_size, limit))
         peer = Peer(None, computation.python2, computation.protocol)
-        message = replies.file_transfer(peer, to_text(os.path.abspath(path)), to_text(_folder_below(path)), status,
-                                        to_text(os.sep))
+        message = replies.file_transfer(peer, to_text(os.path.abspath(path)),
+                                        to_text(_folder_below(path)), status, to_text(os.sep))
         sock.sendall(framing.frame(message))
         sock.sendall(framing.frame(_reply_of(api, computation, replies.job_reply_object, None)))
         _send_content(sock, stream, status.st_size, computation.whole_records == '1')
@@ -124,7 +127,8 @@ def _send_content(sock, stream, size, whole_records):
 
 
 def _send_part(sock, stream, offset, count, whole_records):
-    """Send `count` bytes of a file from `offset`; without a way through this process where the system can do that."""
+    """Send `count` bytes of a file from `offset`; without a way through this process where the
+    system can do that."""
     secured = hasattr(sock, 'do_handshake')
     if not hasattr(os, 'sendfile') or secured:
         stream.seek(offset)

@@ -14,7 +14,8 @@ CONTEXT = 'multiprocessing.context'
 def allow_leaders():
     """Let os.setsid(), os.setpgrp() and os.setpgid(0, 0) succeed where they change nothing.
 
-    A job leads a session of its own, so the system would refuse them; a job of the original node does not.
+    A job leads a session of its own, so the system would refuse them; a job of the original node
+    does not.
     """
     for name in ('setsid', 'setpgrp', 'setpgid'):
         call = getattr(os, name)
@@ -39,7 +40,8 @@ class Lenient(object):
 
 
 class DispyModules(object):
-    """Finds `dispy` and `dispy.dispynode` for user code where no dispy is installed; it stands last in `sys.meta_path`."""
+    """Finds `dispy` and `dispy.dispynode` for user code where no dispy is installed; it stands last
+    in `sys.meta_path`."""
 
     NAMES = ('dispy', 'dispy.dispynode')
 
@@ -84,16 +86,19 @@ class DispyModules(object):
 
 
 class ForkByDefault(object):
-    """Has `multiprocessing` fork by default, as before Python 3.14; it stands early in `sys.meta_path`.
+    """Has `multiprocessing` fork by default, as before Python 3.14; it stands early in
+    `sys.meta_path`.
 
-    Other ways import the module of the function to call, and the code of a computation can be imported nowhere.
+    Other ways import the module of the function to call, and the code of a computation can be
+    imported nowhere.
     """
 
     def __init__(self):
         self._loader = None
 
     def find_spec(self, name, path=None, target=None):
-        """Return the usual spec of the module that knows the ways, with this object as its loader."""
+        """Return the usual spec of the module that knows the ways, with this object as its
+        loader."""
         if name != CONTEXT or self not in sys.meta_path:
             return None
         for finder in sys.meta_path[sys.meta_path.index(self) + 1:]:

@@ -26,9 +26,11 @@ def hide(folder):
 
 
 def prepare():
-    """Load what describe() needs: not before it is known that jobs fail, for it makes each fork dearer.
+    """Load what describe() needs: not before it is known that jobs fail, for it makes each fork
+    dearer.
 
-    A failure of no use is described once: what that imports differs from Python to Python, and takes up to 4 ms.
+    A failure of no use is described once: what that imports differs from Python to Python, and
+    takes up to 4 ms.
     """
     if _REHEARSAL in _sources:
         return
@@ -40,7 +42,8 @@ def prepare():
 
 
 def _with_our_path(function, *args):
-    """Call `function`, which may import modules of the standard library, without what hide() was told."""
+    """Call `function`, which may import modules of the standard library, without what hide() was
+    told."""
     path = sys.path[:]
     sys.path[:] = [folder for folder in path if folder not in _hidden]
     try:
@@ -50,13 +53,14 @@ def _with_our_path(function, *args):
 
 
 def describe(error_info, sentence=None):
-    """Return the text for a failure: the sentence, if any, then the traceback of the user's own frames.
+    """Return the text for a failure: the sentence, if any, then the traceback of the user's own
+    frames.
 
     error_info   as sys.exc_info() gives it
     """
     try:
         text = _with_our_path(_format, *error_info)
-    except Exception:                       # a class of the user's may break any rule: say what can be said
+    except Exception:  # a class of the user's may break any rule: say what can be said
         text = '%s (no traceback available)' % _name(error_info[0])
     text = to_text(text)
     if len(text) > MOST_TEXT:
@@ -65,7 +69,8 @@ def describe(error_info, sentence=None):
 
 
 def describe_places(error_info, sentence):
-    """Return the sentence and where the user's code was, innermost last, without the text of its lines.
+    """Return the sentence and where the user's code was, innermost last, without the text of its
+    lines.
 
     For a job that is being stopped: the modules for a whole traceback take 20 ms to import.
     """
@@ -73,7 +78,8 @@ def describe_places(error_info, sentence):
     while frames is not None and len(lines) < MOST_LINES:
         code = frames.tb_frame.f_code
         if not _is_ours(frames.tb_frame):
-            lines.append(u'  File "%s", line %d, in %s' % (code.co_filename, frames.tb_lineno, code.co_name))
+            lines.append(
+                u'  File "%s", line %d, in %s' % (code.co_filename, frames.tb_lineno, code.co_name))
         frames = frames.tb_next
     return u'\n'.join(lines)
 
@@ -99,11 +105,13 @@ def _format(kind, error, frames):
     # a heading over no frames at all would only puzzle
     text = ''.join([line for line, after in zip(lines, lines[1:] + [''])
                     if line != HEADING or after.startswith('  ')])
-    return '[%d frames in the middle of the traceback are left out]\n%s' % (left_out, text) if left_out else text
+    return '[%d frames in the middle of the traceback are left out]\n%s' % (
+        left_out, text) if left_out else text
 
 
 def _chain(error, frames):
-    """Return the first frames of the traceback of an exception, and of those that it is chained to."""
+    """Return the first frames of the traceback of an exception, and of those that it is chained
+    to."""
     found, seen, waiting = [frames], set([id(error)]), [error]
     while waiting:
         error = waiting.pop()
@@ -157,7 +165,8 @@ def _format_on_python2(traceback, kind, error, frames):
     lines = [line for line in traceback.extract_tb(frames) if not _is_our_file(line[0])]
     if len(lines) > 2 * MOST_LINES:         # endless recursion; Python 3 shortens it by itself
         left_out = '  [%d frames]\n' % (len(lines) - 2 * MOST_LINES)
-        shown = traceback.format_list(lines[:MOST_LINES]) + [left_out] + traceback.format_list(lines[-MOST_LINES:])
+        shown = traceback.format_list(lines[:MOST_LINES]) + [left_out] + traceback.format_list(
+            lines[-MOST_LINES:])
     else:
         shown = traceback.format_list(lines)
     text = [HEADING] if lines else []

@@ -24,7 +24,8 @@ class Loader(pickle._Unpickler):
         """Accept one protocol more than the standard library does."""
         proto = self.read(1)[0]
         if proto > NEWEST:
-            raise ValueError('the pickle has protocol %d; this Python reads up to %d' % (proto, NEWEST))
+            raise ValueError(
+                'the pickle has protocol %d; this Python reads up to %d' % (proto, NEWEST))
         self.proto = min(proto, pickle.HIGHEST_PROTOCOL)
     dispatch[pickle.PROTO[0]] = load_proto
 

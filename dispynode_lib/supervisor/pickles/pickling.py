@@ -5,7 +5,7 @@ import sys
 
 from dispynode_lib.supervisor.processes.lean import PYTHON2, pickles
 
-NEWEST = pickles.dumps(None, -1)[1:2]         # highest protocol of this Python, as it stands in a pickle
+NEWEST = pickles.dumps(None, -1)[1:2]  # highest protocol of this Python, as it stands in a pickle
 HIGHEST = ord(NEWEST)
 PLAIN = (type(None), bool, int, float)
 
@@ -24,7 +24,8 @@ class Function(object):
 
 
 # What Python 2 makes these results of its module os from, in pickles; Python 3 calls the classes
-MAKERS = {('os', '_make_stat_result'): 'stat_result', ('os', '_make_statvfs_result'): 'statvfs_result'}
+MAKERS = {('os', '_make_stat_result'): 'stat_result',
+          ('os', '_make_statvfs_result'): 'statvfs_result'}
 STAND_INS = {'_Compute': StandIn, '_XferFile': StandIn, '_Function': Function}
 
 
@@ -36,7 +37,8 @@ def unpickle(data, python2=False, stand_ins=False):
     Raises whatever the pickle makes the classes in it raise.
     """
     if PYTHON2:
-        return _load_on_python2(bytes(data), stand_ins) if python2 else _load_from_python3(bytes(data), stand_ins)
+        return _load_on_python2(bytes(data), stand_ins) if python2 else _load_from_python3(
+            bytes(data), stand_ins)
     if not (python2 or stand_ins or bytearray(data[:2])[1:] > NEWEST):
         return pickles.loads(data)
     if not python2:
@@ -48,7 +50,8 @@ def unpickle(data, python2=False, stand_ins=False):
 
 
 def loader(python2, protocol):
-    """Return the function that loads the pickles in jobs of one client: unpickle(), or what does the same sooner.
+    """Return the function that loads the pickles in jobs of one client: unpickle(), or what does
+    the same sooner.
 
     protocol   the highest that was seen from this client
     """

@@ -1,4 +1,5 @@
-"""Pickles of Python 3 clients on a node with Python 2: text is text and bytes are bytes on both sides."""
+"""Pickles of Python 3 clients on a node with Python 2: text is text and bytes are bytes on both
+sides."""
 from __future__ import absolute_import, division, print_function
 
 import io
@@ -11,7 +12,10 @@ NEWEST = 5
 TEXT = type(u'')
 
 # Python 3's name of a module or class -> Python 2's; the rest have the same
-MODULES = {'builtins': '__builtin__', 'copyreg': 'copy_reg', 'queue': 'Queue', '_io': 'io', '_thread': 'thread'}
+MODULES = {
+    'builtins': '__builtin__', 'copyreg': 'copy_reg', 'queue': 'Queue', '_io': 'io',
+    '_thread': 'thread'
+}
 NAMES = {'str': 'unicode', 'bytes': 'str', 'range': 'xrange'}
 
 # what classes of these modules are made from are names and numbers written as text
@@ -19,7 +23,8 @@ TEXT_MODULES = ('decimal', 'fractions', 'array', 'uuid', '__builtin__', 'excepti
 
 
 class NotHere(ImportError):
-    """The pickle needs something that Python 2 does not have; the text is for the author of the job."""
+    """The pickle needs something that Python 2 does not have; the text is for the author of the
+    job."""
 
 
 class Loader(pickle.Unpickler):
@@ -40,10 +45,12 @@ class Loader(pickle.Unpickler):
         here = MODULES.get(module, module)
         try:
             __import__(here)
-            return getattr(sys.modules[here], NAMES.get(name, name) if module == 'builtins' else name)
+            return getattr(sys.modules[here],
+                           NAMES.get(name, name) if module == 'builtins' else name)
         except (ImportError, AttributeError):
             raise NotHere(
-                'it needs "%s" of the module "%s", which the Python %s of this node does not have; the client runs '
+                'it needs "%s" of the module "%s", which the Python %s of this node does not have; '
+                'the client runs '
                 'Python 3' % (name, module, sys.version.split()[0]))
 
     def _take(self, form):
@@ -122,12 +129,13 @@ class Loader(pickle.Unpickler):
 
 
 for _number, _function in (
-        (0x80, Loader.load_proto), (0x42, Loader.load_binbytes), (0x43, Loader.load_short_binbytes),
-        (0x8c, Loader.load_short_binunicode), (0x8d, Loader.load_binunicode8), (0x8e, Loader.load_binbytes8),
-        (0x8f, Loader.load_empty_set), (0x90, Loader.load_additems), (0x91, Loader.load_frozenset),
-        (0x81, Loader.load_newobj), (0x92, Loader.load_newobj_ex), (0x93, Loader.load_stack_global),
-        (0x94, Loader.load_memoize), (0x95, Loader.load_frame), (0x96, Loader.load_bytearray8),
-        (0x97, Loader.load_buffer), (0x98, Loader.load_readonly_buffer), (0x62, Loader.load_build)):
+    (0x80, Loader.load_proto), (0x42, Loader.load_binbytes), (0x43, Loader.load_short_binbytes),
+    (0x8c, Loader.load_short_binunicode), (0x8d, Loader.load_binunicode8), (0x8e,
+                                                                            Loader.load_binbytes8),
+    (0x8f, Loader.load_empty_set), (0x90, Loader.load_additems), (0x91, Loader.load_frozenset),
+    (0x81, Loader.load_newobj), (0x92, Loader.load_newobj_ex), (0x93, Loader.load_stack_global),
+    (0x94, Loader.load_memoize), (0x95, Loader.load_frame), (0x96, Loader.load_bytearray8),
+    (0x97, Loader.load_buffer), (0x98, Loader.load_readonly_buffer), (0x62, Loader.load_build)):
     Loader.dispatch[struct.pack('B', _number)] = getattr(_function, '__func__', _function)
 
 
@@ -140,7 +148,8 @@ def _new(kind, args, kwargs):
 def _native_keys(state):
     if not isinstance(state, dict) or all(isinstance(key, str) for key in state):
         return state
-    return dict((key.encode('utf-8') if isinstance(key, TEXT) else key, value) for key, value in state.items())
+    return dict((key.encode('utf-8') if isinstance(key, TEXT) else key, value)
+                for key, value in state.items())
 
 
 def load(data, find_stand_in=None):
@@ -151,7 +160,8 @@ def load(data, find_stand_in=None):
 
 
 class Writer(pickle.Pickler):
-    """Writes what Python 3 reads as intended: protocol 2, whose names it translates, with its opcodes for bytes."""
+    """Writes what Python 3 reads as intended: protocol 2, whose names it translates, with its
+    opcodes for bytes."""
 
     dispatch = dict(pickle.Pickler.dispatch)
 
@@ -165,7 +175,8 @@ class Writer(pickle.Pickler):
     dispatch[str] = save_str
 
     def save_inst(self, value):
-        """An instance of a class of the old kind: as one of the new kind, with the names of attributes as text."""
+        """An instance of a class of the old kind: as one of the new kind, with the names of
+        attributes as text."""
         if hasattr(value, '__getstate__') or hasattr(value, '__getinitargs__'):
             return pickle.Pickler.save_inst(self, value)
         self.save(value.__class__)
@@ -181,21 +192,25 @@ class Writer(pickle.Pickler):
             args = (str(obj),)
         elif getattr(func, '__module__', None) in TEXT_MODULES:
             args = tuple(_as_text(arg) for arg in args)
-        elif args and getattr(args[0], '__module__', None) in TEXT_MODULES:     # __newobj__ and its like
+        # __newobj__ and its like
+        elif args and getattr(args[0], '__module__', None) in TEXT_MODULES:
             args = args[:1] + tuple(_as_text(arg) for arg in args[1:])
         if isinstance(state, tuple) and len(state) == 2:
             state = tuple(_text_keys(part) for part in state)
-        return pickle.Pickler.save_reduce(self, func, args, _text_keys(state), listitems, dictitems, obj)
+        return pickle.Pickler.save_reduce(self, func, args, _text_keys(state), listitems, dictitems,
+                                          obj)
 
 
 def _as_text(value):
-    return value.decode('ascii') if type(value) is str and all(letter < '\x80' for letter in value) else value
+    return value.decode('ascii') if type(value) is str and all(letter < '\x80'
+                                                               for letter in value) else value
 
 
 def _text_keys(state):
     if not isinstance(state, dict):
         return state
-    return dict((key.decode('utf-8') if isinstance(key, str) else key, value) for key, value in state.items())
+    return dict((key.decode('utf-8') if isinstance(key, str) else key, value)
+                for key, value in state.items())
 
 
 def dump(value):

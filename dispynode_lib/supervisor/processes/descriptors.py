@@ -1,6 +1,8 @@
-"""Descriptors of a supervisor: the two sockets it starts with, channels for job processes, reading and writing.
+"""Descriptors of a supervisor: the two sockets it starts with, channels for job processes, reading
+and writing.
 
-Job processes are forked from here, so nothing big is imported: `socket` alone would make each fork dearer.
+Job processes are forked from here, so nothing big is imported: `socket` alone would make each fork
+dearer.
 """
 from __future__ import absolute_import, division, print_function
 
@@ -35,7 +37,8 @@ def move_away(fd, lowest=LOWEST):
 def move_out_of_reach(fd):
     """Move descriptor `fd` above the limit for open files; return its number.
 
-    Whoever closes or takes over all descriptors up to the limit, as jobs may, does not meet it there.
+    Whoever closes or takes over all descriptors up to the limit, as jobs may, does not meet it
+    there.
     """
     soft = os.sysconf('SC_OPEN_MAX')
     if not LOWEST < soft <= USUAL:          # a long table of descriptors would make forks dear
@@ -91,7 +94,8 @@ def close_quietly(fd):
 
 
 def wake_pipe():
-    """Return (read end, write end) of a pipe that never blocks: a signal writes, the poll loop reads."""
+    """Return (read end, write end) of a pipe that never blocks: a signal writes, the poll loop
+    reads."""
     ends = private_pipe()
     for fd in ends:
         fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) | os.O_NONBLOCK)
@@ -99,7 +103,8 @@ def wake_pipe():
 
 
 def private_pipe():
-    """Return (read end, write end) of a pipe, out of the way of user code; programs do not inherit the ends."""
+    """Return (read end, write end) of a pipe, out of the way of user code; programs do not inherit
+    the ends."""
     ends = list(os.pipe())
     try:
         for place in (0, 1):
@@ -116,8 +121,9 @@ def _close_all(fds):
 
 
 def read_pipe():
-    """Return (read end, write end) of a pipe for a program's output; programs do not inherit the ends."""
-    ends = os.pipe() if HAS_SENDMSG else private_pipe()     # Python 2 would let programs inherit them
+    """Return (read end, write end) of a pipe for a program's output; programs do not inherit the
+    ends."""
+    ends = os.pipe() if HAS_SENDMSG else private_pipe()  # Python 2 would let programs inherit them
     if min(ends) < 3:                       # setup has closed the standard ones
         _close_all(ends)
         ends = private_pipe()
@@ -165,7 +171,8 @@ class Channels(object):
         self._sock = _passing(fileno=fd)
 
     def send_fd(self, fd, number, pid):
-        """Pass descriptor `fd` on, and number and pid of its job process. Raises EnvironmentError."""
+        """Pass descriptor `fd` on, and number and pid of its job process. Raises
+        EnvironmentError."""
         send_fd(self._sock, fd, CHILD_NUMBER.pack(number, pid))
 
 
@@ -173,13 +180,15 @@ class Receiver(object):
     """Takes descriptors from the node."""
 
     def __init__(self, fd, sock=None):
-        """`fd`: of a socket; `sock`: the socket itself, if there is one, which may have a time limit."""
+        """`fd`: of a socket; `sock`: the socket itself, if there is one, which may have a time
+        limit."""
         self._sock = sock or _passing(fileno=fd)
         self._limit = None if sock is None else sock.gettimeout()
 
     def receive_fd(self):
         """Return a descriptor, moved out of the way of user code; None when the node has gone."""
-        if self._limit is not None and not HAS_SENDMSG:     # the function of Python 2 does not know the limit
+        # the function of Python 2 does not know the limit
+        if self._limit is not None and not HAS_SENDMSG:
             _wait_for(self._sock.fileno(), self._limit)
         try:
             fd = recv_fd(self._sock)
@@ -211,7 +220,8 @@ def read_some(fd, size):
 
 
 def write_pieces(fd, pieces):
-    """Write all of `pieces` (bytes-like), small ones together, big ones as they are. Raises EnvironmentError."""
+    """Write all of `pieces` (bytes-like), small ones together, big ones as they are. Raises
+    EnvironmentError."""
     if sum(map(len, pieces)) <= JOINED_LIMIT:
         write_all(fd, b''.join(pieces))
         return

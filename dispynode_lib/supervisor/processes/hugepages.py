@@ -1,7 +1,7 @@
 """Huge pages for what setup made: a fork copies one page table entry for 2 MiB instead of 512.
 
-Linux 6.1 and later can do it when asked (MADV_COLLAPSE); elsewhere nothing happens. With 200 MB behind it a fork
-takes 1 ms instead of 11 (docs/performance.rst).
+Linux 6.1 and later can do it when asked (MADV_COLLAPSE); elsewhere nothing happens. With 200 MB
+behind it a fork takes 1 ms instead of 11 (docs/performance.rst).
 """
 from __future__ import absolute_import, division, print_function
 
@@ -39,7 +39,8 @@ def _resident():
 
 
 def _areas():
-    """Return [(begin, end)] of private, writable memory without a file, on the borders of huge pages."""
+    """Return [(begin, end)] of private, writable memory without a file, on the borders of huge
+    pages."""
     found = []
     with open('/proc/self/maps', 'rb') as source:
         lines = source.read().splitlines()

@@ -1,7 +1,8 @@
 """Differences between Python versions, for supervisors and jobs.
 
-host/compat does this for the node, but it brings sockets and threads, which would make every fork of a supervisor
-dearer. For the same reason the C halves of standard modules are taken where Python 3 has them.
+host/compat does this for the node, but it brings sockets and threads, which would make every fork
+of a supervisor dearer. For the same reason the C halves of standard modules are taken where Python
+3 has them.
 """
 from __future__ import absolute_import, division, print_function
 
@@ -12,8 +13,9 @@ from dispynode_lib.texts import to_bytes, to_native, to_path, to_text
 
 PYTHON2 = str is bytes
 FORKS_BY_DEFAULT = sys.version_info < (3, 14)       # the module multiprocessing
-COMPLETE_LAST = sys.version_info >= (3, 8)          # the import system moves a complete module to the end of sys.modules
-EXECUTORS_EXIT = sys.version_info < (3, 9)          # executors are ended by atexit, later by threading
+# the import system moves a complete module to the end of sys.modules
+COMPLETE_LAST = sys.version_info >= (3, 8)
+EXECUTORS_EXIT = sys.version_info < (3, 9)  # executors are ended by atexit, later by threading
 NAMES_ARE_IMMORTAL = sys.version_info >= (3, 12)    # using a name of a program does not write to it
 
 if PYTHON2:
@@ -29,12 +31,15 @@ try:
 except ImportError:
     HAS_WAIT4 = False
 
-__all__ = ['COMPLETE_LAST', 'EXECUTORS_EXIT', 'FORKS_BY_DEFAULT', 'HAS_WAIT4', 'PYTHON2', 'call_system', 'pickles', 'signal', 'to_bytes', 'to_native', 'to_path',
-           'to_text']
+__all__ = [
+    'COMPLETE_LAST', 'EXECUTORS_EXIT', 'FORKS_BY_DEFAULT', 'HAS_WAIT4', 'PYTHON2', 'call_system',
+    'pickles', 'signal', 'to_bytes', 'to_native', 'to_path', 'to_text'
+]
 
 
 def import_ctypes():
-    """Return the module ctypes, None where Python has none. Not imported before: it would make every fork dearer."""
+    """Return the module ctypes, None where Python has none. Not imported before: it would make
+    every fork dearer."""
     try:
         import ctypes
     except ImportError:
@@ -43,7 +48,8 @@ def import_ctypes():
 
 
 def call_system(name, *arguments):
-    """Call function `name` of the C library with whole numbers; return its result, None if that cannot be done.
+    """Call function `name` of the C library with whole numbers; return its result, None if that
+    cannot be done.
 
     By the C half of ctypes: the rest of it would make every fork dearer.
     """

@@ -16,7 +16,8 @@ class OverLimit(BaseException):
 
 
 class Limits(object):
-    """The limits of one computation's jobs: `nice`, `memory`, `output`, `processes`, `descriptors`; 0 for none."""
+    """The limits of one computation's jobs: `nice`, `memory`, `output`, `processes`, `descriptors`;
+    0 for none."""
 
     def __init__(self, text=''):
         """`text`: words such as memory=1000000."""
@@ -51,7 +52,8 @@ class Limits(object):
 def _lower(resource, which, value):
     soft, hard = resource.getrlimit(which)
     if soft == resource.RLIM_INFINITY or soft > value:
-        resource.setrlimit(which, (value if hard == resource.RLIM_INFINITY else min(value, hard), hard))
+        resource.setrlimit(which,
+                           (value if hard == resource.RLIM_INFINITY else min(value, hard), hard))
 
 
 class Budget(object):
@@ -71,7 +73,8 @@ class Budget(object):
         """Return what to tell the job's author (str), None while all is well."""
         if self._written <= self._limit:
             return None
-        return 'the job was stopped: it wrote %d bytes, --job_output allows %d' % (self._written, self._limit)
+        return 'the job was stopped: it wrote %d bytes, --job_output allows %d' % (self._written,
+                                                                                   self._limit)
 
 
 class Watch(object):
@@ -89,7 +92,8 @@ class Watch(object):
             return
         table = stopping.all_processes()
         for number, pid in list(live.items()):
-            sentence = self._judge([pid] + [relative.pid for relative in stopping.below(pid, table)])
+            sentence = self._judge([pid] +
+                                   [relative.pid for relative in stopping.below(pid, table)])
             if sentence is not None:
                 self._tell(number, sentence)
                 self._processes.kill(number)
@@ -97,11 +101,13 @@ class Watch(object):
     def _judge(self, pids):
         limits = self._limits
         if limits.processes and len(pids) > limits.processes:
-            return 'the job was stopped: it had %d processes, --job_processes allows %d' % (len(pids), limits.processes)
+            return 'the job was stopped: it had %d processes, --job_processes allows %d' % (
+                len(pids), limits.processes)
         if limits.memory:
             used = sum([memory_of(pid) for pid in pids])
             if used > limits.memory:
-                return 'the job was stopped: it used %d bytes of memory, --job_memory allows %d' % (used, limits.memory)
+                return 'the job was stopped: it used %d bytes of memory, --job_memory allows %d' % (
+                    used, limits.memory)
         return None
 
 
@@ -112,5 +118,5 @@ def memory_of(pid):
             return 1024 * int(line.split()[1])
     if not proc.is_there():
         return stopping.memory_by_psutil(pid)
-    words = proc.read('/proc/%d/statm' % pid).split()   # an old kernel: all of what it shares counts
+    words = proc.read('/proc/%d/statm' % pid).split()  # an old kernel: all of what it shares counts
     return os.sysconf('SC_PAGE_SIZE') * int(words[1]) if words else 0

@@ -10,7 +10,7 @@ from dispynode_lib.wire import control
 
 HAS_WAITID = hasattr(os, 'waitid')
 MEMORY_UNIT = 1024                          # bytes: in it Linux tells peak memory
-MOST_UNTOLD = 64                            # ended processes of which the node has not been told what they used
+MOST_UNTOLD = 64  # ended processes of which the node has not been told what they used
 MOST_ENDED, GROUPS_DELAY = 16, 0.2          # jobs, seconds until their process groups are looked at
 
 
@@ -21,10 +21,11 @@ class Processes(object):
         """`timers`: a timers.Timers."""
         self.live = {}                      # number -> pid
         self._timers = timers
-        self._stopped = {}                  # number -> {pid: Relative}: what a process that is being stopped started
+        # number -> {pid: Relative}: what a process that is being stopped started
+        self._stopped = {}
         self._ended = []                    # pids of jobs that ended by themselves of late
         self._look_planned = False
-        self._groups = []                   # of those, the groups with members: their authors may want that
+        self._groups = []  # of those, the groups with members: their authors may want that
 
     def pids(self):
         """Return [(number, pid)] of those that run."""
@@ -35,7 +36,8 @@ class Processes(object):
         return bool(self._stopped)
 
     def stop(self, number, quicker=1.0):
-        """Begin to stop process `number`: control.STOP_STEPS, their times multiplied by `quicker`."""
+        """Begin to stop process `number`: control.STOP_STEPS, their times multiplied by
+        `quicker`."""
         if number in self.live:
             self._begin([number], quicker)
 
@@ -62,7 +64,8 @@ class Processes(object):
 
     def _later_step(self, number, name):
         if number in self._stopped:
-            self._step(number, name, self._all_below(number) if name == 'SIGKILL' else self._below(number))
+            self._step(number, name,
+                       self._all_below(number) if name == 'SIGKILL' else self._below(number))
 
     def _below(self, number):
         """Return the Relatives below a process: quickly, if the system can tell."""
@@ -82,11 +85,14 @@ class Processes(object):
         stopping.signal_relatives(relatives.values(), number_of(name), pid)
 
     def reap(self):
-        """Return [(number, wait status, used, stopped by request)] of what has ended since the last call.
+        """Return [(number, wait status, used, stopped by request)] of what has ended since the last
+        call.
 
-        used   CPU time in seconds and peak memory in bytes; None if the user has waited for it: its status is lost
+        used   CPU time in seconds and peak memory in bytes; None if the user has waited for it: its
+               status is lost
         """
-        reaped = [(number, status, used, number in self._stopped) for number, status, used in self._wait()]
+        reaped = [(number, status, used, number in self._stopped)
+                  for number, status, used in self._wait()]
         for number, _status, _used, stopped in reaped:
             if stopped:
                 self._end_relatives(number, self.live.pop(number))
@@ -97,7 +103,8 @@ class Processes(object):
         return reaped
 
     def _wait(self):
-        """Return [(number, wait status, used)] of those that have ended. Other children are left to the user who started them."""
+        """Return [(number, wait status, used)] of those that have ended. Other children are left to
+        the user who started them."""
         found = []
         if HAS_WAITID and len(self.live) > 2:
             numbers = dict((pid, number) for number, pid in self.live.items())
@@ -134,7 +141,8 @@ class Processes(object):
 
     @staticmethod
     def _end_session(pid):
-        """Kill what is left in the session of a process that was stopped. Its number is not given away until then."""
+        """Kill what is left in the session of a process that was stopped. Its number is not given
+        away until then."""
         for relative in stopping.all_processes().values():
             if relative.session == pid and relative.pid != pid:
                 stopping.signal_relatives([relative], number_of('SIGKILL'), None)
@@ -142,7 +150,8 @@ class Processes(object):
     def _plan_look(self):
         """See to it that the process groups of ended jobs are looked at.
 
-        Not at each end, for it takes a while, but soon: as long as a group has members its number is not given away.
+        Not at each end, for it takes a while, but soon: as long as a group has members its number
+        is not given away.
         """
         if len(self._ended) >= MOST_ENDED:
             self._look_for_groups()
@@ -159,7 +168,8 @@ class Processes(object):
         """Kill what ended jobs left in their process groups: the computation ends."""
         self._look_for_groups()
         for pid in self._groups:
-            if not stopping.process_lives(pid):     # else it is another process, and the group has gone
+            # else it is another process, and the group has gone
+            if not stopping.process_lives(pid):
                 stopping.signal_group(pid, number_of('SIGKILL'))
         self._groups = []
 
@@ -173,7 +183,8 @@ class Account(object):
         self._untold = []
 
     def note(self, reaped, at_once):
-        """Take what Processes.reap() returned; tell it if somebody waits for that, or there is much."""
+        """Take what Processes.reap() returned; tell it if somebody waits for that, or there is
+        much."""
         for number, status, used, _stopped in reaped:
             self._untold.append(control.USED.pack(number, status, *used) if used is not None else
                                 control.USED.pack(number, control.LOST, *control.NOT_KNOWN))
@@ -188,7 +199,8 @@ class Account(object):
 
 
 def _wait_for(pid, how):
-    """Return (pid or 0, wait status, used) of a child; `used` as in Processes.reap(). Raises EnvironmentError."""
+    """Return (pid or 0, wait status, used) of a child; `used` as in Processes.reap(). Raises
+    EnvironmentError."""
     if not HAS_WAIT4:
         return os.waitpid(pid, how) + (control.NOT_KNOWN,)
     ended, status, usage = os.wait4(pid, how)

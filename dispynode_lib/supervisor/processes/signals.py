@@ -10,13 +10,14 @@ from dispynode_lib.supervisor.processes.descriptors import wake_pipe
 from dispynode_lib.supervisor.processes.lean import signal
 
 # Python's own settings, which programs written in it expect; a job gets them back
-LEFT_ALONE = tuple(getattr(signal, name) for name in ('SIGPIPE', 'SIGXFSZ', 'SIGXFZ', 'SIGKILL', 'SIGSTOP', 'SIGINT',
-                                                      'SIGCHLD', 'SIGTERM') if hasattr(signal, name))
+LEFT_ALONE = tuple(
+    getattr(signal, name) for name in ('SIGPIPE', 'SIGXFSZ', 'SIGXFZ', 'SIGKILL', 'SIGSTOP',
+                                       'SIGINT', 'SIGCHLD', 'SIGTERM') if hasattr(signal, name))
 
 HAS_MASK = hasattr(signal, 'pthread_sigmask')
 
-# Takes two arguments and does nothing, for the byte in the pipe tells the poll loop; a function in Python would make
-# each fork a little dearer
+# Takes two arguments and does nothing, for the byte in the pipe tells the poll loop; a function in
+# Python would make each fork a little dearer
 NO_HANDLER = operator.is_
 
 
@@ -34,7 +35,7 @@ class Signals(object):
         self._watched = None
         self._to_reset = ()
         self.children_held = False
-        self.hand_over = None               # handover.HandOver, if this supervisor outlives its node
+        self.hand_over = None  # handover.HandOver, if this supervisor outlives its node
         self._alarm_set = False
 
     def install(self):
@@ -77,7 +78,8 @@ class Signals(object):
     def leave_user_code(self):
         """End what enter_user_code() began."""
         self._in_user_code = False
-        fcntl.fcntl(self._watched, fcntl.F_SETFL, fcntl.fcntl(self._watched, fcntl.F_GETFL) & ~os.O_ASYNC)
+        fcntl.fcntl(self._watched, fcntl.F_SETFL,
+                    fcntl.fcntl(self._watched, fcntl.F_GETFL) & ~os.O_ASYNC)
         signal.signal(signal.SIGIO, signal.SIG_DFL)
         if self._alarm_set:
             self._alarm_set = False

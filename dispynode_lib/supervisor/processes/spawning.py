@@ -1,4 +1,5 @@
-"""Start a program: with the system's own spawn call where Python has it, with fork and exec elsewhere."""
+"""Start a program: with the system's own spawn call where Python has it, with fork and exec
+elsewhere."""
 from __future__ import absolute_import, division, print_function
 
 import errno
@@ -9,9 +10,10 @@ from dispynode_lib.host.descriptors import set_cloexec
 from dispynode_lib.supervisor.processes.descriptors import close_quietly, private_pipe, read_some
 
 # What this process ignores and what Python ignores; a program expects the system's own settings
-DEFAULT_SIGNALS = tuple(getattr(signal, name)
-                        for name in ('SIGINT', 'SIGPIPE', 'SIGXFSZ', 'SIGTERM', 'SIGCHLD', 'SIGHUP', 'SIGQUIT')
-                        if hasattr(signal, name))
+DEFAULT_SIGNALS = tuple(
+    getattr(signal, name)
+    for name in ('SIGINT', 'SIGPIPE', 'SIGXFSZ', 'SIGTERM', 'SIGCHLD', 'SIGHUP', 'SIGQUIT')
+    if hasattr(signal, name))
 SHELL = '/bin/sh'
 
 
@@ -28,7 +30,8 @@ def spawn(argv, environment, stdout, stderr):
     except EnvironmentError as error:
         if error.errno != errno.ENOEXEC:
             raise
-    return _start([SHELL] + argv, environment, stdout, stderr)      # a script without `#!`, as shells do
+    # a script without `#!`, as shells do
+    return _start([SHELL] + argv, environment, stdout, stderr)
 
 
 def _start(argv, environment, stdout, stderr):

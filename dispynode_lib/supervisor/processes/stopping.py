@@ -8,11 +8,12 @@ from dispynode_lib.host import proc
 from dispynode_lib.supervisor.processes.lean import call_system, signal
 
 SET_CHILD_SUBREAPER = 36                    # of prctl, Linux 3.4
-ROUNDS = 50                                 # of looking and killing: what forks without end is faster than one look
+ROUNDS = 50  # of looking and killing: what forks without end is faster than one look
 
 
 class Relative(object):
-    """A process found below another one; `started` tells it from a later one with the same number."""
+    """A process found below another one; `started` tells it from a later one with the same
+    number."""
 
     __slots__ = ('pid', 'parent', 'session', 'started')
 
@@ -32,7 +33,8 @@ def all_processes():
 
 
 def descendants(pid):
-    """Return the Relatives below `pid`, or None if this system tells that only by a look at all its processes."""
+    """Return the Relatives below `pid`, or None if this system tells that only by a look at all its
+    processes."""
     found, waiting = [], [pid]
     try:
         while waiting:
@@ -68,7 +70,8 @@ def _children(pid):
 def _look_at(pid):
     """Return the Relative with number `pid`, or None if it has gone."""
     fields = proc.stat_fields(pid)
-    return Relative(pid, int(fields[proc.PARENT]), int(fields[proc.SESSION]), fields[proc.STARTED]) if fields else None
+    return Relative(pid, int(fields[proc.PARENT]), int(fields[proc.SESSION]),
+                    fields[proc.STARTED]) if fields else None
 
 
 def _from_psutil():
@@ -125,7 +128,8 @@ def signal_group(pid, number):
 
 
 def signal_relatives(relatives, number, group):
-    """Send signal `number` to those of `relatives` that still live outside of process group `group`."""
+    """Send signal `number` to those of `relatives` that still live outside of process group
+    `group`."""
     for relative in relatives:
         try:
             if os.getpgid(relative.pid) == group:
@@ -161,14 +165,15 @@ def adopt():
 
 
 def end_descendants(but=()):
-    """Kill all that descends from this process until nothing is left; the pids in `but` stay, with their descendants."""
+    """Kill all that descends from this process until nothing is left; the pids in `but` stay, with
+    their descendants."""
     if not but and descendants(os.getpid()) == []:
-        return                              # as nearly always; a look at all processes of a host takes long
+        return  # as nearly always; a look at all processes of a host takes long
     for _round in range(ROUNDS):
         found = [pid for pid in _below(but) if not _reap(pid)]
         if not found:
             return
-        for number in (signal.SIGSTOP, signal.SIGKILL):         # stopped first: it forks no more meanwhile
+        for number in (signal.SIGSTOP, signal.SIGKILL):  # stopped first: it forks no more meanwhile
             for pid in found:
                 _signal(pid, number)
 

@@ -4,7 +4,7 @@ from __future__ import absolute_import, division, print_function
 import os
 import time
 
-monotonic = getattr(time, 'monotonic', lambda: os.times()[4])       # 2.7 has none; this one is coarse
+monotonic = getattr(time, 'monotonic', lambda: os.times()[4])  # 2.7 has none; this one is coarse
 
 
 class Timers(object):

@@ -1,7 +1,8 @@
 """Big arguments, found in the first bytes of a JOB: they need not be held in memory.
 
-They are a byte string in the pickle that the message is. Its bytes can go to a file as they come, and the rest is
-read as usual with a short stand-in for them. Of Python 2 clients other fields are byte strings, too: the code above all.
+They are a byte string in the pickle that the message is. Its bytes can go to a file as they come,
+and the rest is read as usual with a short stand-in for them. Of Python 2 clients other fields are
+byte strings, too: the code above all.
 """
 from __future__ import absolute_import, division, print_function
 
@@ -43,12 +44,14 @@ class Blob(object):
         self.stand_in = binascii.hexlify(os.urandom(STAND_IN_SIZE // 2))
 
     def message(self, tail):
-        """Return the message as it would be with the stand-in; `tail`: its bytes behind the byte string."""
+        """Return the message as it would be with the stand-in; `tail`: its bytes behind the byte
+        string."""
         return self.head + self._short + struct.pack('B', STAND_IN_SIZE) + self.stand_in + tail
 
 
 def holder(job, stand_in):
-    """Return which field of a wire JOB record holds the stand-in and nothing but it, 'args' or 'kwargs'.
+    """Return which field of a wire JOB record holds the stand-in and nothing but it, 'args' or
+    'kwargs'.
 
     Raises ProtocolError if it is somewhere else, or in more places than one.
     """
@@ -65,7 +68,8 @@ def _is_field(stack):
 
 
 def find(pickle, records):
-    """Return the Blob whose bytes begin in the beginning of a JOB but are not complete in it; None if there is none.
+    """Return the Blob whose bytes begin in the beginning of a JOB but are not complete in it; None
+    if there is none.
 
     pickle    bytes: the beginning
     records   as for pickles.load()

@@ -1,7 +1,8 @@
 """Opcodes that name classes and make objects, and the table of all opcodes.
 
-Nothing is imported or called: only the classes of `records` and stat results, sets and bytes are made, all
-else is refused or UNKNOWN. Source: docs/protocol.rst, "Globals a restricted decoder has to accept".
+Nothing is imported or called: only the classes of `records` and stat results, sets and bytes are
+made, all else is refused or UNKNOWN. Source: docs/protocol.rst, "Globals a restricted decoder has
+to accept".
 """
 from __future__ import absolute_import, division, print_function
 
@@ -18,7 +19,8 @@ NUMBERS = frozenset((float,) + integer_types)
 def _find(reader, module, name):
     found = GLOBALS.get((module, name))
     if found is None or not (found.kind in reader.records or found.kind in ALWAYS):
-        found = reader.refused_or_unknown('global %s %s is not accepted here', _printable(module), _printable(name))
+        found = reader.refused_or_unknown('global %s %s is not accepted here', _printable(module),
+                                          _printable(name))
     reader.stack.append(found)
 
 
@@ -38,7 +40,8 @@ def _stack_global(reader, at):
     name = reader.stack.pop()
     module = reader.stack.pop()
     if type(name) is not text_type or type(module) is not text_type:
-        raise ProtocolError('pickle: a global named by %s and %s' % (name_of(module), name_of(name)))
+        raise ProtocolError(
+            'pickle: a global named by %s and %s' % (name_of(module), name_of(name)))
     _find(reader, module, name)
     return at
 
@@ -97,12 +100,14 @@ def _reduce(reader, at):
 
 def _call_stat(_reader, args):
     """Return a Record of kind 'stat' with the fields that nodes need."""
-    if len(args) != 2 or type(args[0]) is not tuple or type(args[1]) is not dict or not 10 <= len(args[0]) <= 64:
+    if len(args) != 2 or type(args[0]) is not tuple or type(
+            args[1]) is not dict or not 10 <= len(args[0]) <= 64:
         return None
     numbers, more = args
     fields = {'mode': numbers[0], 'size': numbers[6],
               'atime': more.get('st_atime', numbers[7]), 'mtime': more.get('st_mtime', numbers[8])}
-    return None if any(type(value) not in NUMBERS for value in fields.values()) else Record('stat', fields)
+    return None if any(type(value) not in NUMBERS
+                       for value in fields.values()) else Record('stat', fields)
 
 
 def _call_set(reader, args):
@@ -114,7 +119,8 @@ def _call_set(reader, args):
 
 
 def _call_encode(reader, args):
-    if len(args) != 2 or type(args[0]) is not text_type or type(args[1]) is not text_type or args[1] != u'latin1':
+    if len(args) != 2 or type(args[0]) is not text_type or type(
+            args[1]) is not text_type or args[1] != u'latin1':
         return None
     reader.to_encode -= len(args[0])        # a memo could ask for the same text again and again
     if reader.to_encode < 0:
@@ -177,8 +183,15 @@ OBJECT_OPCODES = {
     0x63: _global, 0x93: _stack_global, 0x81: _newobj, 0x62: _build, 0x52: _reduce,
 }
 USER_OPCODES = {
-    0x32: _dup, 0x91: _unknown_of_mark, 0x6f: _unknown_of_mark, 0x69: _inst, 0x92: _newobj_ex,
-    0x96: sized(SIZE8, _unknown_bytes), 0x82: _extension(1), 0x83: _extension(2), 0x84: _extension(4),
+    0x32: _dup,
+    0x91: _unknown_of_mark,
+    0x6f: _unknown_of_mark,
+    0x69: _inst,
+    0x92: _newobj_ex,
+    0x96: sized(SIZE8, _unknown_bytes),
+    0x82: _extension(1),
+    0x83: _extension(2),
+    0x84: _extension(4),
 }
 
 

@@ -1,8 +1,9 @@
 """Opcodes of plain values in a pickle: one small function for each.
 
-A function is called with the Reader and the position after the opcode, changes the stack, and returns
-the position of the next opcode, FINISHED after the last. Nothing recurses; each step costs at most what the
-opcode itself and the items it takes off the stack cost. Source: docs/protocol.rst, "Opcodes to support".
+A function is called with the Reader and the position after the opcode, changes the stack, and
+returns the position of the next opcode, FINISHED after the last. Nothing recurses; each step costs
+at most what the opcode itself and the items it takes off the stack cost. Source: docs/protocol.rst,
+"Opcodes to support".
 """
 from __future__ import absolute_import, division, print_function
 

@@ -1,8 +1,8 @@
 """Read pickles of peers without ever running or importing anything, and write plain ones.
 
-The reader knows the opcodes and the few globals of docs/protocol.rst, "Serialization"; whatever else
-a pickle holds is an error or, where a message may carry objects of users, UNKNOWN. Its work and memory
-grow with the size of the input only, and it does not recurse.
+The reader knows the opcodes and the few globals of docs/protocol.rst, "Serialization"; whatever
+else a pickle holds is an error or, where a message may carry objects of users, UNKNOWN. Its work
+and memory grow with the size of the input only, and it does not recurse.
 """
 from __future__ import absolute_import, division, print_function
 
@@ -16,8 +16,8 @@ from dispynode_lib.wire.pickle.opcodes import HIGHEST_PROTOCOL
 from dispynode_lib.wire.pickle.reader import Reader
 from dispynode_lib.wire.pickle.records import UNKNOWN, Form, Limits, Record, Set, Unknown, name_of
 
-__all__ = ('HIGHEST_PROTOCOL', 'LIMITS', 'USER_LIMITS', 'UNKNOWN', 'Form', 'Limits', 'Record', 'Set', 'Unknown',
-           'dump', 'load', 'name_of')
+__all__ = ('HIGHEST_PROTOCOL', 'LIMITS', 'USER_LIMITS', 'UNKNOWN', 'Form', 'Limits', 'Record',
+           'Set', 'Unknown', 'dump', 'load', 'name_of')
 
 LIMITS = Limits()
 USER_LIMITS = Limits(8000000, 1000, 1000, 800000)        # where objects of users may lie
@@ -56,7 +56,8 @@ def load(data, records=(), unknown=False, limits=None):
 
 
 def load_first(data, key):
-    """Return the value of `key` if it is the first of a pickled dict, and the Form; else (None, None).
+    """Return the value of `key` if it is the first of a pickled dict, and the Form; else (None,
+    None).
 
     For a SETUP with a huge second value: nothing behind the beginning is read.
     """
@@ -70,7 +71,8 @@ def load_first(data, key):
             stack = reader.stack
             if len(stack) == 3 and len(reader.marks) == 1:
                 first = stack[0].decode('latin-1') if type(stack[0]) is bytes else stack[0]
-                return (stack[1], Form(reader.python2, reader.protocol)) if first == key else (None, None)
+                return (stack[1], Form(reader.python2, reader.protocol)) if first == key else (None,
+                                                                                               None)
     except (ProtocolError, IndexError, struct.error, ValueError):
         pass                                        # load() will tell what is wrong
     return None, None

@@ -57,11 +57,13 @@ class Reader(object):
         """Push a new container on the stack."""
         self.containers += 1
         if self.containers > self.limits.containers:
-            raise ProtocolError('pickle: more than %d lists, tuples, dicts and objects' % self.limits.containers)
+            raise ProtocolError(
+                'pickle: more than %d lists, tuples, dicts and objects' % self.limits.containers)
         self.stack.append(container)
 
     def refused_or_unknown(self, text, *args):
-        """Return UNKNOWN for something outside the accepted set if that is allowed, else raise ProtocolError."""
+        """Return UNKNOWN for something outside the accepted set if that is allowed, else raise
+        ProtocolError."""
         if self.unknown:
             return UNKNOWN
         raise ProtocolError('pickle: ' + text % args)
@@ -133,7 +135,7 @@ class Reader(object):
 if PY2:
     def _sliceable(data):
         """Return `data` as something whose slices are bytes."""
-        return data if type(data) in (bytes, buffer) else bytes(bytearray(data))            # noqa: F821
+        return data if type(data) in (bytes, buffer) else bytes(bytearray(data))  # noqa: F821
 else:
     def _sliceable(data):
         """Return `data` as it is: slices of bytes and of views will do."""

@@ -11,7 +11,8 @@ ALWAYS = ('encode', 'bytes')            # how protocol 2 of Python 3 spells byte
 class Limits(object):
     """What a pickle may hold at most."""
 
-    __slots__ = ('opcodes', 'depth', 'keys', 'containers', 'marks', 'digits', 'integer_size', 'line_size')
+    __slots__ = ('opcodes', 'depth', 'keys', 'containers', 'marks', 'digits', 'integer_size',
+                 'line_size')
 
     def __init__(self, opcodes=1000000, depth=64, keys=1000, containers=400000):
         """Set the limits.
@@ -19,7 +20,8 @@ class Limits(object):
         opcodes         number of opcodes; a message with 10,000 files has about 600,000
         depth           containers inside each other
         keys            of a dict: somebody could choose them so that each is slow to find
-        containers      lists, tuples, dicts and objects: a byte of a pickle makes one that takes a hundred
+        containers      lists, tuples, dicts and objects: a byte of a pickle makes one that takes a
+                        hundred
         """
         self.opcodes = opcodes
         self.depth = depth
@@ -42,7 +44,8 @@ class Form(object):
 
 
 class Record(object):
-    """An object of one of the dispy classes (or 'stat', a stat result): its kind and a dict of fields."""
+    """An object of one of the dispy classes (or 'stat', a stat result): its kind and a dict of
+    fields."""
 
     __slots__ = ('kind', 'fields')
 
@@ -87,8 +90,17 @@ GLOBALS['__builtin__', 'bytes'] = GLOBALS['builtins', 'bytes'] = Global('bytes')
 CONTAINERS = frozenset((list, tuple, dict, Set, Record))
 
 _NAMES = {
-    dict: 'a dict', list: 'a list', tuple: 'a tuple', Set: 'a set', bytes: 'bytes', text_type: 'a text',
-    bool: 'a truth value', float: 'a float', type(None): 'None', Unknown: 'an unknown object', Global: 'a class',
+    dict: 'a dict',
+    list: 'a list',
+    tuple: 'a tuple',
+    Set: 'a set',
+    bytes: 'bytes',
+    text_type: 'a text',
+    bool: 'a truth value',
+    float: 'a float',
+    type(None): 'None',
+    Unknown: 'an unknown object',
+    Global: 'a class',
 }
 for _type in integer_types:
     _NAMES[_type] = 'an integer'
