@@ -15,11 +15,11 @@ from dispynode_lib.node.requests.callers import Callers
 from dispynode_lib.node.requests.dispatcher import Dispatcher
 from dispynode_lib.node.requests.jobs import JobRequests
 from dispynode_lib.node.requests.opening import Opening
+from dispynode_lib.node.shared.complaints import Complaints
 from dispynode_lib.wire import asking, messages, replies
 from dispynode_lib.wire.peers import Peer
 from dispynode_lib.wire.pickle.pickles import dump
-from tests.support.fakeparts import Recorder
-from tests.support.fakes import FakeRoom
+from tests.support.fakes import FakeRoom, Recorder
 
 NODE, CLIENT, STRANGER = u'10.0.0.1', u'10.0.0.9', u'192.0.2.7'
 TOKEN, WRONG, EARLIER = b't' * 40, b'w' * 40, b'e' * 40
@@ -147,7 +147,7 @@ class Desk(FakeRoom):
         self.state.forget_computation(self.computation)
         self._computations = Computations(self.common, self.computation._uses, self.computation._news)
         self.common = self.common._replace(identity=FakeIdentity)
-        self.complaints, self.penalties = self.parts.complaints, Penalties(clock=self.loop.clock)
+        self.complaints, self.penalties = Complaints(), Penalties(clock=self.loop.clock)
         self.spool = Spool(spool_folder, EARLIER)
         self.folders = Recorder(open=lambda *_asked: self.folder)
         self.told, self.announcer, self.delivery = Recorder(), Recorder(), Recorder(resend=self._resend)

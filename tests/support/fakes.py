@@ -1,4 +1,4 @@
-"""A loop, workers, a nursery and links for histories: only what the test lets happen does, by a clock that it sets."""
+"""Doubles of the node's parts; for histories, where only what the test lets happen does, by a clock that it sets."""
 from __future__ import absolute_import, division, print_function
 
 import select
@@ -7,11 +7,34 @@ from dispynode_lib.errors import PeerGone
 from dispynode_lib.host.io.loop import READ, WRITE
 from dispynode_lib.node.computations.computation import Computations, News, Uses
 from dispynode_lib.node.computations.link import Child
-from dispynode_lib.node.shared.history import History
+from dispynode_lib.node.shared import state as states
 from dispynode_lib.node.shared.common import Common
+from dispynode_lib.node.shared.history import History
+from dispynode_lib.node.shared.state import NodeState
+from dispynode_lib.options.parser import Options
 from dispynode_lib.wire import asking, messages
 from dispynode_lib.wire.peers import Peer
-from tests.support.fakeparts import FakeParts, Recorder
+
+
+class Recorder(object):
+    """Notes the calls of any method: [(name, arguments)]."""
+
+    def __init__(self, **answers):
+        self.calls, self._answers = [], answers
+
+    def __getattr__(self, name):
+        if name.startswith('_'):
+            raise AttributeError(name)
+
+        def note(*args, **_settings):
+            self.calls.append((name, args))
+            answer = self._answers.get(name)
+            return answer(*args) if callable(answer) else answer
+        return note
+
+    def named(self, name):
+        """Return the arguments of the calls of one method."""
+        return [args for called, args in self.calls if called == name]
 
 
 class FakeTimer(object):
@@ -123,6 +146,83 @@ class FakeWorkers(object):
         for function, args in tasks:
             function(*args)
         return bool(tasks)
+
+
+class AtOnce(object):
+    """Workers and loop that do everything at once."""
+
+    def run(self, function, *args):
+        """As that of Workers."""
+        function(*args)
+
+    call_soon = run
+
+    def call_later(self, _delay, function, *args):
+        """As that of a Loop, without the delay."""
+        function(*args)
+
+
+class FakeComputation(object):
+    """What duties see of a computation."""
+
+    def __init__(self, state, number=1, scheduler=(u'10.0.0.9', 9700), life=0.0,
+                 pulse_interval=None):
+        self.id, self.auth, self.scheduler = number, u'aa', scheduler
+        self.pulse_interval, self.unanswered = pulse_interval, 0
+        self.zombie, self.life, self.closed, self._state = False, life, None, state
+        self.moved, self.node_ip_addr = False, u'10.0.0.1'
+        self.peer = Recorder()
+        self.peer.version = u'4.15.2'
+
+    def last_sign_of_life(self):
+        return self.life
+
+    def heard(self):
+        self.life, self.unanswered = self.clock(), 0
+
+    def clock(self):
+        return self.life
+
+    def close(self, terminate, why=None):
+        self.closed, self.why = terminate, why
+        self._state.close_computation(self)
+        self._state.forget_computation(self)
+
+
+def make_options(**settings):
+    """Return Options with their usual values but for `settings`."""
+    options = Options()
+    for name, value in settings.items():
+        setattr(options, name, value)
+    return options
+
+
+def make_common(cpus=2, loop=None, **settings):
+    """Return a Common with a real NodeState that serves; its workers, and loop, do all at once."""
+    options = make_options(**settings)
+    state = NodeState(cpus, options.serve)
+    state.set_phase(states.SERVING)
+    identity = Recorder(own_address=u'10.0.0.1')
+    identity.addresses, identity.sign = [u'10.0.0.1'], u'ab' * 20
+    return Common(options, state, loop or AtOnce(), AtOnce(), identity)
+
+
+def open_computation(state, **settings):
+    """Have a NodeState record a FakeComputation, and its client count; return it."""
+    computation = FakeComputation(state, **settings)
+    state.open_computation(computation)
+    state.note_served()
+    return computation
+
+
+class FakeClock(object):
+    """A clock that shows `now`."""
+
+    def __init__(self, now=1000.0):
+        self.now = now
+
+    def __call__(self):
+        return self.now
 
 
 class FakeChild(Child):
@@ -244,14 +344,12 @@ class FakeRoom(object):
 
     def __init__(self, program=False, setup=u'', cleanup=u'', cpus=2, **options):
         self.loop, self.workers, self.nursery = FakeLoop(), FakeWorkers(), FakeNursery()
-        self.parts = FakeParts(cpus=cpus, **options)
-        self.state = self.parts.state
         self.replies, self.opened, self.set_ups = [], [], []
         self.news, self.folder, self.journal = Recorder(), Recorder(), Recorder()
         self.folder.path = '/nowhere'
-        self.identity = Recorder()
-        self.identity.name = u'node'
-        self.common = Common(self.parts.options, self.state, self.loop, self.workers, self.identity)
+        self.common = make_common(cpus, self.loop, **options)._replace(workers=self.workers)
+        self.state, self.options = self.common.state, self.common.options
+        self.common.identity.name = u'node'
         uses = Uses(self.nursery, Recorder(), Recorder(deliver=self._deliver), self.journal, History(), None,
                     '/nowhere', 0)
         news = News(self._on_ending, self.news.on_ended, self.news.on_renewed, self.news.on_client_shutdown)

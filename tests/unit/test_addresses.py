@@ -10,7 +10,7 @@ from dispynode_lib.node.shared.common import Common
 from dispynode_lib.node.requests.addresses import (
     CALM_LOOK, HELD, LEAST, LOOK, SETTLE, Addresses, Host)
 from dispynode_lib.options.parser import Options
-from tests.support.fakeparts import AtOnce, Recorder
+from tests.support.fakes import AtOnce, Recorder
 
 LOOPBACK, FIRST, SECOND = u'127.0.0.1', u'10.0.0.2', u'10.0.0.3'
 

@@ -6,11 +6,14 @@ import shutil
 import tempfile
 import unittest
 
-from dispynode_lib.node.discovery.announcer import NAMED_INTERVAL, STEPS
+from dispynode_lib.node.discovery.announcer import NAMED_INTERVAL, STEPS, Announcer
 from dispynode_lib.node.discovery.knocks import Knocks
 from dispynode_lib.node.discovery.known import KnownReleases
+from dispynode_lib.node.discovery.visitors import Visitors
+from dispynode_lib.node.shared.complaints import Complaints
 from dispynode_lib.wire import releases
-from tests.support.fakeparts import FakeParts, Recorder
+from dispynode_lib.wire.peers import Peer
+from tests.support.fakes import FakeClock, Recorder, make_common, open_computation
 
 CLIENT = (u'10.0.0.9', 51347)
 
@@ -25,25 +28,29 @@ class Ping(object):
 class AnnouncerTest(unittest.TestCase):
 
     def make(self, **settings):
-        self.parts = FakeParts(**settings)
+        self.common, self.clock = make_common(**settings), FakeClock()
+        self.notices = Recorder(peer_at=lambda *_where: Peer())
         self.known = Recorder(all=[])
         self.sent = []                      # (seconds since the start, [(port, release)]) of what is broadcast
-        self.announcer = self.parts.make_announcer(self.known, lambda: 0.5)
+        self.announcer = Announcer(
+            self.common, self.notices, Visitors(self.clock), Complaints(), self.known,
+            self.clock, lambda: 0.5)
         return self.announcer
 
     def run_until(self, end):
         """Do the duty whenever it is due; return the times since the start, without those of the whole list."""
-        times, start = [], self.parts.now
-        self.parts.notices.announce_to_all = lambda _own, pairs: self.sent.append((self.parts.now - start, pairs))
+        times, start = [], self.clock.now
+        self.notices.announce_to_all = lambda _own, pairs: self.sent.append(
+            (self.clock.now - start, pairs))
         while True:
-            wait = self.announcer.wait(self.parts.now)
-            if wait is None or self.parts.now + wait > start + end:
+            wait = self.announcer.wait(self.clock.now)
+            if wait is None or self.clock.now + wait > start + end:
                 return times
-            self.parts.now += max(0.0, wait)
-            bunch = self.announcer._wait_bunch(self.parts.now)
-            self.announcer.announce(self.parts.now)
+            self.clock.now += max(0.0, wait)
+            bunch = self.announcer._wait_bunch(self.clock.now)
+            self.announcer.announce(self.clock.now)
             if bunch is None or bunch > 0:
-                times.append(self.parts.now - start)
+                times.append(self.clock.now - start)
 
     def test_nothing_is_sent_before_the_start(self):
         self.assertIsNone(self.make().wait(0.0))
@@ -74,9 +81,9 @@ class AnnouncerTest(unittest.TestCase):
         self.make().begin()
         self.run_until(1)
         before = [pair for _now, pairs in self.sent for pair in pairs]
-        computation = self.parts.open()
-        self.assertIsNone(self.announcer.wait(self.parts.now + 1))
-        self.announcer.announce(self.parts.now + 1)
+        computation = open_computation(self.common.state)
+        self.assertIsNone(self.announcer.wait(self.clock.now + 1))
+        self.announcer.announce(self.clock.now + 1)
         computation.close(True)
         self.announcer.begin()
         del self.sent[:]
@@ -107,9 +114,9 @@ class AnnouncerTest(unittest.TestCase):
     def test_an_interval_read_again_counts_from_the_last_time(self):
         self.make(ping_interval=1000.0).begin()
         self.run_until(100)
-        self.parts.options.ping_interval = 150.0
-        self.parts.now = 1100.0
-        self.assertEqual(self.announcer.wait(self.parts.now), 50.0)
+        self.common.options.ping_interval = 150.0
+        self.clock.now = 1100.0
+        self.assertEqual(self.announcer.wait(self.clock.now), 50.0)
 
     def test_strangers_choose_whom_the_node_calls(self):
         self.make()
@@ -123,7 +130,7 @@ class AnnouncerTest(unittest.TestCase):
     def test_a_named_scheduler_is_tried_until_it_pings(self):
         self.make(scheduler_node=[u'10.0.0.9']).begin()
         self.assertEqual(self.run_until(200), list(STEPS) + [60 + NAMED_INTERVAL, 60 + 2 * NAMED_INTERVAL])
-        told = set(args[1:3] for args in self.parts.notices.named('knock'))
+        told = set(args[1:3] for args in self.notices.named('knock'))
         for port, release in releases.COMMON:
             self.assertIn(((u'10.0.0.9', port), release), told)
         self.announcer.answered(Ping(addresses=[u'10.0.7.7']), u'10.0.7.7')          # another client
@@ -133,29 +140,29 @@ class AnnouncerTest(unittest.TestCase):
 
     def test_nobody_is_pinged_while_the_node_is_busy(self):
         self.make(ping_interval=10.0).begin()
-        self.parts.open()
-        self.assertIsNone(self.announcer.wait(self.parts.now))
+        open_computation(self.common.state)
+        self.assertIsNone(self.announcer.wait(self.clock.now))
 
     def test_a_client_turned_away_is_pinged_when_the_node_is_free(self):
         self.make()
-        computation = self.parts.open()
+        computation = open_computation(self.common.state)
         self.announcer.turned_away(Ping(), CLIENT[0])
         computation.close(True)
         self.announcer.begin()
-        self.announcer.announce(self.parts.now)
-        self.assertIn((u'10.0.0.1',) + CLIENT + (u'4.8.7',), self.parts.notices.named('announce_to'))
+        self.announcer.announce(self.clock.now)
+        self.assertIn((u'10.0.0.1',) + CLIENT + (u'4.8.7',), self.notices.named('announce_to'))
 
     def test_the_one_that_waits_longest_comes_first(self):
         self.make()
-        computation = self.parts.open()
+        computation = open_computation(self.common.state)
         for number in range(3):
             self.announcer.turned_away(Ping(u'%d' % number * 40, [u'10.0.1.%d' % number]), u'10.0.1.%d' % number)
         computation.close(True)
         self.announcer.begin()
-        self.announcer.announce(self.parts.now)
-        self.assertEqual([args[1] for args in self.parts.notices.named('announce_to')], [u'10.0.1.0'])
+        self.announcer.announce(self.clock.now)
+        self.assertEqual([args[1] for args in self.notices.named('announce_to')], [u'10.0.1.0'])
         self.run_until(2)
-        self.assertEqual([args[1] for args in self.parts.notices.named('announce_to')],
+        self.assertEqual([args[1] for args in self.notices.named('announce_to')],
                          [u'10.0.1.0', u'10.0.1.0', u'10.0.1.1'])
 
     def test_one_that_was_answered_waits_no_more(self):
@@ -163,12 +170,12 @@ class AnnouncerTest(unittest.TestCase):
         self.announcer.turned_away(Ping(), CLIENT[0])
         self.announcer.answered(Ping(), CLIENT[0])
         self.announcer.begin()
-        self.announcer.announce(self.parts.now)
-        self.assertEqual(self.parts.notices.named('announce_to'), [])
+        self.announcer.announce(self.clock.now)
+        self.assertEqual(self.notices.named('announce_to'), [])
 
     def test_a_client_whose_compute_was_refused_is_told_to_forget_the_node(self):
         self.make().compute_refused(CLIENT, Recorder())
-        self.assertEqual(self.parts.notices.named('terminated_at')[0][0], CLIENT)
+        self.assertEqual(self.notices.named('terminated_at')[0][0], CLIENT)
 
     def test_many_that_wait_do_not_fill_the_memory(self):
         self.make()
@@ -181,10 +188,11 @@ class KnocksTest(unittest.TestCase):
 
     def make(self, open_ports):
         """Make Knocks at a host that takes connections at `open_ports`."""
-        self.parts, self.wanted, self.asked = FakeParts(), True, []
-        self.parts.notices.knock = lambda _own, target, release, done: (
+        self.common, self.clock, self.notices = make_common(), FakeClock(), Recorder()
+        self.wanted, self.asked = True, []
+        self.notices.knock = lambda _own, target, release, done: (
             self.asked.append(release), done(None, None if target[1] in open_ports else 'refused'))
-        return Knocks(self.parts.common, self.parts.notices, lambda _name: self.wanted, self.parts.clock, lambda: 0.5)
+        return Knocks(self.common, self.notices, lambda _name: self.wanted, self.clock, lambda: 0.5)
 
     def begin(self, knocks, port):
         knocks.begin(u'host', u'10.0.0.1', (u'10.0.0.9', port), [u'4.8.7'], [u'4.10.6', u'4.9.1'])
@@ -192,7 +200,7 @@ class KnocksTest(unittest.TestCase):
     def test_a_refused_connection_speaks_for_all_releases_of_the_port(self):
         self.begin(self.make(()), 51347)
         self.assertEqual(self.asked, [u'4.8.7'])
-        self.assertEqual(self.parts.notices.named('forget'), [(u'10.0.0.9', 51347)])
+        self.assertEqual(self.notices.named('forget'), [(u'10.0.0.9', 51347)])
 
     def test_all_releases_are_tried_twice_then_the_likeliest_only(self):
         """The scheduler logs a line for each of another release."""
@@ -211,11 +219,11 @@ class KnocksTest(unittest.TestCase):
 
     def test_a_scheduler_that_is_slow_is_tried_more_slowly(self):
         knocks, delays = self.make((51347,)), []
-        self.parts.loop.call_later = lambda delay, *_what: delays.append(delay)
+        self.common.loop.call_later = lambda delay, *_what: delays.append(delay)
         def knock(_own, _target, _release, done):
-            self.parts.now += 2.0
+            self.clock.now += 2.0
             done(None, None)
-        self.parts.notices.knock = knock
+        self.notices.knock = knock
         self.begin(knocks, 51347)
         self.assertEqual(delays, [0.1 + 4 * 2.0])
 
@@ -224,7 +232,7 @@ class KnocksTest(unittest.TestCase):
         self.wanted = False
         self.begin(knocks, 51347)
         self.wanted = True
-        self.parts.open()
+        open_computation(self.common.state)
         self.begin(knocks, 51347)
         self.assertEqual(self.asked, [])
 

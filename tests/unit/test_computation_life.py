@@ -305,7 +305,7 @@ class ClosingTest(History):
         self.assert_gone()
 
     def test_a_cleanup_that_does_not_end_is_ended(self):
-        self.room.parts.options.cleanup_timeout = 10.0
+        self.room.options.cleanup_timeout = 10.0
         self.room.set_up()
         self.room.close()
         self.room.loop.pass_time(10.0 + supervisions.ENDING_JOBS)
@@ -698,7 +698,7 @@ class JobTest(History):
         self.assertEqual((child.phase, len(self.room.replies)), (links.TOLD, 1))
 
     def test_a_job_over_its_time(self):
-        self.room.parts.options.job_time = 3.0
+        self.room.options.job_time = 3.0
         job, child = self.room.run_job()
         self.room.loop.pass_time(3.0)
         self.assertEqual(job.phase, jobs.STOPPING)

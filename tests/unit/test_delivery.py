@@ -7,7 +7,7 @@ from dispynode_lib.log import INFO, output
 from dispynode_lib.node.replies.delivery import HOLD, Delivery, _Letter, _Outbox
 from dispynode_lib.node.replies.spool import LOST, Owner
 from dispynode_lib.options.parser import Options
-from tests.support.fakeparts import AtOnce, FakeComputation, Recorder
+from tests.support.fakes import AtOnce, FakeComputation, Recorder
 
 CLIENT = (u'10.0.0.9', 51347)
 OWNER = Owner(7, u'ab', (u'10.0.0.9', 9700), b'token')

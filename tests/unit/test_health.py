@@ -7,7 +7,8 @@ import unittest
 from dispynode_lib.host.network.networks import Network
 from dispynode_lib.log import CRITICAL, output
 from dispynode_lib.node.operator.health import Pages
-from tests.support.fakeparts import FakeParts, Recorder
+from dispynode_lib.node.shared.complaints import Complaints
+from tests.support.fakes import Recorder, make_common
 
 OUTSIDE = u'192.0.2.7'
 
@@ -27,14 +28,14 @@ class HealthTest(unittest.TestCase):
 
     def status_for(self, address, *networks):
         """Return the status with which a peer at `address` is answered; None: without any, and it is told of."""
-        parts = FakeParts(http_allow=[Network(text) for text in networks])
-        parts.identity.addresses = [u'10.0.0.1']
+        common = make_common(http_allow=[Network(text) for text in networks])
+        complaints = Complaints()
         near, far = socket.socketpair()
         self.addCleanup(far.close)
-        Pages(parts.common, Recorder(), Recorder(), parts.complaints).serve(Connection(near, address))
+        Pages(common, Recorder(), Recorder(), complaints).serve(Connection(near, address))
         near.close()
         answer = far.makefile('rb').read()
-        self.assertEqual(parts.complaints.counts(), {} if answer else {'HTTP refused': 1})
+        self.assertEqual(complaints.counts(), {} if answer else {'HTTP refused': 1})
         return int(answer.split()[1]) if answer else None
 
     def test_only_this_host_unless_allowed(self):

@@ -14,7 +14,7 @@ from dispynode_lib.wire import asking
 from dispynode_lib.wire.control import TERMINATED
 from tests.support.desk import (
     ACK, AUTH, HASH, ID, STRANGER, Begun, JobCase, Meanwhile, close, fail, job, lack_room, question, record, terminate)
-from tests.support.fakeparts import Recorder
+from tests.support.fakes import Recorder
 
 
 class JobTest(JobCase):

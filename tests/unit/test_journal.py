@@ -12,7 +12,7 @@ from dispynode_lib.node.replies.journal import ACCEPTED, STOPPING, Journal, Sent
 from dispynode_lib.node.shared.state import Job
 from dispynode_lib.wire import control
 from dispynode_lib.wire.peers import Peer
-from tests.support.fakeparts import Recorder
+from tests.support.fakes import Recorder
 
 
 class Computation(object):

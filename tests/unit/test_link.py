@@ -10,8 +10,7 @@ from dispynode_lib.host.descriptors import send_fd
 from dispynode_lib.log import CRITICAL, output
 from dispynode_lib.node.computations.link import Link, socket_pair
 from dispynode_lib.wire import control
-from tests.support.fakeparts import Recorder
-from tests.support.fakes import FakeLoop
+from tests.support.fakes import FakeLoop, Recorder
 from tests.support.waiting import wait_until
 
 

@@ -7,7 +7,11 @@ import random
 import unittest
 
 from dispynode_lib.node.discovery import pings
-from tests.support.fakeparts import FakeParts, Recorder
+from dispynode_lib.node.discovery.announcer import Announcer
+from dispynode_lib.node.discovery.answers import Answers
+from dispynode_lib.node.discovery.visitors import Visitors
+from dispynode_lib.node.shared.complaints import Complaints
+from tests.support.fakes import Recorder, make_common
 
 NODES = 1000
 BACKLOG = 30                                # connections that wait at the client; others are dropped
@@ -77,14 +81,16 @@ class Node(object):
     """One node: its real parts that decide, with the world's clock; all else is a double."""
 
     def __init__(self, number, world, chance):
-        parts = FakeParts()
+        common = make_common(loop=Loop(world))
         clock = lambda: world.now                               # noqa: E731
-        parts.clock, parts.loop = clock, Loop(world)
-        parts.notices = Recorder(answers=lambda ping, source, own: [((source, ping.port), b'PONG')])
-        parts.notices.send = lambda _target, _payload, done: world.connect(number, done)
-        parts.notices.announce_to_all = lambda _own, pairs: world.announce(number, pairs)
-        self.announcer = parts.announcer = parts.make_announcer(Recorder(all=[]), chance)
-        self.answers = parts.make_answers(chance)
+        visitors = Visitors(clock)
+        notices = Recorder(answers=lambda ping, source, own: [((source, ping.port), b'PONG')])
+        notices.send = lambda _target, _payload, done: world.connect(number, done)
+        notices.announce_to_all = lambda _own, pairs: world.announce(number, pairs)
+        self.announcer = Announcer(
+            common, notices, visitors, Complaints(), Recorder(all=[]), clock, chance)
+        self.answers = Answers(
+            common, notices, visitors, self.announcer, Recorder(), clock, chance)
         self._world = world
 
     def start(self):

@@ -17,7 +17,7 @@ from dispynode_lib.wire.peers import Peer
 from tests.support.desk import (
     ACK, AUTH, CLIENT, FAULT, HASH, ID, PORT, STRANGER, Begun, DeskCase, JobCase, close, fail, file_transfer, job,
     lack_room, record)
-from tests.support.fakeparts import Recorder
+from tests.support.fakes import Recorder
 
 
 class ComputeTest(DeskCase):

@@ -8,7 +8,7 @@ from dispynode_lib.node.timed import service
 from dispynode_lib.node.shared.state import one_for_each_scheduler
 from dispynode_lib.node.timed.service import Service
 from dispynode_lib.node.timed.watchdog import Duty, Watchdog
-from tests.support.fakeparts import FakeParts
+from tests.support.fakes import FakeClock, Recorder, make_common, open_computation
 from tests.support.waiting import wait_until
 from tests.unit.test_hours import BERLIN, InAZone, minutes
 
@@ -25,27 +25,27 @@ class WithService(InAZone):
         super(WithService, self).tearDown()
 
     def make(self, begin, *times):
-        self.parts = FakeParts()
-        self.parts.now = float(self.at(begin))
+        self.common, self.clock = make_common(), FakeClock(float(self.at(begin)))
+        self.notices, self.announcer, self.delivery = Recorder(), Recorder(), Recorder(pending=0)
         for name, text in zip(('service_start', 'service_stop', 'service_end'), times):
-            setattr(self.parts.options, name, text and minutes(text))
+            setattr(self.common.options, name, text and minutes(text))
         self.service = Service(
-            self.parts.common, self.parts.notices, self.parts.announcer, self.parts.delivery, self.parts.clock)
+            self.common, self.notices, self.announcer, self.delivery, self.clock)
         self.watchdog = Watchdog([Duty('service hours', self.service.look, self.service.wait)])
-        self.service.look(self.parts.now)
+        self.service.look(self.clock.now)
         return self.service
 
     def follow(self, end):
         """Let the clock run; return ['DD HH:MM taken|refused', ...]: the first and each change."""
         history, last, until = [], None, self.at(end)
-        while self.parts.now < until:
-            following = self.watchdog.run_due(self.parts.now) or until
-            refusal = self.parts.state.refusal()
+        while self.clock.now < until:
+            following = self.watchdog.run_due(self.clock.now) or until
+            refusal = self.common.state.refusal()
             now = 'open' if refusal is None else refusal[1]
             if now != last:
-                history.append(time.strftime('%d %H:%M:%S ', time.localtime(self.parts.now)) + now)
+                history.append(time.strftime('%d %H:%M:%S ', time.localtime(self.clock.now)) + now)
                 last = now
-            self.parts.now = following
+            self.clock.now = following
         return history
 
 
@@ -62,7 +62,7 @@ class ServiceTest(WithService):
             '03 07:00:00 outside service hours: service has stopped until 08:00',
             '03 08:00:00 outside service hours: closed until 17:00',
             '03 17:00:00 open'])
-        self.assertEqual(len(self.parts.announcer.named('begin')), 3)
+        self.assertEqual(len(self.announcer.named('begin')), 3)
 
     def test_the_manuals_example_over_both_changes_of_daylight_saving(self):
         for day in ('2026-03-28', '2026-10-24'):
@@ -74,28 +74,28 @@ class ServiceTest(WithService):
 
     def test_what_the_scheduler_is_told(self):
         self.make('2026-06-01 17:00', '17:00', '07:00', '08:00')
-        computation = self.parts.open()
+        computation = open_computation(self.common.state)
         self.follow('2026-06-02 07:30')
-        self.assertEqual([cpus for cpus, in self.parts.notices.named('cpus_to_all')], [0])
+        self.assertEqual([cpus for cpus, in self.notices.named('cpus_to_all')], [0])
         self.assertIsNone(computation.closed)
         self.follow('2026-06-02 08:01')
         self.assertIs(computation.closed, True)
         self.assertIn('--service_end', computation.why)
-        wait_until(lambda: self.parts.notices.named('terminated') == [(computation,)], 20)
-        self.assertIsNone(self.parts.state.scheduler())
+        wait_until(lambda: self.notices.named('terminated') == [(computation,)], 20)
+        self.assertIsNone(self.common.state.scheduler())
 
     def test_without_end_running_computations_go_on_until_the_next_start(self):
         self.make('2026-06-01 17:00', '17:00', '07:00', None)
-        computation = self.parts.open()
+        computation = open_computation(self.common.state)
         self.follow('2026-06-02 17:10')
         self.assertIsNone(computation.closed)
-        self.assertEqual([cpus for cpus, in self.parts.notices.named('cpus_to_all')], [0, 2])
+        self.assertEqual([cpus for cpus, in self.notices.named('cpus_to_all')], [0, 2])
 
     def test_a_clock_that_is_set_is_noticed_within_a_minute(self):
         self.make('2026-06-01 12:00', '17:00', None, '20:00')
         service.LONGEST = self._longest
         self.assertLessEqual(self.service.wait(0.0), 60)
-        self.parts.now = float(self.at('2026-06-01 18:00'))
+        self.clock.now = float(self.at('2026-06-01 18:00'))
         self.assertEqual(self.service.wait(0.0), 0.0)
 
     def test_without_service_hours_there_is_nothing_to_wait_for(self):
@@ -104,8 +104,8 @@ class ServiceTest(WithService):
     def test_jobs_under_way_when_service_stops_are_taken_later_ones_not(self):
         until = []
         self.make('2026-06-01 17:00', '17:00', '07:00', '08:00')
-        self.parts.state.set_hours = lambda outside, jobs_until=None: until.append(jobs_until)
-        self.parts.now = float(self.at('2026-06-02 07:00'))
+        self.common.state.set_hours = lambda outside, jobs_until=None: until.append(jobs_until)
+        self.clock.now = float(self.at('2026-06-02 07:00'))
         self.service.look(5.0)
         self.assertEqual(until, [5.0 + service.GRACE])
 
@@ -127,12 +127,12 @@ class ChangesTest(WithService):
 
     def test_cleared_times_open_the_node(self):
         made = self.make('2026-06-01 12:00', '17:00', None, '20:00')
-        self.assertIsNotNone(self.parts.state.refusal())
+        self.assertIsNotNone(self.common.state.refusal())
         made.change('end_time', None)
         made.change('start_time', None)
-        self.watchdog.run_due(self.parts.now)
-        self.watchdog.run_due(self.parts.now)
-        self.assertIsNone(self.parts.state.refusal())
+        self.watchdog.run_due(self.clock.now)
+        self.watchdog.run_due(self.clock.now)
+        self.assertIsNone(self.common.state.refusal())
 
     def test_times_that_do_not_fit_change_nothing(self):
         made = self.make('2026-06-01 12:00', '10:00', '14:00', '20:00')
@@ -143,15 +143,15 @@ class ChangesTest(WithService):
         made = self.make('2026-06-01 12:34')
         self.assertEqual(made.this_minute(), minutes('12:34'))
         made.change('end_time', made.this_minute())
-        self.watchdog.run_due(self.parts.now)
-        self.watchdog.run_due(self.parts.now)
-        self.assertIsNotNone(self.parts.state.refusal())
+        self.watchdog.run_due(self.clock.now)
+        self.watchdog.run_due(self.clock.now)
+        self.assertIsNotNone(self.common.state.refusal())
 
 
 class SchedulersTest(WithService):
 
     def test_each_scheduler_is_told_once(self):
         self.make('2026-06-01 12:00')
-        self.parts.open(number=1)
-        self.parts.open(number=2)
-        self.assertEqual(len(one_for_each_scheduler(self.parts.state.computations())), 1)
+        open_computation(self.common.state, number=1)
+        open_computation(self.common.state, number=2)
+        self.assertEqual(len(one_for_each_scheduler(self.common.state.computations())), 1)

@@ -13,7 +13,7 @@ from dispynode_lib.node.computations.usage import MOST_UNSETTLED, NOTHING_KNOWN,
 from dispynode_lib.supervisor.processes.processes import Processes
 from dispynode_lib.supervisor.processes.timers import Timers
 from dispynode_lib.wire import control
-from tests.support.fakeparts import Recorder
+from tests.support.fakes import Recorder
 
 
 def packed(*rows):

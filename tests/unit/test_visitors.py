@@ -5,10 +5,11 @@ import unittest
 
 from dispynode_lib.host.wording import duration
 from dispynode_lib.node.discovery import answers, visitors
+from dispynode_lib.node.discovery.answers import Answers
 from dispynode_lib.node.operator import status
 from dispynode_lib.node.timed import duties
 from dispynode_lib.node.shared.history import History
-from tests.support.fakeparts import FakeParts, Recorder
+from tests.support.fakes import FakeClock, Recorder, make_common, open_computation
 
 CLIENT = u'10.0.0.9'
 
@@ -23,26 +24,27 @@ class Ping(object):
 class Case(unittest.TestCase):
 
     def setUp(self):
-        self.parts = FakeParts()
-        self.parts.identity.port = 51348
-        self.parts.history = History()
-        self.parts.complaints = Recorder(sentences=[])
+        self.clock, loop = FakeClock(), Recorder()
+        self.common = make_common(loop=loop)
+        self.common.identity.port = 51348
+        self.history, self.visitors = History(), visitors.Visitors(self.clock)
         self.errors, self.sent, self.delays = [], [], []
-        self.parts.notices = Recorder(answers=lambda ping, source, own: [((CLIENT, ping.port), b'PONG')])
-        self.parts.notices.send = self.send
-        self.parts.loop = Recorder()
-        self.parts.loop.call_later = lambda delay, function, *args: self.delays.append((delay, function, args))
-        self.answers = self.parts.make_answers(lambda: 0.5)
+        self.notices = Recorder(answers=lambda ping, source, own: [((CLIENT, ping.port), b'PONG')])
+        self.notices.send = self.send
+        loop.call_later = lambda delay, function, *args: self.delays.append((delay, function, args))
+        self.answers = Answers(
+            self.common, self.notices, self.visitors, Recorder(), Recorder(), self.clock,
+            lambda: 0.5)
 
     def send(self, target, _payload, done):
-        self.sent.append((self.parts.now, target))
+        self.sent.append((self.clock.now, target))
         done(self.errors.pop(0) if self.errors else None)
 
     def ask(self, source=CLIENT, connected=False, ping=None):
         self.answers.give(ping or Ping(), source, u'10.0.0.1', connected)
 
     def told(self):
-        return u'\n'.join(visitors.sentences(self.parts.visitors.fields(), 51348))
+        return u'\n'.join(visitors.sentences(self.visitors.fields(), 51348))
 
 
 class AnswersTest(Case):
@@ -51,7 +53,7 @@ class AnswersTest(Case):
         for connected in (False, True, False):
             self.ask(connected=connected)
         self.assertEqual(len(self.sent), 1)
-        self.parts.now += 1.5
+        self.clock.now += 1.5
         self.ask()
         self.assertEqual(len(self.sent), 2)
 
@@ -83,7 +85,7 @@ class AnswersTest(Case):
         self.errors = [u'timed out', u'timed out']
         self.ask()
         _delay, function, args = self.delays.pop()
-        computation = self.parts.open()
+        computation = open_computation(self.common.state)
         function(*args)
         self.assertEqual((len(self.sent), self.delays), (1, []))
         computation.close(True)
@@ -95,7 +97,7 @@ class AnswersTest(Case):
         for number in range(1000):
             self.ask(u'10.0.%d.%d' % divmod(number, 250))
         self.assertLessEqual(len(self.answers._allowance._budgets), answers.REMEMBERED)
-        self.assertLessEqual(len(self.parts.visitors.fields()), visitors.LIMIT)
+        self.assertLessEqual(len(self.visitors.fields()), visitors.LIMIT)
 
 
 class VisitorsTest(Case):
@@ -103,30 +105,30 @@ class VisitorsTest(Case):
     def test_answered_twice_and_nothing_opened(self):
         self.ask(connected=True)
         self.assertEqual(self.told(), u'')
-        self.parts.now += 3
+        self.clock.now += 3
         self.ask()
         self.assertEqual(self.told(), u'the client at 10.0.0.9 port 51347 (release 4.8.7) was answered twice, the last time '
                          u'0.0 s ago, and has opened nothing: perhaps another secret, or nodes of its own choice')
-        self.parts.visitors.opened(u'10.0.1.9', 51347)
+        self.visitors.opened(u'10.0.1.9', 51347)
         self.assertEqual(self.told(), u'')
 
     def test_datagrams_come_and_connections_never_do(self):
         self.ask()
-        self.parts.now += 75
+        self.clock.now += 75
         self.assertIn(u'answered once, the last time 1 min 15 s ago', self.told())
         self.assertIn(u'a firewall that lets datagrams in and no connections to TCP port 51348', self.told())
 
     def test_the_answers_do_not_arrive(self):
         self.errors = [u'connecting to 10.0.0.9 port 51347: no answer within 5 s'] * 2
         self.ask()
-        self.parts.now += 10
+        self.clock.now += 10
         self.assertIn(u'does not get the answers: connecting to 10.0.0.9 port 51347: no answer within 5 s; perhaps a firewall '
                       u'there', self.told())
 
     def test_refused_because_the_node_is_busy(self):
         for _time in range(3):
-            self.parts.visitors.refused((CLIENT, 51347), u'4.8.7', [CLIENT])
-            self.parts.now += 10
+            self.visitors.refused((CLIENT, 51347), u'4.8.7', [CLIENT])
+            self.clock.now += 10
         self.assertEqual(self.told(),
                          u'the client at 10.0.0.9 port 51347 (release 4.8.7) waits for the node: refused 3 times in 30.0 s')
         self.ask()
@@ -134,7 +136,7 @@ class VisitorsTest(Case):
 
     def test_some_are_named_and_the_others_counted(self):
         for number in range(20):
-            self.parts.visitors.refused((u'10.0.0.%d' % number, 51347), u'4.8.7', [])
+            self.visitors.refused((u'10.0.0.%d' % number, 51347), u'4.8.7', [])
         self.assertEqual(self.told().count(u'waits for the node'), visitors.SHOWN)
         self.assertIn(u'and 15 more clients', self.told())
 
@@ -142,25 +144,25 @@ class VisitorsTest(Case):
 class OwnerTest(Case):
 
     def test_with_whom_the_node_is_busy_and_for_how_long(self):
-        computation = self.parts.open()
-        self.parts.history.opened(computation.id)
+        computation = open_computation(self.common.state)
+        self.history.opened(computation.id)
         self.assertIn(u'busy with the scheduler at 10.0.0.9 port 9700 for 0', status.why_owned(
-            status.owner(self.parts.state, self.parts.options, self.parts.history), self.parts.state.refusal()))
+            status.owner(self.common.state, self.common.options, self.history), self.common.state.refusal()))
 
     def test_a_silent_scheduler(self):
-        self.parts.options.zombie_interval = 3600.0
-        computation = self.parts.open(life=925.0)
-        self.assertIsNone(duties.silence(self.parts.state, self.parts.options, 1000.0))
-        self.parts.make_pulses()._answered(computation, u'refused')
-        self.assertEqual(duties.silence(self.parts.state, self.parts.options, 1000.0), (75.0, 3525.0))
+        self.common.options.zombie_interval = 3600.0
+        computation = open_computation(self.common.state, life=925.0)
+        self.assertIsNone(duties.silence(self.common.state, self.common.options, 1000.0))
+        duties.Pulses(self.common, self.notices, Recorder())._answered(computation, u'refused')
+        self.assertEqual(duties.silence(self.common.state, self.common.options, 1000.0), (75.0, 3525.0))
         text = status.describe_owner({'address': CLIENT, 'port': 9700, 'for': 100.0, 'silent_for': 75.0, 'given_up_in': 3525.0})
         self.assertEqual(text, u'10.0.0.9 port 9700 for 1 min 40 s, silent for 1 min 15 s; it will be given up in 58 min 45 s; '
                          u'--ctl release frees the node now')
         computation.heard()
-        self.assertIsNone(duties.silence(self.parts.state, self.parts.options, 1000.0))
+        self.assertIsNone(duties.silence(self.common.state, self.common.options, 1000.0))
 
     def test_a_scheduler_whose_pulses_are_overdue_is_silent_too(self):
-        self.parts.options.zombie_interval = 0.0
-        self.parts.open(life=900.0, pulse_interval=30.0)
-        self.assertEqual(duties.silence(self.parts.state, self.parts.options, 1000.0), (100.0, None))
+        self.common.options.zombie_interval = 0.0
+        open_computation(self.common.state, life=900.0, pulse_interval=30.0)
+        self.assertEqual(duties.silence(self.common.state, self.common.options, 1000.0), (100.0, None))
         self.assertEqual(duration(100.0), u'1 min 40 s')
