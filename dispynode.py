@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""A node of dispy: runs the jobs that dispy clients send. `dispynode.py --help` lists the options."""
+"""A node of dispy: runs the jobs that dispy clients send. `dispynode.py --help` lists the
+options."""
 from __future__ import absolute_import, division, print_function
 
 import os
@@ -28,8 +29,10 @@ if __name__ == '__main__':
     except ImportError as error:
         if 'dispynode_lib' in str(error):
             raise
-        sys.stderr.write('dispynode: %s has no complete standard library: %s; install it, on Debian the package python3\n'
-                         % (sys.executable, error))
+        sys.stderr.write(
+            'dispynode: %s has no complete standard library: %s; install it, on Debian the package '
+            'python3\n'
+            % (sys.executable, error))
         sys.exit(78)
     except KeyboardInterrupt:               # while modules are imported
         sys.exit(130)

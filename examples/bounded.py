@@ -1,4 +1,5 @@
-"""Many jobs, a few of them submitted at a time, so that the client's memory does not grow with their number.
+"""Many jobs, a few of them submitted at a time, so that the client's memory does not grow with
+their number.
 
     python bounded.py [NODE [OWN_ADDRESS]]
 """

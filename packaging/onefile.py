@@ -98,7 +98,8 @@ def read(path):
     with io.open(path, encoding='ascii', newline='') as source:
         text = source.read()
     if QUOTES in text or '\r' in text or not text.endswith('\n') and text:
-        raise ValueError('%s: three single quotes, carriage returns or an unfinished last line' % path)
+        raise ValueError(
+            '%s: three single quotes, carriage returns or an unfinished last line' % path)
     return text
 
 
@@ -116,8 +117,14 @@ def build():
         modules += [inside + '/' + name for name in names if name.endswith('.py')]
         if inside == PACKAGE + '/' + DATA:
             files += names
-    parts = [block('MODULES', name, read(os.path.join(PROJECT, *name.split('/')))) for name in sorted(modules)]
-    parts += [block('FILES', name, read(os.path.join(PROJECT, PACKAGE, DATA, name))) for name in sorted(files)]
+    parts = [
+        block('MODULES', name, read(os.path.join(PROJECT, *name.split('/'))))
+        for name in sorted(modules)
+    ]
+    parts += [
+        block('FILES', name, read(os.path.join(PROJECT, PACKAGE, DATA, name)))
+        for name in sorted(files)
+    ]
     return HEAD + ''.join(parts) + TAIL
 
 

@@ -81,14 +81,16 @@ class Run(object):
             sys.stdout.flush()
 
     def again(self):
-        """Run a few tests that failed once more, alone: one that passes then is told to be unsteady; it counts as failed."""
+        """Run a few tests that failed once more, alone: one that passes then is told to be
+        unsteady; it counts as failed."""
         failed = [outcome for outcome in self.outcomes if outcome.failures]
         names = [name for outcome in failed for name, _text in outcome.failures]
         if len(names) > MOST_UNSTEADY or not all(name.startswith('tests.') for name in names):
             return
         for outcome in failed:
             suite = outcome.suite
-            second = suites.run(suite.changed(targets=[name for name, _text in outcome.failures]), self._prefix)
+            second = suites.run(suite.changed(targets=[name for name, _text in outcome.failures]),
+                                self._prefix)
             still = set(name for name, _text in second.failures)
             if second.passed + len(still) == len(outcome.failures):
                 self.unsteady += ['%s (%s %s)' % (name, suite.kind, suite.title)
@@ -132,15 +134,19 @@ def parse(arguments):
                         help='%s; may be given several times' % ', '.join(KINDS))
     parser.add_argument('--python', nargs='+', metavar='X.Y',
                         help='use these interpreters only, e.g. 2.7 3.6')
-    parser.add_argument('--match', metavar='TEXT', help='only suites with TEXT in their line of --list')
+    parser.add_argument('--match', metavar='TEXT',
+                        help='only suites with TEXT in their line of --list')
     parser.add_argument('--quick', action='store_true',
                         help='the oldest and the newest interpreters, fewer combinations')
-    parser.add_argument('--full', action='store_true',
-                        help='all functional tests and clients on every interpreter, tree and one file: some 40 minutes')
-    parser.add_argument('--one-file', action='store_true',
-                        help='the one file in place of the tree, for unit, functional, attack, interop and network')
-    parser.add_argument('--strict', action='store_true',
-                        help='fail also if an interpreter or client that the project names is missing')
+    parser.add_argument(
+        '--full', action='store_true', help=
+        'all functional tests and clients on every interpreter, tree and one file: some 40 minutes')
+    parser.add_argument(
+        '--one-file', action='store_true',
+        help='the one file in place of the tree, for unit, functional, attack, interop and network')
+    parser.add_argument(
+        '--strict', action='store_true',
+        help='fail also if an interpreter or client that the project names is missing')
     parser.add_argument('--jobs', type=int, default=2, metavar='N', help='suites at a time (2)')
     parser.add_argument('--list', action='store_true', help='show the suites, run nothing')
     return parser.parse_args(arguments)
@@ -152,11 +158,14 @@ def main(arguments):
     started = time.time()
     found = interpreters.find()
     environments = Environments(found)
-    plan = Plan(found, environments, options.only or KINDS, options.python, options.quick, options.full)
+    plan = Plan(found, environments, options.only or KINDS, options.python, options.quick,
+                options.full)
     if options.one_file or options.full:
         plan.suites = releases.whole(plan.suites, options.one_file)
     if options.match:
-        plan.suites = [suite for suite in plan.suites if options.match in '%s %s' % (suite.kind, suite.title)]
+        plan.suites = [
+            suite for suite in plan.suites if options.match in '%s %s' % (suite.kind, suite.title)
+        ]
     if options.list:
         for suite in plan.suites:
             print('%-10s %s' % (suite.kind, suite.title))

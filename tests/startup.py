@@ -1,7 +1,9 @@
-"""How long a start takes, the one file against the tree: python3 -m tests.startup [ROUNDS [PYTHON]].
+"""How long a start takes, the one file against the tree: python3 -m tests.startup [ROUNDS
+[PYTHON]].
 
-Each round starts a node of each kind, one after another, in a new order each time; a start ends when the node says
-that it serves. Prints medians in ms, their ratios to the tree's, and the size of the one file.
+Each round starts a node of each kind, one after another, in a new order each time; a start ends
+when the node says that it serves. Prints medians in ms, their ratios to the tree's, and the size of
+the one file.
 """
 from __future__ import absolute_import, division, print_function
 
@@ -25,9 +27,13 @@ TREE, ONE_FILE, UNCACHED = 'tree', 'one file', 'one file without a cache'
 
 def start(python, program, folder, env, rest):
     """Return the seconds until a node serves; it is ended when rest() returns."""
-    command = [python, program, '--daemon', '-i', '127.0.0.1', '-p', str(free_port()), '--dest_path_prefix', folder]
+    command = [
+        python, program, '--daemon', '-i', '127.0.0.1', '-p',
+        str(free_port()), '--dest_path_prefix', folder
+    ]
     began = time.perf_counter()
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=env)
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                               stderr=subprocess.PIPE, env=env)
     for line in process.stderr:
         if b'serves at' in line:
             break
@@ -47,20 +53,24 @@ def main(rounds='20', python=sys.executable):
         program = onefile.write(os.path.join(folder, 'dispynode.py'))
         home = os.path.join(folder, 'home')
         os.mkdir(home, 0o700)
-        env = dict((name, value) for name, value in os.environ.items() if name not in ('XDG_CACHE_HOME', 'PYTHONDONTWRITEBYTECODE'))
-        kinds = [(TREE, os.path.join(PROJECT, 'dispynode.py'), dict(env, HOME=home)), (ONE_FILE, program, dict(env, HOME=home)),
+        env = dict((name, value) for name, value in os.environ.items()
+                   if name not in ('XDG_CACHE_HOME', 'PYTHONDONTWRITEBYTECODE'))
+        kinds = [(TREE, os.path.join(PROJECT, 'dispynode.py'), dict(env, HOME=home)),
+                 (ONE_FILE, program, dict(env, HOME=home)),
                  (UNCACHED, program, dict(env, HOME='/nonexistent'))]
         times = dict((name, []) for name, _program, _env in kinds)
         for number in range(int(rounds) + 1):
             for name, path, variables in kinds[number % 3:] + kinds[:number % 3]:
                 # the first round fills caches, which takes a moment longer
-                rest = int if number or name != ONE_FILE else lambda: wait_until(lambda: glob.glob(home + '/.cache/*/*.code'), 10)
+                rest = int if number or name != ONE_FILE else lambda: wait_until(
+                    lambda: glob.glob(home + '/.cache/*/*.code'), 10)
                 seconds = start(python, path, os.path.join(folder, 'files'), variables, rest)
                 if number:
                     times[name].append(seconds)
         for name in (TREE, ONE_FILE, UNCACHED):
             median = statistics.median(times[name])
-            print('%-26s %7.1f ms  %.2f times the tree' % (name, 1000 * median, median / statistics.median(times[TREE])))
+            print('%-26s %7.1f ms  %.2f times the tree' %
+                  (name, 1000 * median, median / statistics.median(times[TREE])))
         print('%-26s %7d bytes' % ('size of the one file', os.path.getsize(program)))
     finally:
         shutil.rmtree(folder, ignore_errors=True)

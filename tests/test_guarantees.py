@@ -15,7 +15,8 @@ NAMED = re.compile(r'\b(unit|functional|attack)\.(test_\w+):\s+(test_\w+)')
 def tests_of(kind, module):
     """Return the names of the tests in a module."""
     tree = parse(os.path.join(PROJECT, 'tests', kind, module + '.py'))
-    return set(node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node.name.startswith('test_'))
+    return set(node.name for node in ast.walk(tree)
+               if isinstance(node, ast.FunctionDef) and node.name.startswith('test_'))
 
 
 class GuaranteesTest(unittest.TestCase):
@@ -28,8 +29,11 @@ class GuaranteesTest(unittest.TestCase):
 
     def test_each_test_that_is_named_exists(self):
         self.assertGreater(len(self.named), 80)
-        self.assertEqual([named for named in self.named if not os.path.exists(os.path.join(PROJECT, 'tests', named[0], named[1] + '.py'))
-                          or named[2] not in tests_of(named[0], named[1])], [])
+        self.assertEqual([
+            named for named in self.named
+            if not os.path.exists(os.path.join(PROJECT, 'tests', named[0], named[1] + '.py'))
+            or named[2] not in tests_of(named[0], named[1])
+        ], [])
 
     def test_no_other_form_of_name_stands_there(self):
         self.assertEqual(len(re.findall(r'\btest_\w+:\s', self.text)), len(self.named))
@@ -38,7 +42,8 @@ class GuaranteesTest(unittest.TestCase):
         known = set((kind, module, name) for kind, module, name in self.named)
         modules = sorted(name[:-3] for name in os.listdir(os.path.join(PROJECT, 'tests', 'attack'))
                          if name.startswith('test_') and name.endswith('.py'))
-        missing = [(module, name) for module in modules for name in sorted(tests_of('attack', module))
+        missing = [(module, name) for module in modules
+                   for name in sorted(tests_of('attack', module))
                    if ('attack', module, name) not in known and name not in self.OF_TOOLS]
         self.assertEqual(missing, [])
 

@@ -39,7 +39,7 @@ ROWS = (
     'host',
     '',
 )
-MODULES = 11                                # of a folder, at most: then a newcomer finds the room for a change
+MODULES = 11  # of a folder, at most: then a newcomer finds the room for a change
 _trees = {}
 APART = (('node', 'supervisor'), ('supervisor', 'node'))
 
@@ -96,7 +96,8 @@ def is_empty_package(name, path):
 
 def folder_of(name, path):
     """Return the folder of a module, relative to the package."""
-    return name if path.endswith('__init__.py') else name.rpartition('.')[0] or (name if name == '__main__' else '')
+    return name if path.endswith('__init__.py') else name.rpartition('.')[0] or (
+        name if name == '__main__' else '')
 
 
 class LayersTest(unittest.TestCase):

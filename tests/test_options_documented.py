@@ -13,12 +13,35 @@ PROJECT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 # every option in the manual of dispynode, and whether it takes a value
 MANUAL = {
-    '--save_config': True, '--config': True, '-d': False, '-c': True, '--cpus': True, '-i': True, '--ip_addr': True,
-    '--ext_ip_addr': True, '-p': True, '--node_port': True, '--name': True, '-s': True, '--secret': True,
-    '--dest_path_prefix': True, '--scheduler_node': True, '--scheduler_port': True, '--keyfile': True,
-    '--certfile': True, '--max_file_size': True, '--zombie_interval': True, '--ping_interval': True,
-    '--clean': False, '--client_shutdown': False, '--msg_timeout': True, '--service_start': True,
-    '--service_stop': True, '--service_end': True, '--serve': True, '--daemon': False,
+    '--save_config': True,
+    '--config': True,
+    '-d': False,
+    '-c': True,
+    '--cpus': True,
+    '-i': True,
+    '--ip_addr': True,
+    '--ext_ip_addr': True,
+    '-p': True,
+    '--node_port': True,
+    '--name': True,
+    '-s': True,
+    '--secret': True,
+    '--dest_path_prefix': True,
+    '--scheduler_node': True,
+    '--scheduler_port': True,
+    '--keyfile': True,
+    '--certfile': True,
+    '--max_file_size': True,
+    '--zombie_interval': True,
+    '--ping_interval': True,
+    '--clean': False,
+    '--client_shutdown': False,
+    '--msg_timeout': True,
+    '--service_start': True,
+    '--service_stop': True,
+    '--service_end': True,
+    '--serve': True,
+    '--daemon': False,
 }
 
 # each option of the manual: (file below tests/, test) that shows the node do what the manual says
@@ -29,36 +52,56 @@ SHOWN_BY = {
     '-c': ('functional/test_jobs.py', 'test_d24_the_answer_to_compute_is_all_cpus_and_never_less'),
     '--cpus': ('unit/test_options.py', 'test_too_many_cpus'),
     '-i': ('functional/test_discovery.py', 'test_start_tells_addresses_ports_and_targets'),
-    '--ip_addr': ('functional/test_discovery.py', 'test_a_client_that_finds_the_node_at_two_addresses_keeps_its_computation'),
+    '--ip_addr': ('functional/test_discovery.py',
+                  'test_a_client_that_finds_the_node_at_two_addresses_keeps_its_computation'),
     '--ext_ip_addr': ('functional/test_discovery.py', 'test_announced_external_address'),
     '-p': ('functional/test_state_folder.py', 'test_nodes_with_different_ports_share_a_folder'),
-    '--node_port': ('functional/test_discovery.py', 'test_ping_by_connection_and_datagram_in_every_dialect'),
+    '--node_port': ('functional/test_discovery.py',
+                    'test_ping_by_connection_and_datagram_in_every_dialect'),
     '--name': ('functional/test_commands.py', 'test_status_of_an_idle_node'),
     '-s': ('functional/test_discovery.py', 'test_wrong_secret'),
     '--secret': ('functional/test_discovery.py', 'test_wrong_secret'),
     '--dest_path_prefix': ('functional/test_files.py', 'test_d21_dest_path_of_several_levels'),
-    '--scheduler_node': ('functional/test_discovery.py', 'test_a_node_started_later_finds_its_named_scheduler'),
-    '--scheduler_port': ('functional/test_discovery.py', 'test_a_node_started_later_finds_its_named_scheduler'),
+    '--scheduler_node': ('functional/test_discovery.py',
+                         'test_a_node_started_later_finds_its_named_scheduler'),
+    '--scheduler_port': ('functional/test_discovery.py',
+                         'test_a_node_started_later_finds_its_named_scheduler'),
     '--keyfile': ('interop/interop_tls.py', 'test_jobs_results_and_files_pass_through_tls'),
     '--certfile': ('interop/interop_tls.py', 'test_jobs_results_and_files_pass_through_tls'),
-    '--max_file_size': ('functional/test_files.py', 'test_files_above_the_limit_are_refused_not_cut'),
-    '--zombie_interval': ('unit/test_duties.py', 'test_running_jobs_of_a_zombie_are_left_to_finish'),
+    '--max_file_size': ('functional/test_files.py',
+                        'test_files_above_the_limit_are_refused_not_cut'),
+    '--zombie_interval': ('unit/test_duties.py',
+                          'test_running_jobs_of_a_zombie_are_left_to_finish'),
     '--ping_interval': ('unit/test_announcer.py', 'test_ping_interval_goes_on'),
     '--clean': ('functional/test_state_folder.py', 'test_clean'),
-    '--client_shutdown': ('functional/test_setup_cleanup.py', 'test_d19_cleanup_shuts_the_node_down_when_it_is_free'),
-    '--msg_timeout': ('functional/test_background.py', 'test_a_silent_peer_is_waited_for_as_long_as_said'),
-    '--service_start': ('unit/test_service.py', 'test_the_manuals_example_through_two_days_without_a_scheduler'),
-    '--service_stop': ('unit/test_service.py', 'test_jobs_under_way_when_service_stops_are_taken_later_ones_not'),
-    '--service_end': ('functional/test_admin.py', 'test_end_of_service_kills_jobs_delivers_status_9_then_says_terminated'),
+    '--client_shutdown': ('functional/test_setup_cleanup.py',
+                          'test_d19_cleanup_shuts_the_node_down_when_it_is_free'),
+    '--msg_timeout': ('functional/test_background.py',
+                      'test_a_silent_peer_is_waited_for_as_long_as_said'),
+    '--service_start': ('unit/test_service.py',
+                        'test_the_manuals_example_through_two_days_without_a_scheduler'),
+    '--service_stop': ('unit/test_service.py',
+                       'test_jobs_under_way_when_service_stops_are_taken_later_ones_not'),
+    '--service_end': ('functional/test_admin.py',
+                      'test_end_of_service_kills_jobs_delivers_status_9_then_says_terminated'),
     '--serve': ('functional/test_discovery.py', 'test_serve_counts_clients_not_computations'),
     '--daemon': ('functional/test_commands.py', 'test_daemon_shows_no_menu_and_reads_nothing'),
 }
 
 # options that newer releases have besides those, as their --help tells
 NEWER = {
-    '--host': True, '--ext_host': True, '--scheduler_host': True, '--dispy_port': True, '--ipv4_udp_multicast': False,
-    '--admin_secret': True, '--init': True, '--force_cleanup': False, '--unsafe_setup': False, '--debug': False,
-    '-h': False, '--help': False,
+    '--host': True,
+    '--ext_host': True,
+    '--scheduler_host': True,
+    '--dispy_port': True,
+    '--ipv4_udp_multicast': False,
+    '--admin_secret': True,
+    '--init': True,
+    '--force_cleanup': False,
+    '--unsafe_setup': False,
+    '--debug': False,
+    '-h': False,
+    '--help': False,
 }
 
 
@@ -66,7 +109,8 @@ NEWER = {
 
 
 def readme_table():
-    """Return the part of README.rst that lists the options; `python -m tests.test_options_documented`."""
+    """Return the part of README.rst that lists the options; `python -m
+    tests.test_options_documented`."""
     lines, group = [], None
     for row in ROWS:
         if row.group != group:
@@ -74,7 +118,8 @@ def readme_table():
             lines += ['**%s**' % group, '']
         flags = ', '.join('``%s``' % flag for flag in row.flags)
         lines.append(flags + (' ``%s``' % row.unit if row.unit else ''))
-        lines += textwrap.wrap(parser.describe(row), 100, initial_indent='    ', subsequent_indent='    ') + ['']
+        lines += textwrap.wrap(parser.describe(row), 100, initial_indent='    ',
+                               subsequent_indent='    ') + ['']
     return '\n'.join(lines)
 
 

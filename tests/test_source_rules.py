@@ -6,35 +6,38 @@ import io
 import os
 import re
 import sys
+import tokenize
 import unittest
 
 from tests.test_layers import PACKAGE, PROJECT, module_files, parse
 
 MODULE_LINES = 500
+COLUMNS = 100
 FUNCTION_LINES = 60
 FUTURE = 'from __future__ import absolute_import, division, print_function'
 
-# module -> functions where `except Exception` or a bare `except` may stand: at the top of a thread or
-# process, or around user code. A handler that ends in `raise` is no catch-all
+# module -> functions where `except Exception` or a bare `except` may stand: at the top of a thread
+# or process, or around user code. A handler that ends in `raise` is no catch-all
 CATCH_ALL = {
-    'host.io.loop': ('_call',),                    # callbacks: the top of the loop's thread
-    'host.io.workers': ('_work', 'run'),           # the top of a worker; a thread that cannot be had
-    'node.node': ('_stop',),                    # the top of the thread that stops the node
-    'node.requests.listeners': ('_receive',),       # the top of the datagrams' thread
+    'host.io.loop': ('_call', ),  # callbacks: the top of the loop's thread
+    'host.io.workers': ('_work', 'run'),  # the top of a worker; a thread that cannot be had
+    'node.node': ('_stop', ),  # the top of the thread that stops the node
+    'node.requests.listeners': ('_receive', ),  # the top of the datagrams' thread
     # a peer is answered, whatever happens
     'node.requests.dispatcher': ('handle', 'job_at_once'),
     'node.requests.opening': ('_begin', '_opened', '_set_up'),
-    'node.requests.jobs': ('_start_job',),
-    'node.operator.commands': ('run',),             # the operator is answered, whatever happens
-    'node.operator.health': ('serve',),             # so is who asks for a page
-    'node.timed.watchdog': ('run_due', '_plan'),       # one duty must not end the others
-    'supervisor.job.computation': ('open', 'execute', 'run_setup', 'remember_cleanup', '_bad_status', 'run_cleanup', 'settle'),
+    'node.requests.jobs': ('_start_job', ),
+    'node.operator.commands': ('run', ),  # the operator is answered, whatever happens
+    'node.operator.health': ('serve', ),  # so is who asks for a page
+    'node.timed.watchdog': ('run_due', '_plan'),  # one duty must not end the others
+    'supervisor.job.computation': ('open', 'execute', 'run_setup', 'remember_cleanup',
+                                   '_bad_status', 'run_cleanup', 'settle'),
     'supervisor.job.job': ('serve', '_call', '_end_as_programs_do', '_shown'),
-    'supervisor.job.jobapi': ('emit',),
-    'supervisor.job.output': ('run_exit_functions',),
-    'supervisor.imports.preload': ('load',),
+    'supervisor.job.jobapi': ('emit', ),
+    'supervisor.job.output': ('run_exit_functions', ),
+    'supervisor.imports.preload': ('load', ),
     'supervisor.supervisor': ('run', '_become_job'),
-    'supervisor.job.tracebacks': ('describe',),
+    'supervisor.job.tracebacks': ('describe', ),
 }
 
 # where the interpreter and the system are told apart
@@ -50,8 +53,8 @@ OWN_CODE = ('code.bytecode', 'code.image')        # what they marshal is this pr
 
 # import nothing of these at module level: every node, supervisor and job would pay for them
 HEAVY = ('argparse', 'asyncio', 'concurrent', 'email', 'hashlib', 'http', 'inspect', 'json',
-         'logging', 'multiprocessing', 'optparse', 'pickle', 'platform', 'psutil', 'random', 're', 'ssl', 'subprocess',
-         'tempfile', 'traceback', 'unittest', 'urllib', 'uuid')
+         'logging', 'multiprocessing', 'optparse', 'pickle', 'platform', 'psutil', 'random', 're',
+         'ssl', 'subprocess', 'tempfile', 'traceback', 'unittest', 'urllib', 'uuid')
 HEAVY_PLACES = {
     'cli.check': HEAVY, 'cli.trial': HEAVY,     # --check is no node
     'options.configfile': ('re',),                  # only with --config or DISPYNODE_...
@@ -71,6 +74,15 @@ def functions(tree):
     """Return all function definitions, inner ones too."""
     kinds = (ast.FunctionDef, getattr(ast, 'AsyncFunctionDef', ast.FunctionDef))
     return [node for node in ast.walk(tree) if isinstance(node, kinds)]
+
+
+def text_lines(data):
+    """Return the numbers of the lines that lie in strings of several lines: what those hold is not code."""
+    lines = set()
+    for token in tokenize.generate_tokens(io.StringIO(data.decode('utf-8')).readline):
+        if token[0] == tokenize.STRING and token[2][0] != token[3][0]:
+            lines.update(range(token[2][0], token[3][0] + 1))
+    return lines
 
 
 def last_line(node):
@@ -202,7 +214,8 @@ class SourceRulesTest(unittest.TestCase):
         kind = getattr(ast, 'TryExcept', getattr(ast, 'Try', None))
         for source in self.package:
             for node in ast.walk(source.tree):
-                if isinstance(node, kind) and isinstance(node.body[0], (ast.Import, ast.ImportFrom)):
+                if isinstance(node, kind) and isinstance(node.body[0],
+                                                         (ast.Import, ast.ImportFrom)):
                     names = [ast.dump(handler.type) for handler in node.handlers if handler.type]
                     if any('ImportError' in name for name in names) and source.name not in (
                             COMPAT + tuple(NOT_STANDARD)):
@@ -226,10 +239,12 @@ class SourceRulesTest(unittest.TestCase):
         self.check(violations)
 
     def test_the_node_never_opens_pickles(self):
-        self.check([source.at(line, 'imports ' + name)
-                    for source in self.package if source.name.startswith(NO_PICKLE) and source.name not in OWN_CODE
-                    for line, name in all_imports(source.tree)
-                    if name.split('.')[0] in ('pickle', 'cPickle', '_pickle', 'marshal', 'shelve')])
+        self.check([
+            source.at(line, 'imports ' + name) for source in self.package
+            if source.name.startswith(NO_PICKLE) and source.name not in OWN_CODE
+            for line, name in all_imports(source.tree)
+            if name.split('.')[0] in ('pickle', 'cPickle', '_pickle', 'marshal', 'shelve')
+        ])
 
     def test_release_numbers_stand_in_few_places(self):
         self.check([source.at(number, line.strip())
@@ -242,9 +257,12 @@ class SourceRulesTest(unittest.TestCase):
                     for line, name in top_level_imports(source.tree)
                     if name in HEAVY and name not in HEAVY_PLACES.get(source.name, ())])
 
-    @unittest.skipUnless(hasattr(sys, 'stdlib_module_names'), 'older Pythons have no list of modules')
+    @unittest.skipUnless(hasattr(sys, 'stdlib_module_names'),
+                         'older Pythons have no list of modules')
     def test_only_the_standard_library_is_used(self):
-        known = set(sys.stdlib_module_names) | set(PYTHON2_NAMES) | set([PACKAGE, '_ctypes', '_frozen_importlib_external'])  # PyPy's
+        # PyPy's
+        known = set(sys.stdlib_module_names) | set(PYTHON2_NAMES) | set(
+            [PACKAGE, '_ctypes', '_frozen_importlib_external'])
         self.check([source.at(line, 'imports ' + name)
                     for source in self.package + [self.program]
                     for line, name in all_imports(source.tree)

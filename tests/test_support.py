@@ -1,4 +1,5 @@
-"""The tools of the tests are themselves tested, where a fault in them would hide a fault elsewhere."""
+"""The tools of the tests are themselves tested, where a fault in them would hide a fault
+elsewhere."""
 from __future__ import absolute_import, division, print_function
 
 import os
@@ -88,26 +89,35 @@ class LoopGuardTest(unittest.TestCase):
         path = os.path.join(folder, 'program.py')
         with open(path, 'w') as program:
             program.write(text)
-        process = subprocess.Popen([sys.executable, GUARD, path], stderr=subprocess.PIPE, env=dict(os.environ, PYTHONPATH=PROJECT))
+        process = subprocess.Popen([sys.executable, GUARD, path], stderr=subprocess.PIPE, env=dict(
+            os.environ, PYTHONPATH=PROJECT))
         lines = process.communicate()[1].decode('utf-8').splitlines()
-        self.assertEqual((process.returncode, [line for line in lines if not line.startswith(MARK)]), (0, []))
+        self.assertEqual(
+            (process.returncode, [line for line in lines if not line.startswith(MARK)]), (0, []))
         return lines
 
     def test_what_the_thread_of_the_loop_may_wait_for_is_told(self):
         lines = self.told(LOOPING)
-        for line, words in zip(lines, (('is held during listdir', 'program.take'), ('Condition.wait', 'program.wait'), ('send in', 'program.write'))):
+        for line, words in zip(lines,
+                               (('is held during listdir', 'program.take'),
+                                ('Condition.wait', 'program.wait'), ('send in', 'program.write'))):
             for word in words:
                 self.assertIn(word, line)
         self.assertEqual(len(lines), 3, lines)
 
     def test_a_lock_that_is_taken_while_another_one_is_held_is_told(self):
-        lines = self.told(LOOPING.replace('        time.monotonic()', '        with threading.Lock(): pass')
-                          .replace('take, wait, write, ', 'loop.stop, '))
+        lines = self.told(
+            LOOPING.replace('        time.monotonic()',
+                            '        with threading.Lock(): pass').replace(
+                                'take, wait, write, ', 'loop.stop, '))
         self.assertIn('is held and that of program.hold', lines[0])
         self.assertEqual(len(lines), 1, lines)
 
     def test_other_threads_may_wait(self):
-        self.assertEqual(self.told(LOOPING.replace('take, wait, write, ', 'loop.stop, ').replace('.join()', '.join(), take(), wait(), write()')), [])
+        self.assertEqual(
+            self.told(
+                LOOPING.replace('take, wait, write, ', 'loop.stop, ').replace(
+                    '.join()', '.join(), take(), wait(), write()')), [])
 
 
 if str is bytes:
@@ -150,15 +160,18 @@ class LockGuardTest(unittest.TestCase):
 
 class PickledTest(unittest.TestCase):
 
-    VALUE = {'none': None, 'bools': [True, False], 'numbers': [0, 255, 65536, -1, 1 << 40, -1 << 70],
-             'tuples': ((), (1,), (1, 2, 3, 4)), 'float': 2.5, 'text': u'\xe9' * 300, 'set': set([1, 2])}
+    VALUE = {
+        'none': None, 'bools': [True, False], 'numbers': [0, 255, 65536, -1, 1 << 40, -1 << 70],
+        'tuples': ((), (1, ), (1, 2, 3, 4)), 'float': 2.5, 'text': u'\xe9' * 300, 'set': set([1, 2])
+    }
 
     def test_every_form_can_be_read_back(self):
         for form in (pickled.Form(True), pickled.Form(False, 3), pickled.Form(False, 5)):
             reader = pickled.Reader(form.dumps(self.VALUE))
             value = reader.load()
             text = value.pop('text')
-            self.assertEqual(text.decode('utf-8') if isinstance(text, bytes) else text, u'\xe9' * 300)
+            self.assertEqual(
+                text.decode('utf-8') if isinstance(text, bytes) else text, u'\xe9' * 300)
             self.assertEqual(value, dict(item for item in self.VALUE.items() if item[0] != 'text'))
             self.assertEqual(reader.is_python2(), form.python2)
 

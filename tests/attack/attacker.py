@@ -17,7 +17,8 @@ from tests.support.waiting import wait_until
 
 WAIT = 40
 PY2 = str is bytes
-# a client on the node's own Python: one that writes newer pickles could not read what another node of its own sends
+# a client on the node's own Python: one that writes newer pickles could not read what another node
+# of its own sends
 NATIVE = Dialect('4.15.2', PY2, min(5, pickle.HIGHEST_PROTOCOL))
 BIG = 'x' * 300000                          # an argument that goes through a file
 CODE = 'def job(number=1):\n    return number * 2\n'
@@ -80,9 +81,11 @@ def reset(sock):
 
 @contextlib.contextmanager
 def served(*options, **settings):
-    """A node with a client of its own and an open computation: (node, scheduler, computation); tls: as the client's."""
+    """A node with a client of its own and an open computation: (node, scheduler, computation); tls:
+    as the client's."""
     tls = settings.pop('tls', None)
-    with NodeProcess('-c', 2, *options, **settings) as node, FakeScheduler(node, NATIVE, tls=tls) as scheduler:
+    with NodeProcess('-c', 2, *options, **settings) as node, FakeScheduler(node, NATIVE,
+                                                                           tls=tls) as scheduler:
         yield node, scheduler, scheduler.open(CODE, 'job')
 
 
@@ -95,11 +98,13 @@ def assert_serves(case, computation, number=21):
 def assert_given_back(node, before, spare=4):
     """Wait until the node has about as many descriptors as `before`."""
     wait_until(lambda: descriptors(node.pid) <= before + spare, WAIT,
-               lambda: '%d descriptors, there are %d' % (before, descriptors(node.pid)), interval=0.05)
+               lambda: '%d descriptors, there are %d' % (before, descriptors(node.pid)),
+               interval=0.05)
 
 
 def python_for_everybody():
-    """Return a Python of this version's kind that every user of this host may run, None if there is none."""
+    """Return a Python of this version's kind that every user of this host may run, None if there is
+    none."""
     for path in (sys.executable, '/usr/bin/python3'):
         folder = os.path.realpath(path)
         while os.path.exists(folder) and os.stat(folder).st_mode & 0o005 == 0o005:

@@ -1,4 +1,5 @@
-"""Jobs through networks that lose, delay and reorder packets, or are silently cut: each reply arrives once, or is kept."""
+"""Jobs through networks that lose, delay and reorder packets, or are silently cut: each reply
+arrives once, or is kept."""
 from __future__ import absolute_import, division, print_function
 
 import os
@@ -17,8 +18,10 @@ from tests.support.scheduler import SILENT, FakeScheduler
 from tests.support.waiting import clock, wait_until
 
 MANY_CPUS = os.path.join(PROJECT, 'tests', 'support', 'manycpus.py')
-GATED = ('import os, time\ndef job(n, gate=None):\n    while gate and not os.path.exists(gate):\n        time.sleep(0.02)\n'
-         '    return n * 3\n')
+GATED = (
+    'import os, time\ndef job(n, gate=None):\n    while gate and not os.path.exists(gate):\n       '
+    ' time.sleep(0.02)\n'
+    '    return n * 3\n')
 SLOW = 'import time\ndef job(n, seconds=0.0):\n    time.sleep(seconds)\n    return n * 3\n'
 
 
@@ -52,7 +55,8 @@ class BadNetworkTest(unittest.TestCase):
         return made
 
     def assert_settled(self, computation, jobs, times=1):
-        """Wait until the node has nothing more to say; each job has one final reply, told `times` times at most."""
+        """Wait until the node has nothing more to say; each job has one final reply, told `times`
+        times at most."""
         wait_until(lambda: computation.pending_jobs() == {'done': [], 'pending': 0}, WAIT)
         self.assertEqual(computation.jobs(), [])
         for job in jobs:
@@ -104,7 +108,8 @@ class BadNetworkTest(unittest.TestCase):
         running = [computation.submit(number, gate) for number in range(2, 6)]
         for job in done:
             job.wait(WAIT)
-        # an ACK that is lost on the link that is cut would have the node tell that reply again, as it must
+        # an ACK that is lost on the link that is cut would have the node tell that reply again, as
+        # it must
         wait_until(lambda: computation.resend() == len(running), WAIT)
         link.cut = True                                         # no FIN, no RST, nobody is told
         open(gate, 'w').close()
@@ -113,13 +118,16 @@ class BadNetworkTest(unittest.TestCase):
         self.assertEqual([len(job.replies) for job in running], [0] * 4)
         self.assertEqual(attacker.threads(node.pid) < 60, True)
         link.cut = False
-        wait_until(lambda: all(job.final() for job in running) or computation.resend() < 0, WAIT, interval=0.3)
-        self.assertEqual([job.final().value for job in done + running], [3 * number for number in range(6)])
+        wait_until(lambda: all(job.final()
+                               for job in running) or computation.resend() < 0, WAIT, interval=0.3)
+        self.assertEqual([job.final().value
+                          for job in done + running], [3 * number for number in range(6)])
         self.assert_settled(computation, done + running)
         self.assertEqual(computation.run(7).value, 21)
 
     def test_a_client_without_a_way_back_holds_up_no_other(self):
-        """Packets to one client's port vanish; those to another one's pass, through the same link."""
+        """Packets to one client's port vanish; those to another one's pass, through the same
+        link."""
         link, node, scheduler = self.start('--msg_timeout', 2)
         other = self.use(FakeScheduler(node, NATIVE, ip_addr=HERE))
         mute = scheduler.open(SLOW, 'job')
@@ -135,7 +143,8 @@ class BadNetworkTest(unittest.TestCase):
         self.assertLess(clock() - begun, 10)
         self.assertEqual([job for job in lost if job.replies], [])
         link.loses = None
-        wait_until(lambda: all(job.final() for job in lost) or mute.resend() < 0, WAIT, interval=0.3)
+        wait_until(lambda: all(job.final()
+                               for job in lost) or mute.resend() < 0, WAIT, interval=0.3)
         self.assert_settled(mute, lost)
         assert_serves(self, scheduler.open(attacker.CODE, 'job', exclusive=False))
 
@@ -144,7 +153,8 @@ class BadNetworkTest(unittest.TestCase):
         computation = scheduler.open(SLOW, 'job')
         link.loses = lambda packet: packet.source == (HERE, scheduler.port) and packet.carried
         job = computation.submit(5)
-        self.assertEqual(job.wait(WAIT).value, 15)              # it has arrived; what the client says to it has not
+        # it has arrived; what the client says to it has not
+        self.assertEqual(job.wait(WAIT).value, 15)
         node.wait_log('the reply to job %d of' % job.uid, WAIT)
         wait_until(lambda: computation.pending_jobs()['done'] == [job.uid], WAIT)
         link.loses = None
@@ -153,7 +163,8 @@ class BadNetworkTest(unittest.TestCase):
         self.assertGreater(len(job.replies), 1)
 
     def test_a_reply_given_up_does_not_arrive_beside_its_repetition(self):
-        """The connection is there, then nothing the node sends arrives: the system keeps it, and tries again and again."""
+        """The connection is there, then nothing the node sends arrives: the system keeps it, and
+        tries again and again."""
         link, node, scheduler = self.start('--msg_timeout', 1)
         computation, lost = scheduler.open(SLOW, 'job'), set()
 
@@ -171,7 +182,8 @@ class BadNetworkTest(unittest.TestCase):
         self.assert_settled(computation, [job])
 
     def test_silence_after_the_reply(self):
-        """The client takes the reply and says nothing, on a link that is cut just then; it asks later."""
+        """The client takes the reply and says nothing, on a link that is cut just then; it asks
+        later."""
         link, node, scheduler = self.start('--msg_timeout', 1)
         computation = scheduler.open(SLOW, 'job')
         scheduler.answers['JOB_REPLY'] = SILENT
@@ -187,8 +199,9 @@ class BadNetworkTest(unittest.TestCase):
 
     def test_a_job_whose_ack_is_lost_runs_once_though_it_is_sent_again(self):
         link, _node, scheduler = self.start('--msg_timeout', 2)
-        computation = scheduler.open('import os, time\ndef job():\n    open("ran", "a").write("x")\n    time.sleep(1.5)\n'
-                                     '    return len(open("ran").read())\n', 'job')
+        computation = scheduler.open(
+            'import os, time\ndef job():\n    open("ran", "a").write("x")\n    time.sleep(1.5)\n'
+            '    return len(open("ran").read())\n', 'job')
         job = computation.make_job()
         scheduler.jobs[job.uid] = job
         link.loses = lambda packet: packet.source[1] == scheduler.node_port and packet.carried
@@ -213,14 +226,15 @@ class BadNetworkTest(unittest.TestCase):
             held.append(sock)
         wait_until(lambda: attacker.descriptors(node.pid) >= before + 30, WAIT)
         link.cut = True
-        assert_given_back(node, before, spare=10)               # processes are forked ahead meanwhile
+        assert_given_back(node, before, spare=10)  # processes are forked ahead meanwhile
         link.cut = False
         assert_serves(self, computation)
         for sock in held:
             sock.close()
 
     def test_a_file_through_a_link_that_hesitates(self):
-        """Half way through a file the link is cut for a moment: the dialogue goes on; cut for good, no part of it stays."""
+        """Half way through a file the link is cut for a moment: the dialogue goes on; cut for good,
+        no part of it stays."""
         link, node, scheduler = self.start('--msg_timeout', 2)
         computation = scheduler.open(attacker.CODE, 'job')
         for lasting in (False, True):
@@ -244,6 +258,8 @@ class PacketTest(unittest.TestCase):
     """The link reads its packets right."""
 
     def test_a_packet(self):
-        data = bytearray.fromhex('4500002a00014000400600000a6307010a630702') + bytearray.fromhex('c8941234000000010000000250180200000000006869')
+        data = bytearray.fromhex('4500002a00014000400600000a6307010a630702') + bytearray.fromhex(
+            'c8941234000000010000000250180200000000006869')
         packet = Packet(bytes(data))
-        self.assertEqual((packet.source, packet.target, packet.carried), ((HERE, 51348), (THERE, 0x1234), 2))
+        self.assertEqual((packet.source, packet.target, packet.carried),
+                         ((HERE, 51348), (THERE, 0x1234), 2))

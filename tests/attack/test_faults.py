@@ -24,7 +24,8 @@ class KilledNodeTest(unittest.TestCase):
             computation = scheduler.open(SLEEPER, 'job')
             done = computation.submit(0)
             self.assertEqual(done.wait(WAIT).value, 0)
-            wait_until(lambda: computation.resend() == 0, WAIT)     # the node has heard that it was taken
+            # the node has heard that it was taken
+            wait_until(lambda: computation.resend() == 0, WAIT)
             jobs = [computation.submit(600) for _number in range(2)]
             old = scheduler.token()
             node.wanted_port = node.port
@@ -32,8 +33,9 @@ class KilledNodeTest(unittest.TestCase):
             node.kill()
             node.start()
             node.wait_log('2 jobs were lost', WAIT)
-            self.assertEqual(sorted(scheduler.ask('PENDING_JOBS', computation.credentials(), token=old)['done']),
-                             sorted(job.uid for job in jobs))
+            self.assertEqual(
+                sorted(scheduler.ask('PENDING_JOBS', computation.credentials(), token=old)['done']),
+                sorted(job.uid for job in jobs))
             scheduler.listen()
             scheduler.ask('RESEND_JOB_RESULTS', computation.credentials(), token=old)
             for job in jobs:
@@ -44,7 +46,8 @@ class KilledNodeTest(unittest.TestCase):
             node.start()
             self.assertNotIn('jobs were lost', node.log())
             self.assertEqual([len(job.replies) for job in [done] + jobs], [1, 1, 1])
-            wait_until(lambda: len(node.processes()) <= 2, WAIT, lambda: 'an end of %r' % node.processes())
+            wait_until(lambda: len(node.processes()) <= 2, WAIT,
+                       lambda: 'an end of %r' % node.processes())
             computation.closed = True
 
     def test_a_reply_that_was_kept_is_not_told_as_lost(self):
@@ -67,14 +70,20 @@ class KilledNodeTest(unittest.TestCase):
 class SecondNodeTest(unittest.TestCase):
 
     def test_a_second_node_leaves_the_first_one_and_its_jobs_alone(self):
-        """With the same folder and port; the same port and another folder; the same folder, told to clean."""
+        """With the same folder and port; the same port and another folder; the same folder, told to
+        clean."""
         with NodeProcess('-c', 1) as node, FakeScheduler(node, NATIVE) as scheduler:
-            computation = scheduler.open('import time\ndef job(n, seconds=0.0):\n    time.sleep(seconds)\n    open("file", "w").close()\n    return n * 2\n', 'job')
+            computation = scheduler.open(
+                'import time\ndef job(n, seconds=0.0):\n    time.sleep(seconds)\n    open("file", '
+                '"w").close()\n    return n * 2\n',
+                'job')
             job = computation.submit(4, 2.5)
             before = sorted(all_files(node.folder))
-            for settings, options, status in (
-                    (dict(folder=node.folder, port=node.port), [], 75), (dict(folder=node.folder, port=node.port), ['--clean'], 75),
-                    (dict(port=node.port), [], 69)):
+            for settings, options, status in ((dict(folder=node.folder,
+                                                    port=node.port), [], 75), (dict(
+                                                        folder=node.folder, port=node.port), [
+                                                            '--clean'
+                                                        ], 75), (dict(port=node.port), [], 69)):
                 with NodeProcess('-c', 1, *options, wait=False, **settings) as second:
                     self.assertEqual(second.wait_exit(WAIT), status)
                     self.assertEqual(len(second.log().splitlines()), 1, second.log())
@@ -88,14 +97,18 @@ class SecondNodeTest(unittest.TestCase):
 class ClientTest(unittest.TestCase):
 
     def test_clients_that_do_not_take_replies(self):
-        """Refusing, closing, silent, saying NAK: the reply is delivered later or kept, and nobody else waits."""
-        with NodeProcess('-c', 2, '--msg_timeout', 1) as node, FakeScheduler(node, NATIVE) as scheduler:
+        """Refusing, closing, silent, saying NAK: the reply is delivered later or kept, and nobody
+        else waits."""
+        with NodeProcess('-c', 2, '--msg_timeout', 1) as node, FakeScheduler(node,
+                                                                             NATIVE) as scheduler:
             computation = scheduler.open(attacker.CODE, 'job')
             jobs = []
             for answer in (CLOSE, SILENT, b'what?'):
                 scheduler.answers['JOB_REPLY'] = answer
                 jobs.append(computation.submit(1))
-                wait_until(lambda: set(computation.pending_jobs()['done']) >= set(job.uid for job in jobs), WAIT)
+                wait_until(
+                    lambda: set(computation.pending_jobs()['done']) >= set(job.uid
+                                                                           for job in jobs), WAIT)
             scheduler.answers['JOB_REPLY'] = b'NAK'
             refused = computation.submit(3)
             refused.wait(WAIT)
@@ -109,9 +122,11 @@ class ClientTest(unittest.TestCase):
             self.assertEqual(computation.jobs(), [])
 
     def test_a_client_that_dies_at_each_step(self):
-        """Each connection of a client breaks in its middle, and the client is gone; then it comes again, from another port."""
+        """Each connection of a client breaks in its middle, and the client is gone; then it comes
+        again, from another port."""
         with NodeProcess('-c', 1, '--msg_timeout', 1) as node:
-            for step in ('PING', 'COMPUTE', 'SETUP', 'FILEXFER', 'JOB', 'JOB_REPLY', 'RETRIEVE_JOB', 'CLOSE'):
+            for step in ('PING', 'COMPUTE', 'SETUP', 'FILEXFER', 'JOB', 'JOB_REPLY', 'RETRIEVE_JOB',
+                         'CLOSE'):
                 scheduler = FakeScheduler(node, NATIVE)
                 try:
                     wait_until(lambda: self.pinged(scheduler), WAIT)
@@ -120,13 +135,17 @@ class ClientTest(unittest.TestCase):
                     scheduler.close()
                 again = FakeScheduler(node, NATIVE)
                 again.node_sign, again.node_ip_addr = scheduler.node_sign, scheduler.node_ip_addr
-                again.call('CLOSE', {'compute_id': record.id, 'auth': record.auth, 'node_ip_addr': node.ip_addr,
-                                     'terminate_pending': True, 'close': True})
+                again.call(
+                    'CLOSE', {
+                        'compute_id': record.id, 'auth': record.auth, 'node_ip_addr': node.ip_addr,
+                        'terminate_pending': True, 'close': True
+                    })
                 again.close()
             with FakeScheduler(node, NATIVE) as last:
                 wait_until(lambda: self.pinged(last), WAIT)
                 assert_serves(self, wait_until(lambda: self.opened(last), WAIT))
-                self.assertEqual([path for path in all_files(node.folder) if path.endswith('.part')], [])
+                self.assertEqual(
+                    [path for path in all_files(node.folder) if path.endswith('.part')], [])
                 self.assertNotIn('Traceback', node.log())
 
     def test_a_client_that_dies_before_compute_is_answered_keeps_the_node(self):
@@ -140,7 +159,8 @@ class ClientTest(unittest.TestCase):
 
     @staticmethod
     def die(scheduler, step):
-        """Go as far as `step` of a computation and break the connection there; return the record of COMPUTE."""
+        """Go as far as `step` of a computation and break the connection there; return the record of
+        COMPUTE."""
         record = scheduler.compute_record(SLEEPER, 'job')
         computation = Computation(scheduler, record)
 
@@ -164,7 +184,10 @@ class ClientTest(unittest.TestCase):
             breaks('JOB', computation.make_job(600).record)
         elif step == 'CLOSE':
             computation.submit(600)
-            breaks('CLOSE', computation.credentials(node_ip_addr=scheduler.node_ip_addr, terminate_pending=True, close=True))
+            breaks(
+                'CLOSE',
+                computation.credentials(node_ip_addr=scheduler.node_ip_addr, terminate_pending=True,
+                                        close=True))
         else:
             scheduler.stop_listening()
             job = computation.submit(0)
@@ -175,7 +198,8 @@ class ClientTest(unittest.TestCase):
 
     @staticmethod
     def opened(scheduler):
-        """Return a computation; None while the node is busy: it may not have read yet what the dead have sent."""
+        """Return a computation; None while the node is busy: it may not have read yet what the dead
+        have sent."""
         try:
             return scheduler.open(attacker.CODE, 'job')
         except Refused:
@@ -207,29 +231,35 @@ class NodeStandsStillTest(unittest.TestCase):
 
     def test_signals_from_outside_to_supervisors_and_jobs(self):
         with served() as (node, _scheduler, computation):
-            for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM, signal.SIGPIPE, signal.SIGTERM, signal.SIGKILL):
+            for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM,
+                           signal.SIGPIPE, signal.SIGTERM, signal.SIGKILL):
                 for pid in node.processes():
                     if pid != node.pid:
                         try:
                             os.kill(pid, number)
                         except EnvironmentError:
                             continue
-                self.assertIn(computation.run(1).status, (9, 11))   # the signal may meet the very process that has it
+                # the signal may meet the very process that has it
+                self.assertIn(computation.run(1).status, (9, 11))
                 wait_until(lambda: computation.run(1).status == 11, WAIT)
                 assert_serves(self, computation)
             self.assertIsNone(node.status)
 
     def test_signals_that_mean_nothing_to_the_node_change_nothing(self):
-        meaningless = [getattr(signal, name) for name in (
-            'SIGALRM', 'SIGVTALRM', 'SIGPROF', 'SIGIO', 'SIGSTKFLT', 'SIGPIPE', 'SIGCHLD', 'SIGURG', 'SIGWINCH', 'SIGXFSZ', 'SIGCONT')
-            if hasattr(signal, name)] + list(range(signal.SIGRTMIN, signal.SIGRTMAX + 1))
+        meaningless = [
+            getattr(signal, name)
+            for name in ('SIGALRM', 'SIGVTALRM', 'SIGPROF', 'SIGIO', 'SIGSTKFLT', 'SIGPIPE',
+                         'SIGCHLD', 'SIGURG', 'SIGWINCH', 'SIGXFSZ', 'SIGCONT')
+            if hasattr(signal, name)
+        ] + list(range(signal.SIGRTMIN, signal.SIGRTMAX + 1))
         code = 'import signal, time\ndef job(n=1):\n    time.sleep(0.5)\n    return signal.getsignal(signal.SIGALRM) is signal.SIG_DFL\n'
         with NodeProcess('-c', 2) as node, FakeScheduler(node, NATIVE) as scheduler:
             computation = scheduler.open(code, 'job')
             jobs = [computation.submit() for _number in range(2)]
             for number in meaningless:
                 os.kill(node.pid, number)
-            self.assertEqual([job.wait(WAIT).value for job in jobs], [True, True])      # jobs have the usual signals
+            # jobs have the usual signals
+            self.assertEqual([job.wait(WAIT).value for job in jobs], [True, True])
             before = attacker.cpu_seconds(node.pid)
             time.sleep(1)
             self.assertLess(attacker.cpu_seconds(node.pid) - before, 0.2)
@@ -237,7 +267,8 @@ class NodeStandsStillTest(unittest.TestCase):
 
     def test_signals_that_end_a_program_end_the_node_in_order(self):
         for number in (signal.SIGQUIT, signal.SIGXCPU, signal.SIGPWR, signal.SIGTERM):
-            with NodeProcess('-c', 1, '--stop_timeout', 1) as node, FakeScheduler(node, NATIVE) as scheduler:
+            with NodeProcess('-c', 1, '--stop_timeout',
+                             1) as node, FakeScheduler(node, NATIVE) as scheduler:
                 computation = scheduler.open(SLEEPER, 'job')
                 job = computation.submit()
                 os.kill(node.pid, number)

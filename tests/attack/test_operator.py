@@ -23,7 +23,8 @@ CODE = 'import os\ndef job(n=1):\n    return n * 2\ndef who():\n    return os.ge
 class AllowTest(unittest.TestCase):
 
     def test_only_who_is_allowed_is_heard(self):
-        with NodeProcess('-c', 1, '--allow', '10.0.0.0/8', '--allow', '127.0.0.1') as node, FakeScheduler(node, NATIVE) as scheduler:
+        with NodeProcess('-c', 1, '--allow', '10.0.0.0/8', '--allow',
+                         '127.0.0.1') as node, FakeScheduler(node, NATIVE) as scheduler:
             computation = scheduler.open(CODE, 'job')
             assert_serves(self, computation)
             stranger = Elsewhere(node, NATIVE)
@@ -37,7 +38,8 @@ class AllowTest(unittest.TestCase):
                 sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
                 sender.bind(('127.0.0.9', 0))
                 computation.close()
-                sender.sendto(b'PING:' + NATIVE.dumps(stranger.ping_record()), (node.ip_addr, node.port))
+                sender.sendto(b'PING:' + NATIVE.dumps(stranger.ping_record()),
+                              (node.ip_addr, node.port))
                 sender.close()
                 node.wait_log('127.0.0.9: not allowed', WAIT)
                 scheduler.ping(timeout=WAIT)
@@ -61,12 +63,13 @@ class UserTest(unittest.TestCase):
         self.addCleanup(shutil.rmtree, folder, True)
         os.chown(folder, nobody.pw_uid, nobody.pw_gid)
         python = python_for_everybody()
-        if python is None:                                      # this user cannot run any: then that is said
+        if python is None:  # this user cannot run any: then that is said
             with NodeProcess('--user', 'nobody', folder=folder, wait=False) as node:
                 self.assertEqual(node.wait_exit(WAIT), 77)
                 self.assertIn('may not use', node.log())
             return
-        with NodeProcess('-c', 1, '--user', 'nobody', folder=folder, python=python) as node, FakeScheduler(node, NATIVE) as scheduler:
+        with NodeProcess('-c', 1, '--user', 'nobody', folder=folder,
+                         python=python) as node, FakeScheduler(node, NATIVE) as scheduler:
             computation = scheduler.open(CODE, 'who')
             uid, gid, groups = computation.run().value
             self.assertEqual((uid, gid), (nobody.pw_uid, nobody.pw_gid))
@@ -92,11 +95,15 @@ class SecretTest(unittest.TestCase):
 
     def test_no_other_user_can_read_a_secret(self):
         secret, admin = [text.decode('ascii') for text in self.SECRETS]
-        for given in (['-s', secret, '--admin_secret=' + admin], ['-s' + secret, '--admin_secret', admin], ['--secret=' + secret]):
-            with NodeProcess('-c', 1, *given) as node, FakeScheduler(node, NATIVE, secret=secret) as scheduler:
-                computation = scheduler.open('import time\ndef job(n=1):\n    time.sleep(0.3)\n    return n * 2\n', 'job')
+        for given in (['-s', secret, '--admin_secret=' + admin], [
+                '-s' + secret, '--admin_secret', admin
+        ], ['--secret=' + secret]):
+            with NodeProcess('-c', 1, *given) as node, FakeScheduler(node, NATIVE,
+                                                                     secret=secret) as scheduler:
+                computation = scheduler.open(
+                    'import time\ndef job(n=1):\n    time.sleep(0.3)\n    return n * 2\n', 'job')
                 scheduler.stop_listening()
-                job = computation.submit()                      # noted while it runs, kept afterwards
+                job = computation.submit()  # noted while it runs, kept afterwards
                 self.look(node, scheduler.token())
                 wait_until(lambda: computation.pending_jobs()['done'] == [job.uid], WAIT)
                 self.look(node, scheduler.token())
@@ -105,10 +112,12 @@ class SecretTest(unittest.TestCase):
                 self.assertEqual(job.wait(WAIT).value, 2)
 
     def look(self, node, token):
-        """Fail if the process list, the log or a file that others may read shows a secret or token."""
+        """Fail if the process list, the log or a file that others may read shows a secret or
+        token."""
         words = self.SECRETS + (token,)
         for pid, command in node.processes().items():
-            self.assertFalse([word for word in words if word.decode('ascii') in command], 'the command line of %d' % pid)
+            self.assertFalse([word for word in words if word.decode('ascii') in command],
+                             'the command line of %d' % pid)
         self.assertFalse([word for word in words if word.decode('ascii') in node.log()], 'the log')
         state = os.path.join(node.folder, '.node-%d' % node.port)
         self.assertEqual(os.stat(state).st_mode & 0o777, 0o700)
@@ -128,7 +137,11 @@ class SecretTest(unittest.TestCase):
         self.addCleanup(shutil.rmtree, folder, True)
         for more in ([], ['--save_secrets']):
             path = os.path.join(folder, 'config-%d' % len(more))
-            subprocess.check_call([sys.executable, os.path.join(PROJECT, 'dispynode.py'), '-s', 'secret-of-clients', '--save_config', path] + more)
+            subprocess.check_call([
+                sys.executable,
+                os.path.join(PROJECT, 'dispynode.py'), '-s', 'secret-of-clients', '--save_config',
+                path
+            ] + more)
             with open(path, 'rb') as source:
                 self.assertIn(b'secret = secret-of-clients\n', source.read())
             self.assertEqual(os.stat(path).st_mode & 0o077, 0)
@@ -141,7 +154,15 @@ class WarningTest(unittest.TestCase):
         from dispynode_lib.options.parser import Options
         options = Options()
         options.finish()
-        self.assertTrue([line for line in warnings(options, [u'192.0.2.1'], 51348) if 'no --secret' in line and '192.0.2.1' in line])
-        self.assertFalse([line for line in warnings(options, [u'127.0.0.1', u'::1'], 51348) if 'no --secret' in line])
+        self.assertTrue([
+            line for line in warnings(options, [u'192.0.2.1'], 51348)
+            if 'no --secret' in line and '192.0.2.1' in line
+        ])
+        self.assertFalse([
+            line for line in warnings(options, [u'127.0.0.1', u'::1'], 51348)
+            if 'no --secret' in line
+        ])
         options.secret = u'x'
-        self.assertFalse([line for line in warnings(options, [u'192.0.2.1'], 51348) if 'no --secret' in line])
+        self.assertFalse([
+            line for line in warnings(options, [u'192.0.2.1'], 51348) if 'no --secret' in line
+        ])

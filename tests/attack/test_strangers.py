@@ -46,7 +46,8 @@ class CrowdTest(unittest.TestCase):
             self.assertLess(clock() - begun, 60)
             assert_given_back(node, before)
             assert_serves(self, computation)
-            self.assertLess(len([line for line in node.log().splitlines() if '127.0.0.1:' in line]), 60)
+            self.assertLess(len([line for line in node.log().splitlines()
+                                 if '127.0.0.1:' in line]), 60)
 
     def test_jobs_take_no_longer_beside_five_hundred_silent_connections(self):
         with served('--msg_timeout', 10) as (node, _scheduler, computation):
@@ -87,7 +88,8 @@ class CrowdTest(unittest.TestCase):
             computation = scheduler.open(attacker.CODE, 'job')
             assert_serves(self, computation)
             held = [connect(node) for _number in range(100)]
-            wait_until(lambda: 'descriptors' in node.log() or 'too many connections' in node.log(), WAIT)
+            wait_until(lambda: 'descriptors' in node.log() or 'too many connections' in node.log(),
+                       WAIT)
             for sock in held:
                 attacker.reset(sock)
             reply = wait_until(lambda: _attempt(computation), WAIT)
@@ -129,12 +131,15 @@ class SlowTest(unittest.TestCase):
             sock.close()
 
     def test_slow_big_requests_with_the_token_do_not_hold_up_others(self):
-        """More of them than there are threads, a byte now and then, and lengths that would give them hours."""
+        """More of them than there are threads, a byte now and then, and lengths that would give
+        them hours."""
         with served('--msg_timeout', 2) as (node, scheduler, computation):
             held, begun = [], clock()
             for number in range(150):
                 sock = connect(node)
-                sock.sendall(scheduler.token() + struct.pack('>L', 1 << 30 if number % 2 else 200000) + b'JOB:\x80\x04}(' + b'x' * (4200 + 100 * number))
+                sock.sendall(scheduler.token() +
+                             struct.pack('>L', 1 << 30 if number % 2 else 200000) +
+                             b'JOB:\x80\x04}(' + b'x' * (4200 + 100 * number))
                 held.append(sock)
             while 'too slow' not in node.log():
                 assert_serves(self, computation, 7)
@@ -175,10 +180,10 @@ class SlowTest(unittest.TestCase):
 class NonsenseTest(unittest.TestCase):
     """Bytes that are no request."""
 
-    FOREIGN = (
-        b'GET / HTTP/1.1\r\nHost: node\r\n\r\n' + b'A' * 200, b'SSH-2.0-OpenSSH_9.2p1\r\n' + b'\0' * 100,
-        b'\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03' + b'\x11' * 300, b'\x00' * 400, b'\xff' * 400,
-        b'*3\r\n$3\r\nSET\r\n$1\r\na\r\n' * 20, b'\x1b]0;owned\x07\x1b[2J' * 30, b'EHLO there\r\n' * 20)
+    FOREIGN = (b'GET / HTTP/1.1\r\nHost: node\r\n\r\n' + b'A' * 200, b'SSH-2.0-OpenSSH_9.2p1\r\n' +
+               b'\0' * 100, b'\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03' + b'\x11' * 300,
+               b'\x00' * 400, b'\xff' * 400, b'*3\r\n$3\r\nSET\r\n$1\r\na\r\n' * 20,
+               b'\x1b]0;owned\x07\x1b[2J' * 30, b'EHLO there\r\n' * 20)
 
     def assert_quiet(self, node):
         log = node.log()
@@ -189,7 +194,8 @@ class NonsenseTest(unittest.TestCase):
     def test_foreign_protocols_and_random_bytes(self):
         with served('--msg_timeout', 1) as (node, _scheduler, computation):
             before = attacker.descriptors(node.pid)
-            for data in self.FOREIGN + tuple(os.urandom(size) for size in (1, 39, 40, 43, 44, 45, 300, 5000)):
+            for data in self.FOREIGN + tuple(
+                    os.urandom(size) for size in (1, 39, 40, 43, 44, 45, 300, 5000)):
                 sock = connect(node)
                 try:
                     sock.sendall(data)
@@ -211,8 +217,9 @@ class NonsenseTest(unittest.TestCase):
                     sock = connect(node)
                     sock.sendall(message[:size])
                     sock.close()
-                for payload in (b'', b':', b'PING', b'PING:', b'JOB:', b'\x00', b'NODE_INFO:', b'NODE_STATUS:',
-                                b'PING:\x80\x04', b'COMPUTE:(' * 40, b'PING:' + b'(' * 4000):
+                for payload in (b'', b':', b'PING', b'PING:', b'JOB:', b'\x00', b'NODE_INFO:',
+                                b'NODE_STATUS:', b'PING:\x80\x04', b'COMPUTE:(' * 40,
+                                b'PING:' + b'(' * 4000):
                     sock = connect(node)
                     sock.sendall(token + struct.pack('>L', len(payload)) + payload)
                     self.assertTrue(attacker.closed_by_peer(sock), payload[:20])
@@ -224,9 +231,11 @@ class NonsenseTest(unittest.TestCase):
     def test_datagrams_of_every_size(self):
         with served() as (node, _scheduler, computation):
             sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-            ping = b'PING:' + NATIVE.dumps({'version': '4.15.2', 'sign': 'a' * 40, 'port': 1, 'ip_addrs': ['127.0.0.1']})
+            ping = b'PING:' + NATIVE.dumps(
+                {'version': '4.15.2', 'sign': 'a' * 40, 'port': 1, 'ip_addrs': ['127.0.0.1']})
             for size in list(range(0, 200)) + [500, 1000, 1472, 1500, 9000, 30000, 65000, 65507]:
-                for data in (os.urandom(size), (ping + b'\0' * size)[:max(size, 5)], b'PULSE:' + os.urandom(max(0, size - 6)),
+                for data in (os.urandom(size), (ping + b'\0' * size)[:max(size, 5)],
+                             b'PULSE:' + os.urandom(max(0, size - 6)),
                              b'NODE_INFO:' + b'(' * max(0, size - 10)):
                     try:
                         sender.sendto(data[:65507], (node.ip_addr, node.port))
@@ -238,8 +247,10 @@ class NonsenseTest(unittest.TestCase):
 
     def test_mistyped_pings(self):
         good = {'version': '4.15.2', 'sign': 'b' * 40, 'port': 9, 'ip_addrs': ['127.0.0.1']}
-        odd = [None, 0, -1, 2 ** 70, 1.5, '', 'x' * 4000, 'a\nb\x1b[2J', [], ['a'] * 100, {}, {'a': 1}, (None,),
-               ['host.example.org'], ['::ffff:1.2.3.4%eth0'], [''], ['1.2.3.4.5'], [None, 5]]
+        odd = [
+            None, 0, -1, 2**70, 1.5, '', 'x' * 4000, 'a\nb\x1b[2J', [], ['a'] * 100, {}, {'a': 1},
+            (None, ), ['host.example.org'], ['::ffff:1.2.3.4%eth0'], [''], ['1.2.3.4.5'], [None, 5]
+        ]
         with served() as (node, scheduler, computation):
             sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
             for dialect in (NATIVE, PYTHON2):
@@ -249,14 +260,16 @@ class NonsenseTest(unittest.TestCase):
                         try:
                             data = b'PING:' + dialect.dumps(ping)
                         except (TypeError, ValueError):
-                            continue                            # this test's pickler does not know it
+                            continue  # this test's pickler does not know it
                         sender.sendto(data[:60000], (node.ip_addr, node.port))
-                        sender.sendto(data.replace(b'PING', b'PULSE', 1)[:60000], (node.ip_addr, node.port))
+                        sender.sendto(
+                            data.replace(b'PING', b'PULSE', 1)[:60000], (node.ip_addr, node.port))
                         scheduler.tell('PING', argument=data[5:3000], token=DUMMY_TOKEN)
             sender.close()
             assert_serves(self, computation)
             self.assert_quiet(node)
-        with NodeProcess() as node, FakeScheduler(node, NATIVE) as scheduler:       # the same while it is free
+        # the same while it is free
+        with NodeProcess() as node, FakeScheduler(node, NATIVE) as scheduler:
             for value in odd:
                 for key in good:
                     try:
@@ -302,11 +315,14 @@ class OracleTest(unittest.TestCase):
                              [message.value['auth'] for message in scheduler.messages('PONG')])
 
     def test_a_wrong_token_opens_nothing(self):
-        with NodeProcess('-s', 'right') as node, FakeScheduler(node, NATIVE, secret='right') as scheduler:
+        with NodeProcess('-s', 'right') as node, FakeScheduler(node, NATIVE,
+                                                               secret='right') as scheduler:
             scheduler.ping(timeout=WAIT)
             right = scheduler.token()
-            for wrong in (DUMMY_TOKEN, right.upper(), right[:-1] + b'x', b'x' + right[1:], make_token('', scheduler.node_sign)):
-                for opcode in ('COMPUTE', 'JOB', 'CLOSE', 'FILEXFER', 'SETUP', 'JOBS', 'RETRIEVE_JOB', 'TERMINATE_JOB'):
+            for wrong in (DUMMY_TOKEN, right.upper(), right[:-1] + b'x', b'x' + right[1:],
+                          make_token('', scheduler.node_sign)):
+                for opcode in ('COMPUTE', 'JOB', 'CLOSE', 'FILEXFER', 'SETUP', 'JOBS',
+                               'RETRIEVE_JOB', 'TERMINATE_JOB'):
                     self.assertIsNone(scheduler.call(opcode, {}, token=wrong), opcode)
 
     def test_secrets_can_be_tried_without_end(self):
@@ -323,13 +339,15 @@ class OracleTest(unittest.TestCase):
                 except EnvironmentError:
                     return None             # it was closed before all was sent
             right = scheduler.token()
-            self.assertIsNotNone(asked(stranger, token=right))  # it knows the secret, but the computation is not its own
+            # it knows the secret, but the computation is not its own
+            self.assertIsNotNone(asked(stranger, token=right))
             for _ in range(12):
                 self.assertIsNone(asked(stranger, token=DUMMY_TOKEN))
             node.wait_log('127.0.0.9: too many wrong secrets: not listened to for 10 s', WAIT)
             self.assertIsNone(asked(stranger, token=right))     # it is not told that this is right
             for _ in range(15):
-                self.assertIsNone(asked(scheduler, token=DUMMY_TOKEN))      # this host is never shut out
+                # this host is never shut out
+                self.assertIsNone(asked(scheduler, token=DUMMY_TOKEN))
             assert_serves(self, computation)
             page = connect(node)
             page.sendall(b'GET /status.json HTTP/1.0\r\n\r\n')
@@ -346,9 +364,12 @@ class ReflectorTest(unittest.TestCase):
             listener = socket.socket()
             listener.bind(('0.0.0.0', 0))
             listener.listen(128)
-            scheduler.tell('PING', scheduler.ping_record(
-                port=listener.getsockname()[1], sign='e' * 40,
-                ip_addrs=['127.0.0.%d' % (2 + number % 40) for number in range(60)]), token=DUMMY_TOKEN)
+            scheduler.tell(
+                'PING',
+                scheduler.ping_record(
+                    port=listener.getsockname()[1], sign='e' * 40, ip_addrs=[
+                        '127.0.0.%d' % (2 + number % 40) for number in range(60)
+                    ]), token=DUMMY_TOKEN)
             scheduler.ping(timeout=WAIT)
             listener.settimeout(1)
             taken = 0
@@ -366,7 +387,7 @@ class ReflectorTest(unittest.TestCase):
         with NodeProcess() as node, FakeScheduler(node, NATIVE) as scheduler:
             sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
             begun = clock()
-            for number in range(1000):                          # one client would be answered once a second
+            for number in range(1000):  # one client would be answered once a second
                 data = b'PING:' + NATIVE.dumps(scheduler.ping_record(sign='%040d' % number))
                 sender.sendto(data, (node.ip_addr, node.port))
                 time.sleep(0.0005)                              # or the receiver's buffer overflows
@@ -379,9 +400,12 @@ class ReflectorTest(unittest.TestCase):
     def test_unreachable_addresses_hold_up_nobody(self):
         with NodeProcess('--msg_timeout', 3) as node, FakeScheduler(node, NATIVE) as scheduler:
             for number in range(20):
-                scheduler.tell('PING', scheduler.ping_record(
-                    sign='%040d' % number, ip_addrs=['192.0.2.%d' % (10 * number % 250 + more) for more in range(10)]),
-                    token=DUMMY_TOKEN)
+                scheduler.tell(
+                    'PING',
+                    scheduler.ping_record(
+                        sign='%040d' % number, ip_addrs=[
+                            '192.0.2.%d' % (10 * number % 250 + more) for more in range(10)
+                        ]), token=DUMMY_TOKEN)
             begun = clock()
             scheduler.sign = 'a' * 40
             scheduler.ping(timeout=WAIT)

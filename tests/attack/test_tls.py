@@ -1,4 +1,5 @@
-"""Attacks on a node that speaks TLS: peers that are silent in the middle of the handshake, or say nonsense in it or after it."""
+"""Attacks on a node that speaks TLS: peers that are silent in the middle of the handshake, or say
+nonsense in it or after it."""
 from __future__ import absolute_import, division, print_function
 
 import os
@@ -12,9 +13,11 @@ from tests.support.waiting import wait_until
 
 CERTIFICATE = os.path.join(PROJECT, 'tests', 'interop', 'clients', 'tls.pem')
 # a whole first record of a client that offers TLS 1.2; the node's answer is not waited for
-HELLO = bytes(bytearray.fromhex(
-    '16030100700100006c0303' + '11' * 32 + '00' + '001ac02fc030c02bc02cc013c014009c009d002f0035000a130113021303' [:56] + '0100'
-    + '0029000d000a00080401050106010201000a00080006001d00170018000b00020100' + 'ff01000100' + '00170000'))
+HELLO = bytes(
+    bytearray.fromhex('16030100700100006c0303' + '11' * 32 + '00' +
+                      '001ac02fc030c02bc02cc013c014009c009d002f0035000a130113021303'[:56] + '0100' +
+                      '0029000d000a00080401050106010201000a00080006001d00170018000b00020100' +
+                      'ff01000100' + '00170000'))
 
 
 def tls_served(*options):
@@ -53,16 +56,22 @@ class TlsTest(unittest.TestCase):
     def test_nonsense_in_the_handshake_and_after_it(self):
         with tls_served('--msg_timeout', 1) as (node, scheduler, computation):
             before, held = attacker.descriptors(node.pid), []
-            for data in (b'GET / HTTP/1.1\r\n\r\n', scheduler.token() + b'\0\0\0\5PING:', b'\x16\x03\x01\xff\xff' + b'\1' * 500, b'\x80' * 300,
-                         HELLO + HELLO, HELLO + b'\x15\x03\x03\0\2\2\x28', HELLO + b'\x16\x03\x03\xff\xff', HELLO + os.urandom(500),
-                         HELLO[:50] + os.urandom(100)) + tuple(HELLO[:place] + b'\xff' + HELLO[place + 1:] for place in range(0, 117, 3)):
+            for data in (b'GET / HTTP/1.1\r\n\r\n', scheduler.token() + b'\0\0\0\5PING:',
+                         b'\x16\x03\x01\xff\xff' + b'\1' * 500, b'\x80' * 300, HELLO + HELLO,
+                         HELLO + b'\x15\x03\x03\0\2\2\x28', HELLO + b'\x16\x03\x03\xff\xff',
+                         HELLO + os.urandom(500), HELLO[:50] + os.urandom(100)) + tuple(
+                             HELLO[:place] + b'\xff' + HELLO[place + 1:]
+                             for place in range(0, 117, 3)):
                 held.append(connect(node))
                 held[-1].sendall(data)
-            for data in (os.urandom(300), b'\x16\x03\x03\0\5hello', b'\x17\x03\x03\xff\xff' + b'a' * 2000, b'\x14\x03\x03\0\1\1' * 40,
+            for data in (os.urandom(300), b'\x16\x03\x03\0\5hello',
+                         b'\x17\x03\x03\xff\xff' + b'a' * 2000, b'\x14\x03\x03\0\1\1' * 40,
                          b'\x15\x03\x03\0\2\1\0', b'\x16\x03\x03\0\4\0\0\0\0'):
                 held.append(shake(node))
-                os.write(held[-1].fileno(), data)               # past the TLS of this side: no key was used for it
-            for data in (DUMMY_TOKEN, DUMMY_TOKEN + b'\xff\xff\xff\xff', scheduler.token() + b'\0\0\xff\xff' + b'JOB:'):
+                # past the TLS of this side: no key was used for it
+                os.write(held[-1].fileno(), data)
+            for data in (DUMMY_TOKEN, DUMMY_TOKEN + b'\xff\xff\xff\xff',
+                         scheduler.token() + b'\0\0\xff\xff' + b'JOB:'):
                 held.append(shake(node))
                 held[-1].sendall(data)
             for sock in held:
@@ -71,7 +80,9 @@ class TlsTest(unittest.TestCase):
             assert_serves(self, computation)
             assert_given_back(node, before)
             self.assertNotIn('Traceback', node.log())
-            self.assertFalse([letter for letter in node.log() if ord(letter) < 32 and letter != '\n'])
+            self.assertFalse([
+                letter for letter in node.log() if ord(letter) < 32 and letter != '\n'
+            ])
 
     def test_who_speaks_no_tls_gets_nothing_and_the_protocol_is_a_present_one(self):
         with tls_served('--msg_timeout', 1) as (node, scheduler, computation):

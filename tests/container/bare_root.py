@@ -1,4 +1,5 @@
-"""The one file copied to a Debian that has nothing but its Python, on a host of its own; a real client on another."""
+"""The one file copied to a Debian that has nothing but its Python, on a host of its own; a real
+client on another."""
 from __future__ import absolute_import, division, print_function
 
 import os
@@ -11,8 +12,9 @@ from tests.support.netlab import HostNode, Lab
 CLIENT, NODE = '10.9.0.1', '10.9.0.2'
 JOBS = 20
 WAIT = 60
-# The root is a layer in memory above the one on disk, seen in this mount namespace only. What comes as standard input
-# is copied as scp does it; then the node is started as an operator does, with the environment of a login.
+# The root is a layer in memory above the one on disk, seen in this mount namespace only. What comes
+# as standard input is copied as scp does it; then the node is started as an operator does, with the
+# environment of a login.
 COPY = '''set -e
 mount -t tmpfs none "$1"
 mkdir "$1/upper" "$1/work" "$1/root"
@@ -42,7 +44,9 @@ class BareNode(HostNode):
 
     def command(self):
         root = containers.bare_root(os.environ['DISPYNODE_TEST_STORE'])
-        return self.host.prefix + ['unshare', '--mount', 'sh', '-c', self.script, 'sh', self.folder, root]
+        return self.host.prefix + [
+            'unshare', '--mount', 'sh', '-c', self.script, 'sh', self.folder, root
+        ]
 
 
 class BareRootTest(unittest.TestCase):
@@ -61,14 +65,20 @@ class BareRootTest(unittest.TestCase):
     def check(self, script):
         """Have a real client use a node that is started by `script`; return the node's log."""
         clients, _python = configuration()
-        here, there = [self.lab.host(name, 'near', address + '/24') for name, address in (('c', CLIENT), ('n', NODE))]
-        with open(os.environ['DISPYNODE_TEST_PROGRAM'], 'rb') as one_file, BareNode(there, script, stdin=one_file) as node:
+        here, there = [
+            self.lab.host(name, 'near', address + '/24')
+            for name, address in (('c', CLIENT), ('n', NODE))
+        ]
+        with open(os.environ['DISPYNODE_TEST_PROGRAM'], 'rb') as one_file, BareNode(
+                there, script, stdin=one_file) as node:
             self.assertIn('with ', node.log())
-            client = self.lab.client(here, clients[0].python, nodes=[NODE], ip_addr=CLIENT, jobs=JOBS)
+            client = self.lab.client(here, clients[0].python, nodes=[NODE], ip_addr=CLIENT,
+                                     jobs=JOBS)
             done = client.wait_result(WAIT, event='done')
             self.assertEqual((done['right'], done['nodes']), (JOBS, [NODE]), client.output())
             client.wait_result(WAIT, event='closed')
-            found = self.lab.client(here, clients[0].python, nodes=['*'], ip_addr=CLIENT)        # by its broadcast
+            # by its broadcast
+            found = self.lab.client(here, clients[0].python, nodes=['*'], ip_addr=CLIENT)
             self.assertEqual(found.wait_result(WAIT, event='done')['nodes'], [NODE], found.output())
             found.wait_result(WAIT, event='closed')
             self.assertNotIn('Traceback', node.log())

@@ -25,7 +25,8 @@ def buildah(*words):
     """Run buildah in the store of the test; return what it says."""
     command = ['buildah', '--root', os.environ['DISPYNODE_TEST_STORE'], '--runroot',
                os.environ['DISPYNODE_TEST_STORE'] + '-run'] + list(words)
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=300)
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, timeout=300)
     text = done.stdout.decode('utf-8', 'replace')
     if done.returncode:
         raise AssertionError('%s: status %d\n%s' % (' '.join(command), done.returncode, text))
@@ -49,7 +50,8 @@ class Container(object):
                    os.environ['DISPYNODE_TEST_STORE'] + '-run', 'run', '--isolation', 'chroot',
                    ] + self.volumes + [self.name] + config['Entrypoint'] + list(options)
         with open(self.path, 'wb') as log:
-            self.process = processes.spawn(command, self.mark, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            self.process = processes.spawn(command, self.mark, stdin=subprocess.DEVNULL, stdout=log,
+                                           stderr=log)
 
     def __enter__(self):
         try:
@@ -85,7 +87,8 @@ class Container(object):
 
 def setUpModule():
     global _build_log               # each class here needs the image, whichever of them runs first
-    _build_log = buildah('bud', '--isolation', 'chroot', '--format', 'docker', '--pull-never', '-t', IMAGE, PROJECT)
+    _build_log = buildah('bud', '--isolation', 'chroot', '--format', 'docker', '--pull-never', '-t',
+                         IMAGE, PROJECT)
 
 
 class ImageTest(unittest.TestCase):
@@ -113,11 +116,13 @@ class ImageTest(unittest.TestCase):
         folder = tempfile.mkdtemp(prefix='dispynode-volume-')
         self.addCleanup(shutil.rmtree, folder, ignore_errors=True)
         os.chown(folder, OWNER, OWNER)
-        with Container('-i', '127.0.0.1', volumes=['%s:%s' % (folder, list(config['Volumes'])[0])]) as container:
+        with Container('-i', '127.0.0.1',
+                       volumes=['%s:%s' % (folder, list(config['Volumes'])[0])]) as container:
             self.assertIn('dispynode', container.run('dispynode.py', '--ctl', 'status'))
             self.assertEqual(container.run('id', '-un').strip(), 'dispynode')
             self.assertIn('.node-51348', os.listdir(folder))
-            self.assertEqual(os.stat(os.path.join(folder, '.node-51348', 'state.json')).st_uid, OWNER)
+            self.assertEqual(
+                os.stat(os.path.join(folder, '.node-51348', 'state.json')).st_uid, OWNER)
 
     def test_the_log_of_the_build_ends_well(self):
         self.assertEqual(_build_log.splitlines()[-2], 'Successfully tagged %s:latest' % IMAGE)
@@ -131,7 +136,8 @@ def container_without_node(test):
     return name
 
 
-# The root is read-only, but for the folder of the volume; a number of a user that has no name runs it, with group 0
+# The root is read-only, but for the folder of the volume; a number of a user that has no name runs
+# it, with group 0
 READ_ONLY = '''set -e
 mount --bind "$1" "$1"
 mount -t proc none "$1/proc"
@@ -144,14 +150,16 @@ exec chroot --userspec="$user:0" "$root" "$@"
 
 
 class FirstProcessTest(unittest.TestCase):
-    """The entry point of the image as process 1 of a process namespace, as container engines run it."""
+    """The entry point of the image as process 1 of a process namespace, as container engines run
+    it."""
 
     def setUp(self):
         self.config = json.loads(buildah('inspect', '--type', 'image', IMAGE))['Docker']['config']
         self.root = buildah('mount', container_without_node(self)).strip()
         self.folder = tempfile.mkdtemp(prefix='dispynode-first-')
         self.addCleanup(shutil.rmtree, self.folder, ignore_errors=True)
-        self.mark, self.path, self.started = processes.new_mark(), os.path.join(self.folder, 'log'), []
+        self.mark, self.path, self.started = processes.new_mark(), os.path.join(self.folder,
+                                                                                'log'), []
         self.addCleanup(self.end)
 
     def end(self):
@@ -164,30 +172,39 @@ class FirstProcessTest(unittest.TestCase):
             return source.read().decode('utf-8', 'replace')
 
     def start(self, user, *options, **settings):
-        """Start the entry point as a user; return (Popen, number of process 1, seen from here). settings: reader."""
-        variables = [word for word in self.config['Env'] if not word.startswith('PATH=')] + ['PATH=/usr/local/bin:/usr/bin:/bin']
+        """Start the entry point as a user; return (Popen, number of process 1, seen from here).
+        settings: reader."""
+        variables = [word for word in self.config['Env']
+                     if not word.startswith('PATH=')] + ['PATH=/usr/local/bin:/usr/bin:/bin']
         variables.append('%s=%s' % (processes.MARK, self.mark))
-        volume, own = os.path.join(self.folder, 'volume'), os.stat(self.root + list(self.config['Volumes'])[0])
+        volume, own = os.path.join(self.folder,
+                                   'volume'), os.stat(self.root + list(self.config['Volumes'])[0])
         if not os.path.isdir(volume):
             os.mkdir(volume)                    # an engine makes it as the image has its own
             os.chown(volume, own.st_uid, own.st_gid)
             os.chmod(volume, own.st_mode & 0o7777)
         with open(self.path, 'wb') as log:
-            process = processes.spawn(
-                ['unshare', '--pid', '--fork', '--mount', '--kill-child', 'sh', '-c', READ_ONLY, 'sh', self.root, volume, str(user),
-                 'env', '-i', '-C', self.config['WorkingDir']] + variables + self.config['Entrypoint'] + list(options),
-                self.mark, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            process = processes.spawn([
+                'unshare', '--pid', '--fork', '--mount', '--kill-child', 'sh', '-c', READ_ONLY,
+                'sh', self.root, volume,
+                str(user), 'env', '-i', '-C', self.config['WorkingDir']
+            ] + variables + self.config['Entrypoint'] + list(options), self.mark,
+                                      stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         self.started.append(process)
         wait_until(lambda: STARTED in self.text() or process.poll() is not None, WAIT, self.text)
         self.assertIsNone(process.poll(), self.text())
         return process, _children(process.pid, None)[0]
 
     def health(self, node, user):
-        """Run the health check as the engine does, beside process 1; return (exit status, what it says)."""
-        done = subprocess.run(
-            ['nsenter', '--target', str(node), '--pid', '--mount', '--root', '--wd', '--setuid', str(user), '--setgid', '0', 'env', '-i',
-             'PATH=/usr/local/bin:/usr/bin:/bin'] + self.config['Env'][1:] + self.config['Healthcheck']['Test'][1:],
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=WAIT)
+        """Run the health check as the engine does, beside process 1; return (exit status, what it
+        says)."""
+        done = subprocess.run([
+            'nsenter', '--target',
+            str(node), '--pid', '--mount', '--root', '--wd', '--setuid',
+            str(user), '--setgid', '0', 'env', '-i', 'PATH=/usr/local/bin:/usr/bin:/bin'
+        ] + self.config['Env'][1:] + self.config['Healthcheck']['Test'][1:],
+                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, timeout=WAIT)
         return done.returncode, done.stdout.decode('utf-8', 'replace')
 
     def test_any_user_number_and_a_read_only_root_serve_a_client_on_another_port(self):
@@ -212,8 +229,10 @@ class FirstProcessTest(unittest.TestCase):
     def test_it_reaps_orphans_and_stops_on_the_stop_signal(self):
         process, node = self.start(OWNER, '-i', '127.0.0.1')
         self.assertEqual(_owner(node), OWNER)
-        orphan = subprocess.Popen(['nsenter', '--pid=/proc/%d/ns/pid' % node, 'sh', '-c', 'exec 3<&0; (read word <&3) & exec true'],
-                                  stdin=subprocess.PIPE)
+        orphan = subprocess.Popen([
+            'nsenter',
+            '--pid=/proc/%d/ns/pid' % node, 'sh', '-c', 'exec 3<&0; (read word <&3) & exec true'
+        ], stdin=subprocess.PIPE)
         self.assertEqual(orphan.wait(), 0)
         wait_until(lambda: _children(node, 'sh'), WAIT, 'the orphan to become a child of process 1')
         orphan.stdin.close()                        # it ends

@@ -1,4 +1,5 @@
-"""What --print gives for systemd, cron, logrotate and init scripts, by the commands at its head, in a Debian that has them."""
+"""What --print gives for systemd, cron, logrotate and init scripts, by the commands at its head, in
+a Debian that has them."""
 from __future__ import absolute_import, division, print_function
 
 import os
@@ -15,7 +16,8 @@ from tests.support.waiting import wait_until
 
 WAIT = 60
 FOLDER = '/var/lib/dispynode'
-# A root that is a layer in memory above the one on disk, seen in these namespaces only; "$@" is process 1 there
+# A root that is a layer in memory above the one on disk, seen in these namespaces only; "$@" is
+# process 1 there
 ENTER = '''set -e
 mount --make-rprivate /
 mount -t tmpfs none "$1"
@@ -42,7 +44,8 @@ exec env -i container=test PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bi
 
 
 class Host(object):
-    """A Debian in namespaces of its own, but for the network; a context manager. `program`: words, its process 1."""
+    """A Debian in namespaces of its own, but for the network; a context manager. `program`: words,
+    its process 1."""
 
     def __init__(self, *program):
         self.folder, self.mark = tempfile.mkdtemp(prefix='dispynode-host-'), processes.new_mark()
@@ -51,10 +54,10 @@ class Host(object):
         os.mkdir(self.folder + '/root')
         script = 'echo $$ > %s/cgroup.procs; exec unshare --cgroup --pid --fork --mount --uts --ipc sh -c "$@"' % self.group
         self.log = open(self.folder + '/log', 'wb')
-        self.process = processes.spawn(
-            ['sh', '-c', script, 'sh', ENTER, 'sh', self.folder + '/root', os.environ['DISPYNODE_TEST_HOST'],
-             os.environ['DISPYNODE_TEST_PROGRAM']] + list(program),
-            self.mark, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
+        self.process = processes.spawn([
+            'sh', '-c', script, 'sh', ENTER, 'sh', self.folder + '/root',
+            os.environ['DISPYNODE_TEST_HOST'], os.environ['DISPYNODE_TEST_PROGRAM']
+        ] + list(program), self.mark, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
 
     def __enter__(self):
         wait_until(self.has_begun, WAIT, self.log_tail)
@@ -88,7 +91,8 @@ class Host(object):
 
     def first(self):
         """Return the number of its process 1, as seen from here; None before there is one."""
-        children = subprocess.run(['pgrep', '-P', str(self.process.pid)], stdout=subprocess.PIPE).stdout.split()
+        children = subprocess.run(['pgrep', '-P', str(self.process.pid)],
+                                  stdout=subprocess.PIPE).stdout.split()
         return int(children[0]) if children else None
 
     def log_tail(self):
@@ -98,10 +102,12 @@ class Host(object):
 
     def run(self, line, status=0):
         """Run a line of shell there, which is to end with `status`; return what it says."""
-        done = subprocess.run(
-            ['nsenter', '--target=%d' % self.first(), '--mount', '--uts', '--ipc', '--pid', '--cgroup', 'env', '-i', 'HOME=/root',
-             'PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin', 'sh', '-c', 'cd /root && ' + line],
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=WAIT)
+        done = subprocess.run([
+            'nsenter',
+            '--target=%d' % self.first(), '--mount', '--uts', '--ipc', '--pid', '--cgroup', 'env',
+            '-i', 'HOME=/root', 'PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin',
+            'sh', '-c', 'cd /root && ' + line
+        ], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=WAIT)
         text = done.stdout.decode('utf-8', 'replace')
         if done.returncode != status:
             raise AssertionError('%s: status %d\n%s' % (line, done.returncode, text))
@@ -109,7 +115,8 @@ class Host(object):
 
     def says(self, line, text):
         """Wait until `line` says `text`."""
-        wait_until(lambda: text in self.run(line + ' 2>&1; true'), WAIT, lambda: '%s: %s' % (line, self.run(line + '; true')))
+        wait_until(lambda: text in self.run(line + ' 2>&1; true'), WAIT, lambda: '%s: %s' %
+                   (line, self.run(line + '; true')))
 
     def follow(self, name):
         """Do what the file `name` says at its head."""
@@ -142,7 +149,10 @@ class OperatorsHostTest(unittest.TestCase):
             host.says('systemctl is-active dispynode', 'active\n')
             host.says('dispynode.py --config /etc/dispynode.cfg --ctl status', 'is serving')
             self.assert_serves(host)
-            host.run('install -m 755 dispynode.py /usr/local/bin/dispynode.py && systemctl restart dispynode')
+            host.run(
+                'install -m 755 dispynode.py /usr/local/bin/dispynode.py && systemctl restart '
+                'dispynode'
+            )
             self.assert_serves(host)
             host.run('systemctl stop dispynode')
             host.run('dispynode.py --config /etc/dispynode.cfg --ctl status', 3)
@@ -151,7 +161,8 @@ class OperatorsHostTest(unittest.TestCase):
         with Host('/lib/systemd/systemd', '--log-target=console') as host:
             host.says('systemctl is-system-running', 'running')
             host.follow('systemd')
-            for line, state in (('ip_addr = 192.0.2.1', 'SubState=auto-restart'), ('nonsense = 1', 'SubState=failed')):
+            for line, state in (('ip_addr = 192.0.2.1', 'SubState=auto-restart'),
+                                ('nonsense = 1', 'SubState=failed')):
                 host.run('cp /etc/dispynode.cfg right && echo "%s" >> /etc/dispynode.cfg' % line)
                 host.run('systemctl restart dispynode', 1)
                 host.says('systemctl show -p SubState dispynode', state)

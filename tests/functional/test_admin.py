@@ -43,14 +43,18 @@ class AdminTest(unittest.TestCase):
                 self.assertEqual(asker.call('NODE_INFO', {'sign': ''}, token=wrong), sign)
                 self.assertEqual(asker.ask('NODE_STATUS', {}, token=wrong), REFUSED)
                 if with_ordinary:
-                    self.assertEqual(sorted(asker.ask('NODE_INFO', {'sign': ''}, token=ordinary)), INFO)
+                    self.assertEqual(sorted(asker.ask('NODE_INFO', {'sign': ''}, token=ordinary)),
+                                     INFO)
                     self.assertEqual(sorted(asker.ask('NODE_STATUS', {}, token=ordinary)), STATUS)
                 else:
                     self.assertEqual(asker.call('NODE_INFO', {'sign': ''}, token=ordinary), sign)
                     self.assertEqual(asker.ask('NODE_STATUS', {}, token=ordinary), REFUSED)
-                self.assertEqual([asker.outcome(opcode, value, ordinary) for opcode, value in REQUESTS],
-                                 [NAK, EMPTY, EMPTY])
-                self.assertEqual([asker.outcome(opcode, value, wrong) for opcode, value in REQUESTS], [REFUSED] * 3)
+                self.assertEqual(
+                    [asker.outcome(opcode, value, ordinary)
+                     for opcode, value in REQUESTS], [NAK, EMPTY, EMPTY])
+                self.assertEqual(
+                    [asker.outcome(opcode, value, wrong)
+                     for opcode, value in REQUESTS], [REFUSED] * 3)
 
     def test_status_and_changes(self):
         with NodeProcess('-c', 1, '--admin_secret', 'admin') as node, Administrator(node) as asker:
@@ -59,12 +63,13 @@ class AdminTest(unittest.TestCase):
             computation = asker.open(CODE, 'job')
             computation.run(0)
             info = asker.ask('NODE_INFO', {'sign': ''}, token=token)
-            self.assertEqual((info['jobs_done'], info['busy'], info['serve'], info['scheduler_ip'], info['cpus']),
-                             (1, 0, -1, '127.0.0.1', 1))
+            self.assertEqual((info['jobs_done'], info['busy'], info['serve'], info['scheduler_ip'],
+                              info['cpus']), (1, 0, -1, '127.0.0.1', 1))
             self.assertGreater(info['avail_info'].memory, 0)
             self.assertEqual(asker.ask('SET_CPUS', {'cpus': 0}, token=token), {'cpus': 0})
             self.assertEqual(asker.wait_for('NODE_CPUS', timeout=WAIT).value['cpus'], 0)
-            self.assertEqual(asker.ask('SET_CPUS', {'cpus': None}, token=token), {'cpus': info['max_cpus']})
+            self.assertEqual(asker.ask('SET_CPUS', {'cpus': None}, token=token),
+                             {'cpus': info['max_cpus']})
             for wrong in (info['max_cpus'] + 1, -info['max_cpus'] - 1):
                 self.assertEqual(asker.ask('SET_CPUS', {'cpus': wrong}, token=token), REFUSED)
             self.assertEqual(asker.ask('SERVE_CLIENTS', {'serve': -2}, token=token), REFUSED)
@@ -75,18 +80,23 @@ class AdminTest(unittest.TestCase):
     def test_node_info_by_datagram(self):
         with NodeProcess() as node, FakeScheduler(node) as asker:
             sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-            sender.sendto(b'NODE_INFO:' + NEWEST.dumps({
-                'ip_addr': asker.ip_addr, 'port': asker.port, 'sign': asker.sign, 'version': '4.15.2'}),
-                (node.ip_addr, node.port))
+            sender.sendto(
+                b'NODE_INFO:' + NEWEST.dumps({
+                    'ip_addr': asker.ip_addr, 'port': asker.port, 'sign': asker.sign,
+                    'version': '4.15.2'
+                }), (node.ip_addr, node.port))
             sender.close()
             told = asker.wait_for('NODE_INFO', timeout=WAIT).value
-            self.assertEqual((told['ip_addr'], told['port'], told['version']), (node.ip_addr, node.port, '4.15.2'))
+            self.assertEqual((told['ip_addr'], told['port'], told['version']),
+                             (node.ip_addr, node.port, '4.15.2'))
 
     def test_bad_requests_are_refused(self):
         with NodeProcess('--admin_secret', 'admin') as node, Administrator(node) as asker:
             asker.ping(timeout=WAIT)
             token = asker.admin()
-            for value in ({'control': 'end_time', 'time': '24:00'}, {'control': 'noon', 'time': '12:00'}, {}):
+            for value in ({'control': 'end_time', 'time': '24:00'}, {
+                    'control': 'noon', 'time': '12:00'
+            }, {}):
                 self.assertEqual(asker.ask('SERVICE_TIME', value, token=token), REFUSED)
             self.assertEqual(asker.ask('SET_CPUS', {}, token=token), REFUSED)
 
@@ -103,8 +113,10 @@ class ServiceHoursTest(unittest.TestCase):
             asker.wait_for('NODE_CPUS', timeout=WAIT, match=lambda value: value['cpus'] == 0)
             asker.ask('SERVICE_TIME', {'control': 'end_time', 'time': None}, token=token)
             asker.wait_for('TERMINATED', timeout=WAIT)
-            self.assertEqual([message.opcode for message in asker.received
-                              if message.opcode in ('JOB_REPLY', 'TERMINATED')], ['JOB_REPLY', 'TERMINATED'])
+            self.assertEqual([
+                message.opcode
+                for message in asker.received if message.opcode in ('JOB_REPLY', 'TERMINATED')
+            ], ['JOB_REPLY', 'TERMINATED'])
             self.assertEqual(asker.messages('JOB_REPLY')[0].value.status, 9)
             self.assertTrue(job)
             asker.send_ping()

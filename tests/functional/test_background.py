@@ -17,8 +17,12 @@ BLOCK = 'ctypes.CDLL(None).sigprocmask(0, b"\\xff" * 128, None)'
 
 
 def starter(statement):
-    """Return the begin of a command line: a program that does a statement of Python and then is the rest."""
-    return [sys.executable, '-c', 'import ctypes, os, signal, sys; %s; os.execv(sys.argv[1], sys.argv[1:])' % statement]
+    """Return the begin of a command line: a program that does a statement of Python and then is the
+    rest."""
+    return [
+        sys.executable, '-c',
+        'import ctypes, os, signal, sys; %s; os.execv(sys.argv[1], sys.argv[1:])' % statement
+    ]
 
 
 class Detached(object):
@@ -33,11 +37,14 @@ class Background(OperatorCase):
 
     def test_detach_returns_when_the_node_serves(self):
         ended = self.run_node('--detach', '--name', 'hidden')
-        self.assertEqual((ended.status, ended.out, ended.err), (0, '', ''))     # its streams are closed, too: run_node ends
+        # its streams are closed, too: run_node ends
+        self.assertEqual((ended.status, ended.out, ended.err), (0, '', ''))
         found = self.status()
         self.assertEqual((found['name'], found['phase']), ('hidden', 'SERVING'))
         self.assertIn('serves at', read(os.path.join(self.state_folder, 'log')))
-        self.assertEqual((stat_fields(found['pid'])[4], os.readlink('/proc/%d/cwd' % found['pid'])), ('0', '/'))     # no terminal
+        # no terminal
+        self.assertEqual((stat_fields(found['pid'])[4], os.readlink('/proc/%d/cwd' % found['pid'])),
+                         ('0', '/'))
         self.told('quit')
         self.assertEqual(self.ctl('status').status, 3)
 
@@ -63,10 +70,12 @@ class Background(OperatorCase):
     def test_hangup_does_not_find_a_relative_secret_file_after_detach(self):
         secret = os.path.join(self.folder, 'secret')
         log = os.path.join(self.folder, 'my.log')
-        for name, text in (('secret', 'one\n'), ('node.cfg', '[dispynode]\nsecret_file = secret\n')):
+        for name, text in (('secret', 'one\n'), ('node.cfg',
+                                                 '[dispynode]\nsecret_file = secret\n')):
             with open(os.path.join(self.folder, name), 'w') as target:
                 target.write(text)
-        self.assertEqual(self.run_node('--detach', '--config', 'node.cfg', '--log_file', 'my.log').status, 0)
+        self.assertEqual(
+            self.run_node('--detach', '--config', 'node.cfg', '--log_file', 'my.log').status, 0)
         pid = self.status()['pid']
         os.kill(pid, signal.SIGHUP)
         self.wait(lambda: read(log).count('the options have been read') == 1)
@@ -77,7 +86,8 @@ class Background(OperatorCase):
         self.wait(lambda: '--secret needs a restart' in read(log))
         os.unlink(secret)
         os.kill(pid, signal.SIGHUP)
-        self.wait(lambda: 'the secret stays as it is' in read(log) and read(log).count('have been read') == 3)
+        self.wait(lambda: 'the secret stays as it is' in read(log) and read(log).count(
+            'have been read') == 3)
 
     def test_ensure_starts_once_and_says_nothing(self):
         ended = self.run_node('--ensure')
@@ -161,7 +171,9 @@ class Background(OperatorCase):
             self.assertEqual(node.wait_exit(), 0)
 
     def test_lines_in_the_journal_have_a_priority_and_no_second_time(self):
-        to_journal = ['sh', '-c', 'JOURNAL_STREAM=$(stat -Lc %d:%i /proc/self/fd/2) exec "$@"', 'sh']
+        to_journal = [
+            'sh', '-c', 'JOURNAL_STREAM=$(stat -Lc %d:%i /proc/self/fd/2) exec "$@"', 'sh'
+        ]
         ended = self.run_command(to_journal + self.command('--daemon', '--idle_timeout', '0.1'))
         self.assertEqual(ended.status, 0, ended)
         for line in ended.err.splitlines():
@@ -213,7 +225,9 @@ class Background(OperatorCase):
         for options in (('--log_file', 'my.log'), ('--detach', '--pid_file', 'my.pid')):
             ended = self.run_command(['/bin/sh', '-c', shell, 'sh'] + self.command(*options))
             self.assertEqual((ended.status, ended.err.count('\n')), (73, 1), ended)
-            self.assertIn('%s %s: the folder in which this was started has been removed' % options[-2:], ended.err)
+            self.assertIn(
+                '%s %s: the folder in which this was started has been removed' % options[-2:],
+                ended.err)
 
     def test_a_node_whose_state_folder_was_tidied_up_is_lost_to_its_operator(self):
         self.assertEqual(self.run_node('--detach').status, 0)
@@ -239,12 +253,15 @@ class Background(OperatorCase):
         for name in ('socketserver', 'SocketServer'):
             with open(os.path.join(self.folder, name + '.py'), 'w') as module:
                 module.write('raise ImportError("No module named %s")\n' % name)
-        ended = self.run_command(self.command(), env={'PYTHONPATH': self.folder, 'PYTHONDONTWRITEBYTECODE': '1'})
+        ended = self.run_command(self.command(), env={
+            'PYTHONPATH': self.folder, 'PYTHONDONTWRITEBYTECODE': '1'
+        })
         self.assertEqual((ended.status, ended.err.count('\n')), (78, 1), ended)
         self.assertIn('install it, on Debian the package python3', ended.err)
 
     def started_by(self, *before):
-        """Return a running node (NodeProcess) whose command line has `before` in front; its log is a file."""
+        """Return a running node (NodeProcess) whose command line has `before` in front; its log is
+        a file."""
         node = self.node('--log_file', os.path.join(self.folder, 'log'), wait=False)
         command = node.command
         node.command = lambda: list(before) + command()
@@ -256,7 +273,8 @@ class Background(OperatorCase):
         there = Detached()
         there.ip_addr, there.port = '127.0.0.1', self.port
         with self.scheduler(there) as scheduler:
-            self.assertEqual(scheduler.open('def add(a, b):\n    return a + b\n', 'add').run(2, 3).value, 5)
+            self.assertEqual(
+                scheduler.open('def add(a, b):\n    return a + b\n', 'add').run(2, 3).value, 5)
 
     def test_no_terminal_no_reading(self):
         read_end, write_end = os.pipe()

@@ -49,7 +49,8 @@ class BigJobs(NodeCase):
     def test_a_job_of_python_2_with_big_code_of_its_own_gets_random_bytes_as_its_code(self):
         dialect = Dialect('4.8.7', True, 2)
         computation = self.open(CODE, 'with_code', dialect)
-        code = ''.join('def function_%d(): return %d\n' % (number, number) for number in range(4000))
+        code = ''.join('def function_%d(): return %d\n' % (number, number)
+                       for number in range(4000))
         for data in ('x' * 1000, 'x' * 1000000):
             job = computation.raw_job(dialect.arguments((data,)), code=code)
             self.assertEqual(self.finished(computation.send(job).wait()), (len(data), 3999))
@@ -80,7 +81,8 @@ class BigJobs(NodeCase):
         computation = self.open(CODE, 'turn')
         computation.scheduler.answers['JOB_REPLY'] = CLOSE
         job = computation.submit(BIG)
-        wait_until(lambda: computation.pending_jobs()['done'] == [job.uid], TIMEOUT, 'the kept reply')
+        wait_until(lambda: computation.pending_jobs()['done'] == [job.uid], TIMEOUT,
+                   'the kept reply')
         self.assert_no_files()
         self.assertEqual(self.finished(computation.retrieve(job)), BIG[::-1])
         self.assert_no_files()

@@ -33,7 +33,8 @@ class BigSetup(NodeCase):
     def pss(self):
         """Return the memory (bytes) of the node with all its processes, shared pages counted once.
 
-        While one is forked they would be counted twice: before the fork all of them as its parent's.
+        While one is forked they would be counted twice: before the fork all of them as its
+        parent's.
         """
         while True:
             pids = sorted(self.node.processes())
@@ -73,7 +74,8 @@ class BigSetup(NodeCase):
             for job in jobs:
                 self.finished(job.wait(TIMEOUT))
             most = max(most, self.pss() - before)
-        self.assertLess(most, 1.2 * loaded, '%d MB in use, of which setup made %d MB' % (most >> 20, loaded >> 20))
+        self.assertLess(most, 1.2 * loaded,
+                        '%d MB in use, of which setup made %d MB' % (most >> 20, loaded >> 20))
 
 
 if __name__ == '__main__':

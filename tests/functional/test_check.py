@@ -34,9 +34,11 @@ class Check(unittest.TestCase):
 
     def start(self, *options):
         """Start the check with its temporary files in our folder; return the Popen."""
-        command = [sys.executable, PROGRAM, '--check', '-i', '127.0.0.1', '-p', str(self.port)] + list(options)
+        command = [sys.executable, PROGRAM, '--check', '-i', '127.0.0.1', '-p',
+                   str(self.port)] + list(options)
         env = dict(os.environ, TMPDIR=self.folder)
-        return processes.spawn(command, self.mark, env, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        return processes.spawn(command, self.mark, env, stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE)
 
     def check(self, *options):
         """Run the check; return ({check: its line without the name}, all that it said)."""
@@ -71,8 +73,10 @@ class Check(unittest.TestCase):
         found, shown = self.check('-c', '1', '-d')
         self.assertIn(compat.PYTHON_VERSION, found['python'])
         self.assertEqual(found['options'], 'ok valid: -c -d -i -p')
-        self.assertEqual(found['address'], 'ok 127.0.0.1: option --ip_addr 127.0.0.1; only clients on this host can '
-                                           'use it: give another one with -i')
+        self.assertEqual(
+            found['address'],
+            'ok 127.0.0.1: option --ip_addr 127.0.0.1; only clients on this host can '
+            'use it: give another one with -i')
         self.assertIn('TCP and UDP %d,' % self.port, found['ports'])
         self.assertTrue(found['CPUs'].startswith('ok 1, as -c says'), shown)
         self.assertIn('installed', found['psutil'])
@@ -86,14 +90,17 @@ class Check(unittest.TestCase):
             found, shown = self.check()
         finally:
             sock.close()
-        self.assertTrue(found['ports'].startswith('WRONG TCP port %d on 127.0.0.1 is in use by ' % self.port), shown)
+        self.assertTrue(
+            found['ports'].startswith('WRONG TCP port %d on 127.0.0.1 is in use by ' % self.port),
+            shown)
         self.assertIn('choose another port with -p', found['ports'])
         self.assertEqual(found['stop'][:2], 'ok')       # the trial has a port of its own
         self.assertIn('1 of %d checks failed' % len(check.HOST_CHECKS + trial.CHECKS), found['sum'])
 
     def test_folder_that_cannot_be_made(self):
         found, shown = self.check('--dest_path_prefix', os.path.join(PROGRAM, 'files'))
-        self.assertIn('%s is no folder; give another one with --dest_path_prefix' % PROGRAM, found['disk'], shown)
+        self.assertIn('%s is no folder; give another one with --dest_path_prefix' % PROGRAM,
+                      found['disk'], shown)
         self.assertEqual(self.status('--dest_path_prefix', os.path.join(PROGRAM, 'files'))[0], 78)
 
     def test_address_of_another_host(self):
@@ -102,14 +109,17 @@ class Check(unittest.TestCase):
 
     def test_wrong_option(self):
         status, err = self.status('--msg_timeout', 'soon')
-        self.assertEqual((status, err), (64, 'dispynode: --msg_timeout soon: give seconds from 0.1 to 3600\n'))
+        self.assertEqual((status, err),
+                         (64, 'dispynode: --msg_timeout soon: give seconds from 0.1 to 3600\n'))
 
     def test_interrupted_check_leaves_nothing(self):
         last = len(check.HOST_CHECKS)
-        for number, lines in ((signal.SIGTERM, 1), (signal.SIGTERM, last + 1), (signal.SIGINT, last + 1),
-                              (signal.SIGTERM, last + 4), (signal.SIGINT, last + 6)):
+        for number, lines in ((signal.SIGTERM, 1), (signal.SIGTERM, last + 1),
+                              (signal.SIGINT, last + 1), (signal.SIGTERM, last + 4), (signal.SIGINT,
+                                                                                      last + 6)):
             ended, deadline = (0, ''), clock() + WAIT
-            while ended == (0, '') and clock() < deadline:      # on a busy machine it may be done before the signal
+            # on a busy machine it may be done before the signal
+            while ended == (0, '') and clock() < deadline:
                 process = self.start()
                 for _ in range(lines):
                     process.stdout.readline()

@@ -25,8 +25,9 @@ class Commands(OperatorCase):
     def test_status_without_a_node(self):
         ended = self.ctl('status')
         self.assertEqual((ended.status, ended.out), (3, ''))
-        self.assertEqual(ended.err, 'dispynode with files in %s: not running: there is no node in %s\n' % (
-            self.files, self.state_folder))
+        self.assertEqual(
+            ended.err, 'dispynode with files in %s: not running: there is no node in %s\n' %
+            (self.files, self.state_folder))
         ended = self.ctl('status', '--json')
         self.assertEqual((ended.status, json.loads(ended.out)['running']), (3, False))
         self.assertEqual(self.ctl('stop').status, 7)
@@ -35,11 +36,15 @@ class Commands(OperatorCase):
     def test_list_shows_all_nodes_of_this_host(self):
         user = pwd.getpwuid(os.getuid()).pw_name
         with self.node('-c', '1', port=self.port) as node:
-            text = 'port %d, files in %s: process %d of user %s, since 2' % (self.port, self.files, node.process.pid, user)
+            text = 'port %d, files in %s: process %d of user %s, since 2' % (self.port, self.files,
+                                                                             node.process.pid, user)
             self.assertIn(text, self.told('list'))
-            found = dict((one['pid'], one) for one in json.loads(self.told('list', '--json')))[node.process.pid]
+            found = dict((one['pid'], one)
+                         for one in json.loads(self.told('list', '--json')))[node.process.pid]
             self.assertTrue(0 <= time.time() - found.pop('since') < 300, found)
-            self.assertEqual(found, {'pid': node.process.pid, 'port': self.port, 'folder': self.files, 'user': user})
+            self.assertEqual(
+                found,
+                {'pid': node.process.pid, 'port': self.port, 'folder': self.files, 'user': user})
             os.unlink(os.path.join(self.state_folder, 'pid'))       # somebody tidied up
             self.assertIn(text, self.told('list'))
         self.assertNotIn(self.files, self.ctl('list').out)
@@ -49,15 +54,18 @@ class Commands(OperatorCase):
             self.files, right = os.path.join(self.folder, 'other'), self.files
             ended = self.ctl('status')
             self.assertEqual((ended.status, ended.err), (3, (
-                'dispynode with files in {0}/other: not running: there is no node in {0}/other/.node-{1}; the node with that port '
-                'is process {2} of user {3}, with files in {4}: give --dest_path_prefix {4}\n').format(
-                    self.folder, self.port, node.process.pid, pwd.getpwuid(os.getuid()).pw_name, right)))
+                'dispynode with files in {0}/other: not running: there is no node in '
+                '{0}/other/.node-{1}; the node with that port '
+                'is process {2} of user {3}, with files in {4}: give --dest_path_prefix {4}\n'
+            ).format(self.folder, self.port, node.process.pid,
+                     pwd.getpwuid(os.getuid()).pw_name, right)))
 
     def test_a_program_that_has_the_port_is_named(self):
         with contextlib.closing(socket.socket()) as holder:
             holder.bind(('127.0.0.1', self.port))
             holder.listen(1)
-            self.assertIn('; port %d is held by process %d (' % (self.port, os.getpid()), self.ctl('status').err)
+            self.assertIn('; port %d is held by process %d (' % (self.port, os.getpid()),
+                          self.ctl('status').err)
 
     def test_status_of_an_idle_node(self):
         with self.node('-c', '1', '--name', 'lazy'):
@@ -66,9 +74,12 @@ class Commands(OperatorCase):
             self.assertIn('is serving', text)
             self.assertIn('it waits for a client', text)
             found = self.status()
-            self.assertEqual((found['phase'], found['cpus'], found['busy'], found['ports'], found['addresses']),
-                             ('SERVING', 1, 0, [self.port], ['127.0.0.1']))
-            self.assertIn('; this process may use %d: %s\n' % (found['usable_cpus'], found['cpus_reason']), text)
+            self.assertEqual(
+                (found['phase'], found['cpus'], found['busy'], found['ports'], found['addresses']),
+                ('SERVING', 1, 0, [self.port], ['127.0.0.1']))
+            self.assertIn(
+                '; this process may use %d: %s\n' % (found['usable_cpus'], found['cpus_reason']),
+                text)
             self.assertTrue(found['why_idle'])
             self.assertIn(found['why_idle'][0], self.told('why'))
 
@@ -79,11 +90,13 @@ class Commands(OperatorCase):
             jobs = [computation.submit(mark) for _ in range(2)]
             started = self.wait(lambda: self.started('mark-', 2))
             found = self.status()
-            self.assertEqual((found['busy'], found['free'], found['scheduler']['port'], found['why_idle']),
-                             (2, 0, scheduler.port, []))
+            self.assertEqual(
+                (found['busy'], found['free'], found['scheduler']['port'], found['why_idle']),
+                (2, 0, scheduler.port, []))
             told = found['computations'][0]
             self.assertEqual((told['id'], told['name']), (computation.id, 'wait'))
-            self.assertEqual(sorted(job['uid'] for job in told['jobs']), sorted(job.uid for job in jobs))
+            self.assertEqual(sorted(job['uid'] for job in told['jobs']),
+                             sorted(job.uid for job in jobs))
             self.assertEqual(sorted(job['pid'] for job in told['jobs']), started)
             self.assertTrue(all(0 <= job['age'] < 60 for job in told['jobs']), told)
             self.assertIn('process %d' % started[0], self.told('status'))
@@ -92,7 +105,8 @@ class Commands(OperatorCase):
             for job in jobs:
                 job.wait()
             found = self.status()
-            self.assertEqual((found['jobs_done'], found['outcomes'], found['busy']), (2, {'finished': 2}, 0))
+            self.assertEqual((found['jobs_done'], found['outcomes'], found['busy']),
+                             (2, {'finished': 2}, 0))
             self.assertEqual(len(found['recent_jobs']), 2)
             self.assertIn('busy with the scheduler', self.told('why'))
 
@@ -106,8 +120,10 @@ class Commands(OperatorCase):
             self.assertIn('127.0.0.1 port %d (release %s) waits for the node: refused once' % (
                 other.port, other.dialect.release), told)
             found = self.status()
-            self.assertEqual([(one['port'], one['refused']) for one in found['clients']], [(other.port, 1)])
-            self.assertEqual((found['scheduler']['port'], found['scheduler']['silent_for']), (owner.port, None))
+            self.assertEqual([(one['port'], one['refused'])
+                              for one in found['clients']], [(other.port, 1)])
+            self.assertEqual((found['scheduler']['port'], found['scheduler']['silent_for']),
+                             (owner.port, None))
 
     def test_a_client_that_is_answered_twice_and_opens_nothing(self):
         with self.node() as node, self.scheduler(node) as scheduler:
@@ -120,13 +136,17 @@ class Commands(OperatorCase):
             self.assertEqual(self.status()['clients'], [])
 
     def started(self, prefix, count):
-        found = sorted(int(name[len(prefix):]) for name in os.listdir(self.folder) if name.startswith(prefix))
+        found = sorted(
+            int(name[len(prefix):]) for name in os.listdir(self.folder) if name.startswith(prefix))
         return found if len(found) == count else None
 
     def test_a_stop_by_a_limit_is_called_a_failure(self):
-        code = ('import time\ndef work(how):\n    if how == "time":\n        time.sleep(600)\n    if how == "output":\n'
-                '        print("x" * 9999)\n    if how == "memory":\n        big = b"x" * (90 << 20)\n        time.sleep(600)\n'
-                '    return 1 // (how != "fault")\n')
+        code = (
+            'import time\ndef work(how):\n    if how == "time":\n        time.sleep(600)\n    if '
+            'how == "output":\n'
+            '        print("x" * 9999)\n    if how == "memory":\n        big = b"x" * (90 << 20)\n '
+            '       time.sleep(600)\n'
+            '    return 1 // (how != "fault")\n')
         options = ['-c', '1', '--job_time', '2', '--job_output', '1k', '--job_memory', '60m']
         with self.node(*options) as node, self.scheduler(node) as scheduler:
             computation = scheduler.open(code, 'work')
@@ -138,7 +158,9 @@ class Commands(OperatorCase):
             found = self.status()
             self.assertEqual((found['outcomes'], found['jobs_done']), (expected, 6))
             self.assertEqual([job['outcome'] for job in found['recent_jobs'][::-1]], [
-                'finished', 'stopped by --job_time', 'stopped by --job_output', 'stopped by --job_memory', 'failed', 'finished'])
+                'finished', 'stopped by --job_time', 'stopped by --job_output',
+                'stopped by --job_memory', 'failed', 'finished'
+            ])
             words = ('2 finished, 1 failed, 1 stopped by --job_memory, 1 stopped by --job_output, '
                      '1 stopped by --job_time')
             self.assertIn('done         0 clients, 6 jobs (%s)' % words, self.told('status'))
@@ -150,7 +172,10 @@ class Commands(OperatorCase):
             for words in (['stop'], ['start'], ['cpus', '1'], ['status'], ['why'], ['quit']):
                 self.told(*words)
             node.wait_exit()
-            told = [line.partition('operator: ')[2] for line in node.log().splitlines() if 'command of the operator' in line]
+            told = [
+                line.partition('operator: ')[2] for line in node.log().splitlines()
+                if 'command of the operator' in line
+            ]
             self.assertEqual(told, ['stop', 'start', 'cpus 1', 'quit'])
 
     def test_stop_and_start_tell_the_scheduler(self):
@@ -187,15 +212,17 @@ class Commands(OperatorCase):
             self.wait(lambda: not self.status()['computations'])
             scheduler.listen()
             second = scheduler.open(WAIT, 'wait')
-            self.assertEqual(self.told('release', str(second.id)), 'computation %d (wait) is closed\n' % second.id)
+            self.assertEqual(self.told('release', str(second.id)),
+                             'computation %d (wait) is closed\n' % second.id)
             self.assertEqual(self.ctl('release', '17').status, 64)
             scheduler.wait_for('TERMINATED')
             scheduler.close()
 
     def test_unknown_command(self):
         with self.node():
-            for words, text in ((['nonsense'], 'there is no such command'), (['cpus', '1', '2'], 'give one word after cpus'),
-                                (['stop', 'it'], 'give nothing after stop')):
+            for words, text in ((['nonsense'], 'there is no such command'), ([
+                    'cpus', '1', '2'
+            ], 'give one word after cpus'), (['stop', 'it'], 'give nothing after stop')):
                 ended = self.ctl(*words)
                 self.assertEqual((ended.status, ended.err.count('\n')), (64, 1), ended)
                 self.assertIn(text, ended.err)
@@ -248,8 +275,9 @@ class Terminal(OperatorCase):
         """Start a program in a session of its own, of which the terminal is the controlling one."""
         code = ('import fcntl, os, sys, termios\nfcntl.ioctl(0, termios.TIOCSCTTY, 0)\n'
                 'os.execvp(sys.argv[1], sys.argv[1:])')
-        self.process = processes.spawn([sys.executable, '-c', code] + command, self.mark, dict(
-            os.environ, TERM='xterm', PS1='$ '), stdin=self.slave, stdout=self.slave, stderr=self.slave, cwd=self.folder)
+        self.process = processes.spawn([sys.executable, '-c', code] + command, self.mark,
+                                       dict(os.environ, TERM='xterm', PS1='$ '), stdin=self.slave,
+                                       stdout=self.slave, stderr=self.slave, cwd=self.folder)
 
     def start_in_shell(self, words='%s'):
         """Start the node from an interactive shell; return once the menu is there."""
@@ -376,7 +404,7 @@ class Terminal(OperatorCase):
         self.type('bg')
         self.read_until('$ ')
         self.assertEqual(self.status()['phase'], 'SERVING')
-        self.told('cpus', '0')                          # the log tells of it, no prompt follows: the shell has its own
+        self.told('cpus', '0')  # the log tells of it, no prompt follows: the shell has its own
         self.read_until('command of the operator: cpus 0\r\n')
         self.told('quit')
         self.wait(lambda: self.ctl('status').status == 3, 'the node to end')

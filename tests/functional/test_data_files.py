@@ -25,7 +25,8 @@ class Printing(OperatorCase):
 
     def test_list_and_unknown_name(self):
         ended = self.run_command(self.command()[:2] + ['--print'])
-        self.assertEqual([line.split()[0] for line in ended.out.splitlines()], [row[0] for row in printed.FILES])
+        self.assertEqual([line.split()[0]
+                          for line in ended.out.splitlines()], [row[0] for row in printed.FILES])
         ended = self.run_command(self.command()[:2] + ['--print', 'none'])
         self.assertEqual((ended.status, ended.err.count('\n')), (64, 1))
 
@@ -41,12 +42,19 @@ class Printing(OperatorCase):
 
     def test_completion(self):
         path = self.printed('completion')[1]
-        script = ('. "$1"; COMP_WORDS=(dispynode.py %s); COMP_CWORD=%d; _dispynode; echo "${COMPREPLY[@]}"')
+        script = (
+            '. "$1"; COMP_WORDS=(dispynode.py %s); COMP_CWORD=%d; _dispynode; echo '
+            '"${COMPREPLY[@]}"'
+        )
         os.mkdir(os.path.join(self.folder, 'a folder'))
-        for words, at, expected in (('--http', 1, '--http_allow'), ('--http-a', 1, '--http-allow'), ('--log-format j', 2, 'json'),
-                                    ('--log_format = j', 3, 'json'), ('--print = logr', 3, 'logrotate'), ('--log-format =', 2, 'text json'),
-                                    ('--dest-path-prefix "%s/a "' % self.folder, 2, self.folder + '/a folder'), ('--ctl dr', 2, 'drain'), ('--print sys', 2, 'systemd'),
-                                    ('--log_format j', 2, 'json'), ('--cpus 1', 2, '')):
+        for words, at, expected in (('--http', 1, '--http_allow'), ('--http-a', 1, '--http-allow'),
+                                    ('--log-format j', 2, 'json'), ('--log_format = j', 3, 'json'),
+                                    ('--print = logr', 3, 'logrotate'), ('--log-format =', 2,
+                                                                         'text json'),
+                                    ('--dest-path-prefix "%s/a "' % self.folder, 2,
+                                     self.folder + '/a folder'), ('--ctl dr', 2, 'drain'),
+                                    ('--print sys', 2, 'systemd'), ('--log_format j', 2,
+                                                                    'json'), ('--cpus 1', 2, '')):
             ended = self.run_command(['bash', '-c', script % (words, at), 'bash', path])
             self.assertEqual((ended.status, ended.out.strip(), ended.err), (0, expected, ''))
 
@@ -60,14 +68,16 @@ class InitScript(OperatorCase):
 
     def setUp(self):
         super(InitScript, self).setUp()
-        self.script, self.log = os.path.join(self.folder, 'dispynode'), os.path.join(self.folder, 'node.log')
+        self.script, self.log = os.path.join(self.folder, 'dispynode'), os.path.join(
+            self.folder, 'node.log')
         ended = self.run_command(self.command()[:2] + ['--print', 'init'])
         with open(self.script, 'w') as target:
             target.write(ended.out)
         with open(os.path.join(self.folder, 'defaults'), 'w') as target:
             target.write('DAEMON="%s"\nDAEMON_ARGS="%s"\nDAEMON_USER="$(id -un)"\n' % (
                 ' '.join(self.command()[:2]), ' '.join(self.command()[2:6])))
-            for name, path in (('DIR', self.files), ('LOG', self.log), ('PID', os.path.join(self.folder, 'node.pid'))):
+            for name, path in (('DIR', self.files), ('LOG', self.log),
+                               ('PID', os.path.join(self.folder, 'node.pid'))):
                 target.write('DAEMON_%s="%s"\n' % (name, path))
         self.addCleanup(self.run_script, 'stop')
 
@@ -115,7 +125,8 @@ class InitScript(OperatorCase):
         self.check('stop', 0, 'not running')
 
     def test_an_empty_user_is_not_root(self):
-        for user, text in (('', 'is empty: name the user'), ('no-such-user', 'there is no user no-such-user')):
+        for user, text in (('', 'is empty: name the user'), ('no-such-user',
+                                                             'there is no user no-such-user')):
             with open(os.path.join(self.folder, 'defaults'), 'a') as target:
                 target.write('DAEMON_USER="%s"\n' % user)
             self.check('start', 6, text)
@@ -125,12 +136,15 @@ class InitScript(OperatorCase):
         with open(os.path.join(self.folder, 'defaults'), 'a') as target:
             target.write('DAEMON_PID=/none/pid\n')
         ended = self.check('start', 73, 'could not be started')
-        self.assertIn('/none/pid cannot be written: No such file or directory; make room or give access there, or choose '
-                      'another place with --pid_file', ended.err)
+        self.assertIn(
+            '/none/pid cannot be written: No such file or directory; make room or give access '
+            'there, or choose '
+            'another place with --pid_file', ended.err)
 
 
 class SlurmScript(OperatorCase):
-    """What the script does with what Slurm tells it; the real one: tests/network/network_slurm.py."""
+    """What the script does with what Slurm tells it; the real one:
+    tests/network/network_slurm.py."""
 
     SRUN = 'while [ "${1#-}" != "$1" ]; do shift; done\nexec "$@"'
 
@@ -156,7 +170,10 @@ class SlurmScript(OperatorCase):
 
     def run_script(self, **env):
         """Run the script as in an allocation of 4 CPUs; return the Ended."""
-        env.update({'SLURM_JOB_ID': '17', 'SLURM_CPUS_ON_NODE': '4', 'PATH': self.bin + os.pathsep + os.environ['PATH']})
+        env.update({
+            'SLURM_JOB_ID': '17', 'SLURM_CPUS_ON_NODE': '4',
+            'PATH': self.bin + os.pathsep + os.environ['PATH']
+        })
         return self.run_command(['sh', self.script], env=env)
 
     def lifetime(self, ended):
@@ -167,13 +184,16 @@ class SlurmScript(OperatorCase):
     def test_lifetime_from_the_end_of_the_allocation(self):
         ended = self.run_script(SLURM_JOB_END_TIME=str(self.now + 1000))
         self.assertTrue(900 <= self.lifetime(ended) <= 940, ended)
-        for line in ('DISPYNODE_CPUS=4', 'DISPYNODE_IDLE_TIMEOUT=600', 'DISPYNODE_ZOMBIE_INTERVAL=5'):
+        for line in ('DISPYNODE_CPUS=4', 'DISPYNODE_IDLE_TIMEOUT=600',
+                     'DISPYNODE_ZOMBIE_INTERVAL=5'):
             self.assertIn('\n%s\n' % line, ended.out)
         self.assertTrue(re.search(r'\noptions --daemon --secret_file \S+\n$', ended.out), ended)
         self.assertEqual(self.run_script(SLURM_JOB_END_TIME=str(self.now + 50)).status, 1)
 
     def test_lifetime_where_slurm_sets_no_end_time(self):
-        end = subprocess.check_output(['date', '-d', '@%d' % (self.now + 1000), '+%Y-%m-%dT%H:%M:%S']).decode().strip()
+        end = subprocess.check_output([
+            'date', '-d', '@%d' % (self.now + 1000), '+%Y-%m-%dT%H:%M:%S'
+        ]).decode().strip()
         self.assertTrue(900 <= self.lifetime(self.run_script(TOLD_END=end)) <= 940)
 
     def test_an_end_that_nobody_knows_is_told_of(self):
@@ -183,7 +203,8 @@ class SlurmScript(OperatorCase):
             self.assertIn("nobody says when this allocation ends (squeue: '%s')" % told, ended.err)
 
     def test_what_the_user_sets_wins(self):
-        ended = self.run_script(DISPYNODE_CPUS='2', DISPYNODE_IDLE_TIMEOUT='60', SLURM_JOB_END_TIME=str(self.now + 1000))
+        ended = self.run_script(DISPYNODE_CPUS='2', DISPYNODE_IDLE_TIMEOUT='60',
+                                SLURM_JOB_END_TIME=str(self.now + 1000))
         self.assertIn('\nDISPYNODE_CPUS=2\n', ended.out)
         self.assertIn('\nDISPYNODE_IDLE_TIMEOUT=60\n', ended.out)
 

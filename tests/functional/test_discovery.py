@@ -1,4 +1,5 @@
-"""A node and schedulers on loopback: pings, competition, zombies, --serve, and why somebody was turned away."""
+"""A node and schedulers on loopback: pings, competition, zombies, --serve, and why somebody was
+turned away."""
 from __future__ import absolute_import, division, print_function
 
 import socket
@@ -29,14 +30,16 @@ class DiscoveryTest(unittest.TestCase):
     def test_a_ping_without_sign_is_answered_by_a_ping(self):
         with NodeProcess() as node, FakeScheduler(node) as scheduler:
             scheduler.send_ping(sign=None, relay='y')
-            self.assertEqual(scheduler.wait_for('PING', timeout=WAIT).value['version'], NEWEST.release)
+            self.assertEqual(
+                scheduler.wait_for('PING', timeout=WAIT).value['version'], NEWEST.release)
 
     def test_a_node_started_later_finds_its_named_scheduler(self):
         for dialect in (LEGACY, NEWEST):
             with FakeScheduler(None, dialect) as scheduler, \
                     NodeProcess('--scheduler_node', 'localhost', '--scheduler_port', scheduler.port) as node:
-                ping = scheduler.wait_for('PING', timeout=WAIT,
-                                          match=lambda value: value['version'] == dialect.release).value
+                ping = scheduler.wait_for(
+                    'PING', timeout=WAIT,
+                    match=lambda value: value['version'] == dialect.release).value
                 self.assertEqual((ping['ip_addr'], ping['port']), (node.ip_addr, node.port))
 
     def test_a_release_once_served_is_announced_after_a_restart(self):
@@ -62,17 +65,21 @@ class DiscoveryTest(unittest.TestCase):
 
     def test_whole_datagrams_are_read(self):
         with NodeProcess() as node, FakeScheduler(node) as scheduler:
-            scheduler.ping(udp=True, ip_addrs=[scheduler.ip_addr] + ['10.0.0.%d' % n for n in range(1, 90)],
-                           timeout=WAIT)
+            scheduler.ping(udp=True,
+                           ip_addrs=[scheduler.ip_addr] + ['10.0.0.%d' % n
+                                                           for n in range(1, 90)], timeout=WAIT)
 
 
 class CompetitionTest(unittest.TestCase):
 
     def test_the_second_client_is_pinged_as_soon_as_the_first_has_closed(self):
-        with NodeProcess() as node, FakeScheduler(node) as first, FakeScheduler(node, LEGACY) as second:
+        with NodeProcess() as node, FakeScheduler(node) as first, FakeScheduler(node,
+                                                                                LEGACY) as second:
             computation = first.open(CODE, 'job')
             second.send_ping(udp=True)
-            node.wait_log('PING not answered: busy: busy with the scheduler at 127.0.0.1 port %d' % first.port, WAIT)
+            node.wait_log(
+                'PING not answered: busy: busy with the scheduler at 127.0.0.1 port %d' %
+                first.port, WAIT)
             self.assertEqual(second.messages('PONG'), [])
             computation.close()
             ping = second.wait_for('PING', timeout=WAIT).value
@@ -85,7 +92,8 @@ class CompetitionTest(unittest.TestCase):
             computation = first.open(CODE, 'job')
             with self.assertRaises(Refused):
                 second.open(CODE, 'job')
-            self.assertEqual(second.wait_for('TERMINATED', timeout=WAIT).value['sign'], second.node_sign)
+            self.assertEqual(
+                second.wait_for('TERMINATED', timeout=WAIT).value['sign'], second.node_sign)
             computation.close()
             second.wait_for('PING', timeout=WAIT)
 
@@ -100,7 +108,8 @@ class CompetitionTest(unittest.TestCase):
             self.assertEqual(node.wait_exit(WAIT), 0)
 
     def test_code_that_does_not_compile_is_no_client_served(self):
-        own = LEGACY if bytes is not str else PYTHON2       # a client of another Python is told by its job
+        # a client of another Python is told by its job
+        own = LEGACY if bytes is not str else PYTHON2
         with NodeProcess('--serve', 1) as node, FakeScheduler(node, own) as scheduler:
             scheduler.ping(timeout=WAIT)
             answer = scheduler.call('COMPUTE', scheduler.compute_record('def job(:', 'job'))
@@ -122,11 +131,15 @@ class TwoAddressesTest(unittest.TestCase):
         """It sends the same COMPUTE to both, and closes the one that is refused."""
         with NodeProcess('-i', '127.0.0.2') as node, FakeScheduler(node) as scheduler:
             computation = scheduler.open(CODE, 'job')
-            again = scheduler.compute_record(CODE, 'job', id=computation.record.id, auth=computation.record.auth)
+            again = scheduler.compute_record(CODE, 'job', id=computation.record.id,
+                                             auth=computation.record.auth)
             again.node_ip_addr = '127.0.0.2'
             self.assertEqual(scheduler.ask('COMPUTE', again), 0)
-            scheduler.call('CLOSE', {'compute_id': again.id, 'auth': again.auth, 'node_ip_addr': '127.0.0.2',
-                                     'terminate_pending': True, 'close': True})
+            scheduler.call(
+                'CLOSE', {
+                    'compute_id': again.id, 'auth': again.auth, 'node_ip_addr': '127.0.0.2',
+                    'terminate_pending': True, 'close': True
+                })
             self.assertEqual(computation.run(0).value, 0)
 
 
@@ -136,7 +149,8 @@ class PulseTest(unittest.TestCase):
         with NodeProcess() as node, FakeScheduler(node) as scheduler:
             scheduler.open(CODE, 'job', pulse_interval=0.5)
             pulse = scheduler.wait_for('PULSE', 3, timeout=WAIT).value
-            self.assertEqual((pulse['ip_addr'], pulse['port'], pulse['cpus']), (node.ip_addr, node.port, 0))
+            self.assertEqual((pulse['ip_addr'], pulse['port'], pulse['cpus']),
+                             (node.ip_addr, node.port, 0))
 
     def test_a_dead_client_fills_the_log_with_three_lines_each_10_s(self):
         with NodeProcess('-d') as node, FakeScheduler(node) as scheduler:
@@ -145,7 +159,10 @@ class PulseTest(unittest.TestCase):
             scheduler.stop_listening()
             for text in ('pulse: ', 'cannot be delivered yet'):
                 wait_until(lambda: node.log().count(text) >= 3, WAIT, text)
-            lines = [line for line in node.log().splitlines() if 'pulse: ' in line or 'delivered yet' in line]
+            lines = [
+                line for line in node.log().splitlines()
+                if 'pulse: ' in line or 'delivered yet' in line
+            ]
             self.assertEqual(len([line for line in lines if ' INFO ' in line]), 1, lines)
 
     def test_an_old_client_gets_its_pulses_by_datagram(self):
@@ -167,7 +184,8 @@ class WhyTest(unittest.TestCase):
     """Each cause has a line in the log."""
 
     def test_wrong_secret(self):
-        with NodeProcess('--secret', 'right') as node, FakeScheduler(node, secret='wrong') as scheduler:
+        with NodeProcess('--secret', 'right') as node, FakeScheduler(node,
+                                                                     secret='wrong') as scheduler:
             scheduler.ping(timeout=WAIT)
             self.assertIsNone(scheduler.call('JOBS', {'compute_id': 1, 'auth': 'a'}))
             node.wait_log('127.0.0.1: wrong secret: JOBS with the token of another secret', WAIT)
@@ -191,7 +209,8 @@ class WhyTest(unittest.TestCase):
     def test_python_3_client_of_a_node_on_python_2(self):
         with NodeProcess() as node, FakeScheduler(node) as scheduler:
             sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-            sender.sendto(b'PING:' + Form(False, 4).dumps(scheduler.ping_record()), (node.ip_addr, node.port))
+            sender.sendto(b'PING:' + Form(False, 4).dumps(scheduler.ping_record()),
+                          (node.ip_addr, node.port))
             sender.close()
             scheduler.wait_for('PONG', timeout=WAIT)
 

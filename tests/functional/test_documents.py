@@ -1,4 +1,5 @@
-"""Each command in the documents is known here, and run: as it stands, or by the tests that are named."""
+"""Each command in the documents is known here, and run: as it stands, or by the tests that are
+named."""
 from __future__ import absolute_import, division, print_function
 
 import io
@@ -14,15 +15,16 @@ from tests.support import processes
 from tests.support.nodeprocess import PROJECT, free_port
 from tests.support.waiting import wait_until
 
-DOCUMENTS = ('README.rst', 'CONTRIBUTING.rst', 'CHANGES.rst', 'dispynode_lib/data/dispynode.1') + tuple(
-    'docs/' + name for name in sorted(os.listdir(os.path.join(PROJECT, 'docs'))))
+DOCUMENTS = ('README.rst', 'CONTRIBUTING.rst', 'CHANGES.rst',
+             'dispynode_lib/data/dispynode.1') + tuple(
+                 'docs/' + name for name in sorted(os.listdir(os.path.join(PROJECT, 'docs'))))
 WORDS = r'(?:python3|dispynode(?:\.py)?|docker|while|ssh|pip|sbatch|kubectl|client/bin/\w+) '
 BLOCK = re.compile(r'^    (%s.*)$' % WORDS, re.M)
 INLINE = re.compile(r'``(%s[^`]+)``' % WORDS)
 TREE = re.compile(r'dispynode\.py  ')       # a listing of folders, not a command
 
 HERE = 'here'           # run by this test, in a copy of the project
-SESSION = 'session'     # likewise, one after another: commands that find a node running, or start one
+SESSION = 'session'  # likewise, one after another: commands that find a node running, or start one
 # command without comment -> HERE, SESSION, or the module whose tests do the same
 COMMANDS = {
     'python3 dispynode.py --check': HERE,
@@ -108,21 +110,26 @@ class DocumentsTest(unittest.TestCase):
         shutil.copy(os.path.join(PROJECT, 'dispynode.py'), self.folder)
         for name in ('bin', 'build', 'etc', 'etc/init.d'):
             os.mkdir(os.path.join(self.folder, name))
-        for name, line in (('python3', 'exec %s "$@"' % sys.executable), ('ssh', 'shift; exec "$@"'),
-                           ('dispynode.py', 'exec %s %s/dispynode.py "$@"' % (sys.executable, self.folder))):
+        for name, line in (('python3', 'exec %s "$@"' % sys.executable), ('ssh',
+                                                                          'shift; exec "$@"'),
+                           ('dispynode.py',
+                            'exec %s %s/dispynode.py "$@"' % (sys.executable, self.folder))):
             path = os.path.join(self.folder, 'bin', name)
             with open(path, 'w') as script:
                 script.write('#!/bin/sh\n%s\n' % line)
             os.chmod(path, 0o755)
         self.env = dict(
-            os.environ, PATH=os.path.join(self.folder, 'bin') + os.pathsep + os.environ.get('PATH', '/usr/bin:/bin'),
-            DISPYNODE_NODE_PORT=str(free_port()), DISPYNODE_IP_ADDR='127.0.0.1',
-            DISPYNODE_DEST_PATH_PREFIX=os.path.join(self.folder, 'files'))
+            os.environ, PATH=os.path.join(self.folder, 'bin') + os.pathsep +
+            os.environ.get('PATH', '/usr/bin:/bin'), DISPYNODE_NODE_PORT=str(free_port()),
+            DISPYNODE_IP_ADDR='127.0.0.1', DISPYNODE_DEST_PATH_PREFIX=os.path.join(
+                self.folder, 'files'))
 
     def start(self, command):
-        """Start a command of the documents, in a shell, in the copy of the project; return the Popen."""
-        return processes.spawn(['sh', '-c', command.replace(' /etc/', ' %s/etc/' % self.folder)], self.mark, self.env,
-                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=self.folder)
+        """Start a command of the documents, in a shell, in the copy of the project; return the
+        Popen."""
+        return processes.spawn(
+            ['sh', '-c', command.replace(' /etc/', ' %s/etc/' % self.folder)], self.mark, self.env,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=self.folder)
 
     def run_command(self, command):
         """Run such a command to its end, which must be good; return what it says."""
@@ -132,46 +139,59 @@ class DocumentsTest(unittest.TestCase):
         return output
 
     def test_each_command_has_a_test(self):
-        self.assertEqual([command for command in commands() if command not in COMMANDS], [], 'add them to COMMANDS')
-        self.assertEqual([command for command in COMMANDS if command not in commands()], [], 'no longer documented')
+        self.assertEqual([command for command in commands() if command not in COMMANDS], [],
+                         'add them to COMMANDS')
+        self.assertEqual([command for command in COMMANDS if command not in commands()], [],
+                         'no longer documented')
 
     def test_the_tests_named_exist(self):
-        self.assertEqual([name for name in sorted(set(COMMANDS.values()))
-                          if name not in (HERE, SESSION) and not os.path.exists(os.path.join(PROJECT, name))], [])
+        self.assertEqual([
+            name for name in sorted(set(COMMANDS.values()))
+            if name not in (HERE, SESSION) and not os.path.exists(os.path.join(PROJECT, name))
+        ], [])
 
     def test_commands_that_stand_alone(self):
         told = {}
-        for command in sorted(command for command in COMMANDS if COMMANDS[command] == HERE and 'packaging' in command):
+        for command in sorted(command for command in COMMANDS
+                              if COMMANDS[command] == HERE and 'packaging' in command):
             told[command] = self.run_command(command)
         for command in COMMANDS:
-            if COMMANDS[command] == HERE and command not in told and not (str is bytes and ' -I ' in command):
+            if COMMANDS[command] == HERE and command not in told and not (str is bytes
+                                                                          and ' -I ' in command):
                 told[command] = self.run_command(command)
                 if '--check' in command:
                     self.assertIn(u'ok    program job', told[command], command)
         for name in ('etc/init.d/dispynode', 'dispynode.slurm', 'dispynode.yaml'):
-            self.assertGreater(os.path.getsize(os.path.join(self.folder, *name.split('/'))), 500, name)
+            self.assertGreater(os.path.getsize(os.path.join(self.folder, *name.split('/'))), 500,
+                               name)
 
     def test_commands_of_a_session(self):
         config = '/etc/dispynode.cfg'
         self.run_command('dispynode.py --detach --name worker7 --save_config ' + config)
         self.run_command('dispynode.py --detach --config ' + config)
-        self.assertIn(u'worker7 ', self.run_command('dispynode.py --config %s --ctl status' % config))
+        self.assertIn(u'worker7 ',
+                      self.run_command('dispynode.py --config %s --ctl status' % config))
         self.run_command('dispynode.py --config %s --ctl quit' % config)
         self.run_command('python3 packaging/onefile.py build/dispynode.py')
         node = self.start('ssh HOST python3 - --daemon < build/dispynode.py')
-        wait_until(lambda: b'is serving' in self.start('dispynode.py --ctl status').communicate()[0], 30, 'the node to serve')
+        wait_until(
+            lambda: b'is serving' in self.start('dispynode.py --ctl status').communicate()[0], 30,
+            'the node to serve')
         self.assertIn(u'is serving', self.run_command('dispynode.py --ctl status'))
         self.assertIn(u'it waits for a client', self.run_command('dispynode.py --ctl why'))
         self.run_command('dispynode.py --ctl drain')
         self.run_drained(node)
 
     def run_drained(self, node):
-        """See that a node that was told to drain ends well; start another one, as the manual page does, and drain it."""
+        """See that a node that was told to drain ends well; start another one, as the manual page
+        does, and drain it."""
         self.assertIn(u'serves at', node.communicate()[0].decode('utf-8'))
         self.assertEqual(node.returncode, 0)
         self.run_command('dispynode.py --detach')
         self.run_command('dispynode.py --ctl drain')
-        wait_until(lambda: b'not running' in self.start('dispynode.py --ctl status').communicate()[0], 30, 'the node to end')
+        wait_until(
+            lambda: b'not running' in self.start('dispynode.py --ctl status').communicate()[0], 30,
+            'the node to end')
 
 
 if __name__ == '__main__':

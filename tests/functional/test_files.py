@@ -1,4 +1,5 @@
-"""Files: the dialogue, the "same file" rule, use counts, dest_path, what is left behind, files that jobs send."""
+"""Files: the dialogue, the "same file" rule, use counts, dest_path, what is left behind, files that
+jobs send."""
 from __future__ import absolute_import, division, print_function
 
 import os
@@ -161,7 +162,8 @@ class Files(NodeCase):
 
     def test_d21_dest_path_of_several_levels(self):
         computation = self.again(dest_path='one/two/three')
-        self.assertTrue(self.finished(computation.run('path_of')).endswith('/127.0.0.1/one/two/three'))
+        self.assertTrue(
+            self.finished(computation.run('path_of')).endswith('/127.0.0.1/one/two/three'))
         self.computation.close()
         computation.close()
         self.wait_files([])
@@ -172,12 +174,15 @@ class Files(NodeCase):
         self.finished(computation.run('make', 'made'))
         computation.close()
         wait_until(lambda: 'computation %d (f) ended' % computation.id in self.node.log(), TIMEOUT)
-        self.wait_files(['127.0.0.1', '127.0.0.1/kept', '127.0.0.1/kept/data', '127.0.0.1/kept/made'])
+        self.wait_files([
+            '127.0.0.1', '127.0.0.1/kept', '127.0.0.1/kept/data', '127.0.0.1/kept/made'
+        ])
         # files that are there already are counted twice and survive, what is not counted goes
         computation = self.again(dest_path='kept')
         self.assertEqual(self.finished(computation.run('ls')), ['data', 'made'])
         found = os.stat(os.path.join(self.node.folder, '127.0.0.1', 'kept', 'data'))
-        computation.send_file(self.file('data', b'abc', stat.S_IMODE(found.st_mode), found.st_mtime))
+        computation.send_file(self.file('data', b'abc', stat.S_IMODE(found.st_mode),
+                                        found.st_mtime))
         computation.close()
         self.wait_files(['127.0.0.1', '127.0.0.1/kept', '127.0.0.1/kept/data'])
         self.again(dest_path='kept').close()
@@ -237,12 +242,15 @@ class Files(NodeCase):
         status, grown = self.run_it('send', 'out/made', 3 * 1024 * 1024)
         self.assertEqual(status, 0)
         self.assertLess(grown, 2048)
-        message = self.computation.scheduler.wait_for('FILEXFER', timeout=TIMEOUT)      # noted behind the last offset
+        # noted behind the last offset
+        message = self.computation.scheduler.wait_for('FILEXFER', timeout=TIMEOUT)
         self.assertEqual((len(message.data), set(message.data)), (3 * 1024 * 1024, set(b'm' * 1)))
-        self.assertEqual((os.path.basename(message.value.name), message.value.dest_path), ('made', 'out'))
+        self.assertEqual((os.path.basename(message.value.name), message.value.dest_path),
+                         ('made', 'out'))
         self.assertTrue(message.value.name.startswith('/'))
         self.assertIsNone(message.value.compute_id)
-        self.assertEqual(message.reply.kind if hasattr(message.reply, 'kind') else '_JobReply', '_JobReply')
+        self.assertEqual(message.reply.kind if hasattr(message.reply, 'kind') else '_JobReply',
+                         '_JobReply')
 
     def test_files_that_the_client_refuses_or_that_are_missing(self):
         self.computation.scheduler.files_refused = True
@@ -283,7 +291,9 @@ class ForcedCleanup(NodeCase):
     options = ('-c', '1', '--force_cleanup')
 
     def test_the_node_removes_files_even_when_clients_want_to_keep_them(self):
-        computation = self.open(CODE, 'f', dest_path='kept', cleanup=False, files=[self.file('data', b'abc')])
+        computation = self.open(CODE, 'f', dest_path='kept', cleanup=False, files=[
+            self.file('data', b'abc')
+        ])
         self.finished(computation.run('make', 'made'))
         computation.close()
         self.wait_files([])

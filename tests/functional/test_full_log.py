@@ -1,4 +1,5 @@
-"""A log that nobody reads: a full pipe as standard error, or a stopped terminal, holds up neither the node nor its jobs."""
+"""A log that nobody reads: a full pipe as standard error, or a stopped terminal, holds up neither
+the node nor its jobs."""
 from __future__ import absolute_import, division, print_function
 
 import os
@@ -35,10 +36,11 @@ class Address(object):
 class FullLogTest(OperatorCase):
 
     def start(self, err, *options, **settings):
-        """Start a node whose standard error is descriptor `err`; return its Popen once it serves."""
+        """Start a node whose standard error is descriptor `err`; return its Popen once it
+        serves."""
         with open(os.devnull, 'r+b') as null:
-            process = processes.spawn(self.command(*options), self.mark, stdin=settings.get('stdin', null),
-                                      stdout=settings.get('stdout', null), stderr=err)
+            process = processes.spawn(self.command(*options), self.mark, stdin=settings.get(
+                'stdin', null), stdout=settings.get('stdout', null), stderr=err)
         self.addCleanup(processes.wait_exit, process, 10)
         self.addCleanup(lambda: process.poll() is None and process.kill())
         self.wait(lambda: self.ctl('status').status == 0)
@@ -80,10 +82,12 @@ class FullLogTest(OperatorCase):
         process = self.start(write_end, '--daemon')
         os.close(write_end)
         self.run_jobs().close()
-        told = self.read(read_end, lambda told: b'closed by its client' in told and told.count(LINE) == JOBS)
+        told = self.read(read_end,
+                         lambda told: b'closed by its client' in told and told.count(LINE) == JOBS)
         self.assertIn(b' serves at ', told)
         self.assert_ends(process)
-        self.assertIn(b'INFO dispynode.node: stopped\n', self.read(read_end, lambda told: b'stopped' in told))
+        self.assertIn(b'INFO dispynode.node: stopped\n',
+                      self.read(read_end, lambda told: b'stopped' in told))
 
     def read(self, fd, done):
         """Return what comes from a pipe until done(that)."""
@@ -102,7 +106,7 @@ class FullLogTest(OperatorCase):
         process = self.start(slave, '-d', stdin=slave, stdout=slave)
         termios.tcflow(slave, termios.TCOOFF)                   # as Ctrl-S does
         for _ in range(50):
-            os.write(master, b'status\n')                       # the menu's answers have no room either
+            os.write(master, b'status\n')  # the menu's answers have no room either
         self.run_jobs()
         os.close(slave)
         self.told('quit')
@@ -114,8 +118,8 @@ class FullLogTest(OperatorCase):
         os.mkfifo(path)
         for options in (('--daemon',), ('--detach',)):
             with open(os.devnull, 'r+b') as null:
-                process = processes.spawn(self.command('--log_file', path, *options), self.mark, stdin=null, stdout=null,
-                                          stderr=null)
+                process = processes.spawn(self.command('--log_file', path, *options), self.mark,
+                                          stdin=null, stdout=null, stderr=null)
             self.wait(lambda: self.ctl('status').status == 0)
             self.told('quit')
             wait_until(lambda: process.poll() is not None, 15, 'the node to end')

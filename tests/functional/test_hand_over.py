@@ -34,8 +34,8 @@ class HandOverCase(SupervisorCase):
 
     def lasting(self, code=WAITS, orphan_timeout=b'60', **fields):
         """Return a FakeNode whose supervisor outlives it."""
-        node = self.node(code, socket=os.path.join(self.folder, 'socket'), generation=b'1', orphan_timeout=orphan_timeout,
-                         **fields)
+        node = self.node(code, socket=os.path.join(self.folder, 'socket'), generation=b'1',
+                         orphan_timeout=orphan_timeout, **fields)
         self.addCleanup(self.end, node)
         return node
 
@@ -71,7 +71,8 @@ class HandOverTest(HandOverCase):
         told, held = node.take_over()
         self.assertEqual((told[b'pid'], told[b'opened'], told[b'ending'], told[b'setup']),
                          (b'%d' % node.process.pid, b'1', b'0', b'0'))
-        self.assertEqual([(n, c.pid, status) for n, (c, status) in held.items()], [(number, pid, control.LIVES)])
+        self.assertEqual([(n, c.pid, status)
+                          for n, (c, status) in held.items()], [(number, pid, control.LIVES)])
         self.go()
         self.assertEqual(Done(held[number][0].take(b'done')).result, pid)
         self.assertEqual(self.runs(), 'x')
@@ -180,7 +181,8 @@ class FenceTest(HandOverCase):
     def test_one_that_is_no_later_node_is_refused(self):
         node = self.lasting(u'def compute(n): return n')
         control_sock, channels = node.control, node.channels
-        for generation, version, why in ((1, control.HAND_OVER, b'generation'), (9, 77, b'version')):
+        for generation, version, why in ((1, control.HAND_OVER, b'generation'), (9, 77,
+                                                                                 b'version')):
             frame, _held = node.take_over(generation, version)
             self.assertEqual(frame, [b'refused', b'%d' % control.HAND_OVER, why])
             node.die()

@@ -42,7 +42,9 @@ class HealthPages(OperatorCase):
             there = set(re.findall(r'^# TYPE (\S+)', self.get('/metrics')[2], re.M))
         for name in ('grafana', 'alerts'):
             text = printed.text_of(name)
-            asked = set(re.sub(r'_bucket$', '', metric) for metric in re.findall(r'dispynode_[a-z_]+', text))
+            asked = set(
+                re.sub(r'_bucket$', '', metric)
+                for metric in re.findall(r'dispynode_[a-z_]+', text))
             self.assertGreater(len(asked), 4)
             self.assertEqual(asked - there, set())
         panels = json.loads(printed.text_of('grafana'))['panels']
@@ -113,13 +115,16 @@ class HealthPages(OperatorCase):
             job.wait()
             _status, head, body = self.get('/metrics')
             self.assertIn('Content-Type: text/plain; version=0.0.4', head)
-            found = dict(re.findall(r'^(dispynode_[a-z_]+(?:\{[^}]*\})?) ([-+.e0-9]+)$', body, re.M))
+            found = dict(re.findall(r'^(dispynode_[a-z_]+(?:\{[^}]*\})?) ([-+.e0-9]+)$', body,
+                                    re.M))
             self.assertEqual(found['dispynode_cpus'], '2')
             self.assertEqual(found['dispynode_jobs_total{outcome="finished"}'], '1')
             self.assertEqual(found['dispynode_ready'], '1')
             for line in body.splitlines():
-                self.assertTrue(re.match(r'(# (HELP|TYPE) dispynode_\w+ .+|dispynode_\w+(\{\w+="[^"]*"(,\w+="[^"]*")*\})? '
-                                         r'[-+.e0-9]+)$', line), line)
+                self.assertTrue(
+                    re.match(
+                        r'(# (HELP|TYPE) dispynode_\w+ .+|dispynode_\w+(\{\w+="[^"]*"(,\w+="[^"]*")*\})? '
+                        r'[-+.e0-9]+)$', line), line)
             names = re.findall(r'^# TYPE (\S+)', body, re.M)
             self.assertEqual(len(names), len(set(names)))
 
@@ -140,7 +145,7 @@ class HealthPages(OperatorCase):
             self.assertIn("Content-Security-Policy: default-src 'none'", head)
             self.assertIn('failed: ValueError: &lt;script&gt;', body)
             self.assertNotIn('<script', body)
-            self.assertEqual(re.findall(r'(?:src|href)="(?!/)', body), [])      # nothing from elsewhere
+            self.assertEqual(re.findall(r'(?:src|href)="(?!/)', body), [])  # nothing from elsewhere
             self.assertEqual(body.count('<svg'), 5)
             self.assertIn('<title>job', body)
             self.assertEqual(re.findall(r'>(CPU \d)<', body), ['CPU 1', 'CPU 2'])
@@ -151,7 +156,9 @@ class HealthPages(OperatorCase):
     def test_curves_begin_in_the_first_minute(self):
         with self.node():
             def points():
-                return len(re.findall(r'<polyline class="line" points="([^"]*)"', self.get('/')[2])[0].split())
+                return len(
+                    re.findall(r'<polyline class="line" points="([^"]*)"',
+                               self.get('/')[2])[0].split())
             wait_until(lambda: points() >= 3, 30)           # two samples and what is now
             self.assertIn('The last 5 minutes', self.get('/')[2])
 
@@ -160,7 +167,9 @@ class HealthPages(OperatorCase):
             self.assertEqual(self.get('/none')[0], 404)
             self.assertEqual(self.get('', b'GET\x20\r\n\r\n')[0], 400)
             self.assertEqual(self.get('', b'GET / HTTP/1.1\r\nX: ' + b'y' * 20000)[0], 200)
-            self.assertEqual(self.get('', b'POST / HTTP/1.1\r\nContent-Length: 100\r\n\r\n' + b'y' * 100)[0], None)
+            self.assertEqual(
+                self.get('', b'POST / HTTP/1.1\r\nContent-Length: 100\r\n\r\n' + b'y' * 100)[0],
+                None)
             self.assertEqual(self.get('/healthz')[0], 200)
 
     def test_jobs_go_on(self):

@@ -1,4 +1,5 @@
-"""Modules that jobs import are loaded before jobs are forked; nothing changes for the job but time."""
+"""Modules that jobs import are loaded before jobs are forked; nothing changes for the job but
+time."""
 from __future__ import absolute_import, division, print_function
 
 import itertools
@@ -82,7 +83,8 @@ def setup():
 
 
 def write_module(folder, name, text, _times=itertools.count(1000000000, 10)):
-    """Write a module that is newer than all before: Python tells byte code that is stale by the second."""
+    """Write a module that is newer than all before: Python tells byte code that is stale by the
+    second."""
     path = os.path.join(folder, name + '.py')
     with open(path, 'w') as module:
         module.write(text)
@@ -100,7 +102,9 @@ class ImportsCase(NodeCase):
         def known():
             computation.run('use', *names)
             return not computation.run('lacking', *names).value
-        wait_until(known, TIMEOUT, lambda: 'modules %s aside; node log:\n%s' % (names, self.node.log_tail()))
+
+        wait_until(known, TIMEOUT, lambda: 'modules %s aside; node log:\n%s' %
+                   (names, self.node.log_tail()))
 
     def wait_until_known(self, name):
         def known():
@@ -109,7 +113,9 @@ class ImportsCase(NodeCase):
                 return name in computation.run('aside').value[0]
             finally:
                 computation.close()
-        wait_until(known, TIMEOUT, lambda: '%s in a new computation; node log:\n%s' % (name, self.node.log_tail()))
+
+        wait_until(known, TIMEOUT, lambda: '%s in a new computation; node log:\n%s' %
+                   (name, self.node.log_tail()))
 
 
 class LearnedTest(ImportsCase):
@@ -146,7 +152,8 @@ class LearnedTest(ImportsCase):
         for number in range(4):
             write_module(folder, 'usersmodule', 'mark = %d\n' % number)
             computation.send_file(os.path.join(folder, 'usersmodule.py'))
-            self.assertEqual(computation.run('use', 'usersmodule', 'colorsys').value, [number, None])
+            self.assertEqual(
+                computation.run('use', 'usersmodule', 'colorsys').value, [number, None])
         self.learn(computation, 'colorsys')
         self.assertNotIn('usersmodule', computation.run('aside').value[0])
 
@@ -178,7 +185,8 @@ class LearnedTest(ImportsCase):
         self.learn(computation, 'logging.handlers')
         path = os.path.join(self.folder(), 'log')
         computation.run('log_by_memory', path)
-        wait_until(lambda: os.path.exists(path) and os.path.getsize(path), TIMEOUT, 'the line of the job')
+        wait_until(lambda: os.path.exists(path) and os.path.getsize(path), TIMEOUT,
+                   'the line of the job')
 
     @unittest.skipIf(PY2, 'there are no executors')
     def test_an_executor_of_a_job_does_what_it_was_given(self):
@@ -229,7 +237,10 @@ class RememberedTest(ImportsCase):
 
     @staticmethod
     def wait_for_line(folder, name):
-        paths = [os.path.join(folder, each, 'imports') for each in os.listdir(folder) if each.startswith('.node-')]
+        paths = [
+            os.path.join(folder, each, 'imports') for each in os.listdir(folder)
+            if each.startswith('.node-')
+        ]
 
         def noted():
             for path in paths:
@@ -293,16 +304,22 @@ class LearnTest(ImportsCase):
         for _ in range(3):
             computation.run('use', *names)
         self.learn(computation, 'harmless')
-        self.assertEqual([name for name in computation.run('aside').value[0] if name in names], ['harmless'])
+        self.assertEqual([name for name in computation.run('aside').value[0] if name in names],
+                         ['harmless'])
 
 
 class Folder(object):
     """Modules beside those of the standard library."""
 
-    MODULES = {'package/__init__': '', 'package/part': 'mark = 1\n', 'other': '', 'hangs': 'import time\ntime.sleep(600)\n', 'harmless': 'mark = "harmless"\n', 'moves': 'import os\nos.chdir("/")\n',
-               'starts_thread': 'import threading, time\nthread = threading.Thread(target=time.sleep, args=(60,))\n'
-                                'thread.daemon = True\nthread.start()\n',
-               'opens': 'kept = open("/dev/null")\n', 'handles': 'import signal\nsignal.signal(signal.SIGUSR1, lambda *_: None)\n'}
+    MODULES = {
+        'package/__init__': '', 'package/part': 'mark = 1\n', 'other': '',
+        'hangs': 'import time\ntime.sleep(600)\n', 'harmless': 'mark = "harmless"\n',
+        'moves': 'import os\nos.chdir("/")\n',
+        'starts_thread': 'import threading, time\nthread = threading.Thread(target=time.sleep, '
+                         'args=(60,))\n'
+        'thread.daemon = True\nthread.start()\n', 'opens': 'kept = open("/dev/null")\n',
+        'handles': 'import signal\nsignal.signal(signal.SIGUSR1, lambda *_: None)\n'
+    }
 
     def __init__(self):
         self.path = None

@@ -28,7 +28,8 @@ class InitFile(NodeCase):
 
     def setUp(self):
         self.place = self.folder()
-        self.path, self.notes = os.path.join(self.place, 'begin.py'), os.path.join(self.place, 'notes')
+        self.path, self.notes = os.path.join(self.place, 'begin.py'), os.path.join(
+            self.place, 'notes')
 
     def write(self, code):
         with open(self.path, 'w') as stream:
@@ -48,14 +49,16 @@ class InitFile(NodeCase):
             return node.log()
 
     def test_init_is_called_before_the_node_serves_and_close_when_it_ends(self):
-        self.write('def init():\n    note("init")\n    return 0\n\ndef close():\n    note("close")\n')
+        self.write(
+            'def init():\n    note("init")\n    return 0\n\ndef close():\n    note("close")\n')
         with NodeProcess('--init', self.path) as node:
             first = self.noted()
             self.assertEqual([line[0] for line in first], ['init'])
             node.signal(signal.SIGTERM)
             self.assertEqual(node.wait_exit(TIMEOUT), 0, node.log())
             second = self.noted()[1]
-            self.assertEqual(([first[0][2:]], second[2:]), ([['node_init', self.path]], ['node_init', self.path]))
+            self.assertEqual(([first[0][2:]], second[2:]),
+                             ([['node_init', self.path]], ['node_init', self.path]))
             self.assertEqual(second[0], 'close')
             self.assertEqual(len(set([str(node.pid), first[0][1], second[1]])), 3)
 
@@ -69,7 +72,9 @@ class InitFile(NodeCase):
         self.write('def init():\n    return None\n\ndef close():\n    note("close")\n')
         log = self.refused()
         self.assertIn('init() returned None', log)
-        self.assertIn('--init %s: init() returned something else than 0; the node does not start' % self.path, log)
+        self.assertIn(
+            '--init %s: init() returned something else than 0; the node does not start' % self.path,
+            log)
         self.assertEqual(self.noted(), [])
 
     def test_init_that_fails_ends_the_start_with_its_traceback(self):

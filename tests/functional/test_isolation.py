@@ -108,9 +108,11 @@ class Isolation(NodeCase):
     def test_d32_a_job_has_no_socket_but_its_own_channel(self):
         found = self.run_it('descriptors')
         self.assertEqual(found[0], '/dev/null')
-        self.assertLessEqual(len([link for link in found.values() if link.startswith('socket')]), 1, found)
+        self.assertLessEqual(len([link for link in found.values()
+                                  if link.startswith('socket')]), 1, found)
         pipes = [link for link in found.values() if 'pipe' in link]
-        self.assertLessEqual(len(pipes), 1, found)      # by which it tells its supervisor what it has imported
+        # by which it tells its supervisor what it has imported
+        self.assertLessEqual(len(pipes), 1, found)
         self.assertEqual([link for link in found.values() if 'anon_inode' in link], [], found)
 
     def test_a_job_may_close_or_reuse_descriptors(self):

@@ -1,4 +1,5 @@
-"""Jobs that end in other ways than by returning a value: one final reply each, and the CPU is free again."""
+"""Jobs that end in other ways than by returning a value: one final reply each, and the CPU is free
+again."""
 from __future__ import absolute_import, division, print_function
 
 import os
@@ -112,7 +113,8 @@ class NotPassed(NodeCase):
     def test_a_job_after_one_whose_channel_could_not_be_passed_on_tells_how_it_ended(self):
         computation = self.open(NOT_PASSED, 'end', setup='setup')
         for status in (3, 4):
-            self.assertIn('ended its process with exit status %d' % status, self.failed(computation.run(status)))
+            self.assertIn('ended its process with exit status %d' % status,
+                          self.failed(computation.run(status)))
 
 
 class Endings(NodeCase):
@@ -125,7 +127,8 @@ class Endings(NodeCase):
         self.computation = self.open(CODE, 'end')
 
     def tearDown(self):
-        """Whatever happened: two jobs at once still find a CPU each, and every job had one final reply."""
+        """Whatever happened: two jobs at once still find a CPU each, and every job had one final
+        reply."""
         jobs = [self.computation.submit('value', number) for number in (1, 2, 3)]
         self.assertEqual([self.finished(job.wait(TIMEOUT)) for job in jobs], [1, 2, 3])
         for job in self.computation.scheduler.jobs.values():
@@ -149,7 +152,8 @@ class Endings(NodeCase):
 
     def test_d7_os_exit(self):
         for status in (0, 3):
-            self.assertIn('ended its process with exit status %d' % status, self.exception_of('os_exit', status))
+            self.assertIn('ended its process with exit status %d' % status,
+                          self.exception_of('os_exit', status))
 
     def test_d7_killed_by_a_signal(self):
         self.assertIn('killed by SIGKILL', self.exception_of('kill', signal.SIGKILL))
@@ -205,7 +209,8 @@ class Endings(NodeCase):
         self.assertIn('nowhere', self.failed(other.run()))
 
     def test_code_that_fails_when_it_is_executed(self):
-        other = self.computation.scheduler.open('import no_such_module_anywhere\ndef f(): return 1', 'f')
+        other = self.computation.scheduler.open('import no_such_module_anywhere\ndef f(): return 1',
+                                                'f')
         for _turn in range(2):
             self.assertIn('no_such_module_anywhere', self.failed(other.run()))
 
@@ -222,7 +227,8 @@ def f(megabytes):
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 '''
         reply = self.computation.scheduler.open(code, 'f').submit(200).wait(60)
-        self.assertLess(self.finished(reply), (300 if '__pypy__' in sys.builtin_module_names else 200) * 1024)
+        self.assertLess(self.finished(reply),
+                        (300 if '__pypy__' in sys.builtin_module_names else 200) * 1024)
         self.assertLess(len(reply.stdout), 65 << 20)
         self.assertTrue(reply.stdout.startswith('FIRST\n'))
         self.assertTrue(reply.stdout.endswith('LAST\n'))

@@ -94,8 +94,11 @@ def let_go():
 class Jobs(NodeCase):
 
     def test_arguments_and_results_come_back_the_same(self):
-        values = [0, -1, 255, 65536, 1 << 31, 1 << 70, 2.5, True, None, 'text', u'\xe9\u20ac', b'', [1, [2]], (1,),
-                  {'k': [1]}, set([1]), 'x' * 100000, u'']
+        values = [
+            0, -1, 255, 65536, 1 << 31, 1 << 70, 2.5, True, None, 'text', u'\xe9\u20ac', b'',
+            [1, [2]], (1, ), {'k': [1]},
+            set([1]), 'x' * 100000, u''
+        ]
         for dialect in [one for one in DIALECTS if one.python2 == PY2]:
             computation = self.open(ECHO, 'echo', dialect)
             args, kwargs = self.finished(computation.run(*values, a=1, b=[2]))
@@ -106,9 +109,10 @@ class Jobs(NodeCase):
         computation = self.open(PLACE, 'place')
         job = computation.submit('where')
         reply = job.wait()
-        self.assertEqual(sorted(reply.message.value.fields()),
-                         ['end_time', 'exception', 'hash', 'ip_addr', 'result', 'start_time', 'status', 'stderr',
-                          'stdout', 'uid'])
+        self.assertEqual(sorted(reply.message.value.fields()), [
+            'end_time', 'exception', 'hash', 'ip_addr', 'result', 'start_time', 'status', 'stderr',
+            'stdout', 'uid'
+        ])
         self.assertEqual((reply.uid, reply.hash, reply.ip_addr), (job.uid, job.hash, '127.0.0.1'))
         self.assertEqual((reply.stdout, reply.stderr), ('', ''))
         self.assertLessEqual(reply.start_time, reply.end_time)
@@ -120,14 +124,17 @@ class Jobs(NodeCase):
         self.assertEqual((found['module'], found['path']), ('__main__', '.'))
         self.assertEqual((found['group'], found['session']), (found['pid'], found['pid']))
         self.assertNotEqual(found['parent'], self.node.pid)
-        self.assertTrue(found['cwd'].startswith(os.path.realpath(self.node.folder) + '/127.0.0.1/place_'), found['cwd'])
+        self.assertTrue(
+            found['cwd'].startswith(os.path.realpath(self.node.folder) + '/127.0.0.1/place_'),
+            found['cwd'])
         again = self.finished(computation.run('where'))
         self.assertNotEqual(again['pid'], found['pid'])
         self.assertEqual((again['cwd'], again['parent']), (found['cwd'], found['parent']))
 
     def test_user_code_finds_the_names_of_all_releases(self):
         computation = self.open(PLACE, 'place')
-        name, address, path, family, send, provisional, shutdown = self.finished(computation.run('names'))
+        name, address, path, family, send, provisional, shutdown = self.finished(
+            computation.run('names'))
         self.assertTrue(name)
         self.assertEqual((address, family), ('127.0.0.1', 2))
         self.assertEqual(path, self.finished(computation.run('where'))['cwd'])
@@ -148,8 +155,9 @@ class Jobs(NodeCase):
     def test_nothing_but_a_mark_of_the_nodes_own_is_left_in_the_environment(self):
         computation = self.open(PLACE, 'place')
         found = set(self.finished(computation.run('environment'))) - set(os.environ)
-        self.assertEqual(sorted(name for name in found if not name.startswith(('DISPYNODE_TEST', 'PYTHON'))),
-                         ['_DISPYNODE_OF', 'dispy_job_path', 'dispy_node_ip_addr', 'dispy_node_name'])
+        self.assertEqual(
+            sorted(name for name in found if not name.startswith(('DISPYNODE_TEST', 'PYTHON'))),
+            ['_DISPYNODE_OF', 'dispy_job_path', 'dispy_node_ip_addr', 'dispy_node_name'])
 
     def test_objects_of_user_classes_travel_as_main(self):
         computation = self.open(PLACE, 'place')
@@ -184,7 +192,8 @@ class Jobs(NodeCase):
         computation = self.open(PLACE, 'place')
         job = computation.submit('log', 'hello')
         self.finished(job.wait())
-        self.node.wait_log('job %d of computation %d: hello is said' % (job.uid, computation.id), TIMEOUT)
+        self.node.wait_log('job %d of computation %d: hello is said' % (job.uid, computation.id),
+                           TIMEOUT)
 
     def test_provisional_results_come_before_the_final_one(self):
         computation = self.open(PLACE, 'place')
@@ -197,8 +206,9 @@ class Jobs(NodeCase):
     def test_a_provisional_result_without_a_client_is_not_kept(self):
         computation = self.open(PLACE, 'place')
         scheduler = computation.scheduler
-        scheduler.answers['JOB_REPLY'] = lambda message: (
-            b'ACK' if message.value.status == FINISHED else 'close the connection without an answer')
+        scheduler.answers['JOB_REPLY'] = lambda message: (b'ACK'
+                                                          if message.value.status == FINISHED else
+                                                          'close the connection without an answer')
         reply = computation.run('provisional', 2)
         self.assertEqual(self.finished(reply), [-1, -1])
         self.assertEqual(computation.pending_jobs(), {'done': [], 'pending': 0})
@@ -217,9 +227,11 @@ class Jobs(NodeCase):
             shared.jobs = computation.scheduler.jobs
             job = computation.submit('provisional_relay')
             self.assertEqual(self.finished(job.wait()), [0, 0])
-            self.assertEqual([message.value.status for message in shared.messages('JOB_REPLY')], [7])
-            self.assertEqual([message.value.status for message in computation.scheduler.messages('JOB_REPLY')],
-                             [7, FINISHED])
+            self.assertEqual([message.value.status
+                              for message in shared.messages('JOB_REPLY')], [7])
+            self.assertEqual(
+                [message.value.status
+                 for message in computation.scheduler.messages('JOB_REPLY')], [7, FINISHED])
 
     def second_listener(self):
         from tests.support.scheduler import FakeScheduler
@@ -234,7 +246,8 @@ class Jobs(NodeCase):
         for dialect in DIALECTS:
             computation = self.open('def f(): return 5', 'f', dialect)
             message = computation.run().message
-            self.assertEqual((message.python2, message.protocol), (dialect.python2, 2 if dialect.python2 else 3), dialect)
+            self.assertEqual((message.python2, message.protocol),
+                             (dialect.python2, 2 if dialect.python2 else 3), dialect)
             self.let_go(computation.scheduler)
 
 

@@ -31,9 +31,10 @@ class Surroundings(unittest.TestCase):
 
     def run_program(self, arguments, env=(), program=PROGRAM, prefix=(), cwd=None):
         """Run the program to its end; return (status, what it said)."""
-        process = subprocess.Popen(list(prefix) + [sys.executable] + ([program] if program else []) + arguments,
-                                   stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                                   env=dict(os.environ, TMPDIR=self.folder, **dict(env)), cwd=cwd or self.folder)
+        process = subprocess.Popen(
+            list(prefix) + [sys.executable] + ([program] if program else []) + arguments,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=dict(
+                os.environ, TMPDIR=self.folder, **dict(env)), cwd=cwd or self.folder)
         text = compat.to_text(process.communicate()[0])
         return process.returncode, text
 
@@ -49,7 +50,8 @@ class Surroundings(unittest.TestCase):
 class WithoutProc(Surroundings):
 
     def test_job_memory_is_refused_not_ignored(self):
-        status, text = self.run_program(self.node_options() + ['--job_memory', '1g'], lacking('proc psutil'))
+        status, text = self.run_program(self.node_options() + ['--job_memory', '1g'],
+                                        lacking('proc psutil'))
         self.assertEqual((status, len(text.splitlines())), (78, 1), text)
         self.assertIn('--job_memory: this host does not tell what a job uses', text)
 
@@ -65,30 +67,38 @@ class WithoutProc(Surroundings):
         lines = text.splitlines()
         self.assertEqual(status, 0, text)
         for name in ('/proc', 'prctl', 'cgroups', 'huge pages'):
-            self.assertEqual(len([line for line in lines if line.startswith('lacks %-14s' % name)]), 1, text)
+            self.assertEqual(len([line for line in lines
+                                  if line.startswith('lacks %-14s' % name)]), 1, text)
         self.assertIn(', 4 promises do not hold here', lines[-1])
 
 
 class CheckOptions(Surroundings):
 
     def test_check_tries_what_a_start_would(self):
-        for name, given, told in (
-                ('certificate', ['--certfile', '/nonexistent/cert.pem'], '--certfile /nonexistent/cert.pem: '),
-                ('user', ['--user', 'nosuchuser'], '--user nosuchuser: there is no such user'),
-                ('files', ['--log_file', '/nonexistent/log'], '--log_file /nonexistent/log: it cannot be written'),
-                ('other hosts', ['--ext_ip_addr', 'nosuch.invalid'], '--ext_ip_addr nosuch.invalid: no address')):
+        for name, given, told in (('certificate', [
+                '--certfile', '/nonexistent/cert.pem'
+        ], '--certfile /nonexistent/cert.pem: '), ('user', [
+                '--user', 'nosuchuser'
+        ], '--user nosuchuser: there is no such user'), ('files', [
+                '--log_file', '/nonexistent/log'
+        ], '--log_file /nonexistent/log: it cannot be written'), ('other hosts', [
+                '--ext_ip_addr', 'nosuch.invalid'
+        ], '--ext_ip_addr nosuch.invalid: no address')):
             status, text = self.run_program(self.node_options() + ['--check'] + given)
             self.assertEqual(status, 78, text)
             wrong = [line for line in text.splitlines() if line.startswith('WRONG')]
-            self.assertTrue(any(line.startswith('WRONG %-14s%s' % (name, told)) for line in wrong), text)
+            self.assertTrue(any(line.startswith('WRONG %-14s%s' % (name, told))
+                                for line in wrong), text)
             self.assertNotIn('Traceback', text)
 
 
 class OwnFolder(Surroundings):
 
     def test_modules_of_a_user_beside_the_program_are_not_imported(self):
-        program = shutil.copy(PROGRAM, self.folder) or os.path.join(self.folder, os.path.basename(PROGRAM))
-        shutil.copytree(os.path.join(PROJECT, 'dispynode_lib'), os.path.join(self.folder, 'dispynode_lib'))
+        program = shutil.copy(PROGRAM, self.folder) or os.path.join(self.folder,
+                                                                    os.path.basename(PROGRAM))
+        shutil.copytree(os.path.join(PROJECT, 'dispynode_lib'),
+                        os.path.join(self.folder, 'dispynode_lib'))
         for name in MODULES:
             with open(os.path.join(self.folder, name + '.py'), 'w') as module:
                 module.write('raise SystemExit("the module of the user")\n')
@@ -101,19 +111,25 @@ class OwnFolder(Surroundings):
         shutil.copy(os.path.join(PROJECT, 'dispynode.py'), tree)
         shutil.copytree(os.path.join(PROJECT, 'dispynode_lib'), os.path.join(tree, 'dispynode_lib'))
         archive = shutil.make_archive(tree, 'zip', tree)
-        status, text = self.run_program(['-m', 'dispynode', '--version'], {'PYTHONPATH': archive}, program=None)
-        self.assertEqual((status, text), (64, 'dispynode: this program does not run inside an archive, %s; unpack it, or use '
-                                              'the one file\n' % archive))
+        status, text = self.run_program(['-m', 'dispynode', '--version'], {'PYTHONPATH': archive},
+                                        program=None)
+        self.assertEqual(
+            (status, text),
+            (64, 'dispynode: this program does not run inside an archive, %s; unpack it, or use '
+             'the one file\n' % archive))
 
 
 class FewThings(Surroundings):
 
     def test_few_descriptors_mean_fewer_cpus_and_that_is_told(self):
         env = {'DISPYNODE_TEST_CPUS': '256', 'DISPYNODE_TEST_DESCRIPTORS': '256'}
-        with NodeProcess(program=MANY_CPUS, env=env) as node, FakeScheduler(node, NATIVE) as scheduler:
+        with NodeProcess(program=MANY_CPUS, env=env) as node, FakeScheduler(node,
+                                                                            NATIVE) as scheduler:
             node.wait_log('with 85 CPUs', TIMEOUT)
-            node.wait_log('85 of 256 CPUs are offered: this process may have only 256 descriptors', TIMEOUT)
-            computation = scheduler.open('import time\ndef f(n):\n    time.sleep(2)\n    return n', 'f')
+            node.wait_log('85 of 256 CPUs are offered: this process may have only 256 descriptors',
+                          TIMEOUT)
+            computation = scheduler.open('import time\ndef f(n):\n    time.sleep(2)\n    return n',
+                                         'f')
             jobs = [computation.submit(number) for number in range(85)]
             self.assertEqual([job.wait(TIMEOUT).value for job in jobs], list(range(85)))
             self.assertNotIn('may open no more descriptors', node.log())
@@ -124,9 +140,14 @@ class FewThings(Surroundings):
 
     @unittest.skipUnless(in_own_network(), 'it makes a network of its own: python3 -m tests')
     def test_check_without_a_loopback_interface_says_so(self):
-        status, text = self.run_program(self.node_options() + ['--check'], prefix=['unshare', '--net'])
+        status, text = self.run_program(self.node_options() + ['--check'], prefix=[
+            'unshare', '--net'
+        ])
         self.assertEqual(status, 78, text)
-        self.assertIn('WRONG discovery     127.0.0.1 cannot be reached: Network is unreachable; is the loopback interface up', text)
+        self.assertIn(
+            'WRONG discovery     127.0.0.1 cannot be reached: Network is unreachable; is the '
+            'loopback interface up',
+            text)
         self.assertNotIn('Traceback', text)
 
 
@@ -135,7 +156,10 @@ class OtherSystem(Surroundings):
     def test_a_start_says_that_it_is_untested_and_jobs_run(self):
         with NodeProcess(env=lacking('linux')) as node:
             node.wait_log('this program is tested on Linux only', TIMEOUT)
-            told = [line for line in node.log().splitlines() if 'this program is tested on Linux only' in line]
+            told = [
+                line for line in node.log().splitlines()
+                if 'this program is tested on Linux only' in line
+            ]
             self.assertEqual(len(told), 1, node.log())
             self.assertIn('freebsd14: this program is tested on Linux only; here a job', told[0])
             self.run_a_job(node)

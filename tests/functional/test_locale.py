@@ -1,4 +1,5 @@
-"""A node in the locale C, without UTF-8 mode: names beyond ASCII in everything that clients and operators say."""
+"""A node in the locale C, without UTF-8 mode: names beyond ASCII in everything that clients and
+operators say."""
 from __future__ import absolute_import, division, print_function
 
 import os
@@ -15,11 +16,17 @@ from tests.support.nodeprocess import PROJECT, free_port
 sys.path.insert(0, os.path.join(PROJECT, 'packaging'))
 import onefile      # noqa: E402
 
-LOCALE_C = {'LC_ALL': 'C', 'LANG': None, 'PYTHONCOERCECLOCALE': '0', 'PYTHONUTF8': '0', 'PYTHONIOENCODING': None}
+LOCALE_C = {
+    'LC_ALL': 'C', 'LANG': None, 'PYTHONCOERCECLOCALE': '0', 'PYTHONUTF8': '0',
+    'PYTHONIOENCODING': None
+}
 NAME = u'n\xf6de'
 NATIVE_NAME = NAME.encode('utf-8') if PY2 else os.fsdecode(NAME.encode('utf-8'))
-LIST = ('def f():\n    import os\n    here = os.getcwd() if str is bytes else os.getcwdb()\n'
-        '    return [here.decode("utf-8")] + sorted(name.decode("utf-8") for name in os.listdir(here))\n')
+LIST = (
+    'def f():\n    import os\n    here = os.getcwd() if str is bytes else os.getcwdb()\n'
+    '    return [here.decode("utf-8")] + sorted(name.decode("utf-8") for name in '
+    'os.listdir(here))\n'
+)
 SCRIPT = b'#!/bin/sh\nbasename "$0"\necho "$dispy_node_name"\n'
 
 
@@ -50,11 +57,15 @@ class LocaleTest(NodeCase):
         computation = scheduler.open('', u'pr\xf6gram', type=2)
         self.assertEqual(self.transferred(computation, u'pr\xf6gram', SCRIPT), len(SCRIPT))
         reply = computation.submit().wait(60)
-        self.assertEqual((to_text(reply.stdout), reply.status), (u'pr\xf6gram\n%s\n' % NAME, 11), reply)
+        self.assertEqual((to_text(reply.stdout), reply.status), (u'pr\xf6gram\n%s\n' % NAME, 11),
+                         reply)
 
     if not PY2:                             # there, names in code are ASCII
         def test_a_function_with_a_name_beyond_ascii(self):
-            computation = self.open(u'def \xfcber(n):\n    if n < 0:\n        raise ValueError("\xdf")\n    return 2 * n\n', u'\xfcber')
+            computation = self.open(
+                u'def \xfcber(n):\n    if n < 0:\n        raise ValueError("\xdf")\n    return 2 * '
+                u'n\n',
+                u'\xfcber')
             self.assertEqual(self.finished(computation.run(4)), 8)
             self.assertIn('ValueError', self.failed(computation.run(-1)))
 
@@ -68,14 +79,17 @@ class LocaleTest(NodeCase):
 class OneFileTest(unittest.TestCase):
 
     def test_the_one_file_in_a_folder_with_a_letter_beyond_ascii(self):
-        folder = os.path.join(os.path.realpath(os.environ.get('TMPDIR') or '/tmp'), 'dispynode-test-%d' % os.getpid(), 'T\xc3\xa9l')
+        folder = os.path.join(os.path.realpath(os.environ.get('TMPDIR') or '/tmp'),
+                              'dispynode-test-%d' % os.getpid(), 'T\xc3\xa9l')
         folder = folder if PY2 else os.fsdecode(folder.encode('latin-1'))
         self.addCleanup(shutil.rmtree, os.path.dirname(folder))
         os.makedirs(folder)
         program = onefile.write(os.path.join(folder, 'dispynode.py'))
         for environment in (LOCALE_C, {}):
-            env = dict(os.environ, HOME=folder, **dict((key, value) for key, value in environment.items() if value))
-            process = processes.spawn([sys.executable, program, '--check', '-p', str(free_port())], processes.new_mark(), env,
+            env = dict(os.environ, HOME=folder,
+                       **dict((key, value) for key, value in environment.items() if value))
+            process = processes.spawn([sys.executable, program, '--check', '-p',
+                                       str(free_port())], processes.new_mark(), env,
                                       stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
             out = process.communicate()[0].decode('utf-8', 'replace')
             self.assertEqual(process.returncode, 0, out)

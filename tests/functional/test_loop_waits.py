@@ -13,7 +13,7 @@ from tests.support.nodecase import NATIVE, NodeCase
 from tests.support.processes import marked, stat_fields
 from tests.support.waiting import clock, wait_until
 
-SHORT = 4                                   # seconds within which a page comes, far less than what is waited for
+SHORT = 4  # seconds within which a page comes, far less than what is waited for
 SETUP = 'def setup(data):\n    global size\n    size = len(data)\n    return 0\ndef f():\n    return size\n'
 
 
@@ -75,7 +75,8 @@ class WaitingCase(NodeCase):
 class LoopTest(WaitingCase):
 
     def beginning(self, scheduler):
-        """Return (record of a COMPUTE that is being done, its answers to come, the stopped nursery)."""
+        """Return (record of a COMPUTE that is being done, its answers to come, the stopped
+        nursery)."""
         nursery = self.stopped(self.children_of(self.node.pid)[0])
         record = scheduler.compute_record('def f(): return 7', 'f')
         answers = self.in_thread(scheduler.ask, 'COMPUTE', record)
@@ -97,7 +98,8 @@ class LoopTest(WaitingCase):
     def test_a_job_that_comes_before_its_computation_is_open(self):
         scheduler = self.opened_once()
         record, answers, nursery = self.beginning(scheduler)
-        job = NATIVE.job(dict(uid=7, hash='abc', compute_id=record.id, xfer_files=[], code=''), NATIVE.arguments(()), NATIVE.arguments({}))
+        job = NATIVE.job(dict(uid=7, hash='abc', compute_id=record.id, xfer_files=[], code=''),
+                         NATIVE.arguments(()), NATIVE.arguments({}))
         job_answers = self.in_thread(scheduler.call, 'JOB', job)
         for _ in range(3):
             self.assert_lives()
@@ -109,7 +111,8 @@ class LoopTest(WaitingCase):
     def test_results_are_asked_for_before_the_computation_is_open(self):
         scheduler = self.opened_once()
         record, answers, nursery = self.beginning(scheduler)
-        counts = self.in_thread(scheduler.ask, 'RESEND_JOB_RESULTS', dict(compute_id=record.id, auth=record.auth))
+        counts = self.in_thread(scheduler.ask, 'RESEND_JOB_RESULTS',
+                                dict(compute_id=record.id, auth=record.auth))
         for _ in range(3):
             self.assert_lives()
         self.go_on(nursery)
@@ -120,7 +123,8 @@ class LoopTest(WaitingCase):
     @staticmethod
     def close(scheduler, record):
         """Close a computation opened without the FakeScheduler's help."""
-        request = dict(compute_id=record.id, auth=record.auth, terminate_pending=True, close=True, node_ip_addr=scheduler.node_ip_addr)
+        request = dict(compute_id=record.id, auth=record.auth, terminate_pending=True, close=True,
+                       node_ip_addr=scheduler.node_ip_addr)
         scheduler.call('CLOSE', request)
 
     def test_a_big_argument_for_a_supervisor_that_does_not_read(self):
@@ -151,7 +155,8 @@ class SlowRequestsTest(WaitingCase):
                 sock = socket.create_connection((self.node.ip_addr, self.node.port), 10)
                 socks.append(sock)
                 sock.sendall(scheduler.token() + frame(b'FILEXFER:' + NATIVE.dumps(record)))
-            self.assertEqual(socks[0].recv(1)[:1], b'\0')       # the node asks for the content, which does not come
+            # the node asks for the content, which does not come
+            self.assertEqual(socks[0].recv(1)[:1], b'\0')
             self.assert_lives()
             self.assertEqual(computation.jobs(), [])
             self.assertEqual(computation.run().value, 1)

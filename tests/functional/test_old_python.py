@@ -81,8 +81,8 @@ class OldPythonTest(unittest.TestCase):
 
     def run_program(self, *options):
         """Run the one file to its end; return (exit status, what it said)."""
-        process = subprocess.Popen([sys.executable, self.program] + list(options), env=dict(os.environ, **self.env),
-                                   stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        process = subprocess.Popen([sys.executable, self.program] + list(options), env=dict(
+            os.environ, **self.env), stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         output = process.communicate()[0]
         return process.returncode, output
 
@@ -94,7 +94,8 @@ class OldPythonTest(unittest.TestCase):
                     scheduler.ping(timeout=WAIT)
                     computation = scheduler.open(CODE, 'job', setup='setup', cleanup='cleanup')
                     for size in (5, 1 << 20):               # the second in a file
-                        self.assertEqual(list(computation.run(21, b'x' * size).value), [42, size, '2.7.5', []])
+                        self.assertEqual(list(computation.run(21, b'x' * size).value),
+                                         [42, size, '2.7.5', []])
 
     def test_the_check_passes(self):
         status, output = self.run_program('--check', '-i', '127.0.0.1', '-p', str(free_port()))
@@ -112,7 +113,8 @@ class OldPythonTest(unittest.TestCase):
             self.assertIn('no modern TLS', node.log())
 
     def test_no_exec_that_only_newer_ones_compile(self):
-        """Before 2.7.9 `exec(code, names)` was no qualified exec where inner functions have free variables."""
+        """Before 2.7.9 `exec(code, names)` was no qualified exec where inner functions have free
+        variables."""
         names = {}
         exec(compile(onefile.build().split('def load():')[0], 'head', 'exec', 0, True), names)
         texts = dict(names['MODULES'], program=onefile.HEAD + onefile.TAIL)
@@ -125,7 +127,8 @@ class OldPythonTest(unittest.TestCase):
                 waiting += inner
                 if table.get_type() == 'function' and table.has_exec():
                     seen += 1
-                    if table.get_frees() or any(one.get_type() == 'function' and one.get_frees() for one in inner):
+                    if table.get_frees() or any(one.get_type() == 'function' and one.get_frees()
+                                                for one in inner):
                         wrong.append((name, table.get_name()))
         self.assertGreater(seen, 3)
         self.assertEqual(wrong, [])

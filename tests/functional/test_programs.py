@@ -49,7 +49,8 @@ class Programs(NodeCase):
         self.assertEqual(self.run_it('signal', '9')[0], -9)
 
     def test_arguments_arrive_as_they_are(self):
-        args = ['a', 'b c', '', '$HOME', '*', u'\xe9\u20ac'] if not PY2 else ['a', 'b c', '', '$HOME', '*']
+        args = ['a', 'b c', '', '$HOME', '*', u'\xe9\u20ac'
+                ] if not PY2 else ['a', 'b c', '', '$HOME', '*']
         expected = ''.join('[%s]' % arg for arg in args)
         self.assertEqual(self.run_it('args', *args)[1], expected.encode('utf-8'))
 
@@ -82,7 +83,8 @@ class Programs(NodeCase):
         self.assertEqual(self.run_it('background')[:2], (0, b'started\n'))
 
     def test_a_python_script_runs_by_the_python_of_the_node(self):
-        path = self.file('tool.py', b'import sys\nprint(sys.executable)\nprint(sys.argv[1:])\nsys.exit(3)\n')
+        path = self.file('tool.py',
+                         b'import sys\nprint(sys.executable)\nprint(sys.argv[1:])\nsys.exit(3)\n')
         reply = self.program.scheduler.open_program(path).run('x')
         self.assertEqual(self.finished(reply), 3)
         self.assertEqual(reply.stdout.decode('utf-8').splitlines()[1], "['x']")
@@ -93,9 +95,11 @@ class Programs(NodeCase):
 
     def test_a_program_that_cannot_be_started(self):
         path = self.file('not_executable', b'#!/bin/sh\n', 0o644)
-        self.assertIn('cannot be started', self.failed(self.program.scheduler.open_program(path).run()))
+        self.assertIn('cannot be started',
+                      self.failed(self.program.scheduler.open_program(path).run()))
         path = self.file('no_interpreter', b'#!/no/such/interpreter\n', 0o755)
-        self.assertIn('cannot be started', self.failed(self.program.scheduler.open_program(path).run()))
+        self.assertIn('cannot be started',
+                      self.failed(self.program.scheduler.open_program(path).run()))
 
     def test_d4_an_absolute_program_name_makes_no_folder_beside_it(self):
         folder = self.folder()
@@ -111,10 +115,14 @@ class Programs(NodeCase):
         self.assertEqual(self.run_it('status', '4')[0], 4)
 
     def supervisors(self):
-        """Return the pids of supervisors that have a computation: those whose working directory is its folder."""
+        """Return the pids of supervisors that have a computation: those whose working directory is
+        its folder."""
         top = os.path.realpath(self.node.folder)
-        return [pid for pid, command in self.node.processes().items()
-                if '--supervise' in command and os.readlink('/proc/%d/cwd' % pid).startswith(top + '/127')]
+        return [
+            pid for pid, command in self.node.processes().items()
+            if '--supervise' in command and os.readlink('/proc/%d/cwd' % pid).startswith(top +
+                                                                                         '/127')
+        ]
 
     def test_clients_of_all_dialects(self):
         path = self.program.record.name
@@ -122,7 +130,8 @@ class Programs(NodeCase):
         for dialect in DIALECTS:
             program = self.scheduler(dialect).open_program(path)
             reply = program.run('both')
-            self.assertEqual((reply.status, reply.message.value.stdout), (11, b'\xff\xfeout'), dialect)
+            self.assertEqual((reply.status, reply.message.value.stdout), (11, b'\xff\xfeout'),
+                             dialect)
             self.let_go(program.scheduler)
 
 

@@ -93,14 +93,18 @@ class PlacesTest(ReleaseTest):
 
     @unittest.skipIf(str is bytes, 'Python 2 has no option -I')
     def test_isolated(self):
-        with self.node(self.one_file('isolated', 'dispynode.py'), flags=['-I', '-bb', '-W', 'error']) as node:
+        with self.node(self.one_file('isolated', 'dispynode.py'), flags=[
+                '-I', '-bb', '-W', 'error'
+        ]) as node:
             self.check_serves(node)
 
     def test_check_of_the_one_file(self):
-        for command, text in (([self.one_file('check', 'dispynode.py')], None), (['-'], self.path('check', 'dispynode.py'))):
+        for command, text in (([self.one_file(
+                'check', 'dispynode.py')], None), (['-'], self.path('check', 'dispynode.py'))):
             with open(text or os.devnull, 'rb') as stdin:
-                done = subprocess.Popen([sys.executable] + command + ['--check', '-i', '127.0.0.1'], stdin=stdin,
-                                        stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+                done = subprocess.Popen([sys.executable] + command + ['--check', '-i', '127.0.0.1'],
+                                        stdin=stdin, stdout=subprocess.PIPE,
+                                        stderr=subprocess.STDOUT)
                 output = done.communicate()[0].decode('utf-8')
             self.assertIn(u'WRONG' if done.returncode else u'passed', output)
             self.assertIn(u'ok    function job', output)
@@ -133,7 +137,8 @@ def rename_over(path):
 
 
 class ReplacedTest(ReleaseTest):
-    """The files become rubbish, or are gone, and the process that supervisors come from is lost besides."""
+    """The files become rubbish, or are gone, and the process that supervisors come from is lost
+    besides."""
 
     def check_replaced(self, program, replace):
         config = self.path('config')
@@ -160,8 +165,11 @@ class ReplacedTest(ReleaseTest):
 
     def check_tree(self, replace):
         program = self.tree()
-        self.check_replaced(program, lambda: [replace(os.path.join(folder, name)) for folder, _folders, names
-                                              in list(os.walk(self.path('tree'))) for name in names])
+        self.check_replaced(
+            program, lambda: [
+                replace(os.path.join(folder, name))
+                for folder, _folders, names in list(os.walk(self.path('tree'))) for name in names
+            ])
 
     def test_one_file_is_overwritten(self):
         self.check_one_file(overwrite)
@@ -217,12 +225,15 @@ class TextTest(ReleaseTest):
         with io.open(program) as source:
             text = source.read()
         with io.open(program, 'w') as target:
-            target.write(text.replace(u'def program():\n', u'def program():\n    raise KeyError("here")\n'))
+            target.write(
+                text.replace(u'def program():\n', u'def program():\n    raise KeyError("here")\n'))
         done = subprocess.Popen([sys.executable, program], stderr=subprocess.PIPE)
         told = done.communicate()[1].decode('utf-8')
         with io.open(os.path.join(PROJECT, 'dispynode_lib', 'cli', 'main.py')) as source:
             line = source.read().split(u'\n').index(u'def program():') + 2
-        self.assertIn(u'dispynode_lib/cli/main.py", line %d, in program\n    raise KeyError("here")' % line, told)
+        self.assertIn(
+            u'dispynode_lib/cli/main.py", line %d, in program\n    raise KeyError("here")' % line,
+            told)
 
 
 if __name__ == '__main__':

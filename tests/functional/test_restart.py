@@ -1,4 +1,5 @@
-"""A node is killed and started again: what its clients, who know nothing of it yet, see of the new one."""
+"""A node is killed and started again: what its clients, who know nothing of it yet, see of the new
+one."""
 from __future__ import absolute_import, division, print_function
 
 import errno
@@ -50,7 +51,8 @@ class KilledTest(unittest.TestCase):
         node.start()
 
     def answer_to_job(self, computation, token, *args):
-        """Send a job with `token`; return what becomes of it: the answer, None, or the errno of the connection."""
+        """Send a job with `token`; return what becomes of it: the answer, None, or the errno of the
+        connection."""
         scheduler = computation.scheduler
         try:
             return scheduler.call('JOB', computation.make_job(*args).record, token=token)
@@ -63,14 +65,15 @@ class KilledTest(unittest.TestCase):
         for more in (b'', b'x' * 300000):
             answer = self.answer_to_job(computation, scheduler.token(), 0, more)
             self.assertIn(answer, (errno.ECONNRESET, errno.EPIPE), len(more))
-            self.assertIsNone(self.answer_to_job(computation, make_token('guessed', scheduler.node_sign), 0))
+            self.assertIsNone(
+                self.answer_to_job(computation, make_token('guessed', scheduler.node_sign), 0))
         self.assertIn('token of an earlier run', node.log())
 
     def test_the_client_hears_of_the_new_node_before_it_is_told_of_lost_jobs(self):
         node, scheduler, computation = self.start()
         job = computation.submit(FAR)
         self.restart(node)
-        ping = scheduler.wait_for('PING', timeout=TIMEOUT)      # on a connection, in its own release
+        ping = scheduler.wait_for('PING', timeout=TIMEOUT)  # on a connection, in its own release
         self.assertEqual(ping.value['version'], NATIVE.release)
         self.assertNotEqual(ping.value['sign'], scheduler.node_sign)
         scheduler.ping()
@@ -105,7 +108,8 @@ class KilledTest(unittest.TestCase):
         self.assertEqual(again.run('begun').value[0], False)
         open(os.path.join(folder, 'mine'), 'w').close()
         left = os.path.join(node.folder, '.node-%d' % node.port, 'left')
-        wait_until(lambda: 'ended without tidying up' in node.log() and not os.path.exists(left), TIMEOUT, node.log_tail)
+        wait_until(lambda: 'ended without tidying up' in node.log() and not os.path.exists(left),
+                   TIMEOUT, node.log_tail)
         self.assertEqual(again.run('mine').value[0], True)
         self.assertNotIn('WARNING dispynode.removal', node.log())
 

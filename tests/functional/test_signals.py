@@ -21,7 +21,8 @@ class Signals(OperatorCase):
         self.addCleanup(scheduler.close)
         computation = scheduler.open(MARKED, 'wait')
         jobs = [computation.submit(self.mark_path) for _ in range(count)]
-        self.wait(lambda: len([name for name in os.listdir(self.folder) if name.startswith('mark-')]) == count)
+        self.wait(lambda: len(
+            [name for name in os.listdir(self.folder) if name.startswith('mark-')]) == count)
         return scheduler, computation, jobs
 
     @property
@@ -151,14 +152,18 @@ class Signals(OperatorCase):
             jobs[0].wait()
             of = 'job %d of computation %d' % (jobs[0].uid, computation.id)
             node.wait_log('%s: the client has the reply' % of)
-            told = [line.partition(of)[2].lstrip(': ') for line in node.log().splitlines() if of in line]
-            self.assertEqual([text.split()[0] for text in told], ['accepted', 'runs', 'finished', 'the'], told)
+            told = [
+                line.partition(of)[2].lstrip(': ') for line in node.log().splitlines() if of in line
+            ]
+            self.assertEqual([text.split()[0]
+                              for text in told], ['accepted', 'runs', 'finished', 'the'], told)
             self.assertEqual(told[1], 'runs in process %d' % jobs[0].wait().value)
             computation.close()
             node.wait_log('ended: 1 job: 1 finished')
 
     def test_signals_are_not_told(self):
-        for number, name in ((signal.SIGTERM, 'SIGTERM'), (signal.SIGINT, 'SIGINT'), (signal.SIGUSR1, 'SIGUSR1')):
+        for number, name in ((signal.SIGTERM, 'SIGTERM'), (signal.SIGINT, 'SIGINT'),
+                             (signal.SIGUSR1, 'SIGUSR1')):
             with self.node() as node:
                 node.signal(number)
                 node.wait_exit()
@@ -181,8 +186,10 @@ class Signals(OperatorCase):
             self.addCleanup(scheduler.close)
             scheduler.open(MARKED, 'wait')
             with open(path, 'w') as target:
-                target.write('[dispynode]\ncpus = 2\ndebug = True\nservice_start = 00:00\nservice_end = 23:59\n'
-                             'ping_interval = 60\n')
+                target.write(
+                    '[dispynode]\ncpus = 2\ndebug = True\nservice_start = 00:00\nservice_end = '
+                    '23:59\n'
+                    'ping_interval = 60\n')
             node.signal(signal.SIGHUP)
             self.assertEqual(scheduler.wait_for('NODE_CPUS').value['cpus'], 2)
             node.wait_log('service hours: start 00:00, end 23:59')
@@ -211,9 +218,9 @@ class Signals(OperatorCase):
         with self.node('--config', path, env={'DISPYNODE_SECRET': 'mine'}) as node:
             node.signal(signal.SIGHUP)
             node.wait_log('the options have been read')
-            self.assertNotIn('restart', node.log())             # the secret of the environment counts still
-            self.write(path, 'name = two', 'allow = 127.0.0.0/8, 10.0.0.0/8', 'http_allow = 10.0.0.0/8', 'job_memory = 1g',
-                       'ping_interval = 20')
+            self.assertNotIn('restart', node.log())  # the secret of the environment counts still
+            self.write(path, 'name = two', 'allow = 127.0.0.0/8, 10.0.0.0/8',
+                       'http_allow = 10.0.0.0/8', 'job_memory = 1g', 'ping_interval = 20')
             node.signal(signal.SIGHUP)
             node.wait_log('--allow, --job_time, --job_memory, --name, --http_allow needs a restart')
             node.wait_log('ping_interval is 20.0 now')
@@ -256,7 +263,8 @@ class Signals(OperatorCase):
             jobs[0].wait()
             lines = [json.loads(line) for line in node.log().splitlines()]
             self.assertTrue([line for line in lines if line.get('computation') == computation.id])
-            self.assertTrue(all(line['level'] and line['time'] and line['logger'] for line in lines))
+            self.assertTrue(all(line['level'] and line['time'] and line['logger']
+                                for line in lines))
 
 
 if __name__ == '__main__':

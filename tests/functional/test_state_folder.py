@@ -20,7 +20,8 @@ ADD = 'def add(a, b):\n    return a + b\n'
 
 
 def bind_when_free(sock, port):
-    """Bind a TCP socket without SO_REUSEADDR: a connection of another test that has ended has its port for a minute more."""
+    """Bind a TCP socket without SO_REUSEADDR: a connection of another test that has ended has its
+    port for a minute more."""
     def bound():
         try:
             sock.bind(('127.0.0.1', port))
@@ -45,9 +46,11 @@ class StateFolder(OperatorCase):
         with self.node() as node:
             ended = self.run_node()
             self.assertEqual((ended.status, ended.out), (75, ''))
-            self.assertEqual(ended.err, 'dispynode: a node with port %d and files in %s is running already: process %d; '
-                             'end it by --ctl quit with the same options, or choose another port with -p\n'
-                             % (self.port, self.files, node.pid))
+            self.assertEqual(
+                ended.err,
+                'dispynode: a node with port %d and files in %s is running already: process %d; '
+                'end it by --ctl quit with the same options, or choose another port with -p\n' %
+                (self.port, self.files, node.pid))
             self.serve_a_client(node)
 
     def test_nodes_with_different_ports_share_a_folder(self):
@@ -59,9 +62,11 @@ class StateFolder(OperatorCase):
         with self.node() as node:
             self.serve_a_client(node)
             self.assertEqual(stat.S_IMODE(os.stat(self.state_folder).st_mode), 0o700)
-            self.assertEqual(stat.S_IMODE(os.stat(os.path.join(self.state_folder, 'ctl')).st_mode), 0o600)
+            self.assertEqual(stat.S_IMODE(os.stat(os.path.join(self.state_folder, 'ctl')).st_mode),
+                             0o600)
             self.assertEqual(read(os.path.join(self.state_folder, 'pid')), '%d\n' % node.pid)
-            self.assertEqual(json.loads(read(os.path.join(self.state_folder, 'state.json')))['pid'], node.pid)
+            self.assertEqual(
+                json.loads(read(os.path.join(self.state_folder, 'state.json')))['pid'], node.pid)
         self.assertLessEqual(set(self.in_state_folder()), set(['releases', 'signs']))
 
     def test_killed_node_does_not_stop_the_next(self):
@@ -70,7 +75,8 @@ class StateFolder(OperatorCase):
                 self.serve_a_client(node)
                 scheduler = self.scheduler(node)
                 scheduler.open(ADD, 'add').run(1, 1)
-                self.wait(lambda: not self.noted_jobs())        # killed sooner, it would tell that job again
+                # killed sooner, it would tell that job again
+                self.wait(lambda: not self.noted_jobs())
                 node.kill()
                 scheduler.close()
                 node.assert_no_processes(20)
@@ -78,7 +84,8 @@ class StateFolder(OperatorCase):
             self.serve_a_client(node)
             self.wait(lambda: 'computations' not in os.listdir(self.state_folder)
                       or not os.listdir(os.path.join(self.state_folder, 'computations')))
-            self.wait(lambda: 'left' not in os.listdir(self.state_folder), 'what was moved aside to go')
+            self.wait(lambda: 'left' not in os.listdir(self.state_folder),
+                      'what was moved aside to go')
             self.wait(lambda: os.listdir(self.files) == [os.path.basename(self.state_folder)],
                       lambda: 'folders of dead nodes to go: %r' % os.listdir(self.files))
         self.assertLessEqual(set(self.in_state_folder()), set(['releases', 'signs']))
@@ -109,10 +116,14 @@ class StateFolder(OperatorCase):
             scheduler = self.scheduler(node)
             mark = os.path.join(self.folder, 'mark')
             scheduler.open(MARKED, 'wait').submit(mark)
-            started = self.wait(lambda: [name for name in os.listdir(self.folder) if name.startswith('mark-')])
+            started = self.wait(
+                lambda: [name for name in os.listdir(self.folder) if name.startswith('mark-')])
             job = int(started[0].split('-')[1])
-            supervisors = [pid for pid, command in node.processes().items() if '--supervise' in command and pid != job]
-            for pid in supervisors:             # they die at the same moment: the system is out of memory
+            supervisors = [
+                pid for pid, command in node.processes().items()
+                if '--supervise' in command and pid != job
+            ]
+            for pid in supervisors:  # they die at the same moment: the system is out of memory
                 processes.send(pid, signal.SIGSTOP)
             node.kill()
             for pid in supervisors:
@@ -120,7 +131,8 @@ class StateFolder(OperatorCase):
             self.assertIn(job, node.processes())
             scheduler.close()
             with self.node('-c', '1') as second:
-                second.wait_log('process %d, left by the node before this one, has been killed' % job, 30)
+                second.wait_log(
+                    'process %d, left by the node before this one, has been killed' % job, 30)
                 self.wait(lambda: job not in node.processes(), 'the killed process to go')
 
     def test_clean(self):
@@ -169,7 +181,8 @@ class StateFolder(OperatorCase):
         os.chmod(self.state_folder, 0o777)
         ended = self.run_node()
         self.assertEqual((ended.status, ended.err.count('\n')), (77, 1), ended)
-        self.assertIn('others may write to the state folder %s (mode 777)' % self.state_folder, ended.err)
+        self.assertIn('others may write to the state folder %s (mode 777)' % self.state_folder,
+                      ended.err)
         ended = self.run_node('--detach')
         self.assertEqual((ended.status, ended.err.count('\n')), (77, 1), ended)
         self.assertEqual(self.in_state_folder(), [])    # nothing was written there
@@ -196,7 +209,8 @@ class StateFolder(OperatorCase):
             self.assertEqual(self.status()['phase'], 'SERVING')
 
     def hold_port(self, port=None):
-        """Have a connection, without SO_REUSEADDR, that has a port, by default this test's; return what ends it."""
+        """Have a connection, without SO_REUSEADDR, that has a port, by default this test's; return
+        what ends it."""
         listener, sock = socket.socket(), socket.socket()
         listener.bind(('127.0.0.1', 0))
         listener.listen(1)
@@ -205,7 +219,8 @@ class StateFolder(OperatorCase):
         far = listener.accept()[0]
         listener.close()
         for each in (sock, far):
-            each.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))   # no TIME_WAIT
+            # no TIME_WAIT
+            each.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
             self.addCleanup(each.close)
         return lambda: (sock.close(), far.close())
 
@@ -214,7 +229,8 @@ class StateFolder(OperatorCase):
         with self.node(wait=False) as node:
             node.wait_log('it is but a connection that has the port')
             self.wait(lambda: self.ctl('why').status == 0)
-            self.assertIn('TCP port %d on 127.0.0.1 is missing: a connection has it' % self.port, self.told('why'))
+            self.assertIn('TCP port %d on 127.0.0.1 is missing: a connection has it' % self.port,
+                          self.told('why'))
             let_go()
             node.wait_serving()
             self.serve_a_client(node)
@@ -232,7 +248,8 @@ class StateFolder(OperatorCase):
     @unittest.skipUnless(in_own_network(), 'the well-known ports are not free on every host')
     def test_one_port_of_a_connection_keeps_the_node_from_serving_at_the_others(self):
         for protocol in ('TCP', 'UDP'):
-            let_go = self.hold_port(DEFAULT_PORTS[0]) if protocol == 'TCP' else self.hold_udp_port(DEFAULT_PORTS[0])
+            let_go = self.hold_port(DEFAULT_PORTS[0]) if protocol == 'TCP' else self.hold_udp_port(
+                DEFAULT_PORTS[0])
             with self.node(port='default', wait=False) as node:
                 node.wait_log('serves at 127.0.0.1')
                 self.assertIn('%s port %d' % (protocol, DEFAULT_PORTS[0]), node.log())

@@ -97,7 +97,8 @@ def compute():
     inner()
 ''')
         done = node.run()
-        self.assertFails(done, 'line 5, in compute', 'line 3, in inner', "raise ValueError('too bad')")
+        self.assertFails(done, 'line 5, in compute', 'line 3, in inner',
+                         "raise ValueError('too bad')")
         self.assertTrue(done.error.rstrip().endswith('ValueError: too bad'))
         self.assertEqual(done.error.count('  File "'), 2)
 
@@ -143,7 +144,8 @@ def compute(what):
         self.assertFails(node.run('quiet'), 'Quiet')
         self.assertFails(node.run('odd'), 'Odd')
         self.assertFails(node.run('lambda'), 'the result, of type function, cannot be pickled')
-        self.assertFails(node.run('stubborn'), 'of type Stubborn, cannot be pickled', 'ValueError: never')
+        self.assertFails(node.run('stubborn'), 'of type Stubborn, cannot be pickled',
+                         'ValueError: never')
         self.assertFails(node.run('generator exit'), 'GeneratorExit')
         self.assertFails(node.run(), 'TypeError')
 
@@ -152,7 +154,8 @@ def compute(what):
         self.assertFails(node.run(), 'the code of the computation defines no function "compute"')
         child = node.fork()
         child.job(b'c__main__\nNothing\n.')
-        self.assertFails(Done(child.take(b'done')), 'the arguments of the job cannot be loaded', 'Nothing')
+        self.assertFails(Done(child.take(b'done')), 'the arguments of the job cannot be loaded',
+                         'Nothing')
 
     def test_instances_travel_by_the_name_main(self):
         node = self.node(u'''
@@ -202,7 +205,8 @@ def compute(point):
 def compute(*args):
     return [type(arg).__name__ + str(len(arg)) for arg in args]
 ''')
-        args = (b'a' * 300000, u'b' * 300000, list(range(50000)), b'', b'c' * 70000, dict.fromkeys(range(9), u'd' * 9999))
+        args = (b'a' * 300000, u'b' * 300000, list(range(50000)), b'', b'c' * 70000,
+                dict.fromkeys(range(9), u'd' * 9999))
         expected = [type(arg).__name__ + str(len(arg)) for arg in args]
         for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
             child = node.fork()
@@ -336,8 +340,8 @@ def compute():
 ''')
         done = node.run()
         self.assertIsNone(done.error)
-        self.assertEqual(done.result, ('here', '127.0.0.1', node.folder, 'here', True, 1, True, True, True, True,
-                                       True, False, []))
+        self.assertEqual(done.result, ('here', '127.0.0.1', node.folder, 'here', True, 1, True,
+                                       True, True, True, True, False, []))
 
     def test_the_logger_reaches_the_node(self):
         node = self.node(u'''
@@ -385,7 +389,8 @@ def compute(what):
 
     def test_files_of_the_user_may_have_names_of_standard_modules(self):
         node = self.node(u'def compute(): return 1 / 0')
-        for name in ('traceback', 'linecache', 'tokenize', 'token', 'textwrap', 'keyword', 'ast', 'codeop'):
+        for name in ('traceback', 'linecache', 'tokenize', 'token', 'textwrap', 'keyword', 'ast',
+                     'codeop'):
             node.write(name + '.py', 'raise RuntimeError("not this one")\n')
         for _turn in range(2):
             self.assertFails(node.run(), 'line 1, in compute', 'ZeroDivisionError')
@@ -450,10 +455,12 @@ os.fork = fork
             folder = '/proc/%d/fd' % node.process.pid
             before = len(os.listdir(folder))
             self.assertEqual(node.run().result, 1, what)
-            self.assertLessEqual(len(os.listdir(folder)), before + 1, what)         # PyPy holds its source of random numbers
+            # PyPy holds its source of random numbers
+            self.assertLessEqual(len(os.listdir(folder)), before + 1, what)
 
     def test_a_job_process_that_cannot_be_passed_on_shifts_no_numbers(self):
-        node = self.node(u'import os\ndef compute(): os._exit(3)', prelude=FAILURES % {'what': 'descriptors.Channels.send_fd'})
+        node = self.node(u'import os\ndef compute(): os._exit(3)',
+                         prelude=FAILURES % {'what': 'descriptors.Channels.send_fd'})
         child = node.start()
         child.wait_closed()
         self.assertEqual(os.WEXITSTATUS(node.exit_status(child)), 3)
@@ -475,7 +482,8 @@ os.fork = fork
 class StopTest(SupervisorCase):
 
     def start(self, code, **fields):
-        node = self.node(u'import os, signal, subprocess, sys, time\n' + code, prelude=QUICK_STEPS, **fields)
+        node = self.node(u'import os, signal, subprocess, sys, time\n' + code, prelude=QUICK_STEPS,
+                         **fields)
         child = node.start()
         wait_until(lambda: os.path.exists(os.path.join(node.folder, 'ready')))
         return node, child

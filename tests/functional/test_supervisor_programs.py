@@ -21,16 +21,18 @@ class ProgramTest(SupervisorCase):
         return node
 
     def test_arguments_output_and_exit_code(self):
-        node = self.program_node('/somewhere/tool', '#!/bin/sh\necho "$1,$2"\necho err >&2\nexit 3\n')
+        node = self.program_node('/somewhere/tool',
+                                 '#!/bin/sh\necho "$1,$2"\necho err >&2\nexit 3\n')
         done = node.program(u'a b', u'\xe9')
         self.assertEqual((done.status, done.result, done.error), (b'11', 3, None))
         self.assertEqual((done.stdout, done.stderr), (u'a b,\xe9\n'.encode('utf-8'), b'err\n'))
         self.assertEqual(node.program(u'x', u'y').stdout, b'x,y\n')
 
     def test_surroundings(self):
-        node = self.program_node('tool', '#!/bin/sh\npwd\necho $dispy_node_name $dispy_node_ip_addr $dispy_job_path\n'
-                                         'echo $PATH\ncat\nps -o pgid= -p $$\necho $$\n'
-                                         'exec ls -l /proc/self/fd\n')
+        node = self.program_node(
+            'tool', '#!/bin/sh\npwd\necho $dispy_node_name $dispy_node_ip_addr $dispy_job_path\n'
+            'echo $PATH\ncat\nps -o pgid= -p $$\necho $$\n'
+            'exec ls -l /proc/self/fd\n')
         lines = node.program().stdout.decode('utf-8').splitlines()
         self.assertEqual(lines[0], node.folder)
         self.assertEqual(lines[1], 'here 127.0.0.1 ' + node.folder)
@@ -48,7 +50,8 @@ class ProgramTest(SupervisorCase):
         self.assertEqual([int(mask, 16) & ~library for mask in masks], [0, 0])
 
     def test_python_programs_run_under_the_python_of_the_node(self):
-        node = self.program_node('tool.py', 'import sys\nprint(sys.executable)\nsys.exit(int(sys.argv[1]))', 0o644)
+        node = self.program_node(
+            'tool.py', 'import sys\nprint(sys.executable)\nsys.exit(int(sys.argv[1]))', 0o644)
         done = node.program(u'4')
         self.assertEqual((done.stdout.decode('utf-8').strip(), done.result), (sys.executable, 4))
 
@@ -60,9 +63,12 @@ class ProgramTest(SupervisorCase):
         missing = self.program_node('tool')
         done = missing.program()
         self.assertEqual((done.status, done.result), (b'9', None))
-        self.assertIn('%s cannot be started: No such file' % os.path.join(missing.folder, 'tool'), done.error)
-        self.assertIn('Permission denied', self.program_node('tool', '#!/bin/sh\n', 0o644).program().error)
-        self.assertIn('cannot be started', self.program_node('tool', '#!/no/such/interpreter\n').program().error)
+        self.assertIn('%s cannot be started: No such file' % os.path.join(missing.folder, 'tool'),
+                      done.error)
+        self.assertIn('Permission denied',
+                      self.program_node('tool', '#!/bin/sh\n', 0o644).program().error)
+        self.assertIn('cannot be started',
+                      self.program_node('tool', '#!/no/such/interpreter\n').program().error)
         node = self.program_node('tool', '#!/bin/sh\necho ok')
         self.assertEqual(node.program(u'a\0b').status, b'9')
         self.assertIn('arguments of the program', node.program({}).error)
@@ -79,7 +85,8 @@ class ProgramTest(SupervisorCase):
         self.assertEqual((done.status, done.result), (b'11', -signal.SIGSEGV))
 
     def test_much_output(self):
-        node = self.program_node('tool', '#!/bin/sh\nhead -c 3000000 /dev/zero\nhead -c 100000 /dev/zero >&2\n')
+        node = self.program_node(
+            'tool', '#!/bin/sh\nhead -c 3000000 /dev/zero\nhead -c 100000 /dev/zero >&2\n')
         done = node.program()
         self.assertEqual((len(done.stdout), len(done.stderr)), (3000000, 100000))
 
@@ -95,8 +102,9 @@ class ProgramTest(SupervisorCase):
         wait_until(lambda: not lives(int(pid)))
 
     def test_a_stopped_program_has_status_9(self):
-        node = self.program_node('tool', '#!/bin/sh\ntrap "" INT TERM\nsleep 60 &\necho $! > ready.new\n'
-                                         'mv ready.new ready\nwait\nwait\n', prelude=QUICK_STEPS)
+        node = self.program_node(
+            'tool', '#!/bin/sh\ntrap "" INT TERM\nsleep 60 &\necho $! > ready.new\n'
+            'mv ready.new ready\nwait\nwait\n', prelude=QUICK_STEPS)
         node.start_program()
         ready = os.path.join(node.folder, 'ready')
         wait_until(lambda: os.path.exists(ready))
@@ -112,12 +120,14 @@ class ProgramTest(SupervisorCase):
         node = self.program_node('tool', '#!/bin/sh\nsleep 0.$1\necho $1\n')
         for number in (1, 2, 3):
             args = b'\x80\x02]X\x01\x00\x00\x00%da.' % number
-            node.control.send(b'program', b'%d' % (1000000000 + number), args, b'\x80\x02}.', b'1', b'a')
+            node.control.send(b'program', b'%d' % (1000000000 + number), args, b'\x80\x02}.', b'1',
+                              b'a')
         outputs = {}
         for _turn in range(3):
             parts = node.control.take(b'done')
             outputs[parts[0]] = parts[3]
-        self.assertEqual(outputs, {b'1000000001': b'1\n', b'1000000002': b'2\n', b'1000000003': b'3\n'})
+        self.assertEqual(outputs,
+                         {b'1000000001': b'1\n', b'1000000002': b'2\n', b'1000000003': b'3\n'})
 
     def test_setup_of_a_program_computation_changes_its_environment(self):
         code = u'import os\ndef setup():\n    os.environ["WORD"] = "from setup"\n    os.chdir("/")\n    return 0\n'

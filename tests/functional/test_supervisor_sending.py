@@ -82,7 +82,8 @@ def compute(n):
 ''', job_result_port=client.port)
         self.assertEqual(node.run(4).result, [0, 0])
         first = client.replies[0]
-        self.assertEqual((first.uid, first.hash, first.ip_addr, first.status), (77, u'abcdef', u'127.0.0.1', 7))
+        self.assertEqual((first.uid, first.hash, first.ip_addr, first.status),
+                         (77, u'abcdef', u'127.0.0.1', 7))
         self.assertEqual(pickle.loads(bytes(first.result)), {'part': 4})
 
     def test_a_refused_or_undeliverable_one_gives_minus_one(self):
@@ -126,18 +127,20 @@ def compute():
 
     def test_a_refused_file_gives_minus_one(self):
         client = self.client(refuse=True)
-        node = self.node(u'def compute(name): return dispy_send_file(name)', job_result_port=client.port)
+        node = self.node(u'def compute(name): return dispy_send_file(name)',
+                         job_result_port=client.port)
         self.assertEqual(node.run(node.write('data', 'text')).result, -1)
 
     def test_python2_clients_get_messages_they_can_read(self):
         client = self.client()
-        node = self.node(u'def compute(): return dispy_provisional_result(1)', python2=b'1', protocol=b'2',
-                         job_result_port=client.port)
+        node = self.node(u'def compute(): return dispy_provisional_result(1)', python2=b'1',
+                         protocol=b'2', job_result_port=client.port)
         self.assertEqual(node.run().result, 0)
         self.assertTrue(client.replies[0].python2)
 
     def test_setup_cannot_send(self):
-        node = self.node(u'def setup(): return 1 + dispy_send_file("setup")', set_up=False, setup='setup')
+        node = self.node(u'def setup(): return 1 + dispy_send_file("setup")', set_up=False,
+                         setup='setup')
         self.assertEqual(node.setup(b'\x80\x02}.', b'setup'), (b'0', None))
         self.assertIn(b'belong to no job', node.control.take(b'log')[2])
 

@@ -30,9 +30,11 @@ def compute():
     return state, os.environ.get('FROM_SETUP')
 '''
 # COMPUTE of a client before 4.11, Python 3: setup with ('a', Shape()) and {}, cleanup with ('b',)
-LEGACY = (b'\x80\x02cdispy\n_Compute\n)\x81}(X\x05\x00\x00\x00setupcdispy\n_Function\n(X\x05\x00\x00\x00setup'
-          b'X\x01\x00\x00\x00ac__main__\nShape\n)\x81\x86}t\x81X\x07\x00\x00\x00cleanupcdispy\n_Function\n'
-          b'(X\x07\x00\x00\x00cleanupX\x01\x00\x00\x00b\x85}t\x81X\x05\x00\x00\x00statecos\nstat_result\nub.')
+LEGACY = (
+    b'\x80\x02cdispy\n_Compute\n)\x81}(X\x05\x00\x00\x00setupcdispy\n_Function\n(X\x05\x00\x00\x00setup'
+    b'X\x01\x00\x00\x00ac__main__\nShape\n)\x81\x86}t\x81X\x07\x00\x00\x00cleanupcdispy\n_Function\n'
+    b'(X\x07\x00\x00\x00cleanupX\x01\x00\x00\x00b\x85}t\x81X\x05\x00\x00\x00statecos\nstat_result\nub.'
+)
 LEGACY_PYTHON2 = (b'\x80\x02cdispy\n_Compute\n)\x81}(U\x05setupcdispy\n_Function\n(U\x05setup'
                   b'U\x02\xc3\xa9\x85}t\x81ub.')
 
@@ -76,11 +78,15 @@ def compute():
     return len(state[1]), type(state[1]).__name__
 ''', compute=LEGACY_PYTHON2, python2=b'1', protocol=b'2')
         self.assertEqual(node.setup(None, b'compute'), (b'0', None))
-        self.assertIn(node.run().result, ((1, 'str'), (2, 'str')))      # Python 2 keeps its two bytes
+        self.assertIn(node.run().result, ((1, 'str'), (2, 'str')))  # Python 2 keeps its two bytes
 
     def test_a_setup_that_comes_in_one_piece_with_the_close_before_it_runs_for_ever(self):
-        node = self.opened(u'import time\ndef setup(): time.sleep(1000)\ndef cleanup(): open("cleanup", "w").close()\n')
-        node.control.sock.sendall(control.pack(b'close', b'0', b'1') + control.pack(b'setup', None, b'setup'))
+        node = self.opened(
+            u'import time\ndef setup(): time.sleep(1000)\ndef cleanup(): open("cleanup", '
+            u'"w").close()\n'
+        )
+        node.control.sock.sendall(
+            control.pack(b'close', b'0', b'1') + control.pack(b'setup', None, b'setup'))
         self.assertEqual(node.control.take(b'setup')[0], b'error')
         self.assertEqual(node.control.take(b'closed'), [None])
         self.assertEqual(node.wait(), 0)
@@ -118,7 +124,8 @@ def setup(how):
         self.assertIn('nothing_like_it', text)
 
     def test_files_that_came_first_can_be_imported(self):
-        node = self.opened(u'import sent, sys\ndef setup(): return int(sys.path[0] != dispy_job_path)\n')
+        node = self.opened(
+            u'import sent, sys\ndef setup(): return int(sys.path[0] != dispy_job_path)\n')
         node.write('sent.py', '')
         self.assertEqual(node.setup(setup_argument(), b'setup'), (b'0', None))
 
@@ -160,8 +167,11 @@ def cleanup():
         except BaseException:
             pass
 '''
-        node = self.node(code, prelude='from dispynode_lib.supervisor import supervisor\nsupervisor.MORE_PATIENT = 0\n',
-                         cleanup='cleanup', cleanup_timeout=b'1')
+        node = self.node(
+            code,
+            prelude='from dispynode_lib.supervisor import supervisor\nsupervisor.MORE_PATIENT = '
+                    '0\n',
+            cleanup='cleanup', cleanup_timeout=b'1')
         node.control.sock.close()
         wait_until(lambda: node.process.poll() is not None)
         self.assertEqual(node.process.returncode, -signal.SIGALRM)

@@ -173,4 +173,5 @@ class Ends(NodeCase):
             os.unlink(path)
             self.assertFalse(os.path.exists(os.path.join(folder, 'at exit of setup')))
         computation.close()
-        wait_until(lambda: os.path.exists(os.path.join(folder, 'at exit of setup')), TIMEOUT, 'what setup left')
+        wait_until(lambda: os.path.exists(os.path.join(folder, 'at exit of setup')), TIMEOUT,
+                   'what setup left')

@@ -1,4 +1,5 @@
-"""TERMINATE_JOB and CLOSE with running jobs: how jobs are stopped, and that there is exactly one final reply."""
+"""TERMINATE_JOB and CLOSE with running jobs: how jobs are stopped, and that there is exactly one
+final reply."""
 from __future__ import absolute_import, division, print_function
 
 import os
@@ -93,11 +94,13 @@ class Termination(NodeCase):
     def start(self, what, *args):
         """Start a job and wait until it runs."""
         job = self.computation.submit(what, self.path, *args)
-        wait_until(lambda: 'running' in self.notes(), TIMEOUT, lambda: 'the job to run; %r' % self.notes())
+        wait_until(lambda: 'running' in self.notes(), TIMEOUT,
+                   lambda: 'the job to run; %r' % self.notes())
         return job
 
     def assert_stopped(self, job, why=None):
-        """The reply is that of a job stopped by request: nothing but its status, and why if its client did not ask for it."""
+        """The reply is that of a job stopped by request: nothing but its status, and why if its
+        client did not ask for it."""
         reply = job.wait(TIMEOUT)
         self.assertEqual((reply.status, reply.stdout, reply.stderr, reply.exception, reply.value),
                          (TERMINATED, None, None, why, None))
@@ -108,7 +111,7 @@ class Termination(NodeCase):
         began = clock()
         self.computation.terminate(job)
         self.assert_stopped(job)
-        self.assertLess(clock() - began, 2.5)               # it needs no SIGTERM, which comes after 3 s
+        self.assertLess(clock() - began, 2.5)  # it needs no SIGTERM, which comes after 3 s
 
     def test_a_job_that_catches_the_interrupt_and_returns_has_finished(self):
         job = self.start('catch')
@@ -134,7 +137,8 @@ class Termination(NodeCase):
             wait_until(lambda: len(self.pids()) == 2, TIMEOUT)
             self.computation.terminate(job)
             self.assert_stopped(job)
-            wait_until(lambda: not [pid for pid in self.pids() if lives(pid)], TIMEOUT, 'all of the family to be gone')
+            wait_until(lambda: not [pid for pid in self.pids()
+                                    if lives(pid)], TIMEOUT, 'all of the family to be gone')
 
     def test_a_program_started_by_a_job_is_gone_after_cancel(self):
         job = self.start('program')
@@ -146,7 +150,7 @@ class Termination(NodeCase):
         program = self.computation.scheduler.open_program(self.file('stubborn', STUBBORN, 0o755))
         job = program.submit(self.path)
         wait_until(lambda: 'running' in self.notes(), TIMEOUT)
-        for _turn in range(5):                              # asking again gives no second reply: see tearDown
+        for _turn in range(5):  # asking again gives no second reply: see tearDown
             program.terminate(job)
         self.assert_stopped(job)
         wait_until(lambda: not [pid for pid in self.pids() if lives(pid)], TIMEOUT)

@@ -1,4 +1,5 @@
-"""Replies that cannot be delivered: kept, retried, told of, given; after CLOSE and after a restart of the node, too."""
+"""Replies that cannot be delivered: kept, retried, told of, given; after CLOSE and after a restart
+of the node, too."""
 from __future__ import absolute_import, division, print_function
 
 import errno
@@ -36,7 +37,8 @@ class Undelivered(NodeCase):
         """Run jobs whose replies cannot be delivered; return the Jobs when all are kept."""
         self.scheduler_now.answers['JOB_REPLY'] = CLOSE
         jobs = [self.computation.submit(value) for value in values]
-        wait_until(lambda: len(self.computation.pending_jobs()['done']) == len(values), TIMEOUT, lambda: 'kept replies')
+        wait_until(lambda: len(self.computation.pending_jobs()['done']) == len(values), TIMEOUT,
+                   lambda: 'kept replies')
         for job in jobs:
             del job.replies[:]
         self.scheduler_now.answers['JOB_REPLY'] = b'ACK'
@@ -53,9 +55,11 @@ class Undelivered(NodeCase):
 
     def test_d9_kept_replies_are_listed_and_given(self):
         jobs = self.kept(1, 2)
-        self.assertEqual(self.computation.pending_jobs(), {'done': sorted(job.uid for job in jobs), 'pending': 0})
+        self.assertEqual(self.computation.pending_jobs(),
+                         {'done': sorted(job.uid for job in jobs), 'pending': 0})
         reply = self.computation.retrieve(jobs[0])
-        self.assertEqual((reply.uid, reply.hash, reply.status, reply.value), (jobs[0].uid, jobs[0].hash, FINISHED, 1))
+        self.assertEqual((reply.uid, reply.hash, reply.status, reply.value),
+                         (jobs[0].uid, jobs[0].hash, FINISHED, 1))
         wait_until(lambda: self.computation.pending_jobs()['done'] == [jobs[1].uid], TIMEOUT)
         self.assertIsNone(self.computation.retrieve(jobs[0]))
         self.assertEqual(self.computation.retrieve(jobs[1]).value, 2)
@@ -93,8 +97,10 @@ class Undelivered(NodeCase):
     def test_d10_kept_replies_survive_close(self):
         jobs = self.kept(1, 2, 3)
         self.computation.close()
-        wait_until(lambda: 'computation %d (f) ended' % self.computation.id in self.node.log(), TIMEOUT)
-        self.assertEqual(self.computation.pending_jobs(), {'done': sorted(job.uid for job in jobs), 'pending': 0})
+        wait_until(lambda: 'computation %d (f) ended' % self.computation.id in self.node.log(),
+                   TIMEOUT)
+        self.assertEqual(self.computation.pending_jobs(),
+                         {'done': sorted(job.uid for job in jobs), 'pending': 0})
         self.assertEqual(self.computation.retrieve(jobs[0]).value, 1)
         wait_until(lambda: self.computation.resend() <= 2, TIMEOUT)
         self.assertEqual([self.finished(job.wait(TIMEOUT)) for job in jobs[1:]], [2, 3])
@@ -134,10 +140,12 @@ class Undelivered(NodeCase):
         self.assertEqual([self.finished(job.wait(TIMEOUT)) for job in jobs], [1, 2])
 
     def refused(self, *values):
-        """Run jobs whose replies somebody refuses who does not know them; return the Jobs when all are kept."""
+        """Run jobs whose replies somebody refuses who does not know them; return the Jobs when all
+        are kept."""
         self.scheduler_now.answers['JOB_REPLY'] = b'NAK'
         jobs = [self.computation.submit(value) for value in values]
-        wait_until(lambda: len(self.computation.pending_jobs()['done']) == len(values), TIMEOUT, lambda: 'kept replies')
+        wait_until(lambda: len(self.computation.pending_jobs()['done']) == len(values), TIMEOUT,
+                   lambda: 'kept replies')
         self.scheduler_now.answers['JOB_REPLY'] = b'ACK'
         for job in jobs:
             del job.replies[:]
@@ -145,10 +153,12 @@ class Undelivered(NodeCase):
 
     def test_a_refused_reply_is_not_sent_again_unasked_and_is_there_for_who_asks(self):
         jobs = self.refused(1, 2)
-        self.finished(self.computation.run('another'))          # a success brings what is kept, but not this
+        # a success brings what is kept, but not this
+        self.finished(self.computation.run('another'))
         self.assertEqual(self.computation.retrieve(jobs[0]).value, 1)
         self.assertEqual(jobs[1].replies, [])
-        wait_until(lambda: len(self.computation.pending_jobs()['done']) == 1, TIMEOUT, 'the end of the one retrieved')
+        wait_until(lambda: len(self.computation.pending_jobs()['done']) == 1, TIMEOUT,
+                   'the end of the one retrieved')
         self.assertEqual(self.computation.resend(), 1)
         self.assertEqual(self.finished(jobs[1].wait(TIMEOUT)), 2)
         self.wait_tidy()
@@ -228,17 +238,23 @@ class Restart(unittest.TestCase):
                 second.wait_log('5 replies to clients kept', TIMEOUT)
                 scheduler.node = second
                 question = computation.credentials()
-                # the client knows the node by its token from before: enough to ask for what is its own
-                self.assertEqual(len(scheduler.ask('PENDING_JOBS', question, token=token)['done']), 5)
-                self.assertTrue(self.opens_nothing(scheduler, 'SETUP', {'compute_id': computation.id, 'setup_args': ()}, token))
-                self.assertEqual(scheduler.ask('RESEND_JOB_RESULTS', question, token=token), 5)     # in vain: nobody listens
+                # the client knows the node by its token from before: enough to ask for what is its
+                # own
+                self.assertEqual(len(scheduler.ask('PENDING_JOBS', question, token=token)['done']),
+                                 5)
+                self.assertTrue(
+                    self.opens_nothing(scheduler, 'SETUP',
+                                       {'compute_id': computation.id, 'setup_args': ()}, token))
+                # in vain: nobody listens
+                self.assertEqual(scheduler.ask('RESEND_JOB_RESULTS', question, token=token), 5)
                 for job in jobs:
                     del job.replies[:]
                 scheduler.answers['JOB_REPLY'] = b'ACK'
                 scheduler.listen()          # from here on the node's own attempts may be first
                 scheduler.ask('RESEND_JOB_RESULTS', question, token=token)
                 self.assertEqual([job.wait(TIMEOUT).value for job in jobs], list(range(5)))
-                wait_until(lambda: self.opens_nothing(scheduler, 'PENDING_JOBS', question, token), TIMEOUT)
+                wait_until(lambda: self.opens_nothing(scheduler, 'PENDING_JOBS', question, token),
+                           TIMEOUT)
             scheduler.close()
 
     def test_a_refused_reply_survives_a_restart_and_its_owner_can_have_it(self):
@@ -261,14 +277,17 @@ class Restart(unittest.TestCase):
                 self.assertEqual(refused.replies, [])
                 scheduler.node = second
                 question = computation.credentials()
-                wait_until(lambda: len(scheduler.ask('PENDING_JOBS', question, token=token)['done']) == 1, TIMEOUT)
+                wait_until(
+                    lambda: len(scheduler.ask('PENDING_JOBS', question, token=token)['done']) == 1,
+                    TIMEOUT)
                 self.assertEqual(scheduler.ask('RESEND_JOB_RESULTS', question, token=token), 1)
                 self.assertEqual(refused.wait(TIMEOUT).value, 7)
             scheduler.close()
 
     @staticmethod
     def opens_nothing(scheduler, opcode, value, token):
-        """Return whether the node resets the connection: the token is of before, and nothing of the client is kept."""
+        """Return whether the node resets the connection: the token is of before, and nothing of the
+        client is kept."""
         try:
             scheduler.call(opcode, value, token=token)
         except EnvironmentError as error:
@@ -283,7 +302,8 @@ class Restart(unittest.TestCase):
             job = computation.submit(7)
             wait_until(lambda: computation.pending_jobs()['done'], TIMEOUT)
             first.stop()
-            self.assertIn('1 reply to clients could not be delivered: kept in %s' % first.folder, first.log())
+            self.assertIn('1 reply to clients could not be delivered: kept in %s' % first.folder,
+                          first.log())
             del job.replies[:]
             scheduler.answers['JOB_REPLY'] = b'ACK'
             with NodeProcess('-c', '2', folder=first.folder, port=first.port):

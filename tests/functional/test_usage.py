@@ -64,10 +64,12 @@ class UsageCase(OperatorCase):
 class UsageTest(UsageCase):
 
     def known(self, count):
-        """Return {uid: what status tells of it} of `count` jobs, once it is known what all of them used."""
+        """Return {uid: what status tells of it} of `count` jobs, once it is known what all of them
+        used."""
         def found():
             jobs = self.status()['recent_jobs']
-            return len(jobs) == count and all(job['cpu_seconds'] is not None for job in jobs) and jobs
+            return len(jobs) == count and all(job['cpu_seconds'] is not None
+                                              for job in jobs) and jobs
         return dict((job['uid'], job) for job in self.wait(found))
 
     def test_nobody_knows_what_a_job_used_and_how_it_ended(self):
@@ -76,18 +78,21 @@ class UsageTest(UsageCase):
             self.addCleanup(scheduler.close)
             computation = scheduler.open(WORK, 'work')
             runs = []
-            for args in (('burn', BURN), ('child', BURN), ('fill', FILL), ('fail',), ('exit',), ('kill',)):
+            for args in (('burn', BURN), ('child', BURN), ('fill', FILL), ('fail', ), ('exit', ),
+                         ('kill', )):
                 runs.append(computation.submit(*args))
                 runs[-1].wait()
             jobs = self.known(len(runs))
             burnt, child, filled, failed, left, killed = [jobs[run.uid] for run in runs]
             self.assertTrue(BURN * 0.9 <= burnt['cpu_seconds'] < BURN + 2, burnt)
-            self.assertTrue(BURN * 0.9 <= child['cpu_seconds'], child)          # one that it waited for counts
+            # one that it waited for counts
+            self.assertTrue(BURN * 0.9 <= child['cpu_seconds'], child)
             self.assertTrue(FILL <= filled['peak_memory'] < FILL + (100 << 20), filled)
             self.assertTrue(0 < burnt['peak_memory'] < filled['peak_memory'], burnt)
-            self.assertEqual([(job['outcome'], job['exit_status'], job['signal']) for job in (
-                burnt, failed, left, killed)], [('finished', None, None), ('failed', None, None), ('failed', 3, None),
-                                                ('failed', None, 'SIGKILL')])
+            self.assertEqual([(job['outcome'], job['exit_status'], job['signal'])
+                              for job in (burnt, failed, left, killed)],
+                             [('finished', None, None), ('failed', None, None), ('failed', 3, None),
+                              ('failed', None, 'SIGKILL')])
 
     def test_what_a_program_used_and_its_exit_status(self):
         with self.node('-c', '1') as node:
@@ -110,15 +115,21 @@ class UsageTest(UsageCase):
             for args in (('burn', BURN), ('fill', FILL)):
                 computation.run(*args)
             self.known(2)
-            found = dict(re.findall(r'^(dispynode_job_[a-z_]+(?:\{[^}]*\})?) ([-+.e0-9]+)$', self.get('/metrics'), re.M))
+            found = dict(
+                re.findall(r'^(dispynode_job_[a-z_]+(?:\{[^}]*\})?) ([-+.e0-9]+)$',
+                           self.get('/metrics'), re.M))
             told = lambda name, *more: float(found['dispynode_job_%s{%s}' % (   # noqa: E731
                 name, ','.join(more + ('outcome="finished"',)))])
-            self.assertEqual([told('cpu_seconds_bucket', 'le="%s"' % bound) for bound in ('0.1', '1', '+Inf')], [1, 2, 2])
-            self.assertEqual([told(name) for name in ('cpu_seconds_count', 'peak_memory_bytes_count')], [2, 2])
+            self.assertEqual(
+                [told('cpu_seconds_bucket', 'le="%s"' % bound)
+                 for bound in ('0.1', '1', '+Inf')], [1, 2, 2])
+            self.assertEqual(
+                [told(name) for name in ('cpu_seconds_count', 'peak_memory_bytes_count')], [2, 2])
             self.assertTrue(BURN * 0.9 <= told('cpu_seconds_sum') < BURN + 2, found)
             self.assertEqual(told('peak_memory_bytes_bucket', 'le="268435456"'), 2)
             self.assertTrue(told('peak_memory_bytes_sum') > FILL, found)
-            self.assertTrue(re.search(r'<td>0\.[3-9] s</td><td>\d+ MB</td>', self.get('/')), self.get('/'))
+            self.assertTrue(re.search(r'<td>0\.[3-9] s</td><td>\d+ MB</td>', self.get('/')),
+                            self.get('/'))
 
 
 class LedgerTest(UsageCase):
@@ -130,7 +141,8 @@ class LedgerTest(UsageCase):
     def lines(self, event=None, path=None):
         """Return what the lines of the ledger say, those of one event."""
         path = path or self.path
-        found = [json.loads(line) for line in read(path).splitlines()] if os.path.exists(path) else []
+        found = [json.loads(line)
+                 for line in read(path).splitlines()] if os.path.exists(path) else []
         return [line for line in found if event in (None, line['event'])]
 
     def test_ledger_has_a_line_for_each_job_and_each_computation(self):
@@ -145,7 +157,7 @@ class LedgerTest(UsageCase):
             for args in (('burn', BURN), ('exit',)):
                 runs.append(computation.submit(*args))
                 runs[-1].wait()
-            self.wait(lambda: len(self.lines('job')) == 2)                  # at once, while another one runs
+            self.wait(lambda: len(self.lines('job')) == 2)  # at once, while another one runs
             computation.terminate(stopped)
             stopped.wait()
             self.wait(lambda: len(self.lines('job')) == 3)
@@ -162,15 +174,22 @@ class LedgerTest(UsageCase):
         burnt, left, cancelled = [jobs[job.uid] for job in runs + [stopped]]
         for line in jobs.values():
             self.assertEqual((line['client'], line['limit']), ('127.0.0.1', None))
-            self.assertTrue(line['start'] <= line['end'] and line['cpu_seconds'] >= 0 and line['peak_memory'] > 0, line)
-        self.assertEqual([(line['outcome'], line['exit_status'], line['signal']) for line in (burnt, left, cancelled, jobs[run.uid])], [
-            ('finished', None, None), ('failed', 3, None), ('stopped', None, None), ('finished', 4, None)])
+            self.assertTrue(
+                line['start'] <= line['end'] and line['cpu_seconds'] >= 0
+                and line['peak_memory'] > 0, line)
+        self.assertEqual([(line['outcome'], line['exit_status'], line['signal'])
+                          for line in (burnt, left, cancelled, jobs[run.uid])],
+                         [('finished', None, None), ('failed', 3, None), ('stopped', None, None),
+                          ('finished', 4, None)])
         self.assertEqual(len(burnt['code']), 64)
-        self.assertEqual((burnt['name'], burnt['code'], burnt['computation']), ('work', first['code'], computation.id))
-        self.assertEqual((jobs[run.uid]['name'], jobs[run.uid]['code']), (os.path.join(self.folder, 'program.sh'), None))
+        self.assertEqual((burnt['name'], burnt['code'], burnt['computation']),
+                         ('work', first['code'], computation.id))
+        self.assertEqual((jobs[run.uid]['name'], jobs[run.uid]['code']),
+                         (os.path.join(self.folder, 'program.sh'), None))
         self.assertEqual((first['jobs'], first['outcome'], first['computation']),
                          ({'finished': 1, 'failed': 1, 'stopped': 1}, 'closed', computation.id))
-        self.assertAlmostEqual(first['cpu_seconds'], sum(line['cpu_seconds'] for line in (burnt, left, cancelled)))
+        self.assertAlmostEqual(first['cpu_seconds'],
+                               sum(line['cpu_seconds'] for line in (burnt, left, cancelled)))
         self.assertEqual(second['jobs'], {'finished': 1})
 
     def test_ledger_names_the_limit_and_what_the_end_of_the_node_stopped(self):
@@ -203,12 +222,15 @@ class LedgerTest(UsageCase):
             scheduler = self.scheduler(node)
             self.addCleanup(scheduler.close)
             self.assertEqual(scheduler.open(WORK, 'work').run('').status, 11)
-            self.wait(lambda: '--ledger: lines of the ledger that could not be written and are left out: 1' in node.log())
+            self.wait(lambda:
+                      '--ledger: lines of the ledger that could not be written and are left out: 1'
+                      in node.log())
 
     def test_a_ledger_that_cannot_be_made_ends_the_start(self):
         ended = self.run_node('--ledger', '/nonexistent/ledger')
         self.assertEqual((ended.status, ended.err), (73, (
-            'dispynode: --ledger /nonexistent/ledger: it cannot be written: No such file or directory; make room or give '
+            'dispynode: --ledger /nonexistent/ledger: it cannot be written: No such file or '
+            'directory; make room or give '
             'access there, or choose another file\n')))
 
 

@@ -1,4 +1,5 @@
-"""--user, in every way to start a node, and the default folder: nobody else may have a hand in it. As root."""
+"""--user, in every way to start a node, and the default folder: nobody else may have a hand in it.
+As root."""
 from __future__ import absolute_import, division, print_function
 
 import os
@@ -38,7 +39,10 @@ class DefaultFolderTest(OperatorCase):
         self.places = [os.path.join(self.tmp, name) for name in ('dispy', 'dispy-%d' % os.getuid())]
 
     def run_node(self, *options, **settings):
-        command = [word for word in self.command(*options) if word not in ('--dest_path_prefix', self.files)]
+        command = [
+            word for word in self.command(*options)
+            if word not in ('--dest_path_prefix', self.files)
+        ]
         return self.run_command(command, env={'TMPDIR': self.tmp}, **settings)
 
     def assert_refused(self, text):
@@ -69,7 +73,7 @@ class DefaultFolderTest(OperatorCase):
         os.mkdir(self.places[0])
         os.chown(self.places[0], STRANGER, STRANGER)
         self.addCleanup(self.run_node, '--ctl', 'quit')
-        self.assertEqual(self.run_node('--detach').status, 0)               # in the folder with the number
+        self.assertEqual(self.run_node('--detach').status, 0)  # in the folder with the number
         self.assertTrue(os.path.isdir(os.path.join(self.places[1], 'node')))
         self.assertEqual(self.run_node('--ctl', 'quit').status, 0)
         shutil.rmtree(self.places[1])
@@ -88,11 +92,14 @@ class UserTest(OperatorCase):
         os.chmod(self.folder, 0o755)
         os.mkdir(self.files)
         os.chown(self.files, self.nobody.pw_uid, self.nobody.pw_gid)
-        shutil.copytree(os.path.join(PROJECT, 'dispynode_lib'), os.path.join(self.folder, 'tree', 'dispynode_lib'))
+        shutil.copytree(os.path.join(PROJECT, 'dispynode_lib'),
+                        os.path.join(self.folder, 'tree', 'dispynode_lib'))
         shutil.copy(os.path.join(PROJECT, 'dispynode.py'), os.path.join(self.folder, 'tree'))
         os.mkdir(os.path.join(self.folder, 'one'))
         onefile.write(os.path.join(self.folder, 'one', 'dispynode.py'))
-        self.programs = [os.path.join(self.folder, name, 'dispynode.py') for name in ('tree', 'one')]
+        self.programs = [
+            os.path.join(self.folder, name, 'dispynode.py') for name in ('tree', 'one')
+        ]
         self.program = self.programs[1]
         self.addCleanup(self.quit)
 
@@ -110,7 +117,8 @@ class UserTest(OperatorCase):
         with FakeScheduler(Address(self.port)) as scheduler:
             scheduler.ping()
             reply = scheduler.open(WHO, 'who').run()
-            self.assertEqual(str(reply.stdout), '%d %d False\n' % (self.nobody.pw_uid, self.nobody.pw_gid))
+            self.assertEqual(str(reply.stdout),
+                             '%d %d False\n' % (self.nobody.pw_uid, self.nobody.pw_gid))
 
     def assert_works(self, *options):
         """Start a node in the background, use it, end it."""
@@ -127,7 +135,7 @@ class UserTest(OperatorCase):
             self.assert_works('--ensure')
             self.assert_works('--detach', '--log_file', log, '--pid_file', pid_file)
             self.assertEqual(os.stat(log).st_uid, self.nobody.pw_uid)
-            self.assertEqual(read(pid_file), '')                            # it lies where only root can remove it
+            self.assertEqual(read(pid_file), '')  # it lies where only root can remove it
 
     def test_log_of_another_user_goes_on_in_the_rotated_file(self):
         log = os.path.join(self.folder, 'node.log')
@@ -147,12 +155,17 @@ class UserTest(OperatorCase):
         self.assertEqual(self.run_node('--detach').status, 0)
         stranger = ['setpriv', '--reuid=%d' % STRANGER, '--regid=%d' % STRANGER, '--clear-groups']
         for words in (['status'], ['quit']):
-            ended = self.run_command(stranger + [word for word in self.command('--ctl', *words) if word not in ('--user', 'nobody')])
+            ended = self.run_command(stranger + [
+                word for word in self.command('--ctl', *words) if word not in ('--user', 'nobody')
+            ])
             self.assertEqual((ended.status, ended.err), (77, (
-                'dispynode with files in %s: no access to %s: Permission denied; do it as the user of the node, or as root\n'
+                'dispynode with files in %s: no access to %s: Permission denied; do it as the user '
+                'of the node, or as root\n'
                 % (self.files, self.state_folder))))
         ended = self.run_command(stranger + [self.python, self.program, '--ctl', 'list'])
-        self.assertIn('port %d, files in %s: a process that you may not see of user nobody\n' % (self.port, self.files), ended.out)
+        self.assertIn(
+            'port %d, files in %s: a process that you may not see of user nobody\n' %
+            (self.port, self.files), ended.out)
 
     def test_a_link_to_a_file_of_root_is_not_given_away(self):
         victim, log = os.path.join(self.folder, 'victim'), os.path.join(self.files, 'log')
@@ -161,7 +174,9 @@ class UserTest(OperatorCase):
         os.symlink(victim, log)
         ended = self.run_node('--log_file', log)
         self.assertEqual((ended.status, ended.err.count('\n')), (73, 1), ended)
-        self.assertEqual((os.stat(victim).st_uid, stat.S_IMODE(os.stat(victim).st_mode), read(victim)), (0, 0o600, ''))
+        self.assertEqual(
+            (os.stat(victim).st_uid, stat.S_IMODE(os.stat(victim).st_mode), read(victim)),
+            (0, 0o600, ''))
 
     def test_default_folder_of_another_user_is_found_by_root(self):
         self.files = os.path.join(self.folder, 'tmp', 'dispy-%d' % self.nobody.pw_uid, 'node')

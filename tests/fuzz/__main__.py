@@ -1,6 +1,8 @@
-"""Fuzz by hand, guided by coverage: python3 -m tests.fuzz FOLDER-OF-CASES [libFuzzer options]; needs atheris.
+"""Fuzz by hand, guided by coverage: python3 -m tests.fuzz FOLDER-OF-CASES [libFuzzer options];
+needs atheris.
 
-With --lines FOLDER, and coverage in place of atheris, it tells which lines of the readers the cases of a folder reach.
+With --lines FOLDER, and coverage in place of atheris, it tells which lines of the readers the cases
+of a folder reach.
 """
 from __future__ import absolute_import, division, print_function
 
@@ -8,8 +10,8 @@ import os
 import sys
 
 PROJECT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-MEASURED = ('wire/*', 'wire/pickle/*', 'options/configfile.py', 'node/computations/jobframes.py', 'node/replies/journal.py',
-            'node/discovery/known.py', 'node/shared/identity.py')
+MEASURED = ('wire/*', 'wire/pickle/*', 'options/configfile.py', 'node/computations/jobframes.py',
+            'node/replies/journal.py', 'node/discovery/known.py', 'node/shared/identity.py')
 
 
 def fuzz():
@@ -27,10 +29,13 @@ def fuzz():
 
 
 def lines(folder):
-    """Give every case of a folder to its target; print the lines of the readers that were reached."""
+    """Give every case of a folder to its target; print the lines of the readers that were
+    reached."""
     import coverage
-    measure = coverage.Coverage(data_file=None, branch=True,
-                                include=[os.path.join(PROJECT, 'dispynode_lib', name) for name in MEASURED])
+    measure = coverage.Coverage(
+        data_file=None, branch=True, include=[
+            os.path.join(PROJECT, 'dispynode_lib', name) for name in MEASURED
+        ])
     measure.start()
     from tests.fuzz import targets
     targets.quiet()

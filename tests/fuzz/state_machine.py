@@ -1,4 +1,5 @@
-"""A state machine on NodeState, by hypothesis: python3 -m unittest tests.fuzz.state_machine; needs hypothesis."""
+"""A state machine on NodeState, by hypothesis: python3 -m unittest tests.fuzz.state_machine; needs
+hypothesis."""
 from __future__ import absolute_import, division, print_function
 
 from hypothesis import settings
@@ -22,7 +23,8 @@ class Opened(object):
 
 
 class Machine(RuleBasedStateMachine):
-    """Opens, closes and forgets computations, admits and finishes jobs in any order; slots must always add up."""
+    """Opens, closes and forgets computations, admits and finishes jobs in any order; slots must
+    always add up."""
 
     jobs = Bundle('jobs')
 
@@ -41,7 +43,8 @@ class Machine(RuleBasedStateMachine):
             assert self.open or self.closing
             return
         if known is None:
-            assert all(other.scheduler == computation.scheduler for other in list(self.open.values()) + list(self.closing.values()))
+            assert all(other.scheduler == computation.scheduler
+                       for other in list(self.open.values()) + list(self.closing.values()))
             self.open[number] = computation
         else:
             assert known is self.open[number]
@@ -69,7 +72,8 @@ class Machine(RuleBasedStateMachine):
         computation = self.open.pop(number, None)
         if computation is not None:
             first, jobs = self.state.close_computation(computation)
-            assert first and set(jobs) == set(job for job in self.live if job.computation is computation)
+            assert first and set(jobs) == set(job for job in self.live
+                                              if job.computation is computation)
             self.closing[number] = computation
 
     @rule(number=NUMBERS)
@@ -77,7 +81,8 @@ class Machine(RuleBasedStateMachine):
         computation = self.closing.get(number)
         if computation is not None and self.state.is_drained(computation):
             self.closing.pop(number)
-            assert self.state.forget_computation(computation) == (not self.open and not self.closing)
+            assert self.state.forget_computation(computation) == (not self.open
+                                                                  and not self.closing)
 
     @invariant()
     def slots_add_up(self):

@@ -1,4 +1,5 @@
-"""What is fuzzed: every reader of what peers, jobs and files say. A target takes bytes; only the errors it names may come out."""
+"""What is fuzzed: every reader of what peers, jobs and files say. A target takes bytes; only the
+errors it names may come out."""
 from __future__ import absolute_import, division, print_function
 
 import errno
@@ -23,11 +24,22 @@ from dispynode_lib.wire import control, framing, messages
 from dispynode_lib.wire.pickle import blobs, pickles
 
 READERS = (
-    messages.read_ping, messages.read_pulse, messages.read_node_info_udp, messages.read_compute, messages.read_file,
-    messages.read_job, messages.read_setup, messages.read_close, messages.read_question, messages.read_admin,
-    messages.read_job_reply, messages.read_pong, messages.read_value,
+    messages.read_ping,
+    messages.read_pulse,
+    messages.read_node_info_udp,
+    messages.read_compute,
+    messages.read_file,
+    messages.read_job,
+    messages.read_setup,
+    messages.read_close,
+    messages.read_question,
+    messages.read_admin,
+    messages.read_job_reply,
+    messages.read_pong,
+    messages.read_value,
 )
-KINDS = ('_Compute', '_XferFile', '_Function', '_DispyJob_', '_JobReply', 'DispyNodeAvailInfo', 'stat', 'set')
+KINDS = ('_Compute', '_XferFile', '_Function', '_DispyJob_', '_JobReply', 'DispyNodeAvailInfo',
+         'stat', 'set')
 LARGEST = 1 << 16
 ANSWER = object()                           # what the pages and commands of the stand-ins give
 
@@ -59,7 +71,8 @@ def user_pickle(data):
 
 
 def big_job(data):
-    """A JOB that comes in two parts: with a stand-in in its arguments it is the one that it is as a whole."""
+    """A JOB that comes in two parts: with a stand-in in its arguments it is the one that it is as a
+    whole."""
     whole = _job_of(data)
     for end in [len(data) * part // 8 for part in range(1, 9)]:
         blob = blobs.find(data[:end], KINDS)
@@ -75,7 +88,8 @@ def big_job(data):
         except ProtocolError:
             assert whole is None, 'a good job is refused'
             continue
-        assert blob.stand_in not in (job.args, job.kwargs) and blob.stand_in.decode('ascii') not in job.code + job.hash
+        assert blob.stand_in not in (
+            job.args, job.kwargs) and blob.stand_in.decode('ascii') not in job.code + job.hash
         assert whole is None or (whole.code, whole.hash, whole.uid) == (job.code, job.hash, job.uid)
 
 
@@ -164,7 +178,8 @@ class _Commands(Commands):
     """The commands, none of which does anything."""
 
     def __init__(self):
-        self._table = dict((name, (lambda *words: ANSWER, most)) for name, most in (('status', 0), ('cpus', 1), ('release', 1)))
+        self._table = dict((name, (lambda *words: ANSWER, most))
+                           for name, most in (('status', 0), ('cpus', 1), ('release', 1)))
 
 
 def command_line(data):
@@ -208,9 +223,11 @@ class _NoSpool(object):
 
 
 def journal_file(data):
-    """The notes of a node that was killed; each slot as the case says, then as long as it has to be."""
+    """The notes of a node that was killed; each slot as the case says, then as long as it has to
+    be."""
     slot = control.LENGTH.pack(len(data)) + data
-    journal.settle(_write('journal', slot[:journal.SLOT].ljust(journal.SLOT, b'\0') + data), _NoSpool)
+    journal.settle(_write('journal', slot[:journal.SLOT].ljust(journal.SLOT, b'\0') + data),
+                   _NoSpool)
 
 
 def spool_owner(data):
@@ -249,13 +266,18 @@ def config_file(data):
     if b'\0' not in data:
         try:
             name, _equals, text = data.decode('latin-1').partition(u'=')
-            configfile.apply(Options(), {str('DISPYNODE_') + str(name.encode('ascii', 'replace').decode('ascii')).upper(): text})
+            configfile.apply(Options(),
+                             {
+                                 str('DISPYNODE_') + str(
+                                     name.encode('ascii', 'replace').decode('ascii')).upper(): text
+                             })
         except (ConfigError, OptionError):
             return
 
 
-TARGETS = (read_message, plain_pickle, user_pickle, big_job, split_frame, new_connection, framed_reply, control_frames,
-           http_request, command_line, journal_file, spool_owner, small_state_files, computation_record, config_file)
+TARGETS = (read_message, plain_pickle, user_pickle, big_job, split_frame, new_connection,
+           framed_reply, control_frames, http_request, command_line, journal_file, spool_owner,
+           small_state_files, computation_record, config_file)
 
 
 def one_input(data):

@@ -17,7 +17,8 @@ LONG = 3600
 
 
 class Plan(object):
-    """How to measure: jobs (per figure), idle (seconds), most (largest number), python and program of the node."""
+    """How to measure: jobs (per figure), idle (seconds), most (largest number), python and program
+    of the node."""
 
     def __init__(self, jobs, idle, most, python=None, program=None):
         self.jobs, self.idle, self.most = jobs, idle, most
@@ -27,7 +28,8 @@ class Plan(object):
         """Return a NodeProcess (a context manager)."""
         settings.setdefault('program', self.program)
         cpus = settings.pop('cpus', 2)
-        return NodeProcess('-c', cpus, '--reply_hold', 0, *options, python=self.python, flags=(), **settings)
+        return NodeProcess('-c', cpus, '--reply_hold', 0, *options, python=self.python, flags=(),
+                           **settings)
 
     def numbers(self, *wanted):
         """Return those up to the largest allowed."""
@@ -50,7 +52,8 @@ def _resting(node, plan):
 
 
 def connections(plan):
-    """Yield (number, figures) for so many connections on which nothing comes, half of them within the token."""
+    """Yield (number, figures) for so many connections on which nothing comes, half of them within
+    the token."""
     held = []
     with plan.node('--msg_timeout', LONG) as node, FakeScheduler(node, NATIVE) as scheduler:
         load = Load(node, scheduler.open(CODE, 'no_op'))
@@ -83,7 +86,8 @@ def jobs_done(plan):
 
 
 def undelivered(plan):
-    """Yield (number, figures) with so many results kept for a client that does not answer; each in a new node."""
+    """Yield (number, figures) with so many results kept for a client that does not answer; each in
+    a new node."""
     for number in plan.numbers(1, 10, 100, 1000, 10000):
         figures = {}
         with plan.node() as node, FakeScheduler(node, NATIVE) as scheduler:
@@ -114,7 +118,8 @@ def _kept(node):
 
 
 def _restart(node):
-    """Stop the node and start it again, in the same folder and at the same port; return the seconds until it serves."""
+    """Stop the node and start it again, in the same folder and at the same port; return the seconds
+    until it serves."""
     node.stop()
     node.wanted_port = node.port
     begun = clock()
@@ -123,7 +128,8 @@ def _restart(node):
 
 
 def _ask_again(node, keeping, deaf, number, figures):
-    """Retrieve a part of the kept replies one by one, have the rest resent; note seconds per 1,000."""
+    """Retrieve a part of the kept replies one by one, have the rest resent; note seconds per
+    1,000."""
     computation = Computation(keeping.scheduler, keeping.computation.record)
     part = keeping.sent[:min(SAMPLE, number // 2)]
     begun = clock()
@@ -133,7 +139,8 @@ def _ask_again(node, keeping, deaf, number, figures):
     if part:
         figures['retrieve, s/1000'] = (clock() - begun) * 1000 / len(part)
     left = keeping.sent[len(part):]
-    wait_until(lambda: len(_kept(node)) == len(left), 60, 'replies that were asked for to be removed')
+    wait_until(lambda: len(_kept(node)) == len(left), 60,
+               'replies that were asked for to be removed')
     del deaf.received[:]
     keeping.answer = b'ACK'
     deaf.listen()
@@ -147,18 +154,26 @@ def _ask_again(node, keeping, deaf, number, figures):
 
 
 def cpus(plan):
-    """Yield (number, figures) for so many CPUs claimed, with as many jobs in flight; each in a new node."""
-    program = os.path.join(os.path.dirname(os.path.abspath(plan.program or PROGRAM)), 'tests', 'support', 'manycpus.py')
+    """Yield (number, figures) for so many CPUs claimed, with as many jobs in flight; each in a new
+    node."""
+    program = os.path.join(os.path.dirname(os.path.abspath(plan.program or PROGRAM)), 'tests',
+                           'support', 'manycpus.py')
     for number in plan.numbers(1, 2, 8, 64):
         env = {'DISPYNODE_TEST_CPUS': str(number)}
-        with plan.node(cpus=number, program=program, env=env) as node, FakeScheduler(node, NATIVE) as scheduler:
+        with plan.node(cpus=number, program=program,
+                       env=env) as node, FakeScheduler(node, NATIVE) as scheduler:
             load = Load(node, scheduler.open(CODE, 'no_op'))
             load.run(WARM_UP + 2 * number, number)
             alone = load.figures(plan.jobs)
-            figures = {'one by one p50, ms': alone['p50, ms'], 'one by one CPU, ms': alone['CPU per job, ms']}
+            figures = {
+                'one by one p50, ms': alone['p50, ms'],
+                'one by one CPU, ms': alone['CPU per job, ms']
+            }
             taken, seconds, used = load.run(2 * plan.jobs, number)
-            figures.update({'jobs/s': len(taken) / seconds, 'CPU per job, ms': used * 1000 / len(taken),
-                            'all PSS, MB': memory_of_all(node), 'processes': len(node.processes())})
+            figures.update({
+                'jobs/s': len(taken) / seconds, 'CPU per job, ms': used * 1000 / len(taken),
+                'all PSS, MB': memory_of_all(node), 'processes': len(node.processes())
+            })
         yield number, figures
 
 

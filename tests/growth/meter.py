@@ -21,7 +21,8 @@ def cpu_seconds(node):
     """Return the CPU seconds used so far by the node's processes, those it has reaped included."""
     total = 0
     for pid in node.processes():
-        fields = stat_fields(pid)       # none: it ended meanwhile; its parent's figures hold it the next time
+        # none: it ended meanwhile; its parent's figures hold it the next time
+        fields = stat_fields(pid)
         total += sum(int(field) for field in fields[11:15])
     return total / TICKS
 
@@ -47,8 +48,10 @@ def memory_of_all(node):
 
 def held_by(node):
     """Return the figures of the node process: memory (MB), descriptors, threads."""
-    return {'main RSS, MB': attacker.memory(node.pid) / 1e6, 'descriptors': attacker.descriptors(node.pid),
-            'threads': attacker.threads(node.pid)}
+    return {
+        'main RSS, MB': attacker.memory(node.pid) / 1e6,
+        'descriptors': attacker.descriptors(node.pid), 'threads': attacker.threads(node.pid)
+    }
 
 
 def percentile(values, share):
@@ -102,7 +105,8 @@ class Load(object):
         return awaited.at - begun
 
     def run(self, count, in_flight=1, keep=False):
-        """Run `count` jobs; return (list of their seconds, wall seconds, CPU seconds of the node)."""
+        """Run `count` jobs; return (list of their seconds, wall seconds, CPU seconds of the
+        node)."""
         left, taken, faults = iter(range(count)), [], []
         lock = threading.Lock()
 

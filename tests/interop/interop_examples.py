@@ -28,15 +28,18 @@ class ExamplesTest(unittest.TestCase):
         self.folder = tempfile.mkdtemp(prefix='dispynode-examples-')
         self.addCleanup(shutil.rmtree, self.folder, ignore_errors=True)
         clients, self.python = configuration()
-        self.client, self.recovering = [
-            [client for client in clients if client.release == release][0] for release in ('4.15.2', '4.12.4')]
+        self.client, self.recovering = [[client for client in clients
+                                         if client.release == release][0]
+                                        for release in ('4.15.2', '4.12.4')]
 
     def run_example(self, node, name, *words, **settings):
         """Run an example in the test's folder; return what it says. settings: client."""
         mark = processes.new_mark()
         self.addCleanup(processes.end_marked, mark)
-        process = processes.spawn([settings.get('client', self.client).python, os.path.join(EXAMPLES, name)] + list(words), mark,
-                                  stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=self.folder)
+        process = processes.spawn(
+            [settings.get('client', self.client).python,
+             os.path.join(EXAMPLES, name)] + list(words), mark, stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=self.folder)
         try:
             said = process.communicate(timeout=60)[0].decode('utf-8', 'replace')
         except subprocess.TimeoutExpired:
@@ -61,8 +64,10 @@ class ExamplesTest(unittest.TestCase):
                 node, 'recovery.py', 'recover', client=self.recovering))
 
     def test_shared_scheduler(self):
-        with Scheduler(self.client), NodeProcess('-c', '2', python=self.python, port='default') as node:
-            self.assertIn(str([number * number for number in range(10)]), self.run_example(node, 'shared.py'))
+        with Scheduler(self.client), NodeProcess('-c', '2', python=self.python,
+                                                 port='default') as node:
+            self.assertIn(str([number * number for number in range(10)]),
+                          self.run_example(node, 'shared.py'))
 
 
 if __name__ == '__main__':

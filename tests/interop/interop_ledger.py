@@ -12,7 +12,8 @@ from tests.interop.realclient import configuration, run_client
 from tests.support.nodeprocess import NodeProcess
 from tests.support.waiting import wait_until
 
-# name of a job -> outcome, limit, exit status, signal in the ledger; whether the client saw it finish
+# name of a job -> outcome, limit, exit status, signal in the ledger; whether the client saw it
+# finish
 EXPECTED = {
     'burn': ('finished', None, None, None, True), 'plain': ('finished', None, None, None, True),
     'fail': ('failed', None, None, None, False),
@@ -37,8 +38,8 @@ class LedgerTest(unittest.TestCase):
 
     def test_the_ledger_says_what_real_clients_saw(self):
         clients, python = configuration()
-        with NodeProcess('-c', '1', '--job_time', '4', '--job_memory', '150m', '--ledger', self.path,
-                         python=python, port='default') as node:
+        with NodeProcess('-c', '1', '--job_time', '4', '--job_memory', '150m', '--ledger',
+                         self.path, python=python, port='default') as node:
             for number, client in enumerate(clients):
                 told = run_client(client, 'ledger.py', node=node, timeout=120)
                 wait_until(lambda: len(self.lines('computation')) == 2 * (number + 1), 30)

@@ -1,4 +1,5 @@
-"""What a computation may do besides plain jobs, by real clients of several releases, with one node."""
+"""What a computation may do besides plain jobs, by real clients of several releases, with one
+node."""
 from __future__ import absolute_import, division, print_function
 
 import unittest
@@ -16,17 +17,20 @@ class LifecycleTest(unittest.TestCase):
         clients, python = configuration()
         with NodeProcess('-c', '2', python=python, port='default') as node:
             for number, client in enumerate(clients):
-                told = run_client(client, 'lifecycle.py', LONG_SETUP if not number else 0, node=node, timeout=120)
+                told = run_client(client, 'lifecycle.py', LONG_SETUP if not number else 0,
+                                  node=node, timeout=120)
                 self.assertEqual(told['release'], client.release)
                 self.check(told, client.name)
                 self.assertNotIn('Traceback', node.log())
 
     def check(self, told, name):
-        for key, expected in (('made', 42), ('for_all', 'for all'), ('for_one', 'for one'), ('send', [0, 0]),
-                              ('made again', 42)):
-            self.assertEqual((told[key]['status'], told[key]['result']), (FINISHED, expected), (name, key, told[key]))
+        for key, expected in (('made', 42), ('for_all', 'for all'), ('for_one', 'for one'),
+                              ('send', [0, 0]), ('made again', 42)):
+            self.assertEqual((told[key]['status'], told[key]['result']), (FINISHED, expected),
+                             (name, key, told[key]))
         self.assertEqual(told['sent'], 'from a job', name)
-        for key, text in (('fail late', 'ValueError: no luck'), ('exit', 'exit status 3'), ('kill', 'SIGKILL')):
+        for key, text in (('fail late', 'ValueError: no luck'), ('exit', 'exit status 3'),
+                          ('kill', 'SIGKILL')):
             self.assertEqual(told[key]['status'], TERMINATED, (name, key))
             self.assertIn(text, told[key]['exception'], (name, key))
         self.assertNotEqual(told['cancelled']['status'], FINISHED, name)

@@ -1,4 +1,5 @@
-"""Many jobs that do nothing: the traffic at which the original node loses replies or stalls. And the first ten: README.rst."""
+"""Many jobs that do nothing: the traffic at which the original node loses replies or stalls. And
+the first ten: README.rst."""
 from __future__ import absolute_import, division, print_function
 
 import io
@@ -39,9 +40,11 @@ class QuickStartTest(unittest.TestCase):
         self.addCleanup(processes.end_marked, mark)
         with io.open(os.path.join(folder, 'sample.py'), 'w', encoding='utf-8') as target:
             target.write(textwrap.dedent(sample))
-        with NodeProcess(python=node_python, port='default', daemon=False) as node:        # python3 dispynode.py -i 127.0.0.1
-            process = processes.spawn([clients[0].python, 'sample.py'], mark, stdin=subprocess.DEVNULL, cwd=folder,
-                                      stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        # python3 dispynode.py -i 127.0.0.1
+        with NodeProcess(python=node_python, port='default', daemon=False) as node:
+            process = processes.spawn([clients[0].python, 'sample.py'], mark,
+                                      stdin=subprocess.DEVNULL, cwd=folder, stdout=subprocess.PIPE,
+                                      stderr=subprocess.STDOUT)
             output = process.communicate(timeout=60)[0].decode('utf-8', 'replace')
             self.assertIn(str([number * number for number in range(10)]), output, node.log_tail())
             self.assertEqual(process.returncode, 0, output)

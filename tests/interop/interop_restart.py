@@ -1,4 +1,5 @@
-"""The node of a real client is killed and started again while jobs run and others wait: how they end.
+"""The node of a real client is killed and started again while jobs run and others wait: how they
+end.
 
 DISPYNODE_TEST_ROUNDS says how often with each pause, by default once.
 """
@@ -30,7 +31,9 @@ class RestartTest(unittest.TestCase):
         path = os.path.join(folder, 'two are done')
         with NodeProcess('-c', '1', python=python, port='default') as node:
             def run():
-                told.append(run_client(client, 'restart.py', int(reentrant), SECONDS, path, node=node, timeout=90))
+                told.append(
+                    run_client(client, 'restart.py', int(reentrant), SECONDS, path, node=node,
+                               timeout=90))
             thread = threading.Thread(target=run)
             thread.start()
             try:
@@ -47,13 +50,15 @@ class RestartTest(unittest.TestCase):
         for client in clients:
             for pause in (0, 0.5) * ROUNDS:
                 ends = self.ends(client, python, False, pause)
-                self.assertIn(tuple(end for end in ends if end != 'finished'), LOST, (client.name, pause, ends))
+                self.assertIn(tuple(end for end in ends
+                                    if end != 'finished'), LOST, (client.name, pause, ends))
 
     def test_all_jobs_of_a_reentrant_client_finish(self):
         clients, python = configuration()
         for client in clients:
             for pause in (0, 0.5) * ROUNDS:
-                self.assertEqual(self.ends(client, python, True, pause), ['finished'] * JOBS, (client.name, pause))
+                self.assertEqual(self.ends(client, python, True, pause), ['finished'] * JOBS,
+                                 (client.name, pause))
 
 
 if __name__ == '__main__':

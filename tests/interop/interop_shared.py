@@ -27,9 +27,12 @@ class Scheduler(object):
         self.log = self.folder + '.log'
         program = os.path.join(os.path.dirname(self.client.python), 'dispyscheduler.py')
         with open(self.log, 'wb') as log, open(os.devnull, 'rb') as null:
-            self.process = processes.spawn([self.client.python, program, '-d', '--daemon', '--clean', '-i', '127.0.0.1', '-n', '127.0.0.1',
-                             '--dest_path_prefix', os.path.join(self.folder, 'files')], self.mark, dict(os.environ, PYTHONUNBUFFERED='1'),
-                            stdin=null, stdout=log, stderr=log, cwd=self.folder)
+            self.process = processes.spawn([
+                self.client.python, program, '-d', '--daemon', '--clean', '-i', '127.0.0.1', '-n',
+                '127.0.0.1', '--dest_path_prefix',
+                os.path.join(self.folder, 'files')
+            ], self.mark, dict(os.environ, PYTHONUNBUFFERED='1'), stdin=null, stdout=log,
+                                           stderr=log, cwd=self.folder)
         port = 9702 if self.client.release.startswith('4.15') else 51349
         wait_until(lambda: listens(port), 30, self.said)
         return self
@@ -69,7 +72,8 @@ class SharedTest(unittest.TestCase):
         for client in clients:
             with NodeProcess('-c', '2', python=python, port='default') as node, Scheduler(client):
                 for number, sharing in enumerate(('shared', 'exclusive')):
-                    told = run_client(client, 'shared.py', 'alone', sharing, 9760 + number, JOBS, node=node, timeout=90)
+                    told = run_client(client, 'shared.py', 'alone', sharing, 9760 + number, JOBS,
+                                      node=node, timeout=90)
                     self.check(told, '%s, %s' % (client.name, sharing))
                 self.two_at_once(client, node)
 
@@ -79,11 +83,15 @@ class SharedTest(unittest.TestCase):
 
         def run(name, port):
             try:
-                told[name] = run_client(client, 'shared.py', name, 'shared', port, JOBS, node=node, timeout=90)
+                told[name] = run_client(client, 'shared.py', name, 'shared', port, JOBS, node=node,
+                                        timeout=90)
             except AssertionError as error:
                 told[name] = error
 
-        threads = [threading.Thread(target=run, args=('program%d' % number, 9770 + number)) for number in range(2)]
+        threads = [
+            threading.Thread(target=run, args=('program%d' % number, 9770 + number))
+            for number in range(2)
+        ]
         for thread in threads:
             thread.start()
         for thread in threads:

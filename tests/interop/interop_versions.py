@@ -1,4 +1,5 @@
-"""Clients on another Python than the node's: each kind of argument and result, or one clear sentence."""
+"""Clients on another Python than the node's: each kind of argument and result, or one clear
+sentence."""
 from __future__ import absolute_import, division, print_function
 
 import json
@@ -41,5 +42,8 @@ def tell(client, kind, outcome):
     path = os.environ.get('DISPYNODE_TEST_TABLE')
     if path:
         with open(path, 'a') as table:
-            table.write(json.dumps({'client': client, 'node': os.environ['DISPYNODE_TEST_NODE'], 'kind': kind,
-                                    'outcome': outcome}) + '\n')
+            table.write(
+                json.dumps({
+                    'client': client, 'node': os.environ['DISPYNODE_TEST_NODE'], 'kind': kind,
+                    'outcome': outcome
+                }) + '\n')

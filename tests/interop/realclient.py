@@ -56,9 +56,12 @@ def run_client(client, script, *args, **settings):
         processes.end_marked(mark)
         shutil.rmtree(folder, ignore_errors=True)
     # the client's log, written by other threads, may stand in the same line before and behind it
-    results = [line[line.index('RESULT {') + len('RESULT '):] for line in lines if 'RESULT {' in line]
+    results = [
+        line[line.index('RESULT {') + len('RESULT '):] for line in lines if 'RESULT {' in line
+    ]
     if status != 0 or len(results) != 1:
         how = 'is not done after %s s' % timeout if status is None else 'ended with %s' % status
-        raise AssertionError('client %s, %s: %s\n--- its output ---\n%s\n--- log of the node ---\n%s'
-                             % (client.name, script, how, '\n'.join(lines[-80:]), node.log_tail()))
+        raise AssertionError(
+            'client %s, %s: %s\n--- its output ---\n%s\n--- log of the node ---\n%s' %
+            (client.name, script, how, '\n'.join(lines[-80:]), node.log_tail()))
     return json.JSONDecoder().raw_decode(results[0])[0]

@@ -1,4 +1,5 @@
-"""A node whose network comes after it, whose address changes, whose link goes and comes: real clients find it again."""
+"""A node whose network comes after it, whose address changes, whose link goes and comes: real
+clients find it again."""
 from __future__ import absolute_import, division, print_function
 
 import json
@@ -21,7 +22,8 @@ class NamedNode(HostNode):
     def command(self):
         words, count = super(NamedNode, self).command(), len(self.host.prefix)
         script = 'mount --bind "$0" /etc/hosts && exec "$@"'
-        return words[:count] + ['unshare', '--mount', 'sh', '-c', script, self.hosts] + words[count:]
+        return words[:count] + ['unshare', '--mount', 'sh', '-c', script, self.hosts
+                                ] + words[count:]
 
 
 class AddressesTest(unittest.TestCase):
@@ -53,7 +55,8 @@ class AddressesTest(unittest.TestCase):
         return self.notices.getsockname()
 
     def wait_status(self, text):
-        """Return the next message to the service manager that holds `text`, and no older one is left."""
+        """Return the next message to the service manager that holds `text`, and no older one is
+        left."""
         while True:
             message = self.notices.recv(4096).decode('utf-8')
             if text in message and not select.select([self.notices], [], [], 0)[0]:
@@ -62,28 +65,33 @@ class AddressesTest(unittest.TestCase):
     def change(self, *steps):
         """Give the node's host an address, `+ADDR`, or take one away, `-ADDR`."""
         for step in steps:
-            self.node_host.run('ip', 'addr', {'+': 'add', '-': 'del'}[step[0]], step[1:] + '/24', 'broadcast', '+',
-                               'dev', 'eth0')
+            self.node_host.run('ip', 'addr', {'+': 'add', '-': 'del'}[step[0]], step[1:] + '/24',
+                               'broadcast', '+', 'dev', 'eth0')
 
     def start_client(self, **settings):
         """Start a client on the other host; return it when it has looked for nodes."""
-        program = self.lab.client(self.host, self.client.python, nodes=['*'], ip_addr=CLIENT, **settings)
+        program = self.lab.client(self.host, self.client.python, nodes=['*'], ip_addr=CLIENT,
+                                  **settings)
         program.wait_result(event='started')
         return program
 
     def served_at(self, program, address):
         """Wait until the job of a client has run at an address, and it has closed its cluster."""
-        self.assertEqual(program.wait_result(SOON, event='first')['ip_addr'], address, self.node.log_tail())
+        self.assertEqual(
+            program.wait_result(SOON, event='first')['ip_addr'], address, self.node.log_tail())
         program.wait_result(SOON, event='closed')
 
     def told(self, *words):
         """Return what the node answers to a command."""
-        return self.node_host.run(self.node.python, self.node.program, '--dest_path_prefix', self.node.folder, '--ctl', *words)
+        return self.node_host.run(self.node.python, self.node.program, '--dest_path_prefix',
+                                  self.node.folder, '--ctl', *words)
 
     def ready(self, address):
         """Return the answer to GET /readyz on the node's own host."""
-        code = ('import socket, sys; sock = socket.create_connection((%r, 51348)); sock.sendall(b"GET /readyz HTTP/1.0\\r\\n\\r\\n"); '
-                'sys.stdout.write(sock.makefile("rb").read().decode("ascii"))' % address)
+        code = (
+            'import socket, sys; sock = socket.create_connection((%r, 51348)); sock.sendall(b"GET '
+            '/readyz HTTP/1.0\\r\\n\\r\\n"); '
+            'sys.stdout.write(sock.makefile("rb").read().decode("ascii"))' % address)
         return self.node_host.run(self.node.python, '-c', code)
 
     def wait_trouble(self, text):
@@ -139,18 +147,20 @@ class AddressesTest(unittest.TestCase):
         self.node.wait_log(' opened')
         wait_until(lambda: self.status()['busy'] == 2, SOON, self.node.log_tail, interval=0.1)
         self.node_host.cut('near')
-        wait_until(lambda: self.status()['being_delivered'] == 2, SOON, self.node.log_tail, interval=0.1)
+        wait_until(lambda: self.status()['being_delivered'] == 2, SOON, self.node.log_tail,
+                   interval=0.1)
         self.change('-' + FIRST, '+' + SECOND)
         self.node_host.restore('near')
         done = program.wait_result(2 * SOON, event='done')
         self.assertEqual(done['right'], 2, program.output())
-        program.end()                       # it would wait for ten seconds to close its computation at the old address
+        program.end()  # it would wait for ten seconds to close its computation at the old address
 
     def status(self):
         return json.loads(self.told('status', '--json'))
 
     def done_at(self, program, jobs, *addresses):
-        """Wait until all jobs of a client are right, done at these addresses, and it has closed its cluster."""
+        """Wait until all jobs of a client are right, done at these addresses, and it has closed its
+        cluster."""
         done = program.wait_result(2 * SOON, event='done')
         self.assertEqual((done['right'], done['nodes']), (jobs, list(addresses)), program.output())
         program.wait_result(2 * SOON, event='closed')
@@ -158,8 +168,8 @@ class AddressesTest(unittest.TestCase):
     def test_a_client_on_the_same_host_works_before_and_after_the_network_comes(self):
         self.node.start()
         self.node.wait_serving()
-        program = self.lab.client(self.node_host, self.client.python, nodes=['127.0.0.1'], ip_addr='127.0.0.1',
-                                  jobs=5, seconds=0.5)
+        program = self.lab.client(self.node_host, self.client.python, nodes=['127.0.0.1'],
+                                  ip_addr='127.0.0.1', jobs=5, seconds=0.5)
         program.wait_result(SOON, event='first')
         self.change('+' + FIRST)
         self.done_at(program, 5, '127.0.0.1')
@@ -178,7 +188,8 @@ class AddressesTest(unittest.TestCase):
 
     def test_a_name_given_is_resolved_anew(self):
         self.node._discard()
-        self.node = NamedNode(self.node_host, '-c', 2, '-i', 'worker.test', python=self.node_python, wait=False)
+        self.node = NamedNode(self.node_host, '-c', 2, '-i', 'worker.test', python=self.node_python,
+                              wait=False)
         self.node.hosts = os.path.join(self.node.folder, 'hosts')
         self.name(FIRST)
         self.change('+' + FIRST)

@@ -1,4 +1,5 @@
-"""Each layout of nodes and clients in both start orders: is the node found, and in how many seconds."""
+"""Each layout of nodes and clients in both start orders: is the node found, and in how many
+seconds."""
 from __future__ import absolute_import, division, print_function
 
 import json
@@ -49,7 +50,8 @@ class LayoutTest(unittest.TestCase):
             self.one_order(layout, order, host, options, limit, **settings)
 
     def one_order(self, layout, order, host, options=(), limit=WAIT, **settings):
-        """Start node and client in an order; the client's job must run on the node. Return the client's result."""
+        """Start node and client in an order; the client's job must run on the node. Return the
+        client's result."""
         settings.setdefault('ip_addr', CLIENT)
         node = HostNode(host, '-c', 2, *options, python=self.node_python)
         program = None
@@ -65,7 +67,8 @@ class LayoutTest(unittest.TestCase):
                 last = program.wait_result(event='started')['time']
             first = program.wait_result(limit, event='first')
             done = program.wait_result(event='done')
-            self.table.append((layout, order, self.client.release, round(max(0.0, first['time'] - last), 1)))
+            self.table.append((layout, order, self.client.release,
+                               round(max(0.0, first['time'] - last), 1)))
             self.assertEqual(done['states'], [11], program.output())
             program.wait_result(event='closed')
             return done
@@ -87,15 +90,17 @@ class LayoutTest(unittest.TestCase):
         self.both_orders('broadcast', self.lab.host('n', 'near', NODE + '/24'), nodes=['*'])
 
     def test_named(self):
-        done = self.one_order('named', NODE_FIRST, self.lab.host('n', 'near', NODE + '/24'), nodes=[NODE])
+        done = self.one_order('named', NODE_FIRST, self.lab.host('n', 'near', NODE + '/24'), nodes=[
+            NODE
+        ])
         self.assertEqual(done['nodes'], [NODE])
         self.one_order('named', CLIENT_FIRST, self.lab.hosts['n'], nodes=[NODE])
 
     def test_multicast(self):
         if release_of(self.client) < (4, 8, 9):
             return                          # those clients know no IPv4 multicast
-        self.both_orders('multicast', self.lab.host('n', 'near', NODE + '/24'), ['--ipv4_udp_multicast'],
-                         nodes=['*'], ipv4_udp_multicast=True)
+        self.both_orders('multicast', self.lab.host('n', 'near', NODE + '/24'),
+                         ['--ipv4_udp_multicast'], nodes=['*'], ipv4_udp_multicast=True)
 
     def test_ipv6(self):
         self.both_orders('IPv6', self.lab.host('n', 'near', NODE6 + '/64'), ['-i', NODE6],
@@ -105,8 +110,8 @@ class LayoutTest(unittest.TestCase):
         """Asked at the second address, the node announces that one, once, and is used."""
         host = self.lab.host('n', 'near', NODE + '/24', SECOND + '/24')
         for wanted in (NODE, SECOND):
-            done = self.one_order('two addresses, named ' + wanted, NODE_FIRST, host, ['-i', NODE, '-i', SECOND],
-                                  nodes=[wanted])
+            done = self.one_order('two addresses, named ' + wanted, NODE_FIRST, host,
+                                  ['-i', NODE, '-i', SECOND], nodes=[wanted])
             self.assertEqual(done['nodes'], [wanted])
         self.both_orders('two addresses, broadcast', host, ['-i', NODE, '-i', SECOND], nodes=['*'])
 
@@ -114,7 +119,8 @@ class LayoutTest(unittest.TestCase):
         host = self.lab.host('n', 'near', NODE + '/24', SECOND + '/24')
         with HostNode(host, '-c', 1, '-i', NODE, python=self.node_python), \
                 HostNode(host, '-c', 1, '-i', SECOND, python=self.node_python):
-            program = self.lab.client(self.host, self.client.python, nodes=['*'], ip_addr=CLIENT, jobs=4, seconds=0.5)
+            program = self.lab.client(self.host, self.client.python, nodes=['*'], ip_addr=CLIENT,
+                                      jobs=4, seconds=0.5)
             started = program.wait_result(event='started')['time']
             done = program.wait_result(event='done')
             self.assertEqual((done['right'], done['nodes']), (4, [NODE, SECOND]), program.output())
@@ -124,7 +130,8 @@ class LayoutTest(unittest.TestCase):
     # -- behind a router
 
     def behind_router(self):
-        """Make a second network behind a router, and a host for the node there; return (host, router)."""
+        """Make a second network behind a router, and a host for the node there; return (host,
+        router)."""
         self.lab.bridge('far')
         router = self.lab.host('r', 'near', '10.9.0.254/24').connect('far', '10.8.0.254/24')
         router.run('sh', '-c', 'echo 1 > /proc/sys/net/ipv4/ip_forward')
@@ -145,16 +152,20 @@ class LayoutTest(unittest.TestCase):
     def test_nat(self):
         """The router forwards the node's ports; the node announces the router's address."""
         host, router = self.behind_router()
-        for rule in ('add table ip nat', 'add chain ip nat pre { type nat hook prerouting priority -100; }',
+        for rule in ('add table ip nat',
+                     'add chain ip nat pre { type nat hook prerouting priority -100; }',
                      'add chain ip nat post { type nat hook postrouting priority 100; }',
-                     'add rule ip nat pre iifname eth0 tcp dport { 51348, 61591, 9701 } dnat to ' + FAR,
-                     'add rule ip nat pre iifname eth0 udp dport { 51348, 61591, 9701 } dnat to ' + FAR,
-                     'add rule ip nat post oifname eth0 masquerade'):
+                     'add rule ip nat pre iifname eth0 tcp dport { 51348, 61591, 9701 } dnat to ' +
+                     FAR,
+                     'add rule ip nat pre iifname eth0 udp dport { 51348, 61591, 9701 } dnat to ' +
+                     FAR, 'add rule ip nat post oifname eth0 masquerade'):
             router.run('nft', rule)
         options = ['--ext_ip_addr', '10.9.0.254']
         done = self.one_order('NAT', NODE_FIRST, host, options, nodes=['10.9.0.254'])
         self.assertEqual(done['nodes'], ['10.9.0.254'])
-        self.one_order('NAT', CLIENT_FIRST, host, options + ['--scheduler_node', CLIENT], nodes=['10.9.0.254'])
+        self.one_order('NAT', CLIENT_FIRST, host, options + ['--scheduler_node', CLIENT], nodes=[
+            '10.9.0.254'
+        ])
 
     def test_relay(self):
         if release_of(self.client) < (4, 15, 2):
@@ -164,5 +175,6 @@ class LayoutTest(unittest.TestCase):
         relay_host = self.lab.host('y', 'far', '10.8.0.3/24')
         relay_host.run('ip', 'route', 'add', 'default', 'via', '10.8.0.254')
         relay = os.path.join(os.path.dirname(self.client.python), 'dispynetrelay.py')
-        self.lab.start(relay_host, self.client.python, relay, '--daemon', '-i', '10.8.0.3', '--scheduler_node', CLIENT)
+        self.lab.start(relay_host, self.client.python, relay, '--daemon', '-i', '10.8.0.3',
+                       '--scheduler_node', CLIENT)
         self.both_orders('relay', node_host, nodes=['10.8.0.3', '10.8.0.*'])

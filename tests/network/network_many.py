@@ -1,4 +1,5 @@
-"""More than one of each: a dispyscheduler with three nodes, a link that is cut, clients that compete."""
+"""More than one of each: a dispyscheduler with three nodes, a link that is cut, clients that
+compete."""
 from __future__ import absolute_import, division, print_function
 
 import unittest
@@ -47,8 +48,8 @@ class ManyTest(unittest.TestCase):
         return self.lab.scheduler(self.host(SCHEDULER), self.client.python, SCHEDULER, *options)
 
     def shared_client(self, address, **settings):
-        return self.lab.client(self.host(address), self.client.python, shared=SCHEDULER, ip_addr=address,
-                               nodes=['*'], **settings)
+        return self.lab.client(self.host(address), self.client.python, shared=SCHEDULER,
+                               ip_addr=address, nodes=['*'], **settings)
 
     def test_a_scheduler_finds_nodes_that_were_there_before_and_later_ones(self):
         self.node(NODES[0])
@@ -61,13 +62,15 @@ class ManyTest(unittest.TestCase):
         client.wait_result(event='closed')
 
     def test_a_link_is_cut_for_20_seconds_while_jobs_run(self):
-        """Jobs that end meanwhile are brought to the scheduler afterwards; those of other nodes do not notice."""
+        """Jobs that end meanwhile are brought to the scheduler afterwards; those of other nodes do
+        not notice."""
         for address in NODES:
             self.node(address)
         scheduler = self.scheduler('--pulse_interval', '10')
         client = self.shared_client(CLIENT, jobs=6, seconds=8)
         cut = self.nodes[0]
-        wait_until(lambda: 'on %s (busy: 2 / 2)' % NODES[0] in scheduler.output(), WAIT, scheduler.output)
+        wait_until(lambda: 'on %s (busy: 2 / 2)' % NODES[0] in scheduler.output(), WAIT,
+                   scheduler.output)
         cut.wait_accepted(2)
         cut.host.cut('near')
         end = clock() + CUT_SECONDS
@@ -80,13 +83,16 @@ class ManyTest(unittest.TestCase):
         except AssertionError:
             print(cut.log_tail(), scheduler.output()[-6000:])
             raise
-        self.assertEqual((done['right'], done['nodes']), (6, NODES), client.output() + cut.log_tail())
+        self.assertEqual((done['right'], done['nodes']), (6, NODES),
+                         client.output() + cut.log_tail())
 
     def test_two_clients_compete_for_one_node(self):
         node = self.node(NODES[0])
-        first = self.lab.client(self.host(CLIENT), self.client.python, nodes=[NODES[0]], ip_addr=CLIENT, hold=2)
+        first = self.lab.client(self.host(CLIENT), self.client.python, nodes=[NODES[0]],
+                                ip_addr=CLIENT, hold=2)
         first.wait_result(event='first')
-        second = self.lab.client(self.host(RIVAL), self.client.python, nodes=[NODES[0]], ip_addr=RIVAL)
+        second = self.lab.client(self.host(RIVAL), self.client.python, nodes=[NODES[0]],
+                                 ip_addr=RIVAL)
         wait_until(lambda: 'PING not answered: busy' in node.log(), WAIT, node.log)
         self.assertEqual(second.wait_result(WAIT, event='done')['right'], 1)
         closed = first.wait_result(event='closed')['time']

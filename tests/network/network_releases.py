@@ -1,4 +1,5 @@
-"""Clients of many releases, all started before the node, are found by it without options about releases."""
+"""Clients of many releases, all started before the node, are found by it without options about
+releases."""
 from __future__ import absolute_import, division, print_function
 
 import json
@@ -28,7 +29,8 @@ class ReleasesTest(unittest.TestCase):
             with Lab() as lab:
                 lab.bridge('near')
                 try:
-                    table.append((layout, 'client first', client.release, round(max(0.0, try_it(lab, client)), 1)))
+                    table.append((layout, 'client first', client.release,
+                                  round(max(0.0, try_it(lab, client)), 1)))
                 except AssertionError:
                     print(layout, client.name)
                     raise
@@ -39,8 +41,8 @@ class ReleasesTest(unittest.TestCase):
     def waiting(self, lab, client, address=CLIENT, **settings):
         """Start a client that waits for a node; return it."""
         settings.setdefault('nodes', ['*'])
-        program = lab.client(lab.host('c' + address.rpartition('.')[2], 'near', address + '/24'), client.python,
-                             ip_addr=address, **settings)
+        program = lab.client(lab.host('c' + address.rpartition('.')[2], 'near', address + '/24'),
+                             client.python, ip_addr=address, **settings)
         program.wait_result(event='started')
         return program
 
@@ -81,7 +83,8 @@ class ReleasesTest(unittest.TestCase):
             router.run('sh', '-c', 'echo 1 > /proc/sys/net/ipv4/ip_forward')
             host = lab.host('n', 'far', FAR + '/24')
             for one in host, lab.hosts['c1']:
-                one.run('ip', 'route', 'add', 'default', 'via', '10.8.0.254' if one is host else '10.9.0.254')
+                one.run('ip', 'route', 'add', 'default', 'via',
+                        '10.8.0.254' if one is host else '10.9.0.254')
             with self.node(host, '--scheduler_node', CLIENT) as node:
                 return self.finish(program, node, time.time())
         self.each('--scheduler_node', try_it)
@@ -99,7 +102,9 @@ class ReleasesTest(unittest.TestCase):
             host = lab.host('n', 'near', NODE + '/24')
             with self.node(host, '--serve', 1) as node:
                 node.wait_exit(WAIT)
-            served = [program for program in programs if program.results()[-1]['event'] != 'started']
+            served = [
+                program for program in programs if program.results()[-1]['event'] != 'started'
+            ]
             self.assertEqual(len(served), 1, node.log_tail())
             left = programs[1 - programs.index(served[0])]
             with self.node(host, '--serve', 1) as node:

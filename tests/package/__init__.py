@@ -1,1 +1,2 @@
-"""sdist, wheel and `pip install .` in fresh environments; run by the test command only: pip needs the package index."""
+"""sdist, wheel and `pip install .` in fresh environments; run by the test command only: pip needs
+the package index."""

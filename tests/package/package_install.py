@@ -35,15 +35,19 @@ class PackageTest(unittest.TestCase):
             cls.call(cls.python, '-m', 'pip', 'install', '-q', told['pip'])
         # pip builds in the folder that it is given; the project itself stays as it is
         cls.source = os.path.join(cls.folder, 'source')
-        shutil.copytree(PROJECT, cls.source, ignore=shutil.ignore_patterns('.git', '.venvs', 'build', '*.pyc', '__pycache__'))
+        shutil.copytree(
+            PROJECT, cls.source, ignore=shutil.ignore_patterns('.git', '.venvs', 'build', '*.pyc',
+                                                               '__pycache__'))
         cls.call(cls.python, '-m', 'pip', 'install', '-q', '.', cwd=cls.source)
 
     @classmethod
     def call(cls, *command, **options):
         """Run a command; return what it says."""
-        env = dict(os.environ, PIP_DISABLE_PIP_VERSION_CHECK='1', PIP_NO_INPUT='1', PYTHONNOUSERSITE='1')
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                              timeout=STEP_TIMEOUT, env=env, cwd=options.get('cwd', cls.folder))
+        env = dict(os.environ, PIP_DISABLE_PIP_VERSION_CHECK='1', PIP_NO_INPUT='1',
+                   PYTHONNOUSERSITE='1')
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, timeout=STEP_TIMEOUT, env=env,
+                              cwd=options.get('cwd', cls.folder))
         text = done.stdout.decode('utf-8', 'replace')
         if done.returncode:
             raise AssertionError('%s: status %d\n%s' % (' '.join(command), done.returncode, text))
@@ -71,18 +75,25 @@ class PackageTest(unittest.TestCase):
         self.assertEqual(len(wheels), 1)
         with zipfile.ZipFile(wheels[0]) as wheel:
             names = wheel.namelist()
-        self.assertEqual(len([name for name in names if name.startswith('dispynode_lib/') and name.endswith('.py')]), MODULES)
+        self.assertEqual(
+            len([
+                name for name in names if name.startswith('dispynode_lib/') and name.endswith('.py')
+            ]), MODULES)
         self.assertTrue([name for name in names if name.startswith('dispynode_lib/data/')])
         sdists = glob.glob(os.path.join(self.source, 'dist', '*.tar.gz'))
-        self.call(self.python, '-m', 'pip', 'install', '-q', '--force-reinstall', '--no-deps', '--no-build-isolation', sdists[0])
+        self.call(self.python, '-m', 'pip', 'install', '-q', '--force-reinstall', '--no-deps',
+                  '--no-build-isolation', sdists[0])
         self.assertIn('dispynode ', self.program('dispynode', '--version'))
 
     def test_an_upgrade_under_a_running_node_changes_nothing_for_it(self):
-        with NodeProcess('-c', 1, python=self.python, program=os.path.join(os.path.dirname(self.python), 'dispynode')) as node:
+        with NodeProcess('-c', 1, python=self.python, program=os.path.join(
+                os.path.dirname(self.python), 'dispynode')) as node:
             self.check_serves(node)
             source = os.path.join(self.folder, 'newer')
-            shutil.copytree(self.source, source, ignore=shutil.ignore_patterns('build', 'dist', '*.egg-info'))
-            for name, text in (('__init__.py', "__version__ = '99.0'\n"), ('supervisor/nursery.py', 'raise ValueError\n')):
+            shutil.copytree(self.source, source, ignore=shutil.ignore_patterns(
+                'build', 'dist', '*.egg-info'))
+            for name, text in (('__init__.py', "__version__ = '99.0'\n"), ('supervisor/nursery.py',
+                                                                           'raise ValueError\n')):
                 with open(os.path.join(source, 'dispynode_lib', name), 'a') as target:
                     target.write(text)
             with open(os.path.join(source, 'setup.py')) as script:
@@ -95,15 +106,19 @@ class PackageTest(unittest.TestCase):
                 if '--supervise' in command:
                     processes.send(pid, signal.SIGKILL)
             self.check_serves(node)
-        self.call(self.python, '-m', 'pip', 'install', '-q', '--force-reinstall', '--no-deps', '.', cwd=self.source)
+        self.call(self.python, '-m', 'pip', 'install', '-q', '--force-reinstall', '--no-deps', '.',
+                  cwd=self.source)
 
     def check_serves(self, node):
         """Have the node do a job of a new computation."""
         with FakeScheduler(node) as scheduler:
             scheduler.ping(timeout=WAIT)
-            self.assertEqual(scheduler.open('def job(n):\n    return 2 * n\n', 'job').run(21).value, 42)
+            self.assertEqual(
+                scheduler.open('def job(n):\n    return 2 * n\n', 'job').run(21).value, 42)
 
     def test_the_one_file_command(self):
         self.call(self.python, '-m', 'pip', 'install', '-q', 'setuptools')
         self.call(self.python, 'setup.py', '-q', 'onefile', cwd=self.source)
-        self.assertIn('one file', self.call(self.python, os.path.join(self.source, 'build', 'dispynode.py'), '--version'))
+        self.assertIn(
+            'one file',
+            self.call(self.python, os.path.join(self.source, 'build', 'dispynode.py'), '--version'))

@@ -1,4 +1,5 @@
-"""The programs that measure, with small numbers: that they run to their end and have a figure for everything."""
+"""The programs that measure, with small numbers: that they run to their end and have a figure for
+everything."""
 from __future__ import absolute_import, division, print_function
 
 import json
@@ -12,8 +13,9 @@ PROJECT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file
 
 def measure(*words):
     """Run such a program, which must end well; return what it says."""
-    done = subprocess.run([sys.executable, '-m'] + list(words), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                          stderr=subprocess.STDOUT, timeout=120, cwd=PROJECT)
+    done = subprocess.run([sys.executable, '-m'] + list(words), stdin=subprocess.DEVNULL,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=120,
+                          cwd=PROJECT)
     text = done.stdout.decode('utf-8', 'replace')
     if done.returncode:
         raise AssertionError('%s: status %d\n%s' % (' '.join(words), done.returncode, text))

@@ -1,4 +1,5 @@
-"""The one file that each interpreter makes, wherever and whenever its sources were unpacked: the same bytes."""
+"""The one file that each interpreter makes, wherever and whenever its sources were unpacked: the
+same bytes."""
 from __future__ import absolute_import, division, print_function
 
 import json
@@ -9,7 +10,7 @@ import tempfile
 import unittest
 
 PROJECT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-OLD = 86400 * 365 * 20                      # seconds since the epoch: sources as if unpacked in 1990
+OLD = 86400 * 365 * 20  # seconds since the epoch: sources as if unpacked in 1990
 
 
 class SameBytesTest(unittest.TestCase):
@@ -34,9 +35,10 @@ class SameBytesTest(unittest.TestCase):
     def made(cls, python, source, flags=(), **env):
         """Return the bytes of the one file that `python` makes of the sources in a folder."""
         output = os.path.join(cls.folder, 'made')
-        command = ['sh', '-c', 'umask 077; exec "$@"', 'sh', python] + list(flags) + [os.path.join(source, 'packaging', 'onefile.py'), output]
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                              env=dict(os.environ, **env), cwd=cls.folder)
+        command = ['sh', '-c', 'umask 077; exec "$@"', 'sh', python
+                   ] + list(flags) + [os.path.join(source, 'packaging', 'onefile.py'), output]
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, env=dict(os.environ, **env), cwd=cls.folder)
         if done.returncode:
             raise AssertionError('%s: %s' % (command, done.stdout.decode('utf-8', 'replace')))
         with open(output, 'rb') as result:
@@ -48,8 +50,12 @@ class SameBytesTest(unittest.TestCase):
 
     def test_every_python_makes_the_same(self):
         self.assertGreater(len(self.expected), 100000)
-        self.assertEqual([python for python in self.pythons if self.made(python, PROJECT) != self.expected], [])
-        self.assertEqual([python for python in self.pythons if self.made(python, PROJECT, ['-O', '-R']) != self.expected], [])
+        self.assertEqual(
+            [python for python in self.pythons if self.made(python, PROJECT) != self.expected], [])
+        self.assertEqual([
+            python
+            for python in self.pythons if self.made(python, PROJECT, ['-O', '-R']) != self.expected
+        ], [])
 
     def test_unpacked_elsewhere_with_other_times_and_rights(self):
         for python in (self.pythons[0], self.pythons[-1]):
@@ -58,11 +64,15 @@ class SameBytesTest(unittest.TestCase):
     def test_in_other_locales(self):
         locales = os.path.join(self.folder, 'locales')
         os.mkdir(locales)
-        # Turkish has an i of its own in upper case; where it cannot be made, its name alone has to do
+        # Turkish has an i of its own in upper case; where it cannot be made, its name alone has to
+        # do
         if shutil.which('localedef') and os.path.exists('/usr/share/i18n/locales/tr_TR'):
-            subprocess.run(['localedef', '-i', 'tr_TR', '-f', 'UTF-8', os.path.join(locales, 'tr_TR.UTF-8')],
-                           stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            subprocess.run(
+                ['localedef', '-i', 'tr_TR', '-f', 'UTF-8',
+                 os.path.join(locales, 'tr_TR.UTF-8')], stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL)
         for python in (self.pythons[0], self.pythons[-1]):
             for name in ('C', 'POSIX', 'tr_TR.UTF-8'):
-                made = self.made(python, self.elsewhere, LC_ALL=name, LANG=name, LOCPATH=locales, PYTHONUTF8='0')
+                made = self.made(python, self.elsewhere, LC_ALL=name, LANG=name, LOCPATH=locales,
+                                 PYTHONUTF8='0')
                 self.assertEqual(made, self.expected, name)

@@ -121,7 +121,8 @@ def keep_ports_free():
 def main(result_path, seconds, *targets):
     """Run all tests of the targets; the exit status tells nothing about them."""
     dump_stacks_after(float(seconds))
-    signal.signal(signal.SIGINT, signal.default_int_handler)        # `command &` in a script ignores it, and all below do
+    # `command &` in a script ignores it, and all below do
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)                    # likewise nohup
     if os.environ.get('DISPYNODE_TEST_NETWORK') == '1':
         raise_loopback()

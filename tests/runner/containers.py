@@ -1,4 +1,5 @@
-"""The base image for the tests of Dockerfile: a Debian made by debootstrap, under the name of the one in Dockerfile."""
+"""The base image for the tests of Dockerfile: a Debian made by debootstrap, under the name of the
+one in Dockerfile."""
 from __future__ import absolute_import, division, print_function
 
 import os
@@ -12,12 +13,14 @@ TOOLS = ('buildah', 'debootstrap', 'nsenter')
 SUITE = 'bookworm'
 PACKAGES = 'python3-minimal,libpython3-stdlib'
 HOST_PACKAGES = 'python3,systemd,cron,logrotate'
-GROUPS = '/sys/fs/cgroup/systemd'          # systemd as process 1 wants its own hierarchy, with or without controllers
+# systemd as process 1 wants its own hierarchy, with or without controllers
+GROUPS = '/sys/fs/cgroup/systemd'
 STEP_TIMEOUT = 400
 
 
 def make_base():
-    """Return the folder of buildah's store that has the base image; it is kept, see bare_root(). Raises CannotBuild."""
+    """Return the folder of buildah's store that has the base image; it is kept, see bare_root().
+    Raises CannotBuild."""
     missing = [tool for tool in TOOLS if shutil.which(tool) is None]
     if missing:
         raise CannotBuild('not installed: ' + ', '.join(missing))
@@ -34,8 +37,12 @@ def make_base():
 
 
 def make_host():
-    """Return the root of a Debian with systemd, cron and logrotate, to be the lower layer of others. Raises CannotBuild."""
-    missing = [tool for tool in ('debootstrap', 'nsenter', 'pivot_root', 'pgrep') if shutil.which(tool) is None]
+    """Return the root of a Debian with systemd, cron and logrotate, to be the lower layer of
+    others. Raises CannotBuild."""
+    missing = [
+        tool for tool in ('debootstrap', 'nsenter', 'pivot_root', 'pgrep')
+        if shutil.which(tool) is None
+    ]
     if missing:
         raise CannotBuild('not installed: ' + ', '.join(missing))
     if os.geteuid():
@@ -53,7 +60,8 @@ def make_host():
 
 
 def bare_root(store):
-    """Return the path of the root that the base image was made from: a Debian with nothing but its Python."""
+    """Return the path of the root that the base image was made from: a Debian with nothing but its
+    Python."""
     return os.path.join(store, 'root')
 
 
@@ -87,11 +95,12 @@ def _buildah(store, *words):
 
 def _run(command):
     try:
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                              timeout=STEP_TIMEOUT)
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, timeout=STEP_TIMEOUT)
     except subprocess.TimeoutExpired:
         raise CannotBuild('%s: not done after %d s' % (' '.join(command), STEP_TIMEOUT))
     text = done.stdout.decode('utf-8', 'replace')
     if done.returncode:
-        raise CannotBuild('%s: %s' % (' '.join(command), (text.strip().splitlines() or ['no output'])[-1]))
+        raise CannotBuild(
+            '%s: %s' % (' '.join(command), (text.strip().splitlines() or ['no output'])[-1]))
     return text

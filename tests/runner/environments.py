@@ -68,26 +68,29 @@ DOCUMENTS = Recipe('documents', ('3.13', '3.12', '3.11', '3.10'), [
     check='import docutils, kubernetes_validate, twine, wheel')
 
 CLIENTS = (
-    Recipe('4.8.7 on 2.7', ('2.7',), _legacy('4.8.7') + [
-        [OPTIONAL, 'install', '--only-binary=:all:', 'psutil<7']], '4.8.7', TOOLS),
-    Recipe('4.8.7 on 3.6', ('3.6',), _old_pip('4.8.7') + [[OPTIONAL, 'install', '--only-binary=:all:', 'psutil']], '4.8.7'),
-    Recipe('4.12.4 on 3.8', ('3.8',), _middle('4.12.4'), '4.12.4'),
-    Recipe('4.14.0 on 3.8', ('3.8',), _middle('4.14.0'), '4.14.0'),
-    Recipe('4.15.2 on 3.10', ('3.10',), _modern('4.15.2'), '4.15.2'),
-    Recipe('4.15.2 on 3.11', ('3.11',), _modern('4.15.2'), '4.15.2'),
-    Recipe('4.15.2 on 3.12', ('3.12',), _modern('4.15.2'), '4.15.2'),
+    Recipe('4.8.7 on 2.7', ('2.7', ),
+           _legacy('4.8.7') + [[OPTIONAL, 'install', '--only-binary=:all:', 'psutil<7']], '4.8.7',
+           TOOLS),
+    Recipe('4.8.7 on 3.6', ('3.6', ),
+           _old_pip('4.8.7') + [[OPTIONAL, 'install', '--only-binary=:all:', 'psutil']], '4.8.7'),
+    Recipe('4.12.4 on 3.8', ('3.8', ), _middle('4.12.4'), '4.12.4'),
+    Recipe('4.14.0 on 3.8', ('3.8', ), _middle('4.14.0'), '4.14.0'),
+    Recipe('4.15.2 on 3.10', ('3.10', ), _modern('4.15.2'), '4.15.2'),
+    Recipe('4.15.2 on 3.11', ('3.11', ), _modern('4.15.2'), '4.15.2'),
+    Recipe('4.15.2 on 3.12', ('3.12', ), _modern('4.15.2'), '4.15.2'),
 )
 
 # clients that only have to find a node, and be found (tests/network/network_releases.py)
 FINDERS = (
-    Recipe('4.6.17 on 2.7', ('2.7',), [['install', 'asyncoro==4.5.6', 'dispy==4.6.17']], '4.6.17', TOOLS),
-    Recipe('4.7.7 on 2.7', ('2.7',), _legacy('4.7.7'), '4.7.7', TOOLS),
-    Recipe('4.8.9 on 3.6', ('3.6',), _old_pip('4.8.9', '4.8.15'), '4.8.9'),
-    Recipe('4.9.1 on 3.6', ('3.6',), _old_pip('4.9.1', '4.8.15'), '4.9.1'),
-    Recipe('4.10.6 on 3.8', ('3.8',), _middle('4.10.6', '4.8.15'), '4.10.6'),
-    Recipe('4.11.1 on 3.8', ('3.8',), _middle('4.11.1', '4.8.15'), '4.11.1'),
-    Recipe('4.13.0 on 3.8', ('3.8',), _middle('4.13.0'), '4.13.0'),
-    Recipe('4.15.0 on 3.10', ('3.10',), _modern('4.15.0'), '4.15.0'),
+    Recipe('4.6.17 on 2.7', ('2.7', ), [['install', 'asyncoro==4.5.6', 'dispy==4.6.17']], '4.6.17',
+           TOOLS),
+    Recipe('4.7.7 on 2.7', ('2.7', ), _legacy('4.7.7'), '4.7.7', TOOLS),
+    Recipe('4.8.9 on 3.6', ('3.6', ), _old_pip('4.8.9', '4.8.15'), '4.8.9'),
+    Recipe('4.9.1 on 3.6', ('3.6', ), _old_pip('4.9.1', '4.8.15'), '4.9.1'),
+    Recipe('4.10.6 on 3.8', ('3.8', ), _middle('4.10.6', '4.8.15'), '4.10.6'),
+    Recipe('4.11.1 on 3.8', ('3.8', ), _middle('4.11.1', '4.8.15'), '4.11.1'),
+    Recipe('4.13.0 on 3.8', ('3.8', ), _middle('4.13.0'), '4.13.0'),
+    Recipe('4.15.0 on 3.10', ('3.10', ), _modern('4.15.0'), '4.15.0'),
 )
 
 
@@ -104,7 +107,8 @@ class Environments(object):
         """`interpreters`: {minor: Interpreter}."""
         self._interpreters = interpreters
         self._folder = folder or default_folder()
-        self._locks = dict((recipe.name, threading.Lock()) for recipe in CLIENTS + FINDERS + (TOOLS, DOCUMENTS))
+        self._locks = dict((recipe.name, threading.Lock())
+                           for recipe in CLIENTS + FINDERS + (TOOLS, DOCUMENTS))
         self._done = {}
 
     def interpreter(self, recipe):

@@ -11,12 +11,15 @@ from tests.runner.environments import default_folder
 
 # minor versions this project is for; the test command tells which of them are not here
 SUPPORTED = ('2.7',) + tuple('3.%d' % minor for minor in range(6, 16))
-OLDEST, OLDEST_3, NEWEST = '2.7', '3.6', SUPPORTED[-1]          # what every change must pass on; the newest found runs all
-OTHERS = re.compile(r'pypy3\.\d+$|3\.\d+t$')       # PyPy, and CPython without its lock: taken where they are found
+# what every change must pass on; the newest found runs all
+OLDEST, OLDEST_3, NEWEST = '2.7', '3.6', SUPPORTED[-1]
+# PyPy, and CPython without its lock: taken where they are found
+OTHERS = re.compile(r'pypy3\.\d+$|3\.\d+t$')
 
 # PyPy's sys.version_info is its language's; a free-threaded build has a t in abiflags
-PROBE = ('import sys, platform; print(platform.python_implementation(), sys.executable, '
-         '"%d.%d.%d" % sys.version_info[:3], sys.version_info[3], "t" in getattr(sys, "abiflags", ""))')
+PROBE = (
+    'import sys, platform; print(platform.python_implementation(), sys.executable, '
+    '"%d.%d.%d" % sys.version_info[:3], sys.version_info[3], "t" in getattr(sys, "abiflags", ""))')
 
 
 class Interpreter(object):
@@ -32,7 +35,8 @@ class Interpreter(object):
 
 
 def sort_key(version):
-    """Return what orders version texts: CPython's first, those of other kinds and machines (OTHERS, 'i386-2.7') behind."""
+    """Return what orders version texts: CPython's first, those of other kinds and machines (OTHERS,
+    'i386-2.7') behind."""
     kind, numbers, suffix = re.match(r'(|.*?[a-z-])(\d+(?:\.\d+)*)(t?)$', version).groups()
     return kind + suffix, tuple(int(part) for part in numbers.split('.'))
 
@@ -44,7 +48,8 @@ def fetched_folder():
 
 def candidates():
     """Return the paths that may be interpreters, in order of preference."""
-    names = ['python' + version for version in SUPPORTED] + ['python3', 'python2', 'python', 'pypy3']
+    names = ['python' + version
+             for version in SUPPORTED] + ['python3', 'python2', 'python', 'pypy3']
     names += ['python%st' % version for version in SUPPORTED[-3:]]
     roots = [os.environ.get('PYENV_ROOT'), os.path.expanduser('~/.pyenv')]
     found = []
@@ -52,7 +57,8 @@ def candidates():
         for name in ('bin/python', 'bin/python3'):
             found += sorted(glob.glob(os.path.join(root, 'versions', '*', name)))
     own = sorted(glob.glob(os.path.join(fetched_folder(), '*', 'usr', 'bin')))
-    for folder in os.environ.get('PATH', '').split(os.pathsep) + ['/usr/local/bin', '/usr/bin'] + own:
+    for folder in os.environ.get('PATH', '').split(os.pathsep) + ['/usr/local/bin', '/usr/bin'
+                                                                  ] + own:
         if os.path.basename(folder) != 'shims':         # pyenv's, slow and found already
             found += [os.path.join(folder, name) for name in names]
     unique, seen = [], set()
@@ -72,14 +78,16 @@ def probe(path):
         return None
     words = answer.stdout.decode('utf-8', 'replace').strip().replace("'", '').strip('()')
     words = words.replace(',', ' ').split()
-    if answer.returncode or len(words) != 5 or words[0] not in ('CPython', 'PyPy') or words[3] != 'final':
+    if answer.returncode or len(words) != 5 or words[0] not in ('CPython',
+                                                                'PyPy') or words[3] != 'final':
         return None
     kind = 'pypy' if words[0] == 'PyPy' else ''
     return Interpreter(words[1], kind + words[2], 't' if words[4] == 'True' else '')
 
 
 def find():
-    """Return {minor: Interpreter} of the supported Pythons here, oldest first, OTHERS last; later patches win."""
+    """Return {minor: Interpreter} of the supported Pythons here, oldest first, OTHERS last; later
+    patches win."""
     best = {}
     with ThreadPoolExecutor(4) as pool:
         for found in pool.map(probe, candidates()):

@@ -1,6 +1,7 @@
 """Machines other than this one, as far as they run here.
 
-Debian roots of 32 bits, and of other processors by qemu; Pythons from which all that only Linux has was taken away.
+Debian roots of 32 bits, and of other processors by qemu; Pythons from which all that only Linux has
+was taken away.
 """
 from __future__ import absolute_import, division, print_function
 
@@ -19,7 +20,8 @@ STEP_TIMEOUT = 1800                         # seconds; qemu takes its time
 
 
 class Machine(object):
-    """name: what stands for a minor version in tables, 'i386-3.11'; architecture and suite: of Debian.
+    """name: what stands for a minor version in tables, 'i386-3.11'; architecture and suite: of
+    Debian.
 
     python      command there; the rest of its name: the package with it
     client      name of the recipe of a real client
@@ -31,8 +33,11 @@ class Machine(object):
         self.client, self.emulated = client, emulated
 
     def interpreter(self):
-        """Return the path of a command that is its Python; its root is made if it is not there. Raises CannotBuild."""
-        missing = [tool for tool in ('debootstrap', 'unshare', 'chroot') if shutil.which(tool) is None]
+        """Return the path of a command that is its Python; its root is made if it is not there.
+        Raises CannotBuild."""
+        missing = [
+            tool for tool in ('debootstrap', 'unshare', 'chroot') if shutil.which(tool) is None
+        ]
         if missing:
             raise CannotBuild('not installed: ' + ', '.join(missing))
         if os.geteuid():
@@ -53,8 +58,10 @@ class Machine(object):
         part = root + '.part'
         shutil.rmtree(part, ignore_errors=True)
         try:
-            _run(['debootstrap', '--arch=' + self.architecture, '--variant=minbase', '--include=openssl,procps,' + self.python]
-                 + (['--foreign'] if self.emulated else []) + [self.suite, part])
+            _run([
+                'debootstrap', '--arch=' +
+                self.architecture, '--variant=minbase', '--include=openssl,procps,' + self.python
+            ] + (['--foreign'] if self.emulated else []) + [self.suite, part])
             if self.emulated:
                 _run(['chroot', part, '/debootstrap/debootstrap', '--second-stage'])
             for name in glob.glob(os.path.join(part, 'var', 'cache', 'apt', '*')):
@@ -67,7 +74,8 @@ class Machine(object):
 
 
 class WithoutLinux(object):
-    """A Python of this machine that believes to be on another system (tests/support/lacking); for nodes only."""
+    """A Python of this machine that believes to be on another system (tests/support/lacking); for
+    nodes only."""
 
     def __init__(self, minor, python):
         """`python`: function that returns the path of the Python, or raises CannotBuild."""
@@ -76,7 +84,9 @@ class WithoutLinux(object):
     def interpreter(self):
         """Return the path of a command that is it."""
         os.makedirs(os.path.join(default_folder(), 'machines'), exist_ok=True)
-        return _command(self.name, 'DISPYNODE_TEST_LACKS=linux PYTHONPATH="%s" exec "%s"' % (LACKING, self._python()))
+        return _command(
+            self.name,
+            'DISPYNODE_TEST_LACKS=linux PYTHONPATH="%s" exec "%s"' % (LACKING, self._python()))
 
 
 def _command(name, line):
@@ -93,13 +103,15 @@ def _command(name, line):
 MACHINES = (
     Machine('i386-2.7', 'i386', 'bullseye', 'python2.7', '4.8.7 on 2.7'),
     Machine('i386-3.11', 'i386', 'bookworm', 'python3', '4.15.2 on 3.11'),
-    Machine('armhf-3.13', 'armhf', 'trixie', 'python3', '4.15.2 on 3.11', 'arm'),            # 32 bits, but a time of 64
+    # 32 bits, but a time of 64
+    Machine('armhf-3.13', 'armhf', 'trixie', 'python3', '4.15.2 on 3.11', 'arm'),
     Machine('arm64-3.13', 'arm64', 'trixie', 'python3', '4.15.2 on 3.11', 'aarch64'),
 )
 
 
 def register(processor):
-    """Have the kernel run programs for `processor` by qemu, as Debian's packages do at boot. Raises CannotBuild."""
+    """Have the kernel run programs for `processor` by qemu, as Debian's packages do at boot. Raises
+    CannotBuild."""
     description = '/usr/lib/binfmt.d/qemu-%s.conf' % processor
     if not os.path.exists(description):
         raise CannotBuild('not installed: qemu-user-static')
@@ -115,8 +127,8 @@ def register(processor):
 
 def _run(command):
     try:
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                              timeout=STEP_TIMEOUT, cwd=PROJECT)
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, timeout=STEP_TIMEOUT, cwd=PROJECT)
     except subprocess.TimeoutExpired:
         raise CannotBuild('%s: not done after %d s' % (' '.join(command), STEP_TIMEOUT))
     if done.returncode:

@@ -17,30 +17,38 @@ PROJECT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file
 KINDS = ('unit', 'functional', 'attack', 'interop', 'network', 'package', 'container', 'machine')
 TIMEOUTS = {'unit': 200, 'functional': 1000, 'attack': 900, 'interop': 180, 'network': 300}
 ONE_NODE = ('4.8.7 on 3.6', '4.12.4 on 3.8', '4.15.2 on 3.11')      # one node serves them in turn
-TLS = ('4.8.7 on 3.6', '4.15.2 on 3.10', '4.15.2 on 3.11')            # those of 3.12 and later cannot
-NETWORK = ('4.15.2 on 3.11', '4.8.7 on 3.6', '4.12.4 on 3.8', '4.8.7 on 2.7')       # in networks of several hosts
+TLS = ('4.8.7 on 3.6', '4.15.2 on 3.10', '4.15.2 on 3.11')  # those of 3.12 and later cannot
+# in networks of several hosts
+NETWORK = ('4.15.2 on 3.11', '4.8.7 on 3.6', '4.12.4 on 3.8', '4.8.7 on 2.7')
 NETWORK_TOOLS = ('ip', 'nft', 'nsenter', 'unshare')
 SLURM_TOOLS = ('slurmctld', 'slurmd', 'munged', 'sbatch')
-COMPUTATIONS = (                # everything a computation may do; each module with the releases that can do it
+COMPUTATIONS = (  # everything a computation may do; each module with the releases that can do it
     ('interop_ledger', ('4.15.2 on 3.11', '4.8.7 on 3.6')),
     ('interop_lifecycle', ('4.15.2 on 3.11', '4.12.4 on 3.8', '4.8.7 on 3.6')),
     ('interop_recovery', ('4.8.7 on 3.6', '4.12.4 on 3.8')),
     ('interop_restart', ('4.8.7 on 3.6', '4.15.2 on 3.11')),
     ('interop_shared', ('4.8.7 on 3.6', '4.15.2 on 3.10')))
 PYTHON2 = '4.8.7 on 2.7'
-VERSIONS = ('4.8.7 on 2.7', '4.8.7 on 3.6', '4.15.2 on 3.11', '4.15.2 on 3.12')      # clients whose node is older or newer
+# clients whose node is older or newer
+VERSIONS = ('4.8.7 on 2.7', '4.8.7 on 3.6', '4.15.2 on 3.11', '4.15.2 on 3.12')
 MANY_JOBS = ('4.15.2 on 3.11',)
 EXAMPLES = ('4.15.2 on 3.10', '4.12.4 on 3.8')          # the second one recovers: 4.15.2 cannot
-# of the functional tests, those that interpreters between the named ones run: where they differ, it shows here
-BETWEEN = ('test_check', 'test_jobs', 'test_job_endings', 'test_programs', 'test_setup_cleanup', 'test_supervisor')
-# of the functional tests, what 32 bits and other processors may do otherwise, and what may be asked of qemu
-MACHINE = ('test_check', 'test_jobs', 'test_job_endings', 'test_files', 'test_big_jobs', 'test_bad_input', 'test_supervisor')
-EMULATED = ('test_check', 'test_files.Files.test_a_file_arrives_with_content_time_and_mode', 'test_big_jobs')
+# of the functional tests, those that interpreters between the named ones run: where they differ, it
+# shows here
+BETWEEN = ('test_check', 'test_jobs', 'test_job_endings', 'test_programs', 'test_setup_cleanup',
+           'test_supervisor')
+# of the functional tests, what 32 bits and other processors may do otherwise, and what may be asked
+# of qemu
+MACHINE = ('test_check', 'test_jobs', 'test_job_endings', 'test_files', 'test_big_jobs',
+           'test_bad_input', 'test_supervisor')
+EMULATED = ('test_check', 'test_files.Files.test_a_file_arrives_with_content_time_and_mode',
+            'test_big_jobs')
 # where there is no Linux to be seen; with psutil processes that left their group are found, too
-WITHOUT_LINUX = ('test_jobs', 'test_job_endings', 'test_files', 'test_programs', 'test_setup_cleanup', 'test_discovery',
-                 'test_lacking.OtherSystem')
+WITHOUT_LINUX = ('test_jobs', 'test_job_endings', 'test_files', 'test_programs',
+                 'test_setup_cleanup', 'test_discovery', 'test_lacking.OtherSystem')
 WITH_PSUTIL = ('test_termination', 'test_jobs')
-# of the attacks, those that the oldest ones run, a minute each: where faults of theirs were found, or their code is another
+# of the attacks, those that the oldest ones run, a minute each: where faults of theirs were found,
+# or their code is another
 OLD_ATTACKED = ('test_clients', 'test_faults', 'test_hosts', 'test_operator', 'test_tls')
 
 
@@ -58,7 +66,8 @@ class NotRun(object):
 class Plan(object):
     """suites in the order in which to start them; not_run; recipes that will be needed."""
 
-    def __init__(self, interpreters, environments, kinds=KINDS, minors=None, quick=False, full=False):
+    def __init__(self, interpreters, environments, kinds=KINDS, minors=None, quick=False,
+                 full=False):
         self.suites, self.not_run, self.recipes = [], [], []
         self._all, self._environments, self._full = interpreters, environments, full
         self._wanted = dict((minor, found) for minor, found in interpreters.items()
@@ -78,7 +87,7 @@ class Plan(object):
             if kind in kinds:
                 for minor in sorted(self._wanted, key=sort_key, reverse=True):
                     if kind == 'attack' and minor not in self.named:
-                        continue                                # what differs between the others shows in functional tests
+                        continue  # what differs between the others shows in functional tests
                     self._add_plain(kind, self._wanted[minor])
         releases.add(self, kinds, self.named, self._wanted, environments)
         if 'machine' in kinds and not quick:
@@ -87,7 +96,8 @@ class Plan(object):
         self.suites.sort(key=lambda suite: KINDS.index(suite.kind))
 
     def _note_missing(self, minors):
-        machines = [machine.name for machine in MACHINES] + ['nolinux-' + minor for minor in self._all]
+        machines = [machine.name
+                    for machine in MACHINES] + ['nolinux-' + minor for minor in self._all]
         for minor in minors or SUPPORTED:
             if minor not in self._all and minor not in machines:
                 required = minor in (OLDEST, OLDEST_3, NEWEST) or bool(minors)
@@ -104,9 +114,10 @@ class Plan(object):
             names = sorted(glob.glob(os.path.join(PROJECT, 'tests', 'test_*.py')))
             targets = ['tests/unit', 'tests/wire']
             targets += ['tests.' + os.path.basename(name)[:-3] for name in names]
-        self.suites.append(Suite(kind, 'Python ' + interpreter.version, interpreter.python, targets,
-                                 TIMEOUTS[kind], flags, own_network=kind in ('functional', 'attack'),
-                                 minor=interpreter.minor))
+        self.suites.append(
+            Suite(kind, 'Python ' + interpreter.version, interpreter.python, targets,
+                  TIMEOUTS[kind], flags, own_network=kind in ('functional',
+                                                              'attack'), minor=interpreter.minor))
 
     def _add_interop(self, quick):
         recipes = dict((recipe.name, recipe) for recipe in CLIENTS)
@@ -125,11 +136,13 @@ class Plan(object):
                 self._add_clients(module, [recipes[PYTHON2]], minor)
         for minor in self._node_minors(recipes[ONE_NODE[0]], quick):
             self._add_clients('interop_tls', [recipes[name] for name in TLS], minor)
-        for minor in self._wanted if self._full else (OLDEST, self.newest) if quick else self.named + ('3.11',):
+        for minor in self._wanted if self._full else (
+                OLDEST, self.newest) if quick else self.named + ('3.11', ):
             if minor in self._wanted:
                 self._add_clients('interop_versions', [recipes[name] for name in VERSIONS], minor)
         if self.newest in self._wanted:
-            self._add_clients('interop_many_jobs', [recipes[name] for name in MANY_JOBS], self.newest)
+            self._add_clients('interop_many_jobs', [recipes[name]
+                                                    for name in MANY_JOBS], self.newest)
             self._add_clients('interop_examples', [recipes[name] for name in EXAMPLES], self.newest)
 
     def _add_network(self, quick):
@@ -147,15 +160,19 @@ class Plan(object):
             self._add_clients('network_slurm', [recipes[NETWORK[0]]], self.newest, 'network')
 
     def _add_machines(self, minors):
-        """Add the suites of Debian roots of other machines; those that qemu runs with --full only, or when asked for."""
+        """Add the suites of Debian roots of other machines; those that qemu runs with --full only,
+        or when asked for."""
         recipes = dict((recipe.name, recipe) for recipe in CLIENTS)
         for machine in MACHINES:
-            if minors and machine.name not in minors or machine.emulated and not (minors or self._full):
+            if minors and machine.name not in minors or machine.emulated and not (minors
+                                                                                  or self._full):
                 continue
             names = EMULATED if machine.emulated else MACHINE
-            functional = self._machine_suite(machine, 'functional', ['tests.functional.' + name for name in names])
+            functional = self._machine_suite(machine, 'functional',
+                                             ['tests.functional.' + name for name in names])
             if not machine.emulated:
-                self._machine_suite(machine, 'unit', ['tests/unit', 'tests/wire', 'tests.test_support'])
+                self._machine_suite(machine, 'unit',
+                                    ['tests/unit', 'tests/wire', 'tests.test_support'])
                 if self._full:
                     functional.targets = ['tests/functional']
             one_file = releases.with_one_file(functional)
@@ -164,9 +181,12 @@ class Plan(object):
             self._add_clients('interop_main_job', [recipes[machine.client]], machine.name)
 
     def _add_without_linux(self, minors):
-        """Add nodes that see no Linux: the oldest and the newest, and one with psutil, which can do nearly all."""
+        """Add nodes that see no Linux: the oldest and the newest, and one with psutil, which can do
+        nearly all."""
         recipes = dict((recipe.name, recipe) for recipe in CLIENTS)
-        for minor, client, names in ((OLDEST, PYTHON2, None), (self.newest, ONE_NODE[0], WITHOUT_LINUX), ('3.11', ONE_NODE[2], WITH_PSUTIL)):
+        for minor, client, names in ((OLDEST, PYTHON2, None), (self.newest, ONE_NODE[0],
+                                                               WITHOUT_LINUX), ('3.11', ONE_NODE[2],
+                                                                                WITH_PSUTIL)):
             if minor not in self._all or minors and 'nolinux-' + minor not in minors:
                 continue
             interpreter, recipe = self._all[minor], recipes[client]
@@ -179,19 +199,23 @@ class Plan(object):
             self._wanted[machine.name] = machine
             self._add_clients('interop_main_job', [recipe], machine.name)
             if names:
-                self.suites.append(Suite(
-                    'functional', 'Python ' + machine.name, interpreter.python, ['tests.functional.' + name for name in names],
-                    TIMEOUTS['functional'], own_network=True, minor=machine.name,
-                    prepare=lambda machine=machine: {'DISPYNODE_TEST_PYTHON': machine.interpreter()}))
+                self.suites.append(
+                    Suite(
+                        'functional', 'Python ' + machine.name, interpreter.python,
+                        ['tests.functional.' + name for name in names], TIMEOUTS['functional'],
+                        own_network=True, minor=machine.name, prepare=lambda machine=machine:
+                        {'DISPYNODE_TEST_PYTHON': machine.interpreter()}))
 
     def _machine_suite(self, machine, kind, targets):
         timeout = TIMEOUTS[kind] * (6 if machine.emulated else 2)
-        suite = Suite(kind, 'Python ' + machine.name, machine.interpreter, targets, timeout, own_network=True, minor=machine.name)
+        suite = Suite(kind, 'Python ' + machine.name, machine.interpreter, targets, timeout,
+                      own_network=True, minor=machine.name)
         self.suites.append(suite)
         return suite
 
     def _node_minors(self, recipe, quick):
-        """Return the minor versions of nodes for a client: a Python 2 client has a Python 2 node."""
+        """Return the minor versions of nodes for a client: a Python 2 client has a Python 2
+        node."""
         if recipe.python == ('2.7',):
             minors = [OLDEST]
         else:
@@ -225,7 +249,8 @@ class Plan(object):
             # an environment of the node's own Python has psutil: such nodes run with it
             own = [client['python'] for client, recipe in zip(clients, recipes)
                    if recipe.python == (minor,) and len(recipes) == 1]
-            node_python = node.interpreter() if hasattr(node, 'interpreter') else (own or [node.python])[0]
+            node_python = node.interpreter() if hasattr(
+                node, 'interpreter') else (own or [node.python])[0]
             return {'DISPYNODE_TEST_NODE': minor, 'DISPYNODE_TEST_INTEROP': json.dumps(
                 {'clients': clients, 'node': node_python})}
 

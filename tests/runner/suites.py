@@ -46,7 +46,8 @@ class Suite(object):
 
 
 class Outcome(object):
-    """passed (number), failures [(name, text)], skipped [(name, reason)], seconds; told: lines of tables, as JSON says them."""
+    """passed (number), failures [(name, text)], skipped [(name, reason)], seconds; told: lines of
+    tables, as JSON says them."""
 
     def __init__(self, suite, passed=0, failures=(), skipped=(), seconds=0.0):
         self.suite, self.passed, self.seconds, self.told = suite, passed, seconds, []
@@ -77,7 +78,8 @@ def network_prefix():
 
 
 def run(suite, prefix):
-    """Run a suite to its end or its time limit; return the Outcome. `prefix`: see network_prefix."""
+    """Run a suite to its end or its time limit; return the Outcome. `prefix`: see
+    network_prefix."""
     variables = suite.prepare() if suite.prepare else {}
     folder = tempfile.mkdtemp(prefix='dispynode-suite-')
     os.chmod(folder, 0o711)                 # tests start programs in it as other users
@@ -91,9 +93,11 @@ def _run_in(folder, suite, prefix, variables):
     result_path = os.path.join(folder, 'result.json')
     output_path = os.path.join(folder, 'output')
     mark = processes.new_mark()
-    env = dict(os.environ, TMPDIR=folder, PYTHONUNBUFFERED='1', PYTHONPYCACHEPREFIX=COMPILED, **variables)
+    env = dict(os.environ, TMPDIR=folder, PYTHONUNBUFFERED='1', PYTHONPYCACHEPREFIX=COMPILED,
+               **variables)
     env.setdefault('DISPYNODE_TEST_TABLE', os.path.join(folder, 'table'))
-    env.pop('PYTHONDONTWRITEBYTECODE', None)            # hundreds of nodes are started: each would compile itself
+    # hundreds of nodes are started: each would compile itself
+    env.pop('PYTHONDONTWRITEBYTECODE', None)
     for name in ('PYTHONPATH', 'PYTHONHOME', 'PYTHONWARNINGS', 'PYTHONSTARTUP'):
         env.pop(name, None)
     if prefix:
@@ -135,7 +139,8 @@ def _outcome(suite, status, seconds, result_path, output_path):
     except ValueError:
         outcome = Outcome(suite, seconds=seconds)
     if status is None:
-        outcome.failures.append(('not done after %d s; running: %s' % (suite.timeout, running), tail))
+        outcome.failures.append(
+            ('not done after %d s; running: %s' % (suite.timeout, running), tail))
     elif status:
         outcome.failures.append(('ended with status %s; running: %s' % (status, running), tail))
     elif not (outcome.passed or outcome.failures or outcome.skipped):

@@ -1,4 +1,5 @@
-"""A long run: python3 -m tests.soak [--scale 0.1] [--seconds 60]; tells what the node has before and after."""
+"""A long run: python3 -m tests.soak [--scale 0.1] [--seconds 60]; tells what the node has before
+and after."""
 from __future__ import absolute_import, division, print_function
 
 import argparse
@@ -14,12 +15,13 @@ from tests.support.nodeprocess import NodeProcess
 from tests.support.scheduler import DUMMY_TOKEN, FakeScheduler
 from tests.support.waiting import clock, wait_until
 
-MEMORY_LIMIT = 25 << 20                     # bytes that the node may grow by after the first 500 jobs
+MEMORY_LIMIT = 25 << 20  # bytes that the node may grow by after the first 500 jobs
 WAIT = 60
 
 
 class Soak(object):
-    """One node, one client, and what is done to them; `faults` collects what was not as it should be."""
+    """One node, one client, and what is done to them; `faults` collects what was not as it should
+    be."""
 
     def __init__(self, node, scheduler, scale, seconds):
         self.node, self.scheduler, self.scale, self.seconds = node, scheduler, scale, seconds
@@ -29,8 +31,11 @@ class Soak(object):
     def measure(self):
         """Return what the node has now: memory (MB), descriptors, threads, processes, files."""
         pid = self.node.pid
-        return {'memory': attacker.memory(pid) / 1e6, 'descriptors': attacker.descriptors(pid), 'threads': attacker.threads(pid),
-                'processes': len(self.node.processes()), 'files': len(all_files(self.node.folder))}
+        return {
+            'memory': attacker.memory(pid) / 1e6, 'descriptors': attacker.descriptors(pid),
+            'threads': attacker.threads(pid), 'processes': len(self.node.processes()), 'files': len(
+                all_files(self.node.folder))
+        }
 
     def step(self, name, function, *args):
         """Do one part; say how it went."""
@@ -85,7 +90,8 @@ class Soak(object):
             computation.close()
             self.scheduler.computations.remove(computation)
         self.forget()
-        return '%d open; then %d descriptors, %d threads' % (count, most['descriptors'], most['threads'])
+        return '%d open; then %d descriptors, %d threads' % (count, most['descriptors'],
+                                                             most['threads'])
 
     def broken_connections(self, count):
         """Break connections at every length of their first message."""
@@ -160,7 +166,9 @@ class Soak(object):
         if grown > MEMORY_LIMIT:
             self.faults.append('the node grew by %.1f MB' % (grown / 1e6))
         for name, value in (('before', before), ('after', after)):
-            print('%-8s %s' % (name, ', '.join('%s %s' % (key, '%.1f' % it if key == 'memory' else it) for key, it in sorted(value.items()))))
+            print(
+                '%-8s %s' % (name, ', '.join('%s %s' % (key, '%.1f' % it if key == 'memory' else it)
+                                             for key, it in sorted(value.items()))))
 
 
 def run(scale, seconds):

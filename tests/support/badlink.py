@@ -1,7 +1,8 @@
-"""A bad network between this one and another host's: packets are lost, late, out of order, or none comes through at all.
+"""A bad network between this one and another host's: packets are lost, late, out of order, or none
+comes through at all.
 
-Two TUN interfaces, one here and one in the host's namespace, and a thread that carries packets from one to the other. What
-a kernel's netem does, without netem.
+Two TUN interfaces, one here and one in the host's namespace, and a thread that carries packets from
+one to the other. What a kernel's netem does, without netem.
 """
 from __future__ import absolute_import, division, print_function
 
@@ -24,7 +25,8 @@ HERE, THERE = '10.99.7.1', '10.99.7.2'
 
 
 class Packet(object):
-    """An IPv4 packet: data, source and target (address, port), flags of TCP, size of what TCP carries."""
+    """An IPv4 packet: data, source and target (address, port), flags of TCP, size of what TCP
+    carries."""
 
     FIN, SYN, RST = 1, 2, 4
 
@@ -37,14 +39,17 @@ class Packet(object):
         self.flags, self.carried = 0, 0
         if self.protocol == TCP and len(data) >= head + 20:
             self.flags = bytearray(data)[head + 13]
-            self.carried = struct.unpack_from('>H', data, 2)[0] - head - (bytearray(data)[head + 12] >> 4) * 4
+            self.carried = struct.unpack_from('>H', data,
+                                              2)[0] - head - (bytearray(data)[head + 12] >> 4) * 4
 
 
 class BadLink(object):
-    """Context manager: HERE reaches THERE, an address on `host` (of tests.support.netlab), through a bad link.
+    """Context manager: HERE reaches THERE, an address on `host` (of tests.support.netlab), through
+    a bad link.
 
     command     function that runs a command here
-    loss        share of the packets that get lost, but never two in succession of one direction of one connection
+    loss        share of the packets that get lost, but never two in succession of one direction of
+                one connection
     delay       (least, most) seconds that a packet takes; packets that take less overtake others
     loses       None, or a function Packet -> bool: what it says yes to is lost
     cut         True: nothing passes, and nobody is told
@@ -61,7 +66,8 @@ class BadLink(object):
         self._wake, self._woken = os.pipe()[::-1]
         self._ends = [_tun('badlink0'), _tun('badlink1')]
         command('ip', 'link', 'set', 'badlink1', 'netns', str(host.keeper.pid))
-        for run, name, own, other in ((command, 'badlink0', HERE, THERE), (host.run, 'badlink1', THERE, HERE)):
+        for run, name, own, other in ((command, 'badlink0', HERE, THERE), (host.run, 'badlink1',
+                                                                           THERE, HERE)):
             run('ip', 'addr', 'add', own, 'peer', other, 'dev', name)
             run('ip', 'link', 'set', name, 'up')
         self._stopping = False
@@ -140,7 +146,8 @@ def _tun(name):
     """Return the descriptor of a new TUN interface."""
     fd = os.open(DEVICE, os.O_RDWR)
     try:
-        fcntl.ioctl(fd, TUNSETIFF, struct.pack('16sH22x', name.encode('ascii'), IFF_TUN | IFF_NO_PI))
+        fcntl.ioctl(fd, TUNSETIFF, struct.pack('16sH22x', name.encode('ascii'),
+                                               IFF_TUN | IFF_NO_PI))
         flags = fcntl.fcntl(fd, fcntl.F_GETFD)
         fcntl.fcntl(fd, fcntl.F_SETFD, flags | fcntl.FD_CLOEXEC)
         fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) | os.O_NONBLOCK)

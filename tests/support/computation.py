@@ -124,7 +124,8 @@ class Reply(object):
         return load_result(self.result)
 
     def __repr__(self):
-        return '<reply to %s: status %s, %r>' % (self.uid, self.status, self.exception or self.result)
+        return '<reply to %s: status %s, %r>' % (self.uid, self.status, self.exception
+                                                 or self.result)
 
 
 class Job(object):
@@ -164,7 +165,8 @@ class Computation(object):
 
     def setup(self, *args, **options):
         """Send SETUP; raise Refused unless the node says ACK (option timeout: seconds)."""
-        answer = self.scheduler.call('SETUP', self.scheduler.dialect.setup(self.id, args), **options)
+        answer = self.scheduler.call('SETUP', self.scheduler.dialect.setup(self.id, args),
+                                     **options)
         if answer != b'ACK':
             raise Refused('SETUP', answer)
 

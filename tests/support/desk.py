@@ -1,4 +1,5 @@
-"""Real handlers of requests, NodeState, computations and Spool with fakes around them, for histories of what clients ask."""
+"""Real handlers of requests, NodeState, computations and Spool with fakes around them, for
+histories of what clients ask."""
 from __future__ import absolute_import, division, print_function
 
 import os
@@ -62,7 +63,8 @@ class FakeRequest(object):
         self.authorised = token == TOKEN
         self.big, self.stream = big, self
         self.answers, self.error, self.is_closed = [], None, False
-        self.is_gone, self.meanwhile = False, None      # function: what happens while it is being answered
+        # function: what happens while it is being answered
+        self.is_gone, self.meanwhile = False, None
         self._reads = list(reads)
 
     @staticmethod
@@ -98,7 +100,8 @@ class FakeRequest(object):
 
 
 class Begun(object):
-    """In place of a computation's Event `begun`: who waits for it has something happen meanwhile."""
+    """In place of a computation's Event `begun`: who waits for it has something happen
+    meanwhile."""
 
     def __init__(self, meanwhile):
         self._meanwhile, self.is_done = meanwhile, False
@@ -117,7 +120,8 @@ class Begun(object):
 
 
 class Meanwhile(object):
-    """In place of the Condition of a NodeState: who waits for it has something happen meanwhile, without its lock."""
+    """In place of the Condition of a NodeState: who waits for it has something happen meanwhile,
+    without its lock."""
 
     def __init__(self, state, act):
         self._lock, self._act = state._lock, act
@@ -145,12 +149,14 @@ class Desk(FakeRoom):
         super(Desk, self).__init__(cpus=cpus, **options)
         self.journal._answers['add'] = lambda job, _frame: setattr(job, 'slot', 'slot %d' % job.uid)
         self.state.forget_computation(self.computation)
-        self._computations = Computations(self.common, self.computation._uses, self.computation._news)
+        self._computations = Computations(self.common, self.computation._uses,
+                                          self.computation._news)
         self.common = self.common._replace(identity=FakeIdentity)
         self.complaints, self.penalties = Complaints(), Penalties(clock=self.loop.clock)
         self.spool = Spool(spool_folder, EARLIER)
         self.folders = Recorder(open=lambda *_asked: self.folder)
-        self.told, self.announcer, self.delivery = Recorder(), Recorder(), Recorder(resend=self._resend)
+        self.told, self.announcer, self.delivery = Recorder(), Recorder(), Recorder(
+            resend=self._resend)
         self.notices = Recorder(peer_at=lambda *_where: Peer(), addresses_at=lambda *_where: [])
         callers = Callers(self.common, self.complaints)
         self.opening = Opening(
@@ -204,8 +210,9 @@ class Desk(FakeRoom):
     def compute(self, **more):
         """Return a COMPUTE."""
         fields = dict(dict(id=ID, auth=AUTH, scheduler_ip_addr=CLIENT, scheduler_port=PORT), **more)
-        return asking.compute_request(1, u'f', fields.pop('id'), u'', fields.pop('auth'), fields.pop('scheduler_ip_addr'),
-                                      fields.pop('scheduler_port'), **fields)
+        return asking.compute_request(1, u'f', fields.pop('id'), u'', fields.pop('auth'),
+                                      fields.pop('scheduler_ip_addr'), fields.pop('scheduler_port'),
+                                      **fields)
 
     def open_by(self, **more):
         """Have a computation opened by a COMPUTE and its code compiled; return the FakeRequest."""
@@ -237,7 +244,8 @@ def terminate(uid=1, hash_=HASH, compute_id=ID):
 
 def close(terminate_pending=True, auth=AUTH, address=NODE, **more):
     """Return a CLOSE."""
-    return asking.close_request(more.pop('compute_id', ID), auth, address, terminate_pending, **more)
+    return asking.close_request(more.pop('compute_id', ID), auth, address, terminate_pending,
+                                **more)
 
 
 def question(opcode, auth=AUTH, compute_id=ID, **more):
@@ -285,7 +293,8 @@ class DeskCase(unittest.TestCase):
     def assert_free(self):
         """The node has no scheduler, no computation and no job, and has told so once."""
         state = self.desk.state
-        self.assertEqual((state.scheduler(), state.computations(), state.used_cpus()), (None, [], 0))
+        self.assertEqual((state.scheduler(), state.computations(), state.used_cpus()),
+                         (None, [], 0))
         freed = self.desk.told.named('on_freed') + self.desk.news.named('on_ending')
         self.assertEqual(len(freed), 1)
 
@@ -310,5 +319,7 @@ class JobCase(DeskCase):
     def assert_no_job(self):
         """No CPU is held, no slot of the journal, and nothing is to be replied to."""
         self.desk.settle()
-        self.assertEqual((self.desk.jobs(), self.desk.state.used_cpus(), self.desk.replies), ([], 0, []))
-        self.assertEqual(len(self.desk.journal.named('add')), len(self.desk.journal.named('remove')))
+        self.assertEqual((self.desk.jobs(), self.desk.state.used_cpus(), self.desk.replies),
+                         ([], 0, []))
+        self.assertEqual(len(self.desk.journal.named('add')),
+                         len(self.desk.journal.named('remove')))

@@ -43,7 +43,8 @@ class Dialect(object):
         return Binary(pickle.dumps(value, protocol))
 
     def compute(self, fields, setup, cleanup):
-        """Return the record of COMPUTE; setup, cleanup: names, or as the client's user gives them."""
+        """Return the record of COMPUTE; setup, cleanup: names, or as the client's user gives
+        them."""
         if not self.modern:
             setup = self._function(setup)
             cleanup = cleanup if isinstance(cleanup, bool) else self._function(cleanup)
@@ -71,7 +72,8 @@ class Dialect(object):
     def job(self, fields, args, kwargs):
         """Return the record of JOB; args, kwargs are pickles."""
         keys = ('args', 'kwargs') if self.old_job_keys else ('_args', '_kwargs')
-        return Record('_DispyJob_', **dict(fields, **{keys[0]: Binary(args), keys[1]: Binary(kwargs)}))
+        return Record('_DispyJob_',
+                      **dict(fields, **{keys[0]: Binary(args), keys[1]: Binary(kwargs)}))
 
     def file(self, name, dest_path, compute_id, status):
         """Return the record of FILEXFER; status: os.stat_result."""
@@ -83,16 +85,18 @@ class Dialect(object):
                       stat_buf=Call('os', maker, (plain, times)), sep=os.sep)
 
 
-# what a node of the test's own Python takes: on Python 2.7 a Python 3 client must have been told to write protocol 2
+# what a node of the test's own Python takes: on Python 2.7 a Python 3 client must have been told to
+# write protocol 2
 READABLE = max(2, pickle.HIGHEST_PROTOCOL + 3 * (pickle.HIGHEST_PROTOCOL > 2))
 
 # one row per way of speaking that differs on the wire, oldest first
-DIALECTS = tuple(Dialect(release, python2, min(protocol, READABLE)) for release, python2, protocol in (
-    ('4.6.17', False, 4),
-    ('4.8.7', True, 2),
-    ('4.8.7', False, 4),
-    ('4.10.6', False, 5),
-    ('4.12.4', False, 5),
-    ('4.15.2', False, 5),
-))
+DIALECTS = tuple(
+    Dialect(release, python2, min(protocol, READABLE)) for release, python2, protocol in (
+        ('4.6.17', False, 4),
+        ('4.8.7', True, 2),
+        ('4.8.7', False, 4),
+        ('4.10.6', False, 5),
+        ('4.12.4', False, 5),
+        ('4.15.2', False, 5),
+    ))
 OLDEST, PYTHON2, LEGACY, NEWEST = DIALECTS[0], DIALECTS[1], DIALECTS[2], DIALECTS[-1]

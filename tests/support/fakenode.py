@@ -1,4 +1,5 @@
-"""The node's side of the control sockets, by hand: starts a real supervisor process and drives it."""
+"""The node's side of the control sockets, by hand: starts a real supervisor process and drives
+it."""
 from __future__ import absolute_import, division, print_function
 
 import os
@@ -20,20 +21,44 @@ QUICK_STEPS = """
 from dispynode_lib.wire import control
 control.STOP_STEPS = ((0.0, 'SIGINT'), (0.5, 'SIGTERM'), (0.8, 'SIGKILL'))
 """
-START = ('from dispynode_lib.supervisor.processes import descriptors; from dispynode_lib.supervisor import supervisor; channels = descriptors.move_away(1); '
-         'supervisor.run(descriptors.take_standard(), channels)')
+START = (
+    'from dispynode_lib.supervisor.processes import descriptors; from dispynode_lib.supervisor '
+    'import supervisor; channels = descriptors.move_away(1); '
+    'supervisor.run(descriptors.take_standard(), channels)')
 TIMEOUT = 20.0
 PROTOCOL = 2 if sys.version_info[0] == 2 else 4
 
 DEFAULTS = {
-    'id': b'1234', 'type': b'1', 'name': b'compute', 'code': b'', 'folder': b'', 'big_folder': b'/nonexistent',
-    'setup': b'', 'cleanup': b'',
-    'compute': b'', 'python2': b'%d' % (sys.version_info[0] == 2), 'protocol': b'4' if sys.version_info[0] > 2 else b'2', 'setup_accepts': b'0 1 2',
-    'node_name': b'here', 'node_ip_addr': b'127.0.0.1', 'scheduler_ip_addr': b'127.0.0.1', 'job_result_port': b'9',
-    'client_ip_addr': b'', 'client_port': b'0',
-    'max_file_size': b'0', 'certfile': b'', 'keyfile': b'', 'whole_records': b'0',
-    'client_shutdown': b'0', 'limits': b'', 'cleanup_timeout': b'0', 'preload': b'', 'ledger': b'0',
-    'socket': b'', 'orphan_timeout': b'0', 'generation': b'0',
+    'id': b'1234',
+    'type': b'1',
+    'name': b'compute',
+    'code': b'',
+    'folder': b'',
+    'big_folder': b'/nonexistent',
+    'setup': b'',
+    'cleanup': b'',
+    'compute': b'',
+    'python2': b'%d' % (sys.version_info[0] == 2),
+    'protocol': b'4' if sys.version_info[0] > 2 else b'2',
+    'setup_accepts': b'0 1 2',
+    'node_name': b'here',
+    'node_ip_addr': b'127.0.0.1',
+    'scheduler_ip_addr': b'127.0.0.1',
+    'job_result_port': b'9',
+    'client_ip_addr': b'',
+    'client_port': b'0',
+    'max_file_size': b'0',
+    'certfile': b'',
+    'keyfile': b'',
+    'whole_records': b'0',
+    'client_shutdown': b'0',
+    'limits': b'',
+    'cleanup_timeout': b'0',
+    'preload': b'',
+    'ledger': b'0',
+    'socket': b'',
+    'orphan_timeout': b'0',
+    'generation': b'0',
 }
 
 
@@ -118,9 +143,11 @@ class FakeNode(object):
         self.stderr_path = os.path.join(self.folder, '.stderr')
         stderr = open(self.stderr_path, 'wb')
         environment = dict(os.environ, PYTHONPATH=ROOT)
-        command = [sys.executable] + subprocess._args_from_interpreter_flags() + ['-c', prelude + START]
-        self.process = subprocess.Popen(command, stdin=far.fileno(), stdout=channels_far.fileno(), stderr=stderr,
-                                        cwd=self.folder, env=environment, close_fds=True)
+        command = [sys.executable
+                   ] + subprocess._args_from_interpreter_flags() + ['-c', prelude + START]
+        self.process = subprocess.Popen(command, stdin=far.fileno(), stdout=channels_far.fileno(),
+                                        stderr=stderr, cwd=self.folder, env=environment,
+                                        close_fds=True)
         stderr.close()
         far.close()
         channels_far.close()
@@ -151,7 +178,8 @@ class FakeNode(object):
         self._children = []
 
     def take_over(self, generation=2, version=control.HAND_OVER):
-        """Be the next node: connect; return the first frame, {} of what it tells or a list, and the channels held."""
+        """Be the next node: connect; return the first frame, {} of what it tells or a list, and the
+        channels held."""
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         sock.connect(self.fields['socket'])
         self.channels, channels_far = _pair()
@@ -164,9 +192,13 @@ class FakeNode(object):
             return self.control.frames.pop(0), {}
         parts = self.control.frames.pop(0)
         told = dict(zip(parts[2::2], parts[3::2]))
-        held = [control.HELD.unpack_from(told[b'held'], at) for at in range(0, len(told[b'held']), control.HELD.size)]
+        held = [
+            control.HELD.unpack_from(told[b'held'], at)
+            for at in range(0, len(told[b'held']), control.HELD.size)
+        ]
         children = [self.next_child() for _number in held]
-        return told, dict((child.number, (child, status)) for child, (_number, status) in zip(children, held))
+        return told, dict((child.number, (child, status))
+                          for child, (_number, status) in zip(children, held))
 
     def fork(self):
         """Have one child forked; return its Stream, with its `number`."""
@@ -183,7 +215,8 @@ class FakeNode(object):
         os.close(fd)
         child = Stream(sock)
         self._children.append(child)
-        child.number, child.pid = control.CHILD_NUMBER.unpack(self.channels.recv(control.CHILD_NUMBER.size))
+        child.number, child.pid = control.CHILD_NUMBER.unpack(
+            self.channels.recv(control.CHILD_NUMBER.size))
         return child
 
     def start(self, *args, **kwargs):
@@ -202,7 +235,8 @@ class FakeNode(object):
         return done
 
     def exit_status(self, child):
-        """Wait for the end of a child; return its wait status, 113 << 8 for any that had told its result."""
+        """Wait for the end of a child; return its wait status, 113 << 8 for any that had told its
+        result."""
         number = str(child.number).encode('ascii')
         self.control.send(b'ended', number)
         return int(self.control.take(b'exited', matches=lambda parts: parts[0] == number)[1])
@@ -227,7 +261,8 @@ class FakeNode(object):
 
     def start_program(self, *args):
         """Start a program job; it has number 1000000000."""
-        self.control.send(b'program', b'1000000000', pickle.dumps(list(args), 2), pickle.dumps({}, 2), b'77', b'abc')
+        self.control.send(b'program', b'1000000000', pickle.dumps(list(args), 2),
+                          pickle.dumps({}, 2), b'77', b'abc')
 
     def write(self, name, text, mode=0o644):
         """Write a file into the computation's folder; return its path."""

@@ -1,4 +1,5 @@
-"""A clock that one program believes and a test sets: a small library, built here, that answers for the system."""
+"""A clock that one program believes and a test sets: a small library, built here, that answers for
+the system."""
 from __future__ import absolute_import, division, print_function
 
 import os
@@ -60,17 +61,20 @@ time_t time(time_t *where)
 
 
 class FalseClock(object):
-    """Context manager; `env`: for the program. Raises EnvironmentError if the library cannot be built here."""
+    """Context manager; `env`: for the program. Raises EnvironmentError if the library cannot be
+    built here."""
 
     def __init__(self):
         self._folder = tempfile.mkdtemp(prefix='dispynode-clock-')
         self._path = os.path.join(self._folder, 'shift')
-        library, source = os.path.join(self._folder, 'clock.so'), os.path.join(self._folder, 'clock.c')
+        library, source = os.path.join(self._folder, 'clock.so'), os.path.join(
+            self._folder, 'clock.c')
         self.set(0)
         with open(source, 'w') as target:
             target.write(SOURCE)
         try:
-            built = subprocess.Popen(['cc', '-shared', '-fPIC', '-O1', '-o', library, source], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+            built = subprocess.Popen(['cc', '-shared', '-fPIC', '-O1', '-o', library, source],
+                                     stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
             output = built.communicate()[0].decode('utf-8', 'replace')
             if built.returncode:
                 raise EnvironmentError('cc: %s' % output.strip()[-200:])

@@ -5,9 +5,9 @@
     ... use the state, from any threads ...
     guard.check()               # AssertionError with each violation
 
-While a thread holds the lock, its interpreter reports every call to us (sys.setprofile). Allowed are
-functions of the state's own module and of threading (its Condition); builtin functions that touch
-no file, socket, process or clock to wait on. So callbacks, log records and I/O are all seen.
+While a thread holds the lock, its interpreter reports every call to us (sys.setprofile). Allowed
+are functions of the state's own module and of threading (its Condition); builtin functions that
+touch no file, socket, process or clock to wait on. So callbacks, log records and I/O are all seen.
 """
 from __future__ import absolute_import, division, print_function
 

@@ -1,8 +1,10 @@
-"""Runs a node and tells what its loop's thread may have to wait for: python loopguard.py PROGRAM [OPTIONS].
+"""Runs a node and tells what its loop's thread may have to wait for: python loopguard.py PROGRAM
+[OPTIONS].
 
-Watched in that thread are sleeping, waiting for conditions, threads and processes, sockets that block, names that are
-looked up, files that are opened or removed; and locks that any other thread holds meanwhile. Each place is told once, by
-a line on standard error that begins with MARK; NodeProcess fails the test by it. Python 3 only.
+Watched in that thread are sleeping, waiting for conditions, threads and processes, sockets that
+block, names that are looked up, files that are opened or removed; and locks that any other thread
+holds meanwhile. Each place is told once, by a line on standard error that begins with MARK;
+NodeProcess fails the test by it. Python 3 only.
 """
 from __future__ import absolute_import, division, print_function
 
@@ -25,8 +27,10 @@ ALLOWED = {
     ('_map', 'journal'): 'makes 64 KB of a file, once for 64 jobs at a time',
     ('start', 'threading'): 'a new thread, which says that it runs',
 }
-FILE_CALLS = ('open', 'listdir', 'unlink', 'remove', 'rename', 'mkdir', 'rmdir', 'fsync', 'makedirs')
-SOCKET_CALLS = ('accept', 'connect', 'recv', 'recv_into', 'recvfrom', 'recvmsg', 'send', 'sendall', 'sendto', 'sendmsg')
+FILE_CALLS = ('open', 'listdir', 'unlink', 'remove', 'rename', 'mkdir', 'rmdir', 'fsync',
+              'makedirs')
+SOCKET_CALLS = ('accept', 'connect', 'recv', 'recv_into', 'recvfrom', 'recvmsg', 'send', 'sendall',
+                'sendto', 'sendmsg')
 
 _get_ident = threading.get_ident
 _new_lock = threading.Lock
@@ -35,14 +39,15 @@ _told = set()
 _loop = [None]                              # number of the loop's thread
 _held_while_waiting, _taken_by_loop = {}, {}        # places where locks are made -> where that was
 
-# modules: a lock of the first may be held when one of the second is taken, else it is held alone; the log may always
-# be written (docs/architecture.rst, "Locks")
+# modules: a lock of the first may be held when one of the second is taken, else it is held alone;
+# the log may always be written (docs/architecture.rst, "Locks")
 INSIDE = (('nursery', 'workers'), ('complaints', 'allowance'))
 LEAF = 'writer'
 
 
 def where():
-    """Return the functions of the node that are being called, innermost first, as [(function, module, line)]."""
+    """Return the functions of the node that are being called, innermost first, as [(function,
+    module, line)]."""
     found, frame = [], sys._getframe(2)
     while frame is not None and len(found) < 12:
         path = frame.f_code.co_filename
@@ -54,7 +59,8 @@ def where():
 
 def shown(places):
     """Return them as text."""
-    return ' < '.join('%s.%s:%d' % (module, function, line) for function, module, line in places[:6])
+    return ' < '.join('%s.%s:%d' % (module, function, line)
+                      for function, module, line in places[:6])
 
 
 def tell(what, places):
@@ -83,7 +89,8 @@ def judge(place):
     """Tell of a lock that the loop's thread takes and another thread holds while it waits."""
     if place in _held_while_waiting and place in _taken_by_loop:
         what, places = _held_while_waiting[place]
-        tell('the lock made at %s is held during %s (%s) and taken' % (place, what, shown(places)), _taken_by_loop[place])
+        tell('the lock made at %s is held during %s (%s) and taken' % (place, what, shown(places)),
+             _taken_by_loop[place])
 
 
 class Lock(object):
@@ -93,7 +100,7 @@ class Lock(object):
         self._lock, self._holder = _new_lock(), None
         maker = [entry for entry in where() if entry[1] != 'threading'][:1]
         self.place, self.module = shown(maker), maker[0][1]
-        self._is_signal = False             # taken where it is made: who takes it again waits for its release
+        self._is_signal = False  # taken where it is made: who takes it again waits for its release
 
     def acquire(self, blocking=True, timeout=-1):
         """As that of a Lock."""
@@ -103,7 +110,9 @@ class Lock(object):
         held = _here.__dict__.setdefault('held', [])
         for other in held if blocking and self.module != LEAF else ():
             if (other.module, self.module) not in INSIDE:
-                tell('the lock made at %s is held and that of %s is taken' % (other.place, self.place), where())
+                tell(
+                    'the lock made at %s is held and that of %s is taken' %
+                    (other.place, self.place), where())
         self._is_signal = self._is_signal or sys._getframe(1).f_code.co_name == '__init__'
         taken = self._lock.acquire(blocking, timeout)
         if taken and not self._is_signal:
@@ -179,7 +188,8 @@ def install():
     watch(threading.Thread, 'join')
     watch(os, 'waitpid', lambda _pid, options: not options & os.WNOHANG)
     watch(socket, 'getaddrinfo')
-    watch(builtins, 'open', lambda path, *_args, **_more: path != '/dev/urandom')           # as os.urandom() of PyPy does
+    # as os.urandom() of PyPy does
+    watch(builtins, 'open', lambda path, *_args, **_more: path != '/dev/urandom')
     for name in FILE_CALLS:
         watch(os, name)
     for name in SOCKET_CALLS:

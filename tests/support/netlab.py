@@ -1,6 +1,8 @@
-"""Hosts of a test network: namespaces that end with the processes which hold them, joined by veth pairs.
+"""Hosts of a test network: namespaces that end with the processes which hold them, joined by veth
+pairs.
 
-The test runs in a namespace of its own, the hub, which holds the bridges. Nothing has a name outside of it.
+The test runs in a namespace of its own, the hub, which holds the bridges. Nothing has a name
+outside of it.
 """
 from __future__ import absolute_import, division, print_function
 
@@ -16,14 +18,16 @@ from tests.support import processes
 from tests.support.nodeprocess import NodeProcess, in_own_network
 from tests.support.waiting import wait_until
 
-CLIENTS = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), 'network', 'clients')
+CLIENTS = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), 'network',
+                       'clients')
 
 _numbers = itertools.count()
 
 
 def command(*words):
     """Run a command of the hub; AssertionError with its output if it fails."""
-    process = subprocess.Popen(list(words), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    process = subprocess.Popen(list(words), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                               stderr=subprocess.STDOUT)
     output = process.communicate(b'')[0].decode('utf-8', 'replace')
     if process.returncode:
         raise AssertionError('%s: %s' % (' '.join(words), output.strip()))
@@ -50,7 +54,8 @@ class Host(object):
         """Add an interface on a bridge with these addresses, such as 10.9.0.1/24."""
         # a new name each: those of a host that has ended vanish a little later
         outside, inside = 'veth%d' % next(_numbers), 'eth%d' % len(self.links)
-        command('ip', 'link', 'add', outside, 'type', 'veth', 'peer', 'name', inside, 'netns', str(self.keeper.pid))
+        command('ip', 'link', 'add', outside, 'type', 'veth', 'peer', 'name', inside, 'netns',
+                str(self.keeper.pid))
         command('ip', 'link', 'set', outside, 'master', bridge, 'up')
         self.links[bridge] = outside
         self.run('ip', 'link', 'set', inside, 'up')
@@ -94,9 +99,14 @@ class HostNode(NodeProcess):
 
     def wait_accepted(self, number, timeout=20):
         """Wait until `number` jobs run, and whoever sent them has read the answers."""
-        status = [self.python, self.program, '--dest_path_prefix', self.folder, '--ctl', 'status', '--json']
-        wait_until(lambda: json.loads(self.host.run(*status))['busy'] == number and not self.host.run('ss', '-Htn'),
-                   timeout, lambda: '%d jobs; the log:\n%s' % (number, self.log_tail()), interval=0.05)
+        status = [
+            self.python, self.program, '--dest_path_prefix', self.folder, '--ctl', 'status',
+            '--json'
+        ]
+        wait_until(
+            lambda: json.loads(self.host.run(*status))['busy'] == number and not self.host.run(
+                'ss', '-Htn'), timeout, lambda: '%d jobs; the log:\n%s' % (number, self.log_tail()),
+            interval=0.05)
 
 
 class Program(object):
@@ -109,9 +119,10 @@ class Program(object):
         self.mark = processes.new_mark()
         try:
             with open(os.devnull, 'rb') as null:
-                self.process = processes.spawn(host.prefix + words, self.mark,
-                                               dict(os.environ, PYTHONDONTWRITEBYTECODE='1', PYTHONWARNINGS='ignore'),
-                                               stdin=null, stdout=handle, stderr=handle, cwd=folder)
+                self.process = processes.spawn(
+                    host.prefix + words, self.mark,
+                    dict(os.environ, PYTHONDONTWRITEBYTECODE='1', PYTHONWARNINGS='ignore'),
+                    stdin=null, stdout=handle, stderr=handle, cwd=folder)
         finally:
             os.close(handle)
 
@@ -122,7 +133,10 @@ class Program(object):
 
     def results(self):
         """Return the dicts of its RESULT lines so far."""
-        return [json.loads(line[7:]) for line in self.output().splitlines() if line.startswith('RESULT {')]
+        return [
+            json.loads(line[7:]) for line in self.output().splitlines()
+            if line.startswith('RESULT {')
+        ]
 
     def wait_result(self, timeout=60, **wanted):
         """Wait for a RESULT line with these values; return its dict."""
@@ -130,9 +144,12 @@ class Program(object):
             found = [result for result in self.results()
                      if all(result.get(key) == value for key, value in wanted.items())]
             return found[-1:] or ([None] if self.process.poll() is not None else [])
-        found = wait_until(find, timeout, lambda: '%s in the output:\n%s' % (wanted, self.output()), interval=0.05)
+
+        found = wait_until(find, timeout, lambda: '%s in the output:\n%s' % (wanted, self.output()),
+                           interval=0.05)
         if found[0] is None:
-            raise AssertionError('%s ended; its output:\n%s' % (' '.join(self.words), self.output()))
+            raise AssertionError(
+                '%s ended; its output:\n%s' % (' '.join(self.words), self.output()))
         return found[0]
 
     def end(self):

@@ -1,4 +1,5 @@
-"""Base of the functional tests: one real node for the tests of a class, and schedulers to drive it."""
+"""Base of the functional tests: one real node for the tests of a class, and schedulers to drive
+it."""
 from __future__ import absolute_import, division, print_function
 
 import os
@@ -15,12 +16,14 @@ from tests.support.waiting import clock, wait_until
 __all__ = ('FINISHED', 'NATIVE', 'PY2', 'TERMINATED', 'TIMEOUT', 'NodeCase')
 
 PY2 = str is bytes
-NATIVE = Dialect('4.15.2', True, 2) if PY2 else NEWEST      # a client on the same kind of Python as the node
+# a client on the same kind of Python as the node
+NATIVE = Dialect('4.15.2', True, 2) if PY2 else NEWEST
 TIMEOUT = 30                # seconds that anything may take on a busy machine
 
 
 class NodeCase(unittest.TestCase):
-    """options: of the node, which serves all tests of the class; faults: log lines that are expected."""
+    """options: of the node, which serves all tests of the class; faults: log lines that are
+    expected."""
 
     options = ('-c', '2')
     env = {}
@@ -36,7 +39,8 @@ class NodeCase(unittest.TestCase):
         cls.node.__exit__(None, None, None)
 
     def scheduler(self, dialect=NATIVE, **settings):
-        """Return a FakeScheduler that owns the node, once the node is free; closed after the test."""
+        """Return a FakeScheduler that owns the node, once the node is free; closed after the
+        test."""
         scheduler = FakeScheduler(self.node, dialect, **settings)
         self.addCleanup(self.let_go, scheduler)
         self.take_node(scheduler)
@@ -50,7 +54,9 @@ class NodeCase(unittest.TestCase):
             asked = clock()
             wait_until(lambda: scheduler.messages('PONG') or clock() - asked > 0.3, 5)
             return scheduler.messages('PONG')
-        pong = wait_until(answered, TIMEOUT, lambda: 'a PONG; node log:\n' + self.node.log_tail())[-1].value
+
+        pong = wait_until(answered, TIMEOUT,
+                          lambda: 'a PONG; node log:\n' + self.node.log_tail())[-1].value
         scheduler.node_sign, scheduler.node_port = pong['sign'], pong['port']
         scheduler.node_ip_addr = pong['ip_addr']
 
@@ -104,7 +110,8 @@ class NodeCase(unittest.TestCase):
         return reply.exception
 
     def files_of(self, *parts):
-        """Return the sorted relative paths of what lies in the node's folder for files of clients."""
+        """Return the sorted relative paths of what lies in the node's folder for files of
+        clients."""
         top = os.path.join(self.node.folder, *parts)
         found = []
         for where, folders, names in os.walk(top):

@@ -20,7 +20,7 @@ TREE = os.path.join(PROJECT, 'dispynode.py')
 PROGRAM = os.environ.get('DISPYNODE_TEST_PROGRAM') or TREE
 GUARD, MARK = os.path.join(PROJECT, 'tests', 'support', 'loopguard.py'), 'the loop waits: '
 DEFAULT_PORTS = (51348, 61591, 9701)
-OWN_PORTS = 10240, 32768                   # below those of connections (Linux), none of them a default one
+OWN_PORTS = 10240, 32768  # below those of connections (Linux), none of them a default one
 STRICT = ('-bb', '-W', 'error')
 START_TIMEOUT = 20
 STOP_TIMEOUT = 15
@@ -28,7 +28,8 @@ TAKEN = ('EADDRINUSE', 'Address already in use', 'is taken', 'in use')
 
 
 def free_port(ip_addr='127.0.0.1'):
-    """Return a port that is free now for TCP and UDP; the system gives it to no connection, which could have it by then."""
+    """Return a port that is free now for TCP and UDP; the system gives it to no connection, which
+    could have it by then."""
     while True:
         tcp, udp = socket.socket(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         try:
@@ -63,7 +64,8 @@ class NodeProcess(object):
 
     def __init__(self, *options, **settings):
         self.options = [str(option) for option in options]
-        self.python = settings.pop('python', None) or os.environ.get('DISPYNODE_TEST_PYTHON') or sys.executable
+        self.python = settings.pop(
+            'python', None) or os.environ.get('DISPYNODE_TEST_PYTHON') or sys.executable
         self.program = settings.pop('program', None) or PROGRAM
         self.ip_addr = settings.pop('ip_addr', '127.0.0.1')
         self.wanted_port = settings.pop('port', None)
@@ -73,7 +75,9 @@ class NodeProcess(object):
         self.stdin = settings.pop('stdin', None)
         self.flags = list(settings.pop('flags', STRICT))
         guarded = settings.pop('guarded', False) and str is not bytes
-        self.guard = [GUARD] if guarded and self.program == TREE and self.python == sys.executable else []
+        self.guard = [
+            GUARD
+        ] if guarded and self.program == TREE and self.python == sys.executable else []
         folder = settings.pop('folder', None)
         if settings:
             raise TypeError('unknown settings: %s' % ', '.join(settings))
@@ -165,8 +169,9 @@ class NodeProcess(object):
         The log comes first: connecting to a port of the ephemeral range at which nobody listens can
         meet itself, and then takes the port away from the node.
         """
-        wait_until(lambda: self.status is not None or 'serves at' in self.log() and self.takes_connections(), timeout,
-                   lambda: 'the node to serve; its log:\n' + self.log_tail())
+        wait_until(
+            lambda: self.status is not None or 'serves at' in self.log() and self.takes_connections(
+            ), timeout, lambda: 'the node to serve; its log:\n' + self.log_tail())
         if self.status is not None:
             raise AssertionError('the node ended at once with status %s; its log:\n%s'
                                  % (self.status, self.log_tail()))
@@ -234,7 +239,8 @@ class NodeProcess(object):
                                  % (left, self.log_tail()))
 
     def assert_nothing_found(self):
-        """Fail by what tests.support.loopguard has found, and by events that a life cycle has no edge for."""
+        """Fail by what tests.support.loopguard has found, and by events that a life cycle has no
+        edge for."""
         found = [line for line in self.log().splitlines() if line.startswith(MARK) or FAULT in line]
         if found:
             raise AssertionError('\n'.join(found))
@@ -251,4 +257,3 @@ class NodeProcess(object):
         self._end()
         if self._own_folder:
             shutil.rmtree(self.folder, ignore_errors=True)
-

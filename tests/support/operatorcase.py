@@ -21,8 +21,9 @@ TIMEOUT = 30
 NATIVE = Dialect('4.15.2', True, 2) if str is bytes else NEWEST
 WAIT = 'def wait(path):\n    import os, time\n    while not os.path.exists(path):\n        time.sleep(0.02)\n    return 42\n'
 # marks its start by a file, too
-MARKED = ('def wait(path):\n    import os, time\n    open(path + "-%d" % os.getpid(), "w").close()\n'
-          '    while not os.path.exists(path):\n        time.sleep(0.02)\n    return os.getpid()\n')
+MARKED = (
+    'def wait(path):\n    import os, time\n    open(path + "-%d" % os.getpid(), "w").close()\n'
+    '    while not os.path.exists(path):\n        time.sleep(0.02)\n    return os.getpid()\n')
 
 
 def read(path):
@@ -67,8 +68,9 @@ class OperatorCase(unittest.TestCase):
         full = dict(os.environ)
         full.update(env or {})
         with open(os.devnull, 'rb') as null:
-            process = processes.spawn(command, self.mark, full, stdin=stdin or null, stdout=subprocess.PIPE,
-                                      stderr=subprocess.PIPE, cwd=cwd or self.folder)
+            process = processes.spawn(command, self.mark, full, stdin=stdin or null,
+                                      stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=cwd
+                                      or self.folder)
         out, err = [text.decode('utf-8') for text in process.communicate()]
         return Ended(process.returncode, out, err)
 
@@ -99,7 +101,8 @@ class OperatorCase(unittest.TestCase):
         return NodeProcess(*options, folder=self.files, **settings)
 
     def scheduler(self, node):
-        """Return a FakeScheduler whose pings the node answers: it may have to end an earlier computation."""
+        """Return a FakeScheduler whose pings the node answers: it may have to end an earlier
+        computation."""
         scheduler = FakeScheduler(node, NATIVE)
 
         def answered():

@@ -18,7 +18,8 @@ def new_mark():
 
 
 def spawn(command, mark, env=None, **options):
-    """Start `command` (list) in its own session, with `mark` in its environment; return the Popen."""
+    """Start `command` (list) in its own session, with `mark` in its environment; return the
+    Popen."""
     env = dict(os.environ if env is None else env)
     env[MARK] = ':'.join(filter(None, [os.environ.get(MARK), mark]))
     options.setdefault('close_fds', True)
@@ -52,7 +53,8 @@ def _read(path):
 
 
 def stat_fields(pid):
-    """Return the fields (list of text) of /proc/PID/stat behind the name, the state first; [] if the process is gone."""
+    """Return the fields (list of text) of /proc/PID/stat behind the name, the state first; [] if
+    the process is gone."""
     return _read('/proc/%s/stat' % pid).decode('utf-8', 'replace').rpartition(')')[2].split()
 
 
@@ -85,7 +87,8 @@ def wait_exit(process, timeout):
 
 
 def end_marked(mark, timeout=0):
-    """Give processes with `mark` `timeout` seconds to go, kill the rest; return {pid: command} of those."""
+    """Give processes with `mark` `timeout` seconds to go, kill the rest; return {pid: command} of
+    those."""
     deadline = clock() + timeout
     try:
         wait_until(lambda: not marked(mark), max(0, deadline - clock()), interval=0.05)

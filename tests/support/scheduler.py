@@ -34,9 +34,13 @@ def make_token(secret, sign):
 
 
 def tls_contexts(path):
-    """Return (for clients, for servers) as dispy makes them: one file is certificate, key and list of trusted CAs."""
+    """Return (for clients, for servers) as dispy makes them: one file is certificate, key and list
+    of trusted CAs."""
     import ssl
-    client, server = [ssl.SSLContext(getattr(ssl, name, ssl.PROTOCOL_SSLv23)) for name in ('PROTOCOL_TLS_CLIENT', 'PROTOCOL_TLS_SERVER')]
+    client, server = [
+        ssl.SSLContext(getattr(ssl, name, ssl.PROTOCOL_SSLv23))
+        for name in ('PROTOCOL_TLS_CLIENT', 'PROTOCOL_TLS_SERVER')
+    ]
     client.check_hostname = False
     client.verify_mode = ssl.CERT_REQUIRED
     client.load_verify_locations(path)
@@ -249,7 +253,8 @@ class FakeScheduler(object):
         if argument is None:
             argument = self.dialect.dumps(value)
         data = (token or self.token()) + frame(opcode.encode('ascii') + b':' + argument)
-        return _Connection((self.node.ip_addr, port or self.node_port), data, timeout, self._tls_client)
+        return _Connection((self.node.ip_addr, port or self.node_port), data, timeout,
+                           self._tls_client)
 
     def call(self, opcode, value=None, **options):
         """Send a request; return the payload of the answer, None if the node just closes."""
@@ -295,7 +300,8 @@ class FakeScheduler(object):
         return ping
 
     def ping(self, udp=False, port=None, timeout=10, **changes):
-        """Ping the node until its PONG comes, for it may be about to become free; remember and return what it says."""
+        """Ping the node until its PONG comes, for it may be about to become free; remember and
+        return what it says."""
         before, deadline = len(self.messages('PONG')), clock() + timeout
         while True:
             self.send_ping(udp, port, **changes)
@@ -385,4 +391,3 @@ class FakeScheduler(object):
                     raise AssertionError('FILEXFER: offset %r after %d bytes' % (offset, sent))
                 connection.sendall(data[sent:sent + CHUNK])
                 sent = min(len(data), sent + CHUNK)
-

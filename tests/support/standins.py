@@ -1,4 +1,5 @@
-"""A stand-in for the module `dispy`, so that the real pickle module can write and read its classes."""
+"""A stand-in for the module `dispy`, so that the real pickle module can write and read its
+classes."""
 from __future__ import absolute_import, division, print_function
 
 import collections
@@ -11,7 +12,8 @@ NAMES = ('_Compute', '_XferFile', '_DispyJob_', '_JobReply', 'DispyNodeAvailInfo
 
 @contextlib.contextmanager
 def dispy_module(name='dispy'):
-    """Install an imitation of the module for the time of a `with`; it has the classes of the wire."""
+    """Install an imitation of the module for the time of a `with`; it has the classes of the
+    wire."""
     module = types.ModuleType(name)
     for kind in NAMES:
         setattr(module, kind, type(kind, (object,), {'__module__': name}))

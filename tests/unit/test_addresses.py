@@ -54,8 +54,8 @@ class FollowTest(unittest.TestCase):
     def begin(self, *given):
         self.host.given = list(given)
         common = Common(Options(), None, Recorder(), self.workers, self.identity)
-        self.addresses = Addresses(common, self.host, self.serve_at, Recorder().reschedule, self.told.more,
-                                   self.told.network_changed)
+        self.addresses = Addresses(common, self.host, self.serve_at,
+                                   Recorder().reschedule, self.told.more, self.told.network_changed)
         self.identity.addresses = [address for address, _why in self.host.choose([])]
         self.addresses.begin(self.host.choose([]), self.now)
 
@@ -73,17 +73,20 @@ class FollowTest(unittest.TestCase):
 
     def announced(self):
         """Return how often the node was announced since the last question."""
-        count, self.counted = len(self.told.named('more')) - self.counted, len(self.told.named('more'))
+        count, self.counted = len(self.told.named('more')) - self.counted, len(
+            self.told.named('more'))
         return count
 
     def test_a_node_without_network_waits_and_serves_its_own_host(self):
         self.begin()
         self.assertEqual(self.identity.addresses, [LOOPBACK])
-        self.assertEqual(self.addresses.trouble(),
-                         u'no network: this host has but 127.0.0.1; clients on other hosts cannot use the node')
+        self.assertEqual(
+            self.addresses.trouble(),
+            u'no network: this host has but 127.0.0.1; clients on other hosts cannot use the node')
         self.assertEqual(self.look(), [LOOPBACK])
         self.host.get(FIRST)
-        self.assertEqual(self.look(), [FIRST, LOOPBACK])    # clients on this host may be at work there
+        # clients on this host may be at work there
+        self.assertEqual(self.look(), [FIRST, LOOPBACK])
         self.assertIsNone(self.addresses.trouble())
         self.assertEqual(self.announced(), 1)
         self.assertEqual(len(self.told.named('network_changed')), 2)
@@ -108,7 +111,8 @@ class FollowTest(unittest.TestCase):
         self.assertEqual(self.look(), [SECOND, FIRST])
         self.host.best = FIRST
         self.assertEqual(self.look(), [FIRST, SECOND])
-        self.assertEqual(self.addresses.describe(), [(FIRST, u'it says so'), (SECOND, u'it says so')])
+        self.assertEqual(self.addresses.describe(), [(FIRST, u'it says so'),
+                                                     (SECOND, u'it says so')])
 
     def test_link_that_goes_and_comes(self):
         self.host.get(FIRST)
@@ -127,7 +131,8 @@ class FollowTest(unittest.TestCase):
         self.begin(FIRST)
         self.host.lose(FIRST)
         self.assertEqual(self.look(), [])
-        self.assertEqual(self.addresses.trouble(), u'no network: this host does not have 10.0.0.2 (-i)')
+        self.assertEqual(self.addresses.trouble(),
+                         u'no network: this host does not have 10.0.0.2 (-i)')
         self.host.get(FIRST)
         self.assertEqual(self.look(), [FIRST])
         self.assertEqual((self.addresses.trouble(), self.announced()), (None, 1))
@@ -150,7 +155,8 @@ class FollowTest(unittest.TestCase):
         self.begin()
         self.host.lose(FIRST)
         self.look()
-        self.assertIsNone(self.addresses.gone_for(FIRST, self.now + 50))    # there is no network: it may come back
+        # there is no network: it may come back
+        self.assertIsNone(self.addresses.gone_for(FIRST, self.now + 50))
         self.host.get(SECOND)
         self.look(10.0)
         self.assertEqual(self.addresses.gone_for(FIRST, self.now + 50), 50)
@@ -164,7 +170,7 @@ class FollowTest(unittest.TestCase):
 
     def test_when_it_looks(self):
         self.begin()
-        self.assertEqual(self.addresses.wait(self.now + 1), LOOK - 1)       # without news of the kernel
+        self.assertEqual(self.addresses.wait(self.now + 1), LOOK - 1)  # without news of the kernel
         addresses.netnews = Recorder(open_news=Recorder(fileno=7))
         self.host.get(FIRST)
         self.begin()
@@ -204,7 +210,8 @@ class NameTest(unittest.TestCase):
         self.assertEqual(self.choose(), [SECOND, FIRST])
         self.found = [u'10.9.9.9', u'10.0.0.4', u'10.0.0.5']
         self.assertEqual(self.choose(), [u'10.0.0.4', FIRST])       # an address that this host has
-        self.assertEqual(self.choose(u'10.0.0.5'), [u'10.0.0.5', FIRST])    # whatever their order is today
+        # whatever their order is today
+        self.assertEqual(self.choose(u'10.0.0.5'), [u'10.0.0.5', FIRST])
         self.found = []
         self.assertEqual(self.choose(), [FIRST])
         self.found = [FIRST]

@@ -31,14 +31,15 @@ class AnnouncerTest(unittest.TestCase):
         self.common, self.clock = make_common(**settings), FakeClock()
         self.notices = Recorder(peer_at=lambda *_where: Peer())
         self.known = Recorder(all=[])
-        self.sent = []                      # (seconds since the start, [(port, release)]) of what is broadcast
+        self.sent = []  # (seconds since the start, [(port, release)]) of what is broadcast
         self.announcer = Announcer(
             self.common, self.notices, Visitors(self.clock), Complaints(), self.known,
             self.clock, lambda: 0.5)
         return self.announcer
 
     def run_until(self, end):
-        """Do the duty whenever it is due; return the times since the start, without those of the whole list."""
+        """Do the duty whenever it is due; return the times since the start, without those of the
+        whole list."""
         times, start = [], self.clock.now
         self.notices.announce_to_all = lambda _own, pairs: self.sent.append(
             (self.clock.now - start, pairs))
@@ -58,7 +59,8 @@ class AnnouncerTest(unittest.TestCase):
     def test_at_start_it_announces_itself_some_times_then_no_more(self):
         self.make().begin()
         self.assertEqual(self.run_until(10000), list(STEPS))
-        self.assertEqual([now for now, pairs in self.sent if pairs == list(releases.COMMON)], list(STEPS[:2]))
+        self.assertEqual([now for now, pairs in self.sent if pairs == list(releases.COMMON)],
+                         list(STEPS[:2]))
 
     def test_a_waiting_client_of_any_release_is_found_within_seconds(self):
         self.make().begin()
@@ -75,7 +77,8 @@ class AnnouncerTest(unittest.TestCase):
         self.announcer.begin()
         del self.sent[:]
         self.run_until(60)
-        self.assertEqual((whole, [pairs for _now, pairs in self.sent]), (2, [list(releases.COMMON)] * 2))
+        self.assertEqual((whole, [pairs
+                                  for _now, pairs in self.sent]), (2, [list(releases.COMMON)] * 2))
 
     def test_what_a_client_interrupts_goes_on_when_the_node_is_free(self):
         self.make().begin()
@@ -98,18 +101,21 @@ class AnnouncerTest(unittest.TestCase):
         self.announcer.begin_anew()
         del self.sent[:]
         self.run_until(8)
-        self.assertEqual(set(pair for _now, pairs in self.sent for pair in pairs), set(releases.others([])))
+        self.assertEqual(set(pair for _now, pairs in self.sent for pair in pairs),
+                         set(releases.others([])))
 
     def test_ping_interval_goes_on(self):
         self.make(ping_interval=100.0).begin()
         self.assertEqual(self.run_until(400), list(STEPS) + [100, 200, 300, 400])
         told = [pair for _now, pairs in self.sent for pair in pairs]
-        self.assertEqual([told.count(pair) for pair in ((9700, u'4.15.2'), (51347, u'4.10.6'))], [2 + 4, 2 + 3])
+        self.assertEqual([told.count(pair)
+                          for pair in ((9700, u'4.15.2'), (51347, u'4.10.6'))], [2 + 4, 2 + 3])
 
     def test_a_ping_interval_of_10_is_silent_until_70_s_after_the_start(self):
         self.make(ping_interval=10.0).begin()
         self.run_until(75)
-        self.assertEqual([now for now, pairs in self.sent if pairs == list(releases.COMMON)], [0, 2, 10, 20, 30, 40, 50, 60, 70])
+        self.assertEqual([now for now, pairs in self.sent if pairs == list(releases.COMMON)],
+                         [0, 2, 10, 20, 30, 40, 50, 60, 70])
 
     def test_an_interval_read_again_counts_from_the_last_time(self):
         self.make(ping_interval=1000.0).begin()
@@ -124,16 +130,17 @@ class AnnouncerTest(unittest.TestCase):
         self.assertEqual(self.known.named('add'), [])           # one who only pinged
         self.announcer.served(CLIENT, u'4.8.7')
         self.assertEqual(self.known.named('add'), [(CLIENT[1], u'4.8.7')])
-        self.announcer.served(CLIENT, None)                     # a client whose release is not known
+        self.announcer.served(CLIENT, None)  # a client whose release is not known
         self.assertEqual(len(self.known.named('add')), 1)
 
     def test_a_named_scheduler_is_tried_until_it_pings(self):
         self.make(scheduler_node=[u'10.0.0.9']).begin()
-        self.assertEqual(self.run_until(200), list(STEPS) + [60 + NAMED_INTERVAL, 60 + 2 * NAMED_INTERVAL])
+        self.assertEqual(self.run_until(200),
+                         list(STEPS) + [60 + NAMED_INTERVAL, 60 + 2 * NAMED_INTERVAL])
         told = set(args[1:3] for args in self.notices.named('knock'))
         for port, release in releases.COMMON:
             self.assertIn(((u'10.0.0.9', port), release), told)
-        self.announcer.answered(Ping(addresses=[u'10.0.7.7']), u'10.0.7.7')          # another client
+        self.announcer.answered(Ping(addresses=[u'10.0.7.7']), u'10.0.7.7')  # another client
         self.assertEqual(self.run_until(100), [NAMED_INTERVAL])
         self.announcer.answered(Ping(), CLIENT[0])
         self.assertEqual(self.run_until(1000), [])
@@ -156,7 +163,8 @@ class AnnouncerTest(unittest.TestCase):
         self.make()
         computation = open_computation(self.common.state)
         for number in range(3):
-            self.announcer.turned_away(Ping(u'%d' % number * 40, [u'10.0.1.%d' % number]), u'10.0.1.%d' % number)
+            self.announcer.turned_away(Ping(u'%d' % number * 40, [u'10.0.1.%d' % number]),
+                                       u'10.0.1.%d' % number)
         computation.close(True)
         self.announcer.begin()
         self.announcer.announce(self.clock.now)
@@ -243,14 +251,17 @@ class CandidatesTest(unittest.TestCase):
         published = releases.published()
         self.assertEqual((len(published), len(set(published))), (58, 58))
         self.assertEqual(published[:4], [u'4.15.2', u'4.14.0', u'4.13.0', u'4.12.4'])
-        for release in (u'4.6.0', u'4.6.17', u'4.7.7', u'4.8.9', u'4.9.1', u'4.10.6', u'4.11.1', u'4.15.0'):
+        for release in (u'4.6.0', u'4.6.17', u'4.7.7', u'4.8.9', u'4.9.1', u'4.10.6', u'4.11.1',
+                        u'4.15.0'):
             self.assertIn(release, published)
-        self.assertEqual(releases.others([(9700, u'4.15.2')], 7000)[:2], [(7000, u'4.15.2'), (7000, u'4.14.0')])
+        self.assertEqual(
+            releases.others([(9700, u'4.15.2')], 7000)[:2], [(7000, u'4.15.2'), (7000, u'4.14.0')])
         self.assertNotIn((9700, u'4.15.2'), releases.others([(9700, u'4.15.2')]))
 
     def test_given_then_heard_then_common_each_once(self):
         self.assertEqual(
-            releases.candidates([(9700, u'4.15.2'), (61590, u'4.12.4')], [(None, u'4.10.6'), (7000, u'4.9.1')]),
+            releases.candidates([(9700, u'4.15.2'), (61590, u'4.12.4')], [(None, u'4.10.6'),
+                                                                          (7000, u'4.9.1')]),
             [(51347, u'4.10.6'), (7000, u'4.9.1'), (9700, u'4.15.2'), (61590, u'4.12.4'),
              (51347, u'4.8.7'), (61590, u'4.14.0')])
 

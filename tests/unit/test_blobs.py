@@ -38,7 +38,8 @@ class BlobsTest(unittest.TestCase):
         self.assertEqual(message.args, blob.stand_in)
 
     def test_arguments_of_more_than_4_gib_are_announced_by_8_bytes(self):
-        whole = job(BIG).replace(b'B' + struct.pack('<L', len(BIG)), b'\x8e' + struct.pack('<Q', len(BIG)), 1)
+        whole = job(BIG).replace(b'B' + struct.pack('<L', len(BIG)),
+                                 b'\x8e' + struct.pack('<Q', len(BIG)), 1)
         blob, message = self.check(whole, 4096)
         self.assertEqual(message.args, blob.stand_in)
 
@@ -47,8 +48,10 @@ class BlobsTest(unittest.TestCase):
         self.assertEqual(message.kwargs, blob.stand_in)
 
     def test_big_code_of_python_2_is_no_arguments(self):
-        for fields in ((('code', u'#' * len(BIG)), ('_args', BIG)), (('code', u'#' * 5000), ('_args', BIG))):
-            fields = dict(fields + (('uid', 7), ('hash', u'ab'), ('compute_id', 9), ('_kwargs', b'\x80\x02}.'), ('xfer_files', [])))
+        for fields in ((('code', u'#' * len(BIG)), ('_args', BIG)), (('code', u'#' * 5000),
+                                                                     ('_args', BIG))):
+            fields = dict(fields + (('uid', 7), ('hash', u'ab'), ('compute_id', 9),
+                                    ('_kwargs', b'\x80\x02}.'), ('xfer_files', [])))
             whole = pickles.dump(pickles.Record('_DispyJob_', fields), True)
             for cut in range(0, len(whole), 997):
                 blob = blobs.find(whole[:cut], ('_DispyJob_', '_XferFile', 'stat'))
@@ -56,9 +59,15 @@ class BlobsTest(unittest.TestCase):
                     self.check(whole, cut)
 
     def test_a_stand_in_at_an_odd_place_is_refused(self):
-        job = messages.read_job(pickles.dump(pickles.Record('_DispyJob_', {
-            'uid': 7, 'hash': u'ab', 'compute_id': 9, '_args': b'x', '_kwargs': b'y', 'xfer_files': [], 'code': u'abc'}), True))
-        for stand_in, args, kwargs in ((b'f' * 32, b'x', b'y'), (b'y', b'y', b'y'), (b'abc', b'abc', b'y')):
+        job = messages.read_job(
+            pickles.dump(
+                pickles.Record(
+                    '_DispyJob_', {
+                        'uid': 7, 'hash': u'ab', 'compute_id': 9, '_args': b'x', '_kwargs': b'y',
+                        'xfer_files': [], 'code': u'abc'
+                    }), True))
+        for stand_in, args, kwargs in ((b'f' * 32, b'x', b'y'), (b'y', b'y', b'y'), (b'abc', b'abc',
+                                                                                     b'y')):
             job.args, job.kwargs = args, kwargs
             self.assertRaises(ProtocolError, blobs.holder, job, stand_in)
 

@@ -167,25 +167,31 @@ class Following(unittest.TestCase):
 
     def test_terminate(self):
         self.assertEqual(self.follow(['terminate'], 'terminate'), ['terminate'])
-        self.assertEqual(self.follow(['interrupt', 'terminate'], 'terminate'), ['drain', 'terminate'])
+        self.assertEqual(self.follow(['interrupt', 'terminate'], 'terminate'),
+                         ['drain', 'terminate'])
 
     def test_second_terminate_ends_the_grace(self):
-        self.assertEqual(self.follow(['terminate', 'terminate', 'terminate', 'abort'], None), ['terminate', 'stop', 'stop at once'])
+        self.assertEqual(self.follow(['terminate', 'terminate', 'terminate', 'abort'], None),
+                         ['terminate', 'stop', 'stop at once'])
 
     def test_terminate_gives_no_grace_once_the_node_stops(self):
-        self.assertEqual(self.follow(['interrupt', 'interrupt', 'terminate', 'abort'], None), ['drain', 'stop', 'stop at once'])
+        self.assertEqual(self.follow(['interrupt', 'interrupt', 'terminate', 'abort'], None),
+                         ['drain', 'stop', 'stop at once'])
 
     def test_interrupt_after_terminate(self):
-        self.assertEqual(self.follow(['terminate', 'interrupt'], None), ['terminate', 'stop at once'])
+        self.assertEqual(self.follow(['terminate', 'interrupt'], None),
+                         ['terminate', 'stop at once'])
 
     def test_abort_does_not_wait_for_the_end(self):
         self.assertEqual(self.follow(['abort'], None), ['stop at once'])
 
     def test_warning_of_a_batch_system_drains_jobs(self):
         self.assertEqual(self.follow(['last_jobs'], 'drain jobs'), ['drain jobs'])
-        self.assertEqual(self.follow(['interrupt', 'last_jobs'], 'drain jobs'), ['drain', 'drain jobs'])
+        self.assertEqual(self.follow(['interrupt', 'last_jobs'], 'drain jobs'),
+                         ['drain', 'drain jobs'])
         self.assertEqual(self.follow(['last_jobs', 'interrupt'], 'stop'), ['drain jobs', 'stop'])
-        self.assertEqual(self.follow(['last_jobs', 'terminate'], 'terminate'), ['drain jobs', 'terminate'])
+        self.assertEqual(self.follow(['last_jobs', 'terminate'], 'terminate'),
+                         ['drain jobs', 'terminate'])
 
     def test_hangup_reloads_and_the_node_goes_on(self):
         self.assertEqual(self.follow(['hangup', 'interrupt'], 'drain'), ['reload', 'drain'])
@@ -194,7 +200,8 @@ class Following(unittest.TestCase):
         self.assertEqual(self.follow(['dump', 'terminate'], 'terminate'), ['dump', 'terminate'])
 
     def test_waking_without_a_reason(self):
-        self.assertEqual(self.follow([None, None, 'interrupt', None, 'terminate'], 'terminate'), ['drain', 'terminate'])
+        self.assertEqual(self.follow([None, None, 'interrupt', None, 'terminate'], 'terminate'),
+                         ['drain', 'terminate'])
 
     def test_node_that_ends_by_itself(self):
         node = FakeNode(turns=3)
@@ -208,9 +215,10 @@ class WithSignals(unittest.TestCase):
     """Takes over the signals of the test process and gives them back."""
 
     def setUp(self):
-        self._handlers = dict((number, signal.getsignal(number)) for number in (
-            signal.SIGINT, signal.SIGTERM, signal.SIGABRT, signal.SIGPIPE, signal.SIGUSR1, signal.SIGUSR2,
-            signal.SIGHUP))
+        self._handlers = dict(
+            (number, signal.getsignal(number))
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGABRT, signal.SIGPIPE,
+                           signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP))
         self._wakeup = signal.set_wakeup_fd(-1)
         self.signals = main.Signals()
         self.signals.install()
@@ -225,7 +233,8 @@ class WithSignals(unittest.TestCase):
 class RealSignals(WithSignals):
 
     def test_handlers_wake_the_main_thread(self):
-        for number, wanted in ((signal.SIGINT, main.DRAIN), (signal.SIGTERM, main.STOP), (signal.SIGABRT, main.AT_ONCE)):
+        for number, wanted in ((signal.SIGINT, main.DRAIN), (signal.SIGTERM, main.STOP),
+                               (signal.SIGABRT, main.AT_ONCE)):
             os.kill(os.getpid(), number)
             self.signals.wait()
             self.assertEqual(self.signals.wanted, wanted)

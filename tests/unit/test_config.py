@@ -48,16 +48,21 @@ class Files(ConfigTest):
 
     def test_options_of_every_kind(self):
         chosen = self.read(
-            '# a comment\n; another\n[dispynode]\ncpus = 2\ndebug = yes\nclean = no\nip-addr = 10.0.0.1, ::1\n'
+            '# a comment\n; another\n[dispynode]\ncpus = 2\ndebug = yes\nclean = no\nip-addr = '
+            '10.0.0.1, ::1\n'
             'msg_timeout: 7.5\nsecret = "  a b "\nservice_start = 17:00\nmax_file_size = 5m\n')
-        self.assertEqual((chosen.cpus, chosen.debug, chosen.clean, chosen.ip_addr, chosen.msg_timeout),
-                         (2, True, False, ['10.0.0.1', '::1'], 7.5))
-        self.assertEqual((chosen.secret, chosen.service_start, chosen.max_file_size), ('  a b ', 1020, 5 << 20))
+        self.assertEqual(
+            (chosen.cpus, chosen.debug, chosen.clean, chosen.ip_addr, chosen.msg_timeout),
+            (2, True, False, ['10.0.0.1', '::1'], 7.5))
+        self.assertEqual((chosen.secret, chosen.service_start, chosen.max_file_size),
+                         ('  a b ', 1020, 5 << 20))
 
     def test_command_line_environment_file_default(self):
         text = 'cpus = 2\nname = file\nmsg_timeout = 7\n'
-        chosen = self.read(text, ['--cpus', '4'], {'DISPYNODE_CPUS': '3', 'DISPYNODE_NAME': 'environment'})
-        self.assertEqual((chosen.cpus, chosen.name, chosen.msg_timeout, chosen.serve), (4, 'environment', 7.0, -1))
+        chosen = self.read(text, ['--cpus', '4'],
+                           {'DISPYNODE_CPUS': '3', 'DISPYNODE_NAME': 'environment'})
+        self.assertEqual((chosen.cpus, chosen.name, chosen.msg_timeout, chosen.serve),
+                         (4, 'environment', 7.0, -1))
 
     def test_config_file_named_by_the_environment(self):
         self.write('cpus = 2\n')
@@ -70,7 +75,10 @@ class Files(ConfigTest):
         self.assertEqual((chosen.node_port, chosen.dispy_port, chosen.secret), (5000, None, ''))
 
     def test_secrets_leave_the_environment(self):
-        environment = {'DISPYNODE_SECRET': 'x', 'DISPYNODE_ADMIN_SECRET': 'y', 'DISPYNODE_PORT': 'tcp://10.0.0.1:1'}
+        environment = {
+            'DISPYNODE_SECRET': 'x', 'DISPYNODE_ADMIN_SECRET': 'y',
+            'DISPYNODE_PORT': 'tcp://10.0.0.1:1'
+        }
         chosen = self.read('', (), environment)
         self.assertEqual((chosen.secret, chosen.admin_secret), ('x', 'y'))
         self.assertEqual(list(environment), ['DISPYNODE_PORT'])
@@ -116,17 +124,22 @@ class OriginalFiles(ConfigTest):
             chosen = self.read_file(os.path.join(HERE, release + '-many.cfg'))
             chosen.finish(usable_cpus=(4, 'all'), host_cpus=4)
             self.assertEqual((chosen.node_port, chosen.scheduler_port), ports)
-            self.assertEqual((chosen.cpus, chosen.debug, chosen.secret, chosen.zombie_interval), (3, True, 'test', 600))
+            self.assertEqual((chosen.cpus, chosen.debug, chosen.secret, chosen.zombie_interval),
+                             (3, True, 'test', 600))
             self.assertEqual((chosen.ip_addr, chosen.ext_ip_addr), (['127.0.0.1', '10.0.0.1'], []))
-            self.assertEqual((chosen.service_start, chosen.service_stop, chosen.service_end), (1020, 360, 480))
-            self.assertEqual((chosen.max_file_size, chosen.serve, chosen.ping_interval, chosen.name),
-                             (5 << 20, 3, 30, 'nodeX'))
+            self.assertEqual((chosen.service_start, chosen.service_stop, chosen.service_end),
+                             (1020, 360, 480))
+            self.assertEqual(
+                (chosen.max_file_size, chosen.serve, chosen.ping_interval, chosen.name),
+                (5 << 20, 3, 30, 'nodeX'))
             self.assertTrue(chosen.clean and chosen.client_shutdown and chosen.daemon)
             self.assertIsNone(chosen.dest_path_prefix)
 
     def test_nothing_is_evaluated(self):
-        chosen = self.read("[DEFAULT]\nname = __import__('os').getcwd()\nhosts = ['a', u'b', \"c\"]\n")
-        self.assertEqual((chosen.name, chosen.ip_addr), ("__import__('os').getcwd()", ['a', 'b', 'c']))
+        chosen = self.read(
+            "[DEFAULT]\nname = __import__('os').getcwd()\nhosts = ['a', u'b', \"c\"]\n")
+        self.assertEqual((chosen.name, chosen.ip_addr),
+                         ("__import__('os').getcwd()", ['a', 'b', 'c']))
 
 
 class Saving(ConfigTest):
@@ -140,10 +153,13 @@ class Saving(ConfigTest):
             return source.read()
 
     def test_the_manuals_example(self):
-        arguments = ['-d', '--cpus', '-1', '-s', 'test', '--zombie_interval=10', '--service_start', '17:00',
-                     '--service_stop', '6:00', '--service_end', '8:00']
+        arguments = [
+            '-d', '--cpus', '-1', '-s', 'test', '--zombie_interval=10', '--service_start', '17:00',
+            '--service_stop', '6:00', '--service_end', '8:00'
+        ]
         text = self.save(*arguments)
-        self.assertEqual(self.told, [('dispynode: %s holds a secret: keep it from others\n' % self.path, True)])
+        self.assertEqual(
+            self.told, [('dispynode: %s holds a secret: keep it from others\n' % self.path, True)])
         self.assertEqual(stat.S_IMODE(os.stat(self.path).st_mode), 0o600)
         again = self.read_file(self.path)
         given = parser.parse(arguments)
@@ -166,23 +182,28 @@ class Saving(ConfigTest):
             self.assertIn('chown 12345 %s' % self.path, self.told[0][0])
 
     def test_every_option_comes_back(self):
-        arguments = ['-i', '10.0.0.1', '-i', 'fe80::1', '--name', 'x', '-s', ' "a" ', '--log_format', 'json',
-                     '--http_allow', '10.0.0.0/8', '--http_allow', '::1', '--pid_file', '/run/x y', '--clean']
+        arguments = [
+            '-i', '10.0.0.1', '-i', 'fe80::1', '--name', 'x', '-s', ' "a" ', '--log_format', 'json',
+            '--http_allow', '10.0.0.0/8', '--http_allow', '::1', '--pid_file', '/run/x y', '--clean'
+        ]
         self.save(*arguments)
         again, given = self.read_file(self.path), parser.parse(arguments)
         for name in given.given:
             self.assertEqual(again.texts[name], given.texts[name]) if name != 'clean' else None
-        self.assertEqual((again.ip_addr, again.secret, again.clean), (['10.0.0.1', 'fe80::1'], ' "a" ', True))
+        self.assertEqual((again.ip_addr, again.secret, again.clean),
+                         (['10.0.0.1', 'fe80::1'], ' "a" ', True))
 
     def test_standard_output(self):
         said = []
-        configfile.save(parser.parse(['-c', '2', '-s', 'x', '--save_config']), lambda *told: said.append(told))
+        configfile.save(parser.parse(['-c', '2', '-s', 'x', '--save_config']),
+                        lambda *told: said.append(told))
         self.assertIn('[dispynode]\nsecret = x\ncpus = 2\n', said[0][0])
         self.assertEqual(said[1:], [('dispynode: this is a secret: keep it from others\n', True)])
 
     def test_file_that_cannot_be_written(self):
         with self.assertRaises(ConfigError) as caught:
-            configfile.save(parser.parse(['--save_config', os.path.join(self.folder, 'none', 'x')]), None)
+            configfile.save(parser.parse(['--save_config',
+                                          os.path.join(self.folder, 'none', 'x')]), None)
         self.assertEqual(caught.exception.status, 73)
         self.assertEqual(os.listdir(self.folder), [])
 

@@ -24,7 +24,8 @@ class PortSocketsTest(unittest.TestCase):
         return sock
 
     def follow(self, *addresses):
-        """Follow these addresses; close what is not needed any more, as the thread that reads does."""
+        """Follow these addresses; close what is not needed any more, as the thread that reads
+        does."""
         before = self.sockets.sockets()
         self.sockets.follow(list(addresses))
         for sock in self.sockets.sockets():
@@ -47,7 +48,8 @@ class PortSocketsTest(unittest.TestCase):
         self.sockets = datagrams.PortSockets(self.port, socket.AF_INET)
         self.follow(FIRST)
         self.follow(FIRST, SECOND)
-        self.assertEqual([self.arrives(FIRST), self.arrives(SECOND)], [FIRST, SECOND])      # on every Python
+        # on every Python
+        self.assertEqual([self.arrives(FIRST), self.arrives(SECOND)], [FIRST, SECOND])
         self.follow(SECOND)
         self.assertEqual(len(self.sockets.sockets()), 1)
         self.assertEqual(self.arrives(SECOND), SECOND if compat.CAN_RECVMSG else None)

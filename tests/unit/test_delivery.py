@@ -1,4 +1,5 @@
-"""node.replies.delivery: what is told of a reply that can neither be delivered nor kept; what is kept from before a crash."""
+"""node.replies.delivery: what is told of a reply that can neither be delivered nor kept; what is
+kept from before a crash."""
 from __future__ import absolute_import, division, print_function
 
 import unittest
@@ -24,7 +25,8 @@ class HeldTest(unittest.TestCase):
 
     def test_a_reply_held_in_memory_is_told_of_at_each_attempt(self):
         told, before = [], (output.level, output.handler)
-        self.addCleanup(lambda: (setattr(output, 'level', before[0]), setattr(output, 'handler', before[1])))
+        self.addCleanup(
+            lambda: (setattr(output, 'level', before[0]), setattr(output, 'handler', before[1])))
         output.level, output.handler = INFO, lambda record: told.append(record.message)
         delivery = Delivery(Loop(), AtOnce(), Recorder(keep=False, total=0), Options())
         letter = _Letter(FakeComputation(None), 5, u'ab', [b'reply'])

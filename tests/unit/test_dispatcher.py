@@ -15,14 +15,16 @@ class WhoAsksTest(DeskCase):
 
     def test_an_unknown_request(self):
         request = self.desk.ask(b'NO_SUCH:x')
-        self.assertEqual((request.answers, request.is_closed), ([b'NAK (invalid command: NO_SUCH)'], True))
+        self.assertEqual((request.answers, request.is_closed),
+                         ([b'NAK (invalid command: NO_SUCH)'], True))
         self.assertIsInstance(request.error, ProtocolError)
 
     def test_with_the_token_of_another_secret_nothing_is_answered_or_done(self):
         self.desk.set_up_by()
         before = len(self.desk.link.sent)
-        payloads = (self.desk.compute(id=8), job(), asking.setup_request(ID), file_transfer(u'name'), terminate(),
-                    close(), question(b'JOBS'), question(b'RESEND_JOB_RESULTS'), b'NO_SUCH:x')
+        payloads = (self.desk.compute(id=8), job(), asking.setup_request(ID),
+                    file_transfer(u'name'), terminate(), close(), question(b'JOBS'),
+                    question(b'RESEND_JOB_RESULTS'), b'NO_SUCH:x')
         for payload in payloads:
             request = self.desk.ask(payload, token=WRONG)
             self.assertEqual((request.answers, request.is_closed), ([], True))
@@ -45,7 +47,9 @@ class WhoAsksTest(DeskCase):
     def test_with_a_token_of_before_kept_replies_are_given_and_nothing_else(self):
         self.desk.set_up_by()
         self.desk.spool.keep(self.desk.computation, 2, HASH, PREFIX + b'reply')
-        request = self.desk.ask(question(b'RETRIEVE_JOB', uid=2, hash=HASH), token=EARLIER, reads=[ACK])
+        request = self.desk.ask(question(b'RETRIEVE_JOB', uid=2, hash=HASH), token=EARLIER, reads=[
+            ACK
+        ])
         self.assertEqual((request.answers, self.desk.spool.total()), ([b'reply'], 0))
         self.desk.spool.keep(self.desk.computation, 2, HASH, PREFIX + b'reply')
         self.assertEqual(self.desk.ask(job(), token=EARLIER).answers, [])

@@ -51,7 +51,8 @@ class PulseIntervalTest(unittest.TestCase):
         self.assertEqual([computation.life for computation in computations], [77.0, 77.0])
 
     def test_only_old_schedulers_are_pulsed_by_datagram(self):
-        for release, times in ((u'4.6.17', 1), (u'4.7.0', 1), (None, 1), (u'4.7.3', 0), (u'4.15.2', 0)):
+        for release, times in ((u'4.6.17', 1), (u'4.7.0', 1), (None, 1), (u'4.7.3', 0), (u'4.15.2',
+                                                                                         0)):
             pulses = self.make()
             open_computation(self.common.state).peer.version = release
             pulses.send(0.0)
@@ -90,14 +91,16 @@ class MovedTest(unittest.TestCase):
         job, _is_new = self.common.state.admit_job(1, 7, u'h', (), 0.0, 0.0)
         self.assertEqual(self.look(0.0), duties.MOVED_PATIENCE)
         self.assertEqual(self.look(7.0), duties.MOVED_AGAIN)
-        self.assertEqual((self.told(), self.computation.closed), ([0], None))   # no more jobs; the running one may end
+        # no more jobs; the running one may end
+        self.assertEqual((self.told(), self.computation.closed), ([0], None))
         self.common.state.finish_job(job)
         self.pending = 1
         self.look(8.0)
         self.assertIsNone(self.computation.closed)      # its reply is on its way
         self.pending, self.kept = 0, [(7, u'h')]
         self.look(8.5)
-        self.assertIsNone(self.computation.closed)      # it was sent from the address that is gone, and kept: again
+        # it was sent from the address that is gone, and kept: again
+        self.assertIsNone(self.computation.closed)
         self.assertEqual(len(self.delivery.named('retry_all')), 1)
         self.kept = []
         self.assertIsNone(self.look(9.0))
@@ -116,7 +119,8 @@ class MovedTest(unittest.TestCase):
         self.gone = None
         self.assertEqual(self.moved.wait(0.0), 0.0)
         self.assertIsNone(self.look(None))
-        self.assertEqual((self.told(), self.computation.closed, self.computation.moved), ([0, 2], None, False))
+        self.assertEqual((self.told(), self.computation.closed, self.computation.moved),
+                         ([0, 2], None, False))
 
 
 class ZombieTest(unittest.TestCase):

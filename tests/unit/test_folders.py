@@ -13,8 +13,8 @@ from dispynode_lib.node.files.folders import Folders, clean_parts, is_below
 
 
 class FakeFile(object):
-    def __init__(self, name=u'/home/ann/data.txt', dest_path=u'', content=b'abc', mtime=1000.0, mode=0o100640,
-                 sep=u'/', size=None):
+    def __init__(self, name=u'/home/ann/data.txt', dest_path=u'', content=b'abc', mtime=1000.0,
+                 mode=0o100640, sep=u'/', size=None):
         self.name, self.dest_path, self.sep, self.mode = name, dest_path, sep, mode
         self.size = len(content) if size is None else size
         self.atime = self.mtime = mtime
@@ -73,7 +73,8 @@ class FolderTest(unittest.TestCase):
 
     def test_offsets_follow_the_chunks(self):
         content = b'x' * 2500000
-        self.assertEqual(self.receive(self.folder(), FakeFile(content=content)), [0, 1024000, 2048000, 2500000])
+        self.assertEqual(self.receive(self.folder(), FakeFile(content=content)),
+                         [0, 1024000, 2048000, 2500000])
 
     def test_an_empty_file_is_answered_once(self):
         folder = self.folder()
@@ -92,8 +93,9 @@ class FolderTest(unittest.TestCase):
 
     def test_paths_outside_the_folder_are_refused(self):
         folder = self.folder()
-        for record in (FakeFile(dest_path=u'../up'), FakeFile(name=u'/a/..'), FakeFile(name=u'/a/b/'),
-                       FakeFile(dest_path=u'a\0b'), FakeFile(name=u'..\\..\\x\\..', sep=u'\\')):
+        for record in (FakeFile(dest_path=u'../up'), FakeFile(name=u'/a/..'),
+                       FakeFile(name=u'/a/b/'), FakeFile(dest_path=u'a\0b'),
+                       FakeFile(name=u'..\\..\\x\\..', sep=u'\\')):
             with self.assertRaises(Refused):
                 self.receive(folder, record)
         self.assertEqual(self.leftovers(), [])
@@ -114,7 +116,8 @@ class FolderTest(unittest.TestCase):
             self.folder(u'a/../../b')
 
     def test_dest_path_of_several_levels_is_made(self):
-        self.assertEqual(self.folder(u'a/b/c').path, os.path.join(self.root, '10.0.0.1', 'a', 'b', 'c'))
+        self.assertEqual(
+            self.folder(u'a/b/c').path, os.path.join(self.root, '10.0.0.1', 'a', 'b', 'c'))
 
     def test_a_program_name_does_not_choose_the_folder(self):
         folder = self.folder(name=u'/usr/bin/../../etc/x;y')

@@ -53,7 +53,8 @@ class SplitTest(unittest.TestCase):
         self.assertEqual((type(opcode), type(argument)), (str, bytes))
 
     def test_what_is_no_request(self):
-        for payload in (b'', b':', b'PING', b'ping:', b'PI NG:', b'\x80\x02}.', b'A' * 40 + b':', b'JOB\xe9:'):
+        for payload in (b'', b':', b'PING', b'ping:', b'PI NG:', b'\x80\x02}.', b'A' * 40 + b':',
+                        b'JOB\xe9:'):
             with self.assertRaises(ProtocolError):
                 framing.split(payload)
 

@@ -1,4 +1,5 @@
-"""The targets of the fuzzer: its seeds and the cases it has found, recorded messages changed in every place, odd frames of jobs."""
+"""The targets of the fuzzer: its seeds and the cases it has found, recorded messages changed in
+every place, odd frames of jobs."""
 from __future__ import absolute_import, division, print_function
 
 import os
@@ -20,7 +21,8 @@ class FuzzTargetsTest(unittest.TestCase):
     def test_seeds_and_found_cases(self):
         cases = seeds.all_cases()
         self.assertEqual(len(set(name for name, _case in cases)), len(cases))
-        self.assertEqual(set(bytearray(case[:1])[0] % len(TARGETS) for _name, case in cases), set(range(len(TARGETS))))
+        self.assertEqual(set(bytearray(case[:1])[0] % len(TARGETS) for _name, case in cases),
+                         set(range(len(TARGETS))))
         slowest, begun = ('', 0.0), monotonic()
         for name, case in cases:
             started = monotonic()
@@ -33,7 +35,8 @@ class FuzzTargetsTest(unittest.TestCase):
         self.assertLess(monotonic() - begun, 60)
 
     def test_changed_messages(self):
-        for name in ('4.15.2-py311-compute.bin', '4.8.7-py27-job.bin', '4.15.2-py311-close.bin', '4.8.7-py36-ping-udp.bin'):
+        for name in ('4.15.2-py311-compute.bin', '4.8.7-py27-job.bin', '4.15.2-py311-close.bin',
+                     '4.8.7-py36-ping-udp.bin'):
             with open(os.path.join(seeds.RECORDED, name), 'rb') as source:
                 data = source.read()
             argument = bytearray(data.partition(b':')[2])

@@ -27,7 +27,8 @@ class HealthTest(unittest.TestCase):
         output.level = CRITICAL + 1
 
     def status_for(self, address, *networks):
-        """Return the status with which a peer at `address` is answered; None: without any, and it is told of."""
+        """Return the status with which a peer at `address` is answered; None: without any, and it
+        is told of."""
         common = make_common(http_allow=[Network(text) for text in networks])
         complaints = Complaints()
         near, far = socket.socketpair()

@@ -8,7 +8,7 @@ import unittest
 from dispynode_lib.errors import OptionError
 from dispynode_lib.host.hours import CLOSED, CLOSING, OPEN, Hours
 
-BERLIN = 'CET-1CEST,M3.5.0,M10.5.0/3'       # forward 29 March 2026 at 2:00, back 25 October 2026 at 3:00
+BERLIN = 'CET-1CEST,M3.5.0,M10.5.0/3'  # forward 29 March 2026 at 2:00, back 25 October 2026 at 3:00
 
 
 def minutes(text):
@@ -43,7 +43,8 @@ class InAZone(unittest.TestCase):
         return int(time.mktime(fields[:8] + (daylight,)))
 
     def changes(self, plan, begin, end):
-        """Follow the plan's own times of change; return ['DD HH:MM phase', ...] with the phase at `begin` first."""
+        """Follow the plan's own times of change; return ['DD HH:MM phase', ...] with the phase at
+        `begin` first."""
         now, last = self.at(begin), self.at(end)
         history = []
         while now is not None and now < last:
@@ -104,8 +105,10 @@ class TwoDays(InAZone):
     def test_changes_come_at_whole_minutes(self):
         plan = hours('17:00', '7:00', '8:00')
         for second in (0, 1, 32, 59):
-            self.assertEqual(plan.at(self.at('2026-06-01 16:59') + second), (CLOSED, self.at('2026-06-01 17:00')))
-        self.assertEqual(plan.at(self.at('2026-06-01 17:00') + 0.5), (OPEN, self.at('2026-06-02 07:00')))
+            self.assertEqual(plan.at(self.at('2026-06-01 16:59') + second),
+                             (CLOSED, self.at('2026-06-01 17:00')))
+        self.assertEqual(plan.at(self.at('2026-06-01 17:00') + 0.5),
+                         (OPEN, self.at('2026-06-02 07:00')))
 
 
 class DaylightSaving(InAZone):
@@ -114,14 +117,18 @@ class DaylightSaving(InAZone):
     def test_spring_night_is_an_hour_shorter(self):
         plan = hours('17:00', '7:00', '8:00')
         self.check(plan, '2026-03-28 12:00', '2026-03-29 20:00', [
-            '28 12:00 closed', '28 17:00 open', '29 07:00 closing', '29 08:00 closed', '29 17:00 open'])
+            '28 12:00 closed', '28 17:00 open', '29 07:00 closing', '29 08:00 closed',
+            '29 17:00 open'
+        ])
         now = self.at('2026-03-28 17:00')
         self.assertEqual(plan.at(now)[1] - now, 13 * 3600)
 
     def test_autumn_night_is_an_hour_longer(self):
         plan = hours('17:00', '7:00', '8:00')
         self.check(plan, '2026-10-24 12:00', '2026-10-25 20:00', [
-            '24 12:00 closed', '24 17:00 open', '25 07:00 closing', '25 08:00 closed', '25 17:00 open'])
+            '24 12:00 closed', '24 17:00 open', '25 07:00 closing', '25 08:00 closed',
+            '25 17:00 open'
+        ])
         now = self.at('2026-10-24 17:00')
         self.assertEqual(plan.at(now)[1] - now, 15 * 3600)
 
@@ -148,7 +155,8 @@ class Refused(unittest.TestCase):
 
     def test_times_that_make_no_sense(self):
         for times in (('8:00', None, None), ('8:00', '8:00', '9:00'), ('8:00', '9:00', '8:00'),
-                      ('17:00', '9:00', '8:00'), ('8:00', '18:00', '17:00'), ('8:00', None, '8:00')):
+                      ('17:00', '9:00', '8:00'), ('8:00', '18:00', '17:00'), ('8:00', None,
+                                                                              '8:00')):
             with self.assertRaises(OptionError) as caught:
                 hours(*times)
             self.assertIn('--service_', caught.exception.args[0])

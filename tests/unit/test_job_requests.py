@@ -1,4 +1,5 @@
-"""node.requests.jobs: what a client gets for its jobs and questions about them, and what the node has in mind then."""
+"""node.requests.jobs: what a client gets for its jobs and questions about them, and what the node
+has in mind then."""
 from __future__ import absolute_import, division, print_function
 
 import os
@@ -12,8 +13,8 @@ from dispynode_lib.node.shared import job as jobs
 from dispynode_lib.node.shared import state as states
 from dispynode_lib.wire import asking
 from dispynode_lib.wire.control import TERMINATED
-from tests.support.desk import (
-    ACK, AUTH, HASH, ID, STRANGER, Begun, JobCase, Meanwhile, close, fail, job, lack_room, question, record, terminate)
+from tests.support.desk import (ACK, AUTH, HASH, ID, STRANGER, Begun, JobCase, Meanwhile, close,
+                                fail, job, lack_room, question, record, terminate)
 from tests.support.fakes import Recorder
 
 
@@ -24,7 +25,8 @@ class JobTest(JobCase):
         request = self.desk.ask(job(), meanwhile=lambda: self.assertEqual(child.frames, []))
         self.assertEqual((request.answers, request.is_closed), ([ACK], True))
         self.assertEqual((len(child.frames), self.desk.jobs()), (1, [(1, jobs.RUNNING)]))
-        self.assertEqual([name for name, _args in self.desk.journal.calls], ['add', 'note_accepted'])
+        self.assertEqual([name
+                          for name, _args in self.desk.journal.calls], ['add', 'note_accepted'])
         child.tell()
         self.assertEqual((self.desk.replies, self.desk.state.used_cpus()), ([(1, 11, None)], 0))
 
@@ -78,7 +80,8 @@ class JobTest(JobCase):
         self.desk.ask(job(1))
         Meanwhile(self.desk.state, child.tell)
         self.assertEqual(self.desk.ask(job(2)).answers, [ACK])
-        self.assertEqual((self.desk.replies, self.desk.jobs()), ([(1, 11, None)], [(2, jobs.WAITING)]))
+        self.assertEqual((self.desk.replies, self.desk.jobs()),
+                         ([(1, 11, None)], [(2, jobs.WAITING)]))
 
     def test_a_close_within_the_wait(self):
         self.desk = self.make_desk(cpus=1)
@@ -138,11 +141,14 @@ class JobTest(JobCase):
             self.desk.set_up_by()
             self.desk.job_requests._journal = Recorder(add=lack_room)
             request = self.desk.at_once(job())[1] if at_once else self.desk.ask(job())
-            self.assertTrue(request.answers[0].startswith(b'NAK (the node failed: '), request.answers)
-            self.assertEqual((request.is_closed, self.desk.jobs(), self.desk.state.used_cpus()), (True, [], 0))
+            self.assertTrue(request.answers[0].startswith(b'NAK (the node failed: '),
+                            request.answers)
+            self.assertEqual((request.is_closed, self.desk.jobs(), self.desk.state.used_cpus()),
+                             (True, [], 0))
 
     def test_a_fault_after_its_ack_is_its_reply(self):
-        for part, name in ((self.desk.computation, 'start_job'), (self.desk.journal, 'note_accepted')):
+        for part, name in ((self.desk.computation, 'start_job'), (self.desk.journal,
+                                                                  'note_accepted')):
             setattr(part, name, fail)
             self.assertEqual(self.desk.ask(job()).answers, [ACK])
             (uid, status, exception), = self.desk.replies
@@ -166,8 +172,10 @@ class BigJobTest(JobCase):
 
     def assert_files(self, *names):
         """There are these files with arguments."""
-        self.assertEqual([name for name in (u'first', u'again') if os.path.exists(os.path.join(self.scratch, name))],
-                         list(names))
+        self.assertEqual([
+            name
+            for name in (u'first', u'again') if os.path.exists(os.path.join(self.scratch, name))
+        ], list(names))
 
     def test_its_file_is_the_jobs_until_it_has_ended(self):
         child = self.desk.fork()
@@ -201,7 +209,8 @@ class BigJobTest(JobCase):
 
     def test_a_repeated_one_stays_though_the_first_connection_was_lost(self):
         def repeat():
-            self.assertEqual(self.desk.begin(job(), big=self.make_arguments(u'again')).answers, [ACK])
+            self.assertEqual(
+                self.desk.begin(job(), big=self.make_arguments(u'again')).answers, [ACK])
         child = self.desk.fork()
         self.desk.ask(job(), big=self.big, is_gone=True, meanwhile=repeat)
         self.assertEqual(self.desk.jobs(), [(1, jobs.RUNNING)])
@@ -251,7 +260,8 @@ class RepeatedJobTest(JobCase):
                 self.desk.at_once(payload, is_gone=True)
             else:
                 self.desk.ask(payload, is_gone=True)
-            self.assertEqual((child.frames, self.desk.jobs(), self.desk.state.used_cpus()), ([], [], 0))
+            self.assertEqual((child.frames, self.desk.jobs(), self.desk.state.used_cpus()),
+                             ([], [], 0))
             self.desk.settle()
             self.assertEqual((len(self.desk.folder.named('release')), self.desk.replies), (1, []))
 
@@ -264,9 +274,11 @@ class RepeatedJobTest(JobCase):
 
     def test_a_job_that_was_stopped_before_its_ack_failed_is_given_up_once(self):
         def finish():
-            self.desk.state.finish_job(self.desk.state.find_job(ID, 1, HASH))   # its reply is under way
+            # its reply is under way
+            self.desk.state.finish_job(self.desk.state.find_job(ID, 1, HASH))
         self.desk.ask(job(xfer_files=[record(u'a')]), is_gone=True, meanwhile=finish)
-        self.assertEqual((self.desk.journal.named('remove'), self.desk.folder.named('release')), ([], []))
+        self.assertEqual((self.desk.journal.named('remove'), self.desk.folder.named('release')),
+                         ([], []))
         self.assertEqual((self.desk.jobs(), self.desk.state.used_cpus()), ([], 0))
 
     def test_a_job_is_lost_though_the_repeated_one_was_acknowledged(self):
@@ -354,7 +366,9 @@ class QuestionTest(JobCase):
         self.keep(2)
         for more in ({'auth': u'cc'}, {'compute_id': 8}):
             self.assertEqual(self.desk.ask(question(b'JOBS', **more)).value, [])
-            self.assertEqual(self.desk.ask(question(b'PENDING_JOBS', **more)).value, {u'done': [], u'pending': 0})
+            self.assertEqual(
+                self.desk.ask(question(b'PENDING_JOBS', **more)).value,
+                {u'done': [], u'pending': 0})
             self.assertEqual(self.desk.ask(question(b'RESEND_JOB_RESULTS', **more)).value, 0)
             request = self.desk.ask(question(b'RETRIEVE_JOB', uid=2, hash=HASH, **more))
             self.assertIsNone(request.value)
@@ -376,7 +390,8 @@ class QuestionTest(JobCase):
     def test_a_kept_reply_goes_when_it_is_acknowledged(self):
         for says, left in ((b'NAK', 1), (None, 1), (ACK, 0)):
             self.keep(2)
-            request = self.desk.ask(question(b'RETRIEVE_JOB', uid=2, hash=HASH), reads=[says] if says else [])
+            request = self.desk.ask(question(b'RETRIEVE_JOB', uid=2, hash=HASH),
+                                    reads=[says] if says else [])
             self.assertEqual((request.answers, request.is_closed), ([b'reply 2'], True))
             self.assertEqual(self.desk.spool.total(), left)
 
@@ -387,7 +402,8 @@ class QuestionTest(JobCase):
         self.assertEqual(self.desk.spool.total(), 1)
 
     def test_nonsense_is_closed_without_an_answer(self):
-        for opcode in (b'JOBS', b'PENDING_JOBS', b'RETRIEVE_JOB', b'RESEND_JOB_RESULTS', b'TERMINATE_JOB'):
+        for opcode in (b'JOBS', b'PENDING_JOBS', b'RETRIEVE_JOB', b'RESEND_JOB_RESULTS',
+                       b'TERMINATE_JOB'):
             request = self.desk.ask(opcode + b':nonsense')
             self.assertEqual((request.answers, request.is_closed), ([], True))
             self.assertIsInstance(request.error, ProtocolError)

@@ -18,7 +18,8 @@ from tests.support.fakes import Recorder
 class Computation(object):
     """What a slot tells of a computation."""
 
-    id, auth, result_address, node_ip_addr, peer = 7, u'ab', (u'10.0.0.9', 9700), u'10.0.0.1', Peer(None, False, 4)
+    id, auth, result_address, node_ip_addr, peer = 7, u'ab', (u'10.0.0.9', 9700), u'10.0.0.1', Peer(
+        None, False, 4)
 
 
 class JournalTest(unittest.TestCase):
@@ -46,16 +47,19 @@ class JournalTest(unittest.TestCase):
         self.journal.note_stopping(third)
         self.journal.remove(first.slot)
         after, jobs = self.next()
-        self.assertEqual([(noted.uid, noted.frame, noted.flags, noted.number, noted.key) for noted in jobs],
-                         [(2, b'two', ACCEPTED, 5, b'k' * 16), (3, b'three', ACCEPTED | STOPPING, 0, b'\0' * 16)])
-        self.assertEqual((jobs[0].computation_id, jobs[0].auth, jobs[0].hash, jobs[0].started), (7, u'ab', u'cd', 1234.5))
+        self.assertEqual([(noted.uid, noted.frame, noted.flags, noted.number, noted.key)
+                          for noted in jobs], [(2, b'two', ACCEPTED, 5, b'k' * 16),
+                                               (3, b'three', ACCEPTED | STOPPING, 0, b'\0' * 16)])
+        self.assertEqual((jobs[0].computation_id, jobs[0].auth, jobs[0].hash, jobs[0].started),
+                         (7, u'ab', u'cd', 1234.5))
         after.remove(jobs[0].slot)
         self.assertEqual([noted.uid for noted in self.next()[1]], [3])
 
     def test_a_long_job_is_noted_as_a_whole(self):
         for uid, size in enumerate((journal.SLOT, 70000, journal.BODY)):
             self.add(uid, b'x' * size)
-        self.assertEqual([len(noted.frame) for noted in self.next()[1]], [journal.SLOT, 70000, journal.BODY])
+        self.assertEqual([len(noted.frame)
+                          for noted in self.next()[1]], [journal.SLOT, 70000, journal.BODY])
 
     def test_one_that_is_too_long_is_noted_without_what_to_run(self):
         self.add(1, b'x' * (journal.BODY + 1))
@@ -84,8 +88,11 @@ class JournalTest(unittest.TestCase):
 
     def test_what_the_release_before_has_noted_is_told_as_lost(self):
         kept = []
-        spool = Recorder(jobs=(), keep=lambda owner, uid, hash_, payload, mark: kept.append((owner.key, uid, mark)) or True)
-        slot = control.pack(b'7', b'ab', b'5', b'cd', b'10.0.0.9', b'9700', b'10.0.0.1', b'0', b'4', b'1234.500', b'token')
+        spool = Recorder(
+            jobs=(), keep=lambda owner, uid, hash_, payload, mark: kept.append(
+                (owner.key, uid, mark)) or True)
+        slot = control.pack(b'7', b'ab', b'5', b'cd', b'10.0.0.9', b'9700', b'10.0.0.1', b'0', b'4',
+                            b'1234.500', b'token')
         with open(self.path, 'wb') as target:
             target.write(slot.ljust(journal.SLOT, b'\0') * 2)
         self.assertEqual(settle(self.path, spool), 2)

@@ -62,7 +62,8 @@ class LinkTest(LinkCase):
         far.close()
 
     def test_a_descriptor_that_is_lost_on_its_way_shifts_no_numbers(self):
-        self.channels.sendall(b'F' + control.CHILD_NUMBER.pack(1, 1))      # as it comes at the limit for open files
+        # as it comes at the limit for open files
+        self.channels.sendall(b'F' + control.CHILD_NUMBER.pack(1, 1))
         self.pass_child(2)
         self.assertEqual(self.take_all(), [2])
         self.assertEqual(len(self.link.children.named('on_lost_child')), 1)
@@ -80,7 +81,8 @@ class LinkTest(LinkCase):
 
 
 class LookTest(LinkCase):
-    """A supervisor that outlives the node: what ends a job stays in its channel until it is settled."""
+    """A supervisor that outlives the node: what ends a job stays in its channel until it is
+    settled."""
 
     def setUp(self):
         super(LookTest, self).setUp()
@@ -141,8 +143,9 @@ class LookTest(LinkCase):
             self.link.settle(number)
         self.loop.turn()
         self.loop.pass_time(1)
-        self.assertEqual(control.unpack(self.control.recv(1 << 16)[4:]),
-                         [b'settled', b''.join([control.NUMBER.pack(number) for number in (1, 2, 3)])])
+        self.assertEqual(
+            control.unpack(self.control.recv(1 << 16)[4:]),
+            [b'settled', b''.join([control.NUMBER.pack(number) for number in (1, 2, 3)])])
 
     def test_a_child_that_waits_is_let_go_and_settled(self):
         self.child.job = None

@@ -36,7 +36,8 @@ class LogTest(unittest.TestCase):
     def setUp(self):
         self.records = []
         before = output.level, output.handler
-        self.addCleanup(lambda: setattr(output, 'level', before[0]) or setattr(output, 'handler', before[1]))
+        self.addCleanup(
+            lambda: setattr(output, 'level', before[0]) or setattr(output, 'handler', before[1]))
         output.level, output.handler = INFO, self.records.append
         self.log = Log('dispynode.test')
 
@@ -93,9 +94,11 @@ class LinesTest(unittest.TestCase):
         self.assertEqual(len(line.splitlines()), 1)
         found = json.loads(line)
         self.assertIn('ZeroDivisionError', found.pop('traceback'))
-        self.assertEqual(found, {
-            'time': '2023-11-14T22:13:20.250Z', 'level': 'WARNING', 'logger': 'dispynode.test', 'computation': 3,
-            'job': 7, 'message': u'job 7 of computation 3: "x"\n'})
+        self.assertEqual(
+            found, {
+                'time': '2023-11-14T22:13:20.250Z', 'level': 'WARNING', 'logger': 'dispynode.test',
+                'computation': 3, 'job': 7, 'message': u'job 7 of computation 3: "x"\n'
+            })
 
 
 class StandardErrorTest(unittest.TestCase):
@@ -117,7 +120,8 @@ class StandardErrorTest(unittest.TestCase):
 
     def test_no_stream_or_a_closed_one(self):
         self.written(None)
-        closed = io.TextIOWrapper(io.BytesIO()) if str is not bytes else io.BytesIO()      # one of bytes takes no text
+        # one of bytes takes no text
+        closed = io.TextIOWrapper(io.BytesIO()) if str is not bytes else io.BytesIO()
         closed.close()
         self.written(closed)
 
@@ -151,13 +155,14 @@ class NobodyReadsTest(unittest.TestCase):
         self.assertFalse(target.finish(0.1))
         lines = self.read_until(read_end, 'left out')
         self.assertEqual([int(line) for line in lines[:-1]], list(range(len(lines) - 1)))
-        self.assertIn('that could not be written and are left out: %d' % (count - len(lines) + 1), lines[-1])
+        self.assertIn('that could not be written and are left out: %d' % (count - len(lines) + 1),
+                      lines[-1])
         target.write(u'after it')
         self.assertEqual(self.read_until(read_end, 'after'), ['after it'])
 
     def test_a_pipe_that_does_not_block_loses_nothing(self):
         read_end, stream = self.pipe()
-        set_blocking(stream.fileno(), False)            # as some programs leave it to whom they start
+        set_blocking(stream.fileno(), False)  # as some programs leave it to whom they start
         target = logs.StandardError(logs.bare_line, stream)
         for number in range(5000):
             target.write(u'%099d' % number)

@@ -41,7 +41,8 @@ class LoopTest(unittest.TestCase):
     def test_call_soon_runs_in_order_in_the_loops_thread(self):
         seen, done = [], threading.Event()
         for number in range(100):
-            self.loop.call_soon(lambda it=number: seen.append((it, threading.current_thread() is self.thread)))
+            self.loop.call_soon(lambda it=number: seen.append(
+                (it, threading.current_thread() is self.thread)))
         self.loop.call_soon(done.set)
         self.assertTrue(done.wait(DEADLINE))
         self.assertEqual(seen, [(number, True) for number in range(100)])
@@ -128,26 +129,29 @@ class LoopTest(unittest.TestCase):
         self.addCleanup(client.close)
 
         def opened():
-            call = Call(self.loop, client.getsockname(), [b'reply'], True, DEADLINE, lambda reply, error: None)
+            call = Call(self.loop, client.getsockname(), [b'reply'], True, DEADLINE,
+                        lambda reply, error: None)
             self.in_loop(call.start)
             connection, (address, port) = client.accept()
             try:
                 net.open_listener(address, port).close()
             except StartError:
-                return False                # the port may also be that of a stranger's connection, which is over
+                return False  # the port may also be that of a stranger's connection, which is over
             finally:
                 connection.close()
             return True
         self.assertTrue(any(opened() for _attempt in range(20)))
 
     def give_up(self, payload):
-        """Return the client's end of a connection on which the node has sent, and awaited the answer in vain."""
+        """Return the client's end of a connection on which the node has sent, and awaited the
+        answer in vain."""
         client, ended = socket.socket(), threading.Event()
         self.addCleanup(client.close)
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         client.bind(('127.0.0.1', 0))
         client.listen(1)
-        call = Call(self.loop, client.getsockname(), [payload], True, 0.2, lambda reply, error: error and ended.set())
+        call = Call(self.loop, client.getsockname(), [payload], True, 0.2,
+                    lambda reply, error: error and ended.set())
         self.in_loop(call.start)
         connection = client.accept()[0]
         self.addCleanup(connection.close)

@@ -1,4 +1,5 @@
-"""A thousand nodes and one client, by the parts that decide when to send: what the client gets, in which time."""
+"""A thousand nodes and one client, by the parts that decide when to send: what the client gets, in
+which time."""
 from __future__ import absolute_import, division, print_function
 
 import heapq
@@ -14,11 +15,11 @@ from dispynode_lib.node.shared.complaints import Complaints
 from tests.support.fakes import Recorder, make_common
 
 NODES = 1000
-BACKLOG = 30                                # connections that wait at the client; others are dropped
+BACKLOG = 30  # connections that wait at the client; others are dropped
 EACH = 0.002                                # seconds that the client needs for one
 TIMEOUT = 5.0                               # --msg_timeout
-SYN_AGAIN = (1.0, 3.0)                      # seconds after which the kernel of a node tries again to connect
-DATAGRAM = 0.0003                           # seconds that the client needs for a ping of another release
+SYN_AGAIN = (1.0, 3.0)  # seconds after which the kernel of a node tries again to connect
+DATAGRAM = 0.0003  # seconds that the client needs for a ping of another release
 BUFFER = 250                                # datagrams that fit into its receive buffer
 
 
@@ -32,7 +33,8 @@ class World(object):
     def __init__(self):
         self.now, self._events, self._numbers = 1000.0, [], itertools.count()
         self.free_at, self.taken, self.dropped = self.now, [], 0
-        self.read_until, self.heard = self.now, {}         # release -> nodes whose ping of it has been taken
+        # release -> nodes whose ping of it has been taken
+        self.read_until, self.heard = self.now, {}
 
     def at(self, when, function, *args):
         heapq.heappush(self._events, (when, next(self._numbers), function, args))
@@ -44,7 +46,8 @@ class World(object):
         self.now = end
 
     def connect(self, node, done, began=None):
-        """A node connects: it is taken, waits in the backlog, or tries again until its time is over."""
+        """A node connects: it is taken, waits in the backlog, or tries again until its time is
+        over."""
         began = self.now if began is None else began
         if self.free_at - self.now < BACKLOG * EACH:
             self.free_at = max(self.free_at, self.now) + EACH
@@ -109,7 +112,8 @@ class SpreadTest(unittest.TestCase):
 
     def test_nodes_of_a_wide_network_take_longer_to_answer(self):
         saved = pings.net.broadcast_addresses
-        for broadcast, seconds in ((u'10.9.0.255', 0.25), (u'10.8.1.255', 0.5), (u'10.9.255.255', 1.0), (u'255.255.255.255', 0.25)):
+        for broadcast, seconds in ((u'10.9.0.255', 0.25), (u'10.8.1.255', 0.5),
+                                   (u'10.9.255.255', 1.0), (u'255.255.255.255', 0.25)):
             pings.net.broadcast_addresses = lambda _own, broadcast=broadcast: [broadcast]
             try:
                 self.assertEqual(pings.spread(u'10.9.0.1'), seconds)
@@ -128,16 +132,17 @@ class ManyNodesTest(unittest.TestCase):
         """Each once, though it asks each of them three times."""
         for node in self.nodes:
             for _time in range(3):
-                self.world.at(1000.0 + self.chance() * pings.SPREAD * pings.WIDEST, node.answers.give, Ping(),
-                              u'10.0.0.9', u'10.0.0.1', False)
+                self.world.at(1000.0 + self.chance() * pings.SPREAD * pings.WIDEST,
+                              node.answers.give, Ping(), u'10.0.0.9', u'10.0.0.1', False)
         self.world.run(1010.0)
         taken = [number for _when, number in self.world.taken]
         self.assertEqual((len(set(taken)), len(taken)), (NODES, NODES))
 
     def test_a_client_that_is_away_for_a_while_is_answered_later(self):
-        self.world.free_at += 8.0           # its backlog is full: all attempts of the first 5 s fail
+        self.world.free_at += 8.0  # its backlog is full: all attempts of the first 5 s fail
         for node in self.nodes:
-            self.world.at(1000.0 + self.chance(), node.answers.give, Ping(), u'10.0.0.9', u'10.0.0.1', False)
+            self.world.at(1000.0 + self.chance(), node.answers.give, Ping(), u'10.0.0.9',
+                          u'10.0.0.1', False)
         self.world.run(1045.0)
         taken = [number for _when, number in self.world.taken]
         self.assertEqual((len(set(taken)), len(taken)), (NODES, NODES))
@@ -146,5 +151,6 @@ class ManyNodesTest(unittest.TestCase):
         for node in self.nodes:
             self.world.at(1000.0 + self.chance(), node.start)
         self.world.run(1040.0)
-        for release, least in ((u'4.8.7', 1.0), (u'4.10.6', 0.98), (u'4.8.9', 0.9), (u'4.9.0', 0.8), (u'4.6.17', 0.8)):
+        for release, least in ((u'4.8.7', 1.0), (u'4.10.6', 0.98), (u'4.8.9', 0.9), (u'4.9.0', 0.8),
+                               (u'4.6.17', 0.8)):
             self.assertGreaterEqual(len(self.world.heard[release]), least * NODES, release)

@@ -15,16 +15,16 @@ from dispynode_lib.host.network import holders, net, tls
 class Addresses(unittest.TestCase):
 
     def test_canonical_forms(self):
-        for given, expected in (
-                ('10.0.0.1', u'10.0.0.1'), (u'10.0.0.1', u'10.0.0.1'), (b'10.0.0.1', u'10.0.0.1'),
-                ('fe80:0:0:0:0:0:0:1%eth0', u'fe80::1'), ('FD00::00AB', u'fd00::ab'), ('::1', u'::1'),
-                ('fd00:0:0:1::1', u'fd00:0:0:1::1')):
+        for given, expected in (('10.0.0.1', u'10.0.0.1'), (u'10.0.0.1', u'10.0.0.1'),
+                                (b'10.0.0.1', u'10.0.0.1'), ('fe80:0:0:0:0:0:0:1%eth0', u'fe80::1'),
+                                ('FD00::00AB', u'fd00::ab'), ('::1', u'::1'), ('fd00:0:0:1::1',
+                                                                               u'fd00:0:0:1::1')):
             self.assertEqual(net.canonical(given), expected)
             self.assertIsInstance(net.canonical(given), compat.text_type)
 
     def test_what_is_no_address(self):
-        for given in ('', 'localhost', '10.0.0', '10.0.0.256', '1.2.3.4.5', ':::', 'fe80::g', '10.0.0.1 ', '127.1',
-                      u'\u0661.2.3.4', '1.2.3.4\0', 'a' * 300):
+        for given in ('', 'localhost', '10.0.0', '10.0.0.256', '1.2.3.4.5', ':::', 'fe80::g',
+                      '10.0.0.1 ', '127.1', u'\u0661.2.3.4', '1.2.3.4\0', 'a' * 300):
             self.assertRaises(ValueError, net.canonical, given)
             self.assertFalse(net.is_address(given))
 
@@ -45,13 +45,15 @@ class Addresses(unittest.TestCase):
 
     def test_addresses_given(self):
         self.assertEqual(net.node_addresses([u'127.0.0.1', u'::1', u'127.0.0.1']),
-                         [(u'127.0.0.1', u'option --ip_addr 127.0.0.1'), (u'::1', u'option --ip_addr ::1')])
+                         [(u'127.0.0.1', u'option --ip_addr 127.0.0.1'),
+                          (u'::1', u'option --ip_addr ::1')])
 
     def test_name_without_address(self):
         with self.assertRaises(StartError) as caught:
             net.node_addresses([u'a..b'])
         self.assertEqual(caught.exception.status, 69)
-        self.assertTrue(caught.exception.args[0].startswith(u'--ip_addr a..b: no address for this name: '))
+        self.assertTrue(
+            caught.exception.args[0].startswith(u'--ip_addr a..b: no address for this name: '))
 
 
 class Choice(unittest.TestCase):
@@ -72,21 +74,28 @@ class Choice(unittest.TestCase):
         return net.local_address()
 
     def test_route(self):
-        self.assertEqual(self.choose({socket.AF_INET: u'10.0.0.5'}, [], [u'127.0.1.1'])[0], u'10.0.0.5')
+        self.assertEqual(
+            self.choose({socket.AF_INET: u'10.0.0.5'}, [], [u'127.0.1.1'])[0], u'10.0.0.5')
 
     def test_only_version_6(self):
-        self.assertEqual(self.choose({socket.AF_INET6: u'fd00::5'}, [], [u'127.0.1.1'])[0], u'fd00::5')
+        self.assertEqual(
+            self.choose({socket.AF_INET6: u'fd00::5'}, [], [u'127.0.1.1'])[0], u'fd00::5')
 
     def test_network_without_a_way_out(self):
-        found = self.choose({}, [(u'lo', u'127.0.0.1', None), (u'eth1', u'10.77.0.1', u'10.77.0.255')], [u'127.0.1.1'])
-        self.assertEqual(found, (u'10.77.0.1', u'address of interface eth1; there is no route to other networks'))
+        found = self.choose({}, [(u'lo', u'127.0.0.1', None),
+                                 (u'eth1', u'10.77.0.1', u'10.77.0.255')], [u'127.0.1.1'])
+        self.assertEqual(
+            found,
+            (u'10.77.0.1', u'address of interface eth1; there is no route to other networks'))
 
     def test_host_name(self):
         self.assertEqual(self.choose({}, [], [u'127.0.1.1', u'10.1.1.1'])[0], u'10.1.1.1')
 
     def test_network_of_version_6_without_a_way_out(self):
-        found = self.choose({}, [(u'lo', u'127.0.0.1', None)], [u'127.0.1.1'], [(u'lo', u'::1'), (u'eth0', u'fd09::2')])
-        self.assertEqual(found, (u'fd09::2', u'address of interface eth0; there is no route to other networks'))
+        found = self.choose({}, [(u'lo', u'127.0.0.1', None)], [u'127.0.1.1'],
+                            [(u'lo', u'::1'), (u'eth0', u'fd09::2')])
+        self.assertEqual(
+            found, (u'fd09::2', u'address of interface eth0; there is no route to other networks'))
 
     def test_the_host_name_has_an_address_that_the_host_does_not_have_yet(self):
         self.assertEqual(self.choose({}, [], [u'10.1.1.1'], foreign=[u'10.1.1.1'])[0], u'127.0.0.1')
@@ -96,23 +105,27 @@ class Choice(unittest.TestCase):
             self.assertTrue(net.is_address(address))
 
     def test_alone(self):
-        self.assertEqual(self.choose({}, [(u'lo', u'127.0.0.1', None)], [u'127.0.1.1'])[0], u'127.0.0.1')
+        self.assertEqual(
+            self.choose({}, [(u'lo', u'127.0.0.1', None)], [u'127.0.1.1'])[0], u'127.0.0.1')
 
     def test_this_host_has_an_address(self):
         address, why = net.local_address()
         self.assertTrue(net.is_address(address) and why)
 
     def test_broadcasts(self):
-        net.interfaces = lambda: [(u'lo', u'127.0.0.1', None), (u'eth0', u'10.77.0.1', u'10.77.0.255'),
+        net.interfaces = lambda: [(u'lo', u'127.0.0.1', None),
+                                  (u'eth0', u'10.77.0.1', u'10.77.0.255'),
                                   (u'tun0', u'10.8.0.1', None)]
-        self.assertEqual(net.broadcast_addresses(u'10.77.0.1'), [u'10.77.0.255', u'255.255.255.255'])
+        self.assertEqual(net.broadcast_addresses(u'10.77.0.1'),
+                         [u'10.77.0.255', u'255.255.255.255'])
         self.assertEqual(net.broadcast_addresses(u'10.8.0.1'), [u'255.255.255.255'])
         self.assertEqual(net.broadcast_addresses(u'192.0.2.1'), [u'255.255.255.255'])
         self.assertEqual(net.broadcast_addresses(u'127.0.0.1'), [u'127.255.255.255'])
         self.assertEqual(net.broadcast_addresses(u'fd00::1'), [])
 
     def test_the_size_of_a_network(self):
-        for broadcast, hosts in ((u'10.9.0.255', 256), (u'10.9.3.255', 1024), (u'10.8.255.255', 65536), (u'10.9.0.3', 4)):
+        for broadcast, hosts in ((u'10.9.0.255', 256), (u'10.9.3.255', 1024),
+                                 (u'10.8.255.255', 65536), (u'10.9.0.3', 4)):
             self.assertEqual(net.hosts_of(broadcast), hosts)
 
 
@@ -121,9 +134,12 @@ class Sockets(unittest.TestCase):
     def test_connecting_loads_no_tables_of_international_names(self):
         listener = net.open_listener(u'127.0.0.1', 0)
         self.addCleanup(listener.close)
-        code = ('import sys\nfrom dispynode_lib.host.network import net\nfor address in (u"127.0.0.1", b"127.0.0.1".decode(), "127.0.0.1"):\n'
-                '    net.connect(address, %d, 5.0).close()\n    net.sockaddr(address, 1)\n'
-                'print([name for name in sys.modules if name == "encodings.idna"])' % listener.getsockname()[1])
+        code = (
+            'import sys\nfrom dispynode_lib.host.network import net\nfor address in (u"127.0.0.1", '
+            'b"127.0.0.1".decode(), "127.0.0.1"):\n'
+            '    net.connect(address, %d, 5.0).close()\n    net.sockaddr(address, 1)\n'
+            'print([name for name in sys.modules if name == "encodings.idna"])' %
+            listener.getsockname()[1])
         self.assertEqual(subprocess.check_output([sys.executable, '-c', code]).strip(), b'[]')
 
     def setUp(self):
@@ -156,7 +172,8 @@ class Sockets(unittest.TestCase):
         listener = self.keep(net.open_listener(u'127.0.0.1', 0))
         wrapped = []
         port = listener.getsockname()[1]
-        client = self.keep(net.connect(u'127.0.0.1', port, 5, lambda sock: wrapped.append(sock) or sock))
+        client = self.keep(
+            net.connect(u'127.0.0.1', port, 5, lambda sock: wrapped.append(sock) or sock))
         self.assertEqual(wrapped, [client])
 
     def test_a_peer_that_takes_no_record_is_given_up_after_one_timeout(self):
@@ -181,7 +198,8 @@ class Sockets(unittest.TestCase):
         port = self.keep(net.open_listener(u'127.0.0.1', 0)).getsockname()[1]
         error = self.refusal(net.open_listener, u'127.0.0.1', port)
         self.assertEqual(error.status, 69)
-        self.assertTrue(error.args[0].startswith(u'TCP port %d on 127.0.0.1 is in use by ' % port), error)
+        self.assertTrue(error.args[0].startswith(u'TCP port %d on 127.0.0.1 is in use by ' % port),
+                        error)
         self.assertIn(u'choose another port with -p', error.args[0])
         if compat.LINUX:
             self.assertIn(u'process %d (' % os.getpid(), error.args[0])
@@ -216,16 +234,22 @@ class Sockets(unittest.TestCase):
     def test_address_of_another_host(self):
         error = self.refusal(net.open_listener, u'198.51.100.1', 0)
         self.assertEqual(error.status, 69)
-        self.assertIn(u'no interface of this host has that address; give one with -i', error.args[0])
+        self.assertIn(u'no interface of this host has that address; give one with -i',
+                      error.args[0])
 
     def test_no_permission(self):
-        error = net._bind_error(EnvironmentError(13, 'Permission denied'), u'TCP', u'10.0.0.1', 80, '-p')
+        error = net._bind_error(EnvironmentError(13, 'Permission denied'), u'TCP', u'10.0.0.1', 80,
+                                '-p')
         self.assertEqual((error.status, error.args[0]), (
-            77, u'TCP port 80 on 10.0.0.1: only root may use ports below 1024; choose another port with -p'))
+            77,
+            u'TCP port 80 on 10.0.0.1: only root may use ports below 1024; choose another port '
+            u'with -p'
+        ))
 
     def test_other_failure(self):
         error = net._bind_error(EnvironmentError(24, ''), u'UDP', u'10.0.0.1', 5000, '-p')
-        self.assertEqual((error.status, error.args[0]), (69, u'UDP port 5000 on 10.0.0.1: Too many open files'))
+        self.assertEqual((error.status, error.args[0]),
+                         (69, u'UDP port 5000 on 10.0.0.1: Too many open files'))
 
     def test_sockets_are_not_inherited(self):
         import fcntl

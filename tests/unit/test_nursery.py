@@ -86,7 +86,8 @@ class NurseryTest(unittest.TestCase):
 
 
 class Answering(Nursery):
-    """Its processes are those of `made`, one after the other: what each says when it is to fork, None: nothing."""
+    """Its processes are those of `made`, one after the other: what each says when it is to fork,
+    None: nothing."""
 
     def _start_process(self):
         self.said = self.made.pop(0)

@@ -1,4 +1,5 @@
-"""node.requests.opening: what a client gets for COMPUTE, SETUP, FILEXFER and CLOSE, and what the node has in mind then."""
+"""node.requests.opening: what a client gets for COMPUTE, SETUP, FILEXFER and CLOSE, and what the
+node has in mind then."""
 from __future__ import absolute_import, division, print_function
 
 import os
@@ -14,9 +15,8 @@ from dispynode_lib.node.shared import state as states
 from dispynode_lib.wire import asking, replies
 from dispynode_lib.wire.control import TERMINATED
 from dispynode_lib.wire.peers import Peer
-from tests.support.desk import (
-    ACK, AUTH, CLIENT, FAULT, HASH, ID, PORT, STRANGER, Begun, DeskCase, JobCase, close, fail, file_transfer, job,
-    lack_room, record)
+from tests.support.desk import (ACK, AUTH, CLIENT, FAULT, HASH, ID, PORT, STRANGER, Begun, DeskCase,
+                                JobCase, close, fail, file_transfer, job, lack_room, record)
 from tests.support.fakes import Recorder
 
 
@@ -45,7 +45,8 @@ class ComputeTest(DeskCase):
         first = self.desk.computation
         again = self.desk.ask(self.desk.compute())
         self.assertEqual((again.value, again.is_closed), (2, True))
-        self.assertEqual((len(self.desk.nursery.links), len(self.desk.folders.named('open'))), (1, 1))
+        self.assertEqual((len(self.desk.nursery.links), len(self.desk.folders.named('open'))),
+                         (1, 1))
         self.assert_open(first)
 
     def test_repeated_after_its_close_it_is_refused_until_that_is_done(self):
@@ -65,10 +66,12 @@ class ComputeTest(DeskCase):
     def test_while_another_owns_the_node(self):
         self.desk.open_by()
         first = self.desk.computation
-        request = self.desk.ask(self.desk.compute(id=8, scheduler_ip_addr=STRANGER), address=STRANGER)
+        request = self.desk.ask(self.desk.compute(id=8, scheduler_ip_addr=STRANGER),
+                                address=STRANGER)
         self.assertEqual(request.value, u'Node busy')
         self.assert_refused(request, 'COMPUTE refused: busy')
-        self.assertEqual([args[0] for args in self.desk.announcer.named('compute_refused')], [(STRANGER, PORT)])
+        self.assertEqual([args[0] for args in self.desk.announcer.named('compute_refused')],
+                         [(STRANGER, PORT)])
         self.assert_open(first)
 
     def test_while_nothing_new_is_taken(self):
@@ -114,7 +117,8 @@ class ComputeTest(DeskCase):
             self.desk.nursery.broken = True
             request = self.desk.ask(self.desk.compute(), is_gone=is_gone)
             if not is_gone:
-                self.assertTrue(request.answers[0].startswith(b'no supervisor can be started: '), request.answers)
+                self.assertTrue(request.answers[0].startswith(b'no supervisor can be started: '),
+                                request.answers)
             self.assertTrue(request.is_closed)
             self.assertEqual(self.desk.folder.named('close'), [(True,)])
             self.assertEqual(self.desk.computation.phase, computations.CLOSED)
@@ -123,7 +127,9 @@ class ComputeTest(DeskCase):
     def test_a_folder_that_cannot_be_made(self):
         def refuse(*_asked):
             raise Refused('Could not create destination path: full')
-        for problem, answer in ((refuse, b'Could not create destination path: full'), (fail, FAULT)):
+
+        for problem, answer in ((refuse, b'Could not create destination path: full'), (fail,
+                                                                                       FAULT)):
             for name in ('open', 'check_size'):
                 self.desk = self.make_desk()
                 self.desk.folders = self.desk.opening._folders = Recorder(**{name: problem})
@@ -164,11 +170,13 @@ class ComputeTest(DeskCase):
     def test_a_second_one_of_its_client_is_another_computation(self):
         self.desk.open_by()
         self.desk.open_by(id=8)
-        self.assertEqual(sorted(computation.id for computation in self.desk.state.computations()), [ID, 8])
+        self.assertEqual(sorted(computation.id
+                                for computation in self.desk.state.computations()), [ID, 8])
 
 
 class RepeatedComputeTest(DeskCase):
-    """COMPUTE comes again before the first one is answered: its client took the connection for lost."""
+    """COMPUTE comes again before the first one is answered: its client took the connection for
+    lost."""
 
     def setUp(self):
         super(RepeatedComputeTest, self).setUp()
@@ -215,7 +223,8 @@ class RepeatedComputeTest(DeskCase):
         self.desk.says(b'opened', None)
         self.desk.says(b'closed', None)
         for request in (self.first, self.again):
-            self.assertEqual((request.answers, request.is_closed), ([computations.ENDED_BEFORE.encode()], True))
+            self.assertEqual((request.answers, request.is_closed),
+                             ([computations.ENDED_BEFORE.encode()], True))
         self.assert_free()
 
     def test_no_supervisor_to_be_had_is_told_to_both(self):
@@ -229,7 +238,8 @@ class RepeatedComputeTest(DeskCase):
         opening.BEGIN_WAIT = 0.0           # it takes longer than the second one waits
         self.first = self.desk.ask(self.desk.compute())
         for request in (self.first, self.again):
-            self.assertTrue(request.answers[0].startswith(b'no supervisor can be started: '), request.answers)
+            self.assertTrue(request.answers[0].startswith(b'no supervisor can be started: '),
+                            request.answers)
             self.assertTrue(request.is_closed)
         self.assert_free()
 
@@ -243,7 +253,8 @@ class RepeatedComputeTest(DeskCase):
         opening.BEGIN_WAIT = 0.0
         self.first = self.desk.ask(self.desk.compute())
         self.assertEqual(self.first.answers, [b'Could not create destination path: full'])
-        self.assertEqual((self.again.answers, self.again.is_closed), ([computations.ENDED_BEFORE.encode()], True))
+        self.assertEqual((self.again.answers, self.again.is_closed),
+                         ([computations.ENDED_BEFORE.encode()], True))
         self.assert_free()
 
 
@@ -372,7 +383,8 @@ class CloseTest(JobCase):
         self.desk.ask(job(2))
         request = self.desk.ask(close())
         self.assertEqual((request.answers, request.is_closed), ([ACK], True))
-        self.assertEqual((self.desk.replies, self.desk.jobs()), ([(2, TERMINATED, None)], [(1, jobs.STOPPING)]))
+        self.assertEqual((self.desk.replies, self.desk.jobs()),
+                         ([(2, TERMINATED, None)], [(1, jobs.STOPPING)]))
         self.assertTrue(self.desk.computation.closed_by_client)
 
     def test_without_terminate_it_waits_for_its_jobs(self):

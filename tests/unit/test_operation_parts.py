@@ -17,8 +17,10 @@ from dispynode_lib.node.shared.history import History
 class PlainJson(unittest.TestCase):
 
     def test_it_says_what_the_module_json_reads(self):
-        for value in (None, True, False, 0, -7, 1 << 70, 1.5, -0.25, u'', u'a "b" \\ \n\t\r', u'\x00\x1f\x7f\xe9\u20ac',
-                      u'\U0001f600', [], [1, [u'x', {}]], {}, {u'a': {u'b': [None]}, u'"': 1}):
+        for value in (None, True, False, 0, -7, 1 << 70, 1.5, -0.25, u'', u'a "b" \\ \n\t\r',
+                      u'\x00\x1f\x7f\xe9\u20ac', u'\U0001f600', [], [1, [u'x', {}]], {}, {
+                          u'a': {u'b': [None]}, u'"': 1
+                      }):
             self.assertEqual(json.loads(plainjson.dumps(value)), value)
 
     def test_bytes_tuples_and_what_json_does_not_know(self):
@@ -31,16 +33,21 @@ class PlainJson(unittest.TestCase):
 class Networks(unittest.TestCase):
 
     def test_who_is_in(self):
-        for text, inside, outside in (
-                ('127.0.0.0/8', ('127.0.0.1', '127.255.0.1', '::ffff:127.0.0.1'), ('128.0.0.1', '::1')),
-                ('10.1.2.3', ('10.1.2.3',), ('10.1.2.4',)), ('0.0.0.0/0', ('1.2.3.4',), ('::1',)),
-                ('fe80::/10', ('fe80::1%eth0', 'febf::1'), ('fec0::1', '10.0.0.1')), ('::1', ('::1',), ('::2',))):
+        for text, inside, outside in (('127.0.0.0/8', ('127.0.0.1', '127.255.0.1',
+                                                       '::ffff:127.0.0.1'), ('128.0.0.1', '::1')),
+                                      ('10.1.2.3', ('10.1.2.3', ),
+                                       ('10.1.2.4', )), ('0.0.0.0/0', ('1.2.3.4', ), ('::1', )),
+                                      ('fe80::/10', ('fe80::1%eth0', 'febf::1'),
+                                       ('fec0::1', '10.0.0.1')), ('::1', ('::1', ), ('::2', ))):
             network = networks.Network(text)
-            self.assertEqual([network.holds(address) for address in inside], [True] * len(inside), text)
-            self.assertEqual([network.holds(address) for address in outside], [False] * len(outside), text)
+            self.assertEqual([network.holds(address)
+                              for address in inside], [True] * len(inside), text)
+            self.assertEqual([network.holds(address)
+                              for address in outside], [False] * len(outside), text)
 
     def test_what_is_none(self):
-        for text in ('', 'host', '10.0.0.0/33', '10.0.0.0/', '10.0.0/8', '::/129', '1.2.3.4/-1', '1.2.3.4/8/8'):
+        for text in ('', 'host', '10.0.0.0/33', '10.0.0.0/', '10.0.0/8', '::/129', '1.2.3.4/-1',
+                     '1.2.3.4/8/8'):
             with self.assertRaises(ValueError):
                 networks.Network(text)
 
@@ -97,8 +104,9 @@ class ProcessIdentity(unittest.TestCase):
 class Words(unittest.TestCase):
 
     def test_durations(self):
-        for seconds, text in ((0, '0.0 s'), (59.94, '59.9 s'), (60, '1 min 0 s'), (3599, '59 min 59 s'),
-                              (3600, '1 h 0 min'), (86399, '23 h 59 min'), (86400, '1 d 0 h'), (1e6, '11 d 13 h')):
+        for seconds, text in ((0, '0.0 s'), (59.94, '59.9 s'), (60, '1 min 0 s'),
+                              (3599, '59 min 59 s'), (3600, '1 h 0 min'), (86399, '23 h 59 min'),
+                              (86400, '1 d 0 h'), (1e6, '11 d 13 h')):
             self.assertEqual(status.duration(seconds), text)
 
     def test_labels_of_metrics_are_escaped(self):
@@ -121,9 +129,11 @@ class Words(unittest.TestCase):
             class computation(object):
                 id, name = 7, u'f'
         for number in range(200):
-            history.job_ended(job, 11 if number % 2 else 9, 0.0, 1.0, u'Traceback\n  ...\nValueError: x\n')
+            history.job_ended(job, 11 if number % 2 else 9, 0.0, 1.0,
+                              u'Traceback\n  ...\nValueError: x\n')
             history.add_sample(float(number), None, 0, 1)
-        self.assertEqual((len(history.jobs()), history.outcomes()), (50, {'finished': 100, 'failed': 100}))
+        self.assertEqual((len(history.jobs()), history.outcomes()),
+                         (50, {'finished': 100, 'failed': 100}))
         self.assertEqual((history.jobs()[0].reason, history.samples()), (u'ValueError: x', []))
 
 

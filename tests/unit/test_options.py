@@ -30,8 +30,9 @@ class Reading(OptionsCase):
 
     def test_nothing_given(self):
         chosen = parse()
-        self.assertEqual((chosen.ip_addr, chosen.node_port, chosen.scheduler_port, chosen.secret, chosen.name),
-                         ([], None, None, u'', None))
+        self.assertEqual(
+            (chosen.ip_addr, chosen.node_port, chosen.scheduler_port, chosen.secret, chosen.name),
+            ([], None, None, u'', None))
         self.assertEqual((chosen.cpus, chosen.msg_timeout, chosen.zombie_interval, chosen.serve),
                          (8, 5.0, 3600.0, -1))
         self.assertFalse(chosen.debug or chosen.daemon or chosen.check or chosen.given)
@@ -46,9 +47,11 @@ class Reading(OptionsCase):
 
     def test_old_and_new_names(self):
         self.assertEqual(parse('--host', 'a', '--ip_addr=b', '-i', 'c').ip_addr, ['a', 'b', 'c'])
-        self.assertEqual(parse('-i', '10.0.0.1 fd00::1 ', '-i', '[::1]').ip_addr, ['10.0.0.1', 'fd00::1', '::1'])
+        self.assertEqual(
+            parse('-i', '10.0.0.1 fd00::1 ', '-i', '[::1]').ip_addr, ['10.0.0.1', 'fd00::1', '::1'])
         self.assertEqual(parse('--ext_host', 'a').ext_ip_addr, ['a'])
-        self.assertEqual(parse('--scheduler-host', 'a', '--scheduler_node', 'b').scheduler_node, ['a', 'b'])
+        self.assertEqual(
+            parse('--scheduler-host', 'a', '--scheduler_node', 'b').scheduler_node, ['a', 'b'])
 
     def test_lists_are_not_shared(self):
         parse('-i', 'a')
@@ -91,16 +94,20 @@ class Reading(OptionsCase):
         self.assertEqual(parse(b'--secret', b'caf\xc3\xa9').secret, u'caf\xe9')
 
     def test_sizes(self):
-        for given, value in (('0', 0), ('17', 17), ('2k', 2048), ('3M', 3 << 20), ('1g', 1 << 30), ('4t', 4 << 40)):
+        for given, value in (('0', 0), ('17', 17), ('2k', 2048), ('3M', 3 << 20), ('1g', 1 << 30),
+                             ('4t', 4 << 40)):
             self.assertEqual(parse('--max_file_size', given).max_file_size, value)
 
     def test_times(self):
-        chosen = parse('--service_start', '17:00', '--service_stop', '7:00', '--service_end', '08:00')
-        self.assertEqual((chosen.service_start, chosen.service_stop, chosen.service_end), (1020, 420, 480))
+        chosen = parse('--service_start', '17:00', '--service_stop', '7:00', '--service_end',
+                       '08:00')
+        self.assertEqual((chosen.service_start, chosen.service_stop, chosen.service_end),
+                         (1020, 420, 480))
 
     def test_intervals(self):
         chosen = parse('--zombie_interval=10', '--ping_interval', '12.5', '--msg_timeout', '0.5')
-        self.assertEqual((chosen.zombie_interval, chosen.ping_interval, chosen.msg_timeout), (600.0, 12.5, 0.5))
+        self.assertEqual((chosen.zombie_interval, chosen.ping_interval, chosen.msg_timeout),
+                         (600.0, 12.5, 0.5))
         self.assertEqual(parse('--zombie_interval', '0').zombie_interval, 0)
 
     def test_save_config_without_a_file(self):
@@ -110,17 +117,20 @@ class Reading(OptionsCase):
         self.assertEqual(parser.parse(['--save_config', 'x']).save_config, 'x')
 
     def test_the_example_of_the_manual(self):
-        chosen = parser.parse('-d --cpus -1 -s test --zombie_interval=10 --service_start 17:00 --service_stop 6:00'
-                               ' --service_end 8:00 --save_config /etc/dispynode.cfg'.split())
+        chosen = parser.parse(
+            '-d --cpus -1 -s test --zombie_interval=10 --service_start 17:00 --service_stop 6:00'
+            ' --service_end 8:00 --save_config /etc/dispynode.cfg'.split())
         chosen.finish((8, 'all'), 8)
-        self.assertEqual((chosen.cpus, chosen.secret, chosen.save_config), (7, 'test', '/etc/dispynode.cfg'))
+        self.assertEqual((chosen.cpus, chosen.secret, chosen.save_config),
+                         (7, 'test', '/etc/dispynode.cfg'))
 
 
 class Refusing(OptionsCase):
 
     def test_too_many_cpus(self):
-        self.assertEqual(self.refusal('--cpus', '12'), '--cpus 12: this host has 8 CPUs; '
-                                                       'give 1 to 8, or -7 to -1 to leave some free')
+        self.assertEqual(
+            self.refusal('--cpus', '12'), '--cpus 12: this host has 8 CPUs; '
+            'give 1 to 8, or -7 to -1 to leave some free')
         self.assertTrue(self.refusal('-c-8').startswith('-c -8: this host has 8 CPUs; '))
         self.assertIn('-c 0: give how many', self.refusal('-c', '0'))
 
@@ -128,8 +138,9 @@ class Refusing(OptionsCase):
         chosen = parser.parse(['-c', '-2'])
         with self.assertRaises(OptionError) as caught:
             chosen.finish((2, 'quota'), 8)
-        self.assertEqual(caught.exception.args[0], '-c -2: this host has 8 CPUs, of which this process '
-                                                   'may use 2; give 1 to 8, or -1 to leave one free')
+        self.assertEqual(
+            caught.exception.args[0], '-c -2: this host has 8 CPUs, of which this process '
+            'may use 2; give 1 to 8, or -1 to leave one free')
         chosen = parser.parse(['-c', '2'])
         with self.assertRaises(OptionError) as caught:
             chosen.finish((1, 'all'), 1)
@@ -186,7 +197,8 @@ class Refusing(OptionsCase):
         self.assertEqual(self.refusal('-c', '1', '-c', '2'), '-c: given already')
 
     def test_options_that_exclude_each_other(self):
-        self.assertEqual(self.refusal('-p', '5', '--dispy_port', '6'), '-p and --dispy_port: give one of them')
+        self.assertEqual(self.refusal('-p', '5', '--dispy_port', '6'),
+                         '-p and --dispy_port: give one of them')
         self.assertIn('one of them', self.refusal('--secret', 'x', '--secret_file', 'y'))
 
     def test_options_that_need_each_other(self):
@@ -210,7 +222,9 @@ class Help(OptionsCase):
     def test_units_and_defaults(self):
         text = ' '.join(parser.help_text().split())
         self.assertIn('-c, --cpus N', text)
-        self.assertIn('--msg_timeout SECONDS longest wait for a peer in one step of a dialogue (default: 5)', text)
+        self.assertIn(
+            '--msg_timeout SECONDS longest wait for a peer in one step of a dialogue (default: 5)',
+            text)
         self.assertIn('(default: 60)', text)
 
     def test_every_row_is_complete(self):

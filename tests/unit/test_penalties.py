@@ -34,13 +34,17 @@ class PenaltiesTest(unittest.TestCase):
         self.wrong(times=FREE)
         self.assertIsNone(self.penalties.reason(STRANGER))
         self.wrong()
-        self.assertEqual(self.penalties.reason(STRANGER), u'too many wrong secrets: not listened to for 10 s more')
+        self.assertEqual(self.penalties.reason(STRANGER),
+                         u'too many wrong secrets: not listened to for 10 s more')
         self.assertIsNone(self.penalties.reason(OTHER))
         self.assertEqual(self.penalties.sentences(), [
-            u'10.0.0.9 is not listened to for 10 s more: too many wrong secrets (shut out 1 time by now)'])
+            u'10.0.0.9 is not listened to for 10 s more: too many wrong secrets (shut out 1 time '
+            u'by now)'
+        ])
 
     def test_the_time_grows_up_to_an_hour_and_is_forgotten_after_a_day(self):
-        self.assertEqual([self.shut_out() for _ in range(11)], [10, 20, 40, 80, 160, 320, 640, 1280, 2560, LONGEST, LONGEST])
+        self.assertEqual([self.shut_out() for _ in range(11)],
+                         [10, 20, 40, 80, 160, 320, 640, 1280, 2560, LONGEST, LONGEST])
         self.now += FORGOTTEN + 1
         self.assertEqual(self.shut_out(), 10)
 

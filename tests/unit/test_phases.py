@@ -17,19 +17,21 @@ JOB = job.LIFE, job.ADMITTED, [job.FINISHED, job.STOPPED]
 CHILD = link.LIFE, link.IDLE, [link.TOLD, link.GONE]
 DOCUMENT = os.path.join(os.path.dirname(__file__), '..', '..', 'docs', 'architecture.rst')
 TABLES = (COMPUTATION, SUPERVISION, JOB, CHILD)
-# events that the node itself brings about, where it looks at the phase before: anywhere else they are faults
+# events that the node itself brings about, where it looks at the phase before: anywhere else they
+# are faults
 OWN = {
-    'a computation': (computation.OPENED, computation.FAILED, computation.ABANDON, computation.DRAINED,
-                      computation.CLEANED, computation.REMOVED),
-    'a supervisor': (supervision.START, supervision.ATTACH, supervision.FAIL, supervision.SET_UP, supervision.CLOSE,
-                     supervision.LOST),
+    'a computation': (computation.OPENED, computation.FAILED, computation.ABANDON,
+                      computation.DRAINED, computation.CLEANED, computation.REMOVED),
+    'a supervisor': (supervision.START, supervision.ATTACH, supervision.FAIL, supervision.SET_UP,
+                     supervision.CLOSE, supervision.LOST),
     'a job': (job.TAKE, job.WAIT, job.GIVE, job.STOP, job.FINISH),
     'a job process': (link.GIVE, link.DISMISS, link.TAKE_BACK),
 }
 
 
 def described(life):
-    """Return a table as docs/architecture.rst shows it: a list of lines, one for each pair of phases."""
+    """Return a table as docs/architecture.rst shows it: a list of lines, one for each pair of
+    phases."""
     rows = collections.OrderedDict()
     for (before, event), after in life.edges.items():
         rows.setdefault((before, after), []).append(event)
@@ -47,7 +49,8 @@ class LifeTest(unittest.TestCase):
         self.faults = []
         self.addCleanup(setattr, phases, 'on_fault', phases.on_fault)
         phases.on_fault = self.faults.append
-        self.life, self.thing = Life(u'a thing', {('young', 'age'): 'old'}, [('old', 'age')]), Thing()
+        self.life, self.thing = Life(u'a thing', {('young', 'age'): 'old'},
+                                     [('old', 'age')]), Thing()
 
     def test_an_edge_changes_the_phase(self):
         self.assertTrue(self.life.change(self.thing, 'age'))
@@ -101,7 +104,8 @@ class TablesTest(unittest.TestCase):
     def test_nothing_is_both_an_edge_and_ignored(self):
         for life, _first, _last in TABLES:
             self.assertEqual(life.ignored.intersection(life.edges), set(), life.noun)
-            self.assertLessEqual(set(event for _phase, event in life.ignored), life.events(), life.noun)
+            self.assertLessEqual(set(event
+                                     for _phase, event in life.ignored), life.events(), life.noun)
 
     def test_the_document_shows_each_table(self):
         with io.open(DOCUMENT, encoding='utf-8') as source:

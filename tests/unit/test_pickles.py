@@ -1,4 +1,5 @@
-"""Round trips with the pickle module of this Python: what it writes we read, what we write it reads."""
+"""Round trips with the pickle module of this Python: what it writes we read, what we write it
+reads."""
 from __future__ import absolute_import, division, print_function
 
 import os
@@ -12,17 +13,25 @@ from tests.support.standins import dispy_module, instance
 
 PROTOCOLS = range(pickle.HIGHEST_PROTOCOL + 1)
 OBJECT_PROTOCOLS = range(2, pickle.HIGHEST_PROTOCOL + 1)
-KINDS = ('_Compute', '_Function', '_XferFile', '_DispyJob_', '_JobReply', 'DispyNodeAvailInfo', 'stat', 'set')
+KINDS = ('_Compute', '_Function', '_XferFile', '_DispyJob_', '_JobReply', 'DispyNodeAvailInfo',
+         'stat', 'set')
 
-NUMBERS = [0, 1, -1, 255, 256, 65535, 65536, 2 ** 31 - 1, 2 ** 31, -2 ** 31, -2 ** 31 - 1, 2 ** 32, 140271329802704,
-           2 ** 63 - 1, 2 ** 63, 2 ** 64 - 1, -2 ** 63, 2 ** 100, -2 ** 100, 127, 128, -128, -129, 32767, 32768]
-TEXTS = [u'', u'a', u'\u00e9\u20ac\U0001f600', u'x' * 255, u'x' * 256, u'y' * 70000, u'line\nline\\u20ac\r\0',
-         u'\udc80']
-BINARIES = [b'', b'a', b'\x80\x02K\x05.', bytes(bytearray(range(256))), b'z' * 255, b'z' * 70000, b"'\"\n\\"]
+NUMBERS = [
+    0, 1, -1, 255, 256, 65535, 65536, 2**31 - 1, 2**31, -2**31, -2**31 - 1, 2**32, 140271329802704,
+    2**63 - 1, 2**63, 2**64 - 1, -2**63, 2**100, -2**100, 127, 128, -128, -129, 32767, 32768
+]
+TEXTS = [
+    u'', u'a', u'\u00e9\u20ac\U0001f600', u'x' * 255, u'x' * 256, u'y' * 70000,
+    u'line\nline\\u20ac\r\0', u'\udc80'
+]
+BINARIES = [
+    b'', b'a', b'\x80\x02K\x05.',
+    bytes(bytearray(range(256))), b'z' * 255, b'z' * 70000, b"'\"\n\\"
+]
 OTHERS = [None, True, False, 0.0, -0.0, 1.5, -1e300, 1e-300, 1795341120.4599385, float('inf')]
-CONTAINERS = [(), (1,), (1, 2), (1, 2, 3), (1, 2, 3, 4), [], [1], [1, [2, [3, (4, {u'a': []})]]], list(range(3000)),
-              {}, {u'a': 1}, {u'a': {u'b': {u'c': None}}}, dict((u'%d' % n, n) for n in range(900)),
-              [(u'a', u'a')] * 3]
+CONTAINERS = [(), (1, ), (1, 2), (1, 2, 3), (1, 2, 3, 4), [], [1], [1, [2, [3, (4, {u'a': []})]]],
+              list(range(3000)), {}, {u'a': 1}, {u'a': {u'b': {u'c': None}}},
+              dict((u'%d' % n, n) for n in range(900)), [(u'a', u'a')] * 3]
 
 
 class User(object):
@@ -95,14 +104,17 @@ class ReadWhatPickleWritesTest(unittest.TestCase):
     def test_records(self):
         for module_name in ('dispy', '__main__'):
             with dispy_module(module_name) as module:
-                sent = instance(module._Compute, name=u'f', files=[instance(module._XferFile, size=1)] * 2,
-                                setup=module._Function(u's', (1,), {u'k': 2}))
+                sent = instance(module._Compute, name=u'f',
+                                files=[instance(module._XferFile, size=1)] * 2,
+                                setup=module._Function(u's', (1, ), {u'k': 2}))
                 pickled = [pickle.dumps(sent, protocol) for protocol in OBJECT_PROTOCOLS]
             for data in pickled:
                 read = load(data, KINDS)[0]
-                self.assertEqual((read.kind, sorted(read.fields)), ('_Compute', ['files', 'name', 'setup']))
+                self.assertEqual((read.kind, sorted(read.fields)),
+                                 ('_Compute', ['files', 'name', 'setup']))
                 self.assertEqual([item.fields for item in read.fields['files']], [{'size': 1}] * 2)
-                self.assertEqual(read.fields['setup'].fields, {'name': u's', 'args': (1,), 'kwargs': {u'k': 2}})
+                self.assertEqual(read.fields['setup'].fields,
+                                 {'name': u's', 'args': (1, ), 'kwargs': {u'k': 2}})
 
     def test_records_that_a_message_must_not_hold(self):
         with dispy_module() as module:
@@ -113,8 +125,11 @@ class ReadWhatPickleWritesTest(unittest.TestCase):
             self.assertIn('dispy _Compute', str(caught.exception))
 
     def test_objects_of_users(self):
-        value = {u'args': (User(), set([1]), frozenset([2]), 3 + 4j, bytearray(b'ab'), User, len, {1: 2, (3, 4): 5},
-                           2 ** 500, pickle.PickleError(u'x'))}
+        value = {
+            u'args': (User(), set([1]), frozenset([2]), 3 + 4j, bytearray(b'ab'), User, len, {
+                1: 2, (3, 4): 5
+            }, 2**500, pickle.PickleError(u'x'))
+        }
         for protocol in OBJECT_PROTOCOLS:
             data = pickle.dumps(value, protocol)
             read = load(data, unknown=True)[0]
@@ -128,7 +143,8 @@ class ReadWhatPickleWritesTest(unittest.TestCase):
 class WriteWhatPickleReadsTest(unittest.TestCase):
 
     def for_python2(self, value):
-        """Return the value as pickle reads what was written for a Python 2 peer, text instead of byte strings."""
+        """Return the value as pickle reads what was written for a Python 2 peer, text instead of
+        byte strings."""
         data = dump(value, True)
         self.assertEqual(data[:2], b'\x80\x02')
         return pickle.loads(data) if PY2 else pickle.loads(data, encoding='utf-8')
@@ -175,10 +191,18 @@ class WriteWhatPickleReadsTest(unittest.TestCase):
         if not PY2:
             os._make_stat_result = os.stat_result           # as the other Python calls it
             self.addCleanup(delattr, os, '_make_stat_result')
-        record = Record('_Compute', {'name': u'f',
-                                     'setup': Record('_Function', {'name': u's', 'args': (), 'kwargs': {}}),
-                                     'files': Set([Record('_XferFile', {'sep': u'/', 'stat_buf': Record('stat', {
-                                         'mode': 0o100644, 'size': 3, 'atime': 1.5, 'mtime': 2.5})})])})
+        record = Record(
+            '_Compute', {
+                'name': u'f', 'setup': Record('_Function',
+                                              {'name': u's', 'args': (), 'kwargs': {}}),
+                'files': Set([
+                    Record(
+                        '_XferFile', {
+                            'sep': u'/', 'stat_buf': Record(
+                                'stat', {'mode': 0o100644, 'size': 3, 'atime': 1.5, 'mtime': 2.5})
+                        })
+                ])
+            })
         for read_it in (self.for_python2,) if PY2 else (self.for_python2, self.for_python3):
             with dispy_module() as module:
                 read = read_it(record)
@@ -187,17 +211,21 @@ class WriteWhatPickleReadsTest(unittest.TestCase):
             (sent,) = read.files
             self.assertEqual((sent.sep, type(sent.stat_buf)), ('/', os.stat_result))
             stat = sent.stat_buf
-            self.assertEqual((stat.st_mode, stat.st_size, stat.st_atime, stat.st_mtime), (0o100644, 3, 1.5, 2.5))
+            self.assertEqual((stat.st_mode, stat.st_size, stat.st_atime, stat.st_mtime),
+                             (0o100644, 3, 1.5, 2.5))
 
     def test_own_reader_with_many_records_and_no_memo(self):
         """Containers that are thrown away while reading must not be mistaken for others."""
-        files = [Record('_XferFile', {'stat_buf': Record('stat',
-                                                         {'mode': 1, 'size': n, 'atime': 1.0, 'mtime': 2.0})})
-                 for n in range(2000)]
+        files = [
+            Record('_XferFile',
+                   {'stat_buf': Record('stat', {'mode': 1, 'size': n, 'atime': 1.0, 'mtime': 2.0})})
+            for n in range(2000)
+        ]
         for python2 in (True, False):
             read = load(dump(Record('_Compute', {'files': files}), python2), KINDS)[0]
-            self.assertEqual([item.fields['stat_buf'].fields['size'] for item in read.fields['files']],
-                             list(range(2000)))
+            self.assertEqual(
+                [item.fields['stat_buf'].fields['size'] for item in read.fields['files']],
+                list(range(2000)))
 
     def test_declared_protocol(self):
         self.assertEqual(dump(None, False, 5), b'\x80\x05N.')

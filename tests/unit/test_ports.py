@@ -23,7 +23,8 @@ class PortsTest(unittest.TestCase):
             sock.close()
 
     def follow(self, *addresses):
-        """Be at these addresses; return (where sockets were opened, where they are of no use any more)."""
+        """Be at these addresses; return (where sockets were opened, where they are of no use any
+        more)."""
         opened, useless = self.ports.follow(list(addresses))
         self.opened += opened
         return [[sock.getsockname() for sock in socks] for socks in (opened, useless)]

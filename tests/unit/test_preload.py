@@ -1,4 +1,5 @@
-"""supervisor/imports/preload: modules that wait until they are imported. Each test in a process of its own: it changes `sys`."""
+"""supervisor/imports/preload: modules that wait until they are imported. Each test in a process of
+its own: it changes `sys`."""
 from __future__ import absolute_import, division, print_function
 
 import os
@@ -31,7 +32,8 @@ MODULES = {
 
 
 class PreloadTest(unittest.TestCase):
-    """`home` is a folder at the end of the path of the process, `folder` one that a user's code may add."""
+    """`home` is a folder at the end of the path of the process, `folder` one that a user's code may
+    add."""
 
     def setUp(self):
         self.home = tempfile.mkdtemp()
@@ -52,8 +54,10 @@ class PreloadTest(unittest.TestCase):
     def run_code(self, code):
         """Run code after BEGIN; return what it printed."""
         names = {'home': self.home, 'project': PROJECT, 'folder': self.folder}
-        process = subprocess.Popen([sys.executable, '-c', (BEGIN + code) % names], stdout=subprocess.PIPE,
-                                   stderr=subprocess.STDOUT, cwd=self.folder, env=dict(os.environ, PYTHONPATH=''))
+        process = subprocess.Popen([sys.executable, '-c',
+                                    (BEGIN + code) % names], stdout=subprocess.PIPE,
+                                   stderr=subprocess.STDOUT, cwd=self.folder, env=dict(
+                                       os.environ, PYTHONPATH=''))
         return process.communicate()[0].decode('utf-8').strip()
 
     def test_a_module_is_there_only_when_it_is_imported(self):

@@ -31,7 +31,8 @@ class StoreTest(unittest.TestCase):
     def test_what_somebody_changes_is_not_used(self):
         store = image.Store(self.folder)
         handles = [store.put(b'one'), store.put(b'two')]
-        path = '/proc/self/fd/%d' % store._fd if os.path.exists('/proc/self/fd') else '/dev/fd/%d' % store._fd
+        path = '/proc/self/fd/%d' % store._fd if os.path.exists(
+            '/proc/self/fd') else '/dev/fd/%d' % store._fd
         with open(path, 'r+b') as changed:
             changed.write(b'ONE')
         self.assertRaises(EnvironmentError, store.get, handles[0])
@@ -66,9 +67,12 @@ class SupervisorsCodeTest(unittest.TestCase):
             if name in files and name not in seen:
                 seen.add(name)
                 waiting += [other for _line, other in imports(parse(files[name]), files)]
-        packages = set(['', 'code', 'code.packed', 'host', 'host.network', 'wire', 'wire.pickle', 'supervisor'])
+        packages = set([
+            '', 'code', 'code.packed', 'host', 'host.network', 'wire', 'wire.pickle', 'supervisor'
+        ])
         needed = set(name for name in seen if not name.startswith('supervisor.')) | packages
-        self.assertEqual(set(name[len(PACKAGE) + 1:] for name in image.SUPERVISORS), needed, 'see SHARED')
+        self.assertEqual(set(name[len(PACKAGE) + 1:]
+                             for name in image.SUPERVISORS), needed, 'see SHARED')
 
     def test_modules_have_their_names_in_the_tree_and_in_the_one_file(self):
         one_file = packed.importer is not None and packed.importer.files is not None
@@ -78,4 +82,5 @@ class SupervisorsCodeTest(unittest.TestCase):
         path, source, code = modules[PACKAGE + '.wire.control']
         self.assertTrue(path.endswith('dispynode_lib/wire/control.py'), path)
         self.assertEqual(source is not None, one_file)
-        self.assertIsInstance(packed.importer.get_marshalled(PACKAGE + '.wire.control') if one_file else code, bytes)
+        self.assertIsInstance(
+            packed.importer.get_marshalled(PACKAGE + '.wire.control') if one_file else code, bytes)

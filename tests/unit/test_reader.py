@@ -20,10 +20,20 @@ def nested(open_, close, depth):
 
 # (what stands before the inner container, what stands after it)
 NESTINGS = (
-    (b']', b'a'), (b'](', b'e'), (b'', b'\x85'), (b'(', b't'), (b'(', b'l'), (b'}U\1a', b's'), (b'}(U\1a', b'u'),
+    (b']', b'a'),
+    (b'](', b'e'),
+    (b'', b'\x85'),
+    (b'(', b't'),
+    (b'(', b'l'),
+    (b'}U\1a', b's'),
+    (b'}(U\1a', b'u'),
     (b'(U\1a', b'd'),
-    (b'N', b'\x86'), (b'NN', b'\x87'), (b'\x8f(', b'\x90'), (b'cdispy\n_Compute\n)\x81}U\1a', b'sb'),
-    (b'cdispy\n_Function\n', b')}\x87\x81'), (b'c__builtin__\nset\n](', b'e\x85R'),
+    (b'N', b'\x86'),
+    (b'NN', b'\x87'),
+    (b'\x8f(', b'\x90'),
+    (b'cdispy\n_Compute\n)\x81}U\1a', b'sb'),
+    (b'cdispy\n_Function\n', b')}\x87\x81'),
+    (b'c__builtin__\nset\n](', b'e\x85R'),
 )
 
 
@@ -56,9 +66,8 @@ class DepthTest(unittest.TestCase):
 
     def test_a_container_cannot_be_changed_once_it_lies_in_another(self):
         for data in (b']q\0]q\1ah\1]a.', b']q\0h\0a.', b']q\0(h\0e.', b']q\0}U\1ah\0s0h\0Na.',
-                     b'}q\0\x85h\0U\1aNs.',
-                     b'cdispy\n_Compute\n)\x81q\0}U\1ah\0sb.', b']q\0\x85q\1h\0h\1a.', b'\x8fq\0(h\0\x90.',
-                     b'}q\0U\1ah\0s.'):
+                     b'}q\0\x85h\0U\1aNs.', b'cdispy\n_Compute\n)\x81q\0}U\1ah\0sb.',
+                     b']q\0\x85q\1h\0h\1a.', b'\x8fq\0(h\0\x90.', b'}q\0U\1ah\0s.'):
             with self.assertRaises(ProtocolError) as caught:
                 load(data, KINDS)
             self.assertIn('changed after it was used', str(caught.exception), data)
@@ -98,17 +107,17 @@ class SizeTest(unittest.TestCase):
         return len(gc.get_objects()) - before
 
     def test_lying_lengths_allocate_nothing(self):
-        for head in (b'T\xff\xff\xff\x7f', b'T\xff\xff\xff\xff', b'X\xff\xff\xff\xff', b'B\xff\xff\xff\xff',
-                     b'\x8b\xff\xff\xff\xff',
-                     b'\x8d' + b'\xff' * 8, b'\x8e' + b'\xff' * 8, b'\x8e\0\0\0\0\1\0\0\0', b'\x96' + b'\xff' * 8,
+        for head in (b'T\xff\xff\xff\x7f', b'T\xff\xff\xff\xff', b'X\xff\xff\xff\xff',
+                     b'B\xff\xff\xff\xff', b'\x8b\xff\xff\xff\xff', b'\x8d' + b'\xff' * 8,
+                     b'\x8e' + b'\xff' * 8, b'\x8e\0\0\0\0\1\0\0\0', b'\x96' + b'\xff' * 8,
                      b'\x96\0\0\0\0\0\0\0\x80'):
             for unknown in (False, True):
                 with self.assertRaises(ProtocolError):
                     load(head + b'abc.', unknown=unknown)
 
     def test_memo_numbers(self):
-        for data in (b'Nr\xff\xff\xff\xff.', b'Nr\x00\x00\x00\x01.', b'Np4294967295\n.', b'Np100\n.', b'Np-1\n.',
-                     b'Np99999999999999999999999999999999999\n.'):
+        for data in (b'Nr\xff\xff\xff\xff.', b'Nr\x00\x00\x00\x01.', b'Np4294967295\n.',
+                     b'Np100\n.', b'Np-1\n.', b'Np99999999999999999999999999999999999\n.'):
             with self.assertRaises(ProtocolError):
                 load(data)
         load(b'Nr\x05\0\0\0.')
@@ -143,15 +152,17 @@ class SizeTest(unittest.TestCase):
     def test_numbers(self):
         load(b'I' + b'9' * 32 + b'\n.')
         load(b'\x8a\x10' + b'\x7f' * 16 + b'.')
-        for data in (b'I' + b'9' * 33 + b'\n.', b'L' + b'9' * 100000 + b'L\n.', b'\x8a\x11' + b'\x7f' * 17 + b'.',
-                     b'\x8b\0\0\1\0' + b'\x7f' * 65536 + b'.', b'I' + b'9' * 100000):
+        for data in (b'I' + b'9' * 33 + b'\n.', b'L' + b'9' * 100000 + b'L\n.',
+                     b'\x8a\x11' + b'\x7f' * 17 + b'.', b'\x8b\0\0\1\0' + b'\x7f' * 65536 + b'.',
+                     b'I' + b'9' * 100000):
             with self.assertRaises(ProtocolError):
                 load(data)
 
     def test_keys_of_a_dict(self):
         def data(count):
-            return b'}(' + b''.join(b'U\x05%05dN' % n if bytes is str else b'U\x05' + str(n).zfill(5).encode() + b'N'
-                                    for n in range(count)) + b'u.'
+            return b'}(' + b''.join(
+                b'U\x05%05dN' % n if bytes is str else b'U\x05' + str(n).zfill(5).encode() + b'N'
+                for n in range(count)) + b'u.'
         self.assertEqual(len(load(data(LIMITS.keys))[0]), LIMITS.keys)
         with self.assertRaises(ProtocolError):
             load(data(LIMITS.keys + 1))
@@ -164,8 +175,8 @@ class SizeTest(unittest.TestCase):
         self.assertEqual(len(load(b'}' + tower + b'Ns.', unknown=True)[0]), 1)
 
     def test_the_same_text_encoded_again_and_again(self):
-        data = b'](c_codecs\nencode\nq\0X' + struct.pack('<L',
-                                                         10000) + b'a' * 10000 + b'q\1\x8c\x06latin1q\2\x86q\3R'
+        data = b'](c_codecs\nencode\nq\0X' + struct.pack(
+            '<L', 10000) + b'a' * 10000 + b'q\1\x8c\x06latin1q\2\x86q\3R'
         self.assertEqual(len(load(data + b'e.')[0]), 1)
         with self.assertRaises(ProtocolError) as caught:
             load(data + b'h\0h\3R' * 1000 + b'e.')
@@ -178,7 +189,8 @@ class SizeTest(unittest.TestCase):
         self.assertIs(value[0].items, value[-1].items)
 
     def test_lines_are_searched_once(self):
-        """A line without an end in each of many opcodes would be found by reading the rest each time."""
+        """A line without an end in each of many opcodes would be found by reading the rest each
+        time."""
         self.assertEqual(load(b"](" + b"S''\n" * 20000 + b"e.")[0], [b''] * 20000)
         self.assertEqual(load(b"S'" + b'a' * 100000 + b"'\n.")[0], b'a' * 100000)
         with self.assertRaises(ProtocolError):
@@ -189,7 +201,8 @@ class SizeTest(unittest.TestCase):
         data = b']q\0' + b'0h\0h\0\x86q\0' * (DEPTH - 4)
         value = load(data + b'.')[0]
         self.assertEqual(len(value), 2)
-        for reader in (messages.read_ping, messages.read_close, messages.read_question, messages.read_pulse):
+        for reader in (messages.read_ping, messages.read_close, messages.read_question,
+                       messages.read_pulse):
             for key in (b'ip_addrs', b'compute_id', b'ip_addr', b'version'):
                 with self.assertRaises(ProtocolError) as caught:
                     reader(b'}(U' + struct.pack('B', len(key)) + key + data + b'u.')

@@ -47,7 +47,8 @@ class CPUs(FakeHost):
     def cgroup(self, line, mount):
         """Write where the process is and what is mounted."""
         self.write('/proc/self/cgroup', line)
-        self.write('/proc/self/mountinfo', '31 23 0:28 / /sys/fs/cgroup rw - tmpfs tmpfs rw\n' + mount)
+        self.write('/proc/self/mountinfo',
+                   '31 23 0:28 / /sys/fs/cgroup rw - tmpfs tmpfs rw\n' + mount)
 
     def usable(self):
         return resources.usable_cpus(self.root)
@@ -63,21 +64,26 @@ class CPUs(FakeHost):
         self.write('/proc/self/status', 'Name:\tpython\nCpus_allowed:\t0,0000000d\n')
         self.cgroup('0::/batch/job\n', V2_MOUNT % '/')
         self.write('/sys/fs/cgroup/batch/cpuset.cpus.effective', '0,2-3\n')
-        self.assertEqual(self.usable(), (3, 'cpuset of 3 of 8 CPUs (/sys/fs/cgroup/batch/cpuset.cpus.effective)'))
-        self.cgroup('3:cpuset:/docker/abc\n', '33 31 0:29 /docker/abc /sys/fs/cgroup/cpuset rw - cgroup cgroup rw,cpuset\n')
+        self.assertEqual(self.usable(),
+                         (3, 'cpuset of 3 of 8 CPUs (/sys/fs/cgroup/batch/cpuset.cpus.effective)'))
+        self.cgroup('3:cpuset:/docker/abc\n',
+                    '33 31 0:29 /docker/abc /sys/fs/cgroup/cpuset rw - cgroup cgroup rw,cpuset\n')
         self.write('/sys/fs/cgroup/cpuset/cpuset.cpus', '0-1\n')
-        self.assertEqual(self.usable(), (2, 'cpuset of 2 of 8 CPUs (/sys/fs/cgroup/cpuset/cpuset.cpus)'))
-        for text in ('\n', 'what\n', '0-7\n', '0-3\n'):          # no limit, or more than the affinity
+        self.assertEqual(self.usable(),
+                         (2, 'cpuset of 2 of 8 CPUs (/sys/fs/cgroup/cpuset/cpuset.cpus)'))
+        for text in ('\n', 'what\n', '0-7\n', '0-3\n'):  # no limit, or more than the affinity
             self.write('/sys/fs/cgroup/cpuset/cpuset.cpus', text)
             self.assertEqual(self.usable(), (3, 'CPU affinity: 3 of 8 CPUs'))
 
     def test_quota_of_version_2(self):
         self.cgroup('0::/batch/job\n', V2_MOUNT % '/')
         self.write('/sys/fs/cgroup/batch/job/cpu.max', '150000 100000\n')
-        self.assertEqual(self.usable(), (2, 'cgroup quota of 1.5 of 8 CPUs (/sys/fs/cgroup/batch/job/cpu.max)'))
+        self.assertEqual(self.usable(),
+                         (2, 'cgroup quota of 1.5 of 8 CPUs (/sys/fs/cgroup/batch/job/cpu.max)'))
 
     def test_a_second_mount_of_a_part_of_the_hierarchy_hides_no_quota(self):
-        self.cgroup('0::/batch/job\n', V2_MOUNT % '/' + '42 31 0:38 /other /mnt/other rw - cgroup2 cgroup2 rw\n')
+        self.cgroup('0::/batch/job\n',
+                    V2_MOUNT % '/' + '42 31 0:38 /other /mnt/other rw - cgroup2 cgroup2 rw\n')
         self.write('/sys/fs/cgroup/batch/job/cpu.max', '150000 100000\n')
         self.write('/mnt/other/cpu.max', '700000 100000\n')
         self.assertEqual(self.usable()[0], 2)
@@ -113,7 +119,8 @@ class CPUs(FakeHost):
         self.assertEqual(self.usable()[0], 1)
 
     def test_quota_of_version_1_in_a_container(self):
-        self.cgroup('9:name=systemd:/x\n3:cpu,cpuacct:/docker/abc\n0::/\n', V1_MOUNT % '/docker/abc')
+        self.cgroup('9:name=systemd:/x\n3:cpu,cpuacct:/docker/abc\n0::/\n',
+                    V1_MOUNT % '/docker/abc')
         self.write('/sys/fs/cgroup/cpu,cpuacct/cpu.cfs_quota_us', '250000\n')
         self.write('/sys/fs/cgroup/cpu,cpuacct/cpu.cfs_period_us', '100000\n')
         self.assertEqual(self.usable(), (3, 'cgroup quota of 2.5 of 8 CPUs '
@@ -136,7 +143,8 @@ class CPUs(FakeHost):
         self.assertEqual(self.usable()[0], 8)
 
     def test_the_option(self):
-        self.assertEqual([resources.cpus_to_use(n, 3, 8) for n in (None, 1, 3, 8, -1, -2)], [3, 1, 3, 8, 2, 1])
+        self.assertEqual([resources.cpus_to_use(n, 3, 8)
+                          for n in (None, 1, 3, 8, -1, -2)], [3, 1, 3, 8, 2, 1])
         self.assertEqual([resources.cpus_to_use(n, 3, 8) for n in (0, 9, -3, -9)], [None] * 4)
 
     def test_this_host(self):
@@ -169,7 +177,9 @@ class Free(FakeHost):
         self.assertEqual(self.meter.read().cpu, 50.0)
 
     def test_no_swap(self):
-        self.write('/proc/meminfo', 'MemFree: 10 kB\nBuffers: 2 kB\nCached: 3 kB\nSwapTotal: 0 kB\nSwapFree: 0 kB\n')
+        self.write(
+            '/proc/meminfo',
+            'MemFree: 10 kB\nBuffers: 2 kB\nCached: 3 kB\nSwapTotal: 0 kB\nSwapFree: 0 kB\n')
         info = self.meter.read()
         self.assertEqual((info.memory, info.swap), (15 * 1024, 100.0))
 

@@ -18,7 +18,8 @@ class WithService(InAZone):
 
     def setUp(self):
         super(WithService, self).setUp()
-        self._longest, service.LONGEST = service.LONGEST, 1800.0        # 60 s would take long through days
+        # 60 s would take long through days
+        self._longest, service.LONGEST = service.LONGEST, 1800.0
 
     def tearDown(self):
         service.LONGEST = self._longest
@@ -68,9 +69,11 @@ class ServiceTest(WithService):
         for day in ('2026-03-28', '2026-10-24'):
             self.make(day + ' 16:00', '17:00', '07:00', '08:00')
             first = int(day[-2:])
-            self.assertEqual([line.split(' ')[:2] for line in self.follow('%s%02d 18:00' % (day[:8], first + 1))], [
-                ['%02d' % first, '16:00:00'], ['%02d' % first, '17:00:00'], ['%02d' % (first + 1), '07:00:00'],
-                ['%02d' % (first + 1), '08:00:00'], ['%02d' % (first + 1), '17:00:00']])
+            self.assertEqual([
+                line.split(' ')[:2] for line in self.follow('%s%02d 18:00' % (day[:8], first + 1))
+            ], [['%02d' % first, '16:00:00'], ['%02d' % first, '17:00:00'],
+                ['%02d' % (first + 1), '07:00:00'], ['%02d' % (first + 1), '08:00:00'],
+                ['%02d' % (first + 1), '17:00:00']])
 
     def test_what_the_scheduler_is_told(self):
         self.make('2026-06-01 17:00', '17:00', '07:00', '08:00')
@@ -115,11 +118,13 @@ class ChangesTest(WithService):
 
     def test_an_end_alone_counts_once(self):
         self.make('2026-06-01 12:00').change('end_time', minutes('13:00'))
-        self.assertEqual([line[:9] for line in self.follow('2026-06-03 12:00')], ['01 12:00:', '01 13:00:'])
+        self.assertEqual([line[:9]
+                          for line in self.follow('2026-06-03 12:00')], ['01 12:00:', '01 13:00:'])
 
     def test_all_three_one_after_the_other_count_daily(self):
         made = self.make('2026-06-01 12:00')
-        for control, text in (('start_time', '17:00'), ('stop_time', '07:00'), ('end_time', '08:00')):
+        for control, text in (('start_time', '17:00'), ('stop_time', '07:00'), ('end_time',
+                                                                                '08:00')):
             made.change(control, minutes(text))
         self.assertEqual(made.times(), tuple(float(self.at(text)) for text in (
             '2026-06-01 17:00', '2026-06-02 07:00', '2026-06-02 08:00')))
@@ -137,7 +142,8 @@ class ChangesTest(WithService):
     def test_times_that_do_not_fit_change_nothing(self):
         made = self.make('2026-06-01 12:00', '10:00', '14:00', '20:00')
         self.assertRaises(OptionError, made.change, 'stop_time', minutes('21:00'))
-        self.assertEqual(made.describe(), 'service hours: start 10:00, stop 14:00, end 20:00; now open')
+        self.assertEqual(made.describe(),
+                         'service hours: start 10:00, stop 14:00, end 20:00; now open')
 
     def test_now_is_this_minute(self):
         made = self.make('2026-06-01 12:34')

@@ -1,4 +1,5 @@
-"""Kept replies: written, found again after a restart, noticed when somebody else has changed them."""
+"""Kept replies: written, found again after a restart, noticed when somebody else has changed
+them."""
 from __future__ import absolute_import, division, print_function
 
 import os
@@ -88,7 +89,10 @@ class SpoolTest(unittest.TestCase):
     def test_replies_removed_by_many_threads_leave_no_folder(self):
         for uid in range(40):
             self.keep(uid)
-        threads = [threading.Thread(target=self.spool.remove, args=(KEY, (uid, JOB[1]))) for uid in range(40)]
+        threads = [
+            threading.Thread(target=self.spool.remove, args=(KEY, (uid, JOB[1])))
+            for uid in range(40)
+        ]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -113,7 +117,7 @@ class SpoolTest(unittest.TestCase):
         self.assertEqual((self.spool.refused(), self.spool.to_send(KEY)), (3, [(9, JOB[1])]))
         self.spool.expire(1000.5 + spools.REFUSED_AGE)
         self.assertEqual([uid for uid, _hash in self.spool.jobs(KEY)], [1, 2, 9])
-        self.assertEqual(Spool(self.folder).jobs(KEY), [(9, JOB[1])])           # today they are all too old
+        self.assertEqual(Spool(self.folder).jobs(KEY), [(9, JOB[1])])  # today they are all too old
         self.assertEqual(self.files(), ['7-ab12/9-cd34', '7-ab12/computation'])
 
     def test_the_oldest_refused_replies_make_room(self):
@@ -148,7 +152,8 @@ class SpoolTest(unittest.TestCase):
     def test_a_reply_put_in_the_place_of_another_is_noticed(self):
         self.keep(1, PAYLOAD + b'1')
         self.keep(2, PAYLOAD + b'2')
-        os.rename(os.path.join(self.folder, '7-ab12', '1-cd34'), os.path.join(self.folder, '7-ab12', '2-cd34'))
+        os.rename(os.path.join(self.folder, '7-ab12', '1-cd34'),
+                  os.path.join(self.folder, '7-ab12', '2-cd34'))
         self.assertIsNone(self.spool.find(KEY, (2, JOB[1])))
 
     def test_a_changed_owner_is_noticed_at_the_next_start(self):

@@ -111,7 +111,7 @@ class JobsTest(unittest.TestCase):
 
     def test_a_job_that_never_began_is_counted_as_done(self):
         job, _new = self.admit(1)
-        self.state.finish_job(job, None)                        # its client was gone before it had the ACK
+        self.state.finish_job(job, None)  # its client was gone before it had the ACK
         self.assertEqual((self.state.counts()['jobs_done'], self.state.used_cpus()), (0, 0))
 
     def test_a_uid_may_be_used_again_at_once(self):

@@ -22,8 +22,9 @@ class TimeLimitTest(unittest.TestCase):
             for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
                 limit = streams.time_limit(option, 2.5)
                 sock.setsockopt(socket.SOL_SOCKET, option, limit)
-                self.assertEqual(struct.unpack('qq' if len(limit) > 8 and struct.calcsize('l') == 4 else 'll',
-                                               sock.getsockopt(socket.SOL_SOCKET, option, len(limit)))[0], 2)
+                self.assertEqual(
+                    struct.unpack('qq' if len(limit) > 8 and struct.calcsize('l') == 4 else 'll',
+                                  sock.getsockopt(socket.SOL_SOCKET, option, len(limit)))[0], 2)
         finally:
             sock.close()
 

@@ -16,15 +16,18 @@ def kept(*pieces, **sizes):
 class KeptTest(unittest.TestCase):
 
     def test_all_is_kept_up_to_twice_the_part(self):
-        for pieces in ([], [b'a'], [b'a' * 10], [b'a' * 10, b'b' * 10], [b'a' * 7, b'b' * 13], [b'ab' * 10]):
+        for pieces in ([], [b'a'], [b'a' * 10], [b'a' * 10, b'b' * 10], [b'a' * 7, b'b' * 13], [
+                b'ab' * 10
+        ]):
             self.assertEqual(kept(*pieces).value(), b''.join(pieces))
 
     def test_of_more_the_first_and_last_part_are_kept_with_a_note(self):
         numbers = b''.join([b'%03d' % n for n in range(100)])
         for step in (1, 7, 10, 300):
             pieces = [numbers[at:at + step] for at in range(0, len(numbers), step)]
-            self.assertEqual(kept(*pieces).value(),
-                             numbers[:10] + b'\n[dispynode: 280 bytes of output were left out here]\n' + numbers[-10:])
+            self.assertEqual(
+                kept(*pieces).value(), numbers[:10] +
+                b'\n[dispynode: 280 bytes of output were left out here]\n' + numbers[-10:])
 
     def test_memory_is_bounded(self):
         output = kept()

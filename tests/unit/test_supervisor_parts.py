@@ -31,20 +31,26 @@ class TracebackTest(unittest.TestCase):
         self.assertNotIn('tracebacks.py', text)
 
     def test_a_sentence_comes_first(self):
-        self.assertTrue(tracebacks.describe(raise_from('[][1]'), u'it failed').startswith(u'it failed\nTraceback'))
+        self.assertTrue(
+            tracebacks.describe(raise_from('[][1]'),
+                                u'it failed').startswith(u'it failed\nTraceback'))
 
     def test_an_exception_that_cannot_be_shown_is_named(self):
-        source = ('class Odd(Exception):\n    def __str__(self): raise Odd\n    __repr__ = __str__\n'
-                  '    @property\n    def __cause__(self): raise Odd\nraise Odd\n')
+        source = (
+            'class Odd(Exception):\n    def __str__(self): raise Odd\n    __repr__ = __str__\n'
+            '    @property\n    def __cause__(self): raise Odd\nraise Odd\n')
         self.assertIn('Odd', tracebacks.describe(raise_from(source)))
 
     def test_a_long_recursion_is_shortened(self):
         self.assertLess(len(tracebacks.describe(raise_from('def f(): f()\nf()'))), 20000)
 
     def test_letters_in_messages(self):
-        self.assertIn(u'\xe9', tracebacks.describe(raise_from(u'raise ValueError("\\xc3\\xa9".encode("latin-1")'
-                                                              u'.decode("utf-8"))' if sys.version_info[0] > 2 else
-                                                              u'raise ValueError("\\xc3\\xa9")')))
+        self.assertIn(
+            u'\xe9',
+            tracebacks.describe(
+                raise_from(u'raise ValueError("\\xc3\\xa9".encode("latin-1")'
+                           u'.decode("utf-8"))' if sys.version_info[0] >
+                           2 else u'raise ValueError("\\xc3\\xa9")')))
 
 
 class LazyModuleTest(unittest.TestCase):
@@ -67,7 +73,8 @@ class BelowTest(unittest.TestCase):
         return sorted(relative.pid for relative in stopping.below(pid, table))
 
     def test_descendants_and_members_of_the_session(self):
-        rows = ((10, 1, 10), (11, 10, 10), (12, 11, 12), (13, 12, 13), (14, 1, 10), (15, 14, 15), (20, 1, 20), (21, 20, 20))
+        rows = ((10, 1, 10), (11, 10, 10), (12, 11, 12), (13, 12, 13), (14, 1, 10), (15, 14, 15),
+                (20, 1, 20), (21, 20, 20))
         self.assertEqual(self.below(10, *rows), [11, 12, 13, 14, 15])
         self.assertEqual(self.below(20, *rows), [21])
         self.assertEqual(self.below(99, *rows), [])

@@ -8,8 +8,9 @@ from dispynode_lib.supervisor.pickles import pickling
 
 PY2 = sys.version_info[0] == 2
 # protocol 5 of Python 3.8: [bytearray(b'ab'), 'x', memoryview-free bytes b'cd']
-PROTOCOL5 = (b'\x80\x05\x95\x1a\x00\x00\x00\x00\x00\x00\x00]\x94(\x96\x02\x00\x00\x00\x00\x00\x00\x00ab\x94'
-             b'\x8c\x01x\x94C\x02cd\x94e.')
+PROTOCOL5 = (
+    b'\x80\x05\x95\x1a\x00\x00\x00\x00\x00\x00\x00]\x94(\x96\x02\x00\x00\x00\x00\x00\x00\x00ab\x94'
+    b'\x8c\x01x\x94C\x02cd\x94e.')
 
 
 class UnpickleTest(unittest.TestCase):
@@ -27,24 +28,29 @@ class UnpickleTest(unittest.TestCase):
     @unittest.skipIf(PY2, 'only Python 3 reads protocol 5')
     def test_the_reader_for_newer_protocols(self):
         from dispynode_lib.supervisor.pickles import newer_pickles
-        self.assertEqual(newer_pickles.load(PROTOCOL5, 'ASCII', None), [bytearray(b'ab'), 'x', b'cd'])
+        self.assertEqual(newer_pickles.load(PROTOCOL5, 'ASCII', None),
+                         [bytearray(b'ab'), 'x', b'cd'])
         with self.assertRaises(ValueError):
             newer_pickles.load(b'\x80\x06N.', 'ASCII', None)
         with self.assertRaises(pickle.UnpicklingError):
             newer_pickles.load(b'\x80\x05\x97.', 'ASCII', None)
 
     def test_byte_strings_of_python_2_become_text(self):
-        self.assertEqual(pickling.unpickle(b'\x80\x02U\x02\xc3\xa9.', python2=True), b'\xc3\xa9' if PY2 else u'\xe9')
-        self.assertEqual(pickling.unpickle(b'\x80\x02U\x01\xff.', python2=True), b'\xff' if PY2 else u'\xff')
+        self.assertEqual(pickling.unpickle(b'\x80\x02U\x02\xc3\xa9.', python2=True),
+                         b'\xc3\xa9' if PY2 else u'\xe9')
+        self.assertEqual(pickling.unpickle(b'\x80\x02U\x01\xff.', python2=True),
+                         b'\xff' if PY2 else u'\xff')
 
     def test_results_of_stat_and_statvfs_as_python_2_pickles_them(self):
         numbers = (33188, 1, 2, 3, 4, 5, 600, 7, 8, 9)
         inner = pickle.dumps((numbers, {'st_mtime': 8.5}), 2)[2:-1]
         for stand_ins in (False, True):
-            found = pickling.unpickle(b'\x80\x02cos\n_make_stat_result\nq\xfe' + inner + b'R.', True, stand_ins)
+            found = pickling.unpickle(b'\x80\x02cos\n_make_stat_result\nq\xfe' + inner + b'R.',
+                                      True, stand_ins)
             self.assertEqual((tuple(found), found.st_size, found.st_mtime), (numbers, 600, 8.5))
             inner_vfs = pickle.dumps((numbers, {}), 2)[2:-1]
-            found = pickling.unpickle(b'\x80\x02cos\n_make_statvfs_result\nq\xfe' + inner_vfs + b'R.', True, stand_ins)
+            found = pickling.unpickle(
+                b'\x80\x02cos\n_make_statvfs_result\nq\xfe' + inner_vfs + b'R.', True, stand_ins)
             self.assertEqual((tuple(found), found.f_bfree), (numbers, 3))
 
     @unittest.skipIf(PY2, 'there the module has to be there')
@@ -57,9 +63,11 @@ class UnpickleTest(unittest.TestCase):
             data = b'\x80\x02c' + module + b'\n_Function\n(U\x01fK\x01\x85}t\x81.'
             function = pickling.unpickle(data, stand_ins=True)
             self.assertEqual((function.name, function.args, function.kwargs), ('f', (1,), {}))
-        record = pickling.unpickle(b'\x80\x02cdispy\n_Compute\n)\x81}U\x01aK\x05sb.', stand_ins=True)
+        record = pickling.unpickle(b'\x80\x02cdispy\n_Compute\n)\x81}U\x01aK\x05sb.',
+                                   stand_ins=True)
         self.assertEqual(record.a, 5)
-        self.assertRaises((ImportError, AttributeError), pickling.unpickle, b'\x80\x02cdispy\n_Compute\n)\x81.')
+        self.assertRaises((ImportError, AttributeError), pickling.unpickle,
+                          b'\x80\x02cdispy\n_Compute\n)\x81.')
 
 
 class Sample(object):
@@ -74,7 +82,8 @@ class Python3ClientTest(unittest.TestCase):
         data = b''.join(pickling.pickle([u'x', b'y', b'z' * 256], 3))
         for part in (b'X\x01\x00\x00\x00x', b'C\x01y', b'B\x00\x01\x00\x00z'):
             self.assertIn(part, data)
-        self.assertEqual([type(item) for item in pickling.unpickle(data)], [type(u''), bytes, bytes])
+        self.assertEqual([type(item)
+                          for item in pickling.unpickle(data)], [type(u''), bytes, bytes])
 
     def test_names_of_attributes_are_text_there_and_native_here(self):
         sample = Sample()

@@ -38,7 +38,8 @@ class RequireTest(Changed):
         self.change(resources, 'import_psutil', lambda: None)
         self.assertIsNone(surroundings.require(parser.parse(['--job_output', '1g'])))
         for name, value in (('--job_memory', '1g'), ('--job_processes', '5')):
-            self.assertTrue(self.refusal(name, value).startswith(name + ': this host does not tell'))
+            self.assertTrue(
+                self.refusal(name, value).startswith(name + ': this host does not tell'))
 
     def test_psutil_can_watch_as_well(self):
         self.change(proc, 'is_there', lambda: False)
@@ -47,7 +48,8 @@ class RequireTest(Changed):
 
     def test_without_dev_null(self):
         self.change(os, 'devnull', '/nonexistent/null')
-        self.assertIn('/nonexistent/null cannot be opened: No such file or directory', self.refusal())
+        self.assertIn('/nonexistent/null cannot be opened: No such file or directory',
+                      self.refusal())
 
     def test_without_random_numbers(self):
         def none(_count):
@@ -64,14 +66,18 @@ class PromisesTest(Changed):
         self.change(compat, 'SYSTEM', 'freebsd14')
         self.change(proc, 'is_there', lambda: False)
         sentence = surroundings.unlike_linux()
-        self.assertTrue(sentence.startswith(u'freebsd14: this program is tested on Linux only; here a job'), sentence)
+        self.assertTrue(
+            sentence.startswith(u'freebsd14: this program is tested on Linux only; here a job'),
+            sentence)
         self.assertNotIn(u'\n', sentence)
 
 
 class OrphansTest(unittest.TestCase):
 
     def test_a_name_that_is_no_text_does_not_stop_the_reaping(self):
-        process = subprocess.Popen([sys.executable, '-c', 'open("/proc/self/comm", "wb").write(b"\\xff\\xfe) Z")'])
+        process = subprocess.Popen([
+            sys.executable, '-c', 'open("/proc/self/comm", "wb").write(b"\\xff\\xfe) Z")'
+        ])
         pid = process.pid
 
         def has_ended():

@@ -37,13 +37,15 @@ class UsageTest(unittest.TestCase):
 
     def told(self):
         """Return [(uid, CPU time, peak memory)] as the ledger got them."""
-        return [(past.uid, past.cpu_seconds, past.peak_memory) for _computation, past in self.ledger.named('job')]
+        return [(past.uid, past.cpu_seconds, past.peak_memory)
+                for _computation, past in self.ledger.named('job')]
 
     def test_figures_that_come_after_the_job_ended_and_before_it(self):
         late, early = self.child(1), self.child(2)
         self.usage.job_ended(late, self.past(1))
         self.assertEqual(self.told(), [])
-        self.usage.on_used(packed((1, 0, 1.5, 100.0), (2, 9, 0.5, 300.0), (3, 0, 9.0, 900.0)), {2: early})
+        self.usage.on_used(packed((1, 0, 1.5, 100.0), (2, 9, 0.5, 300.0), (3, 0, 9.0, 900.0)),
+                           {2: early})
         self.assertEqual(self.told(), [(1, 1.5, 100)])
         self.usage.job_ended(early, self.past(2))
         self.assertEqual(self.told(), [(1, 1.5, 100), (2, 0.5, 300)])
@@ -68,12 +70,16 @@ class UsageTest(unittest.TestCase):
 
     def test_read_used(self):
         program = control.FIRST_PROGRAM
-        self.assertEqual([used[2:] for _number, used in read_used(packed(
-            (1, 113 << 8, 0.0, 0.0), (2, 3 << 8, 0.0, 0.0), (program, 113 << 8, 0.0, 0.0), (3, 9, 0.0, 0.0)))],
-            [(None, None), (3, None), (113, None), (None, 'SIGKILL')])
+        self.assertEqual([
+            used[2:] for _number, used in read_used(
+                packed((1, 113 << 8, 0.0, 0.0), (2, 3 << 8, 0.0, 0.0), (program, 113 << 8, 0.0,
+                                                                        0.0), (3, 9, 0.0, 0.0)))
+        ], [(None, None), (3, None), (113, None), (None, 'SIGKILL')])
         nan = float('nan')
-        for seconds, peak in (control.NOT_KNOWN, (nan, 1.0), (1.0, nan), (1e300, 1.0), (1.0, float('inf'))):
-            self.assertEqual(read_used(packed((1, control.LOST, seconds, peak))), [(1, NOTHING_KNOWN)])
+        for seconds, peak in (control.NOT_KNOWN, (nan, 1.0), (1.0, nan), (1e300, 1.0),
+                              (1.0, float('inf'))):
+            self.assertEqual(read_used(packed((1, control.LOST, seconds, peak))),
+                             [(1, NOTHING_KNOWN)])
         with self.assertRaises(ProtocolError):
             read_used(b'1')
 
@@ -81,7 +87,8 @@ class UsageTest(unittest.TestCase):
 class ReapTest(unittest.TestCase):
 
     def start(self):
-        """Return the pid of a process that ends with 5; not by a fork, for other tests have left threads."""
+        """Return the pid of a process that ends with 5; not by a fork, for other tests have left
+        threads."""
         process = subprocess.Popen([sys.executable, '-c', 'import os; os._exit(5)'])
         process.returncode = 5              # it need not look for it
         return process.pid

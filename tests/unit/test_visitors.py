@@ -1,4 +1,5 @@
-"""Clients that do not use the node: what `why` tells of them, who is answered how often, and when again."""
+"""Clients that do not use the node: what `why` tells of them, who is answered how often, and when
+again."""
 from __future__ import absolute_import, division, print_function
 
 import unittest
@@ -107,8 +108,11 @@ class VisitorsTest(Case):
         self.assertEqual(self.told(), u'')
         self.clock.now += 3
         self.ask()
-        self.assertEqual(self.told(), u'the client at 10.0.0.9 port 51347 (release 4.8.7) was answered twice, the last time '
-                         u'0.0 s ago, and has opened nothing: perhaps another secret, or nodes of its own choice')
+        self.assertEqual(
+            self.told(),
+            u'the client at 10.0.0.9 port 51347 (release 4.8.7) was answered twice, the last time '
+            u'0.0 s ago, and has opened nothing: perhaps another secret, or nodes of its own choice'
+        )
         self.visitors.opened(u'10.0.1.9', 51347)
         self.assertEqual(self.told(), u'')
 
@@ -116,21 +120,27 @@ class VisitorsTest(Case):
         self.ask()
         self.clock.now += 75
         self.assertIn(u'answered once, the last time 1 min 15 s ago', self.told())
-        self.assertIn(u'a firewall that lets datagrams in and no connections to TCP port 51348', self.told())
+        self.assertIn(u'a firewall that lets datagrams in and no connections to TCP port 51348',
+                      self.told())
 
     def test_the_answers_do_not_arrive(self):
         self.errors = [u'connecting to 10.0.0.9 port 51347: no answer within 5 s'] * 2
         self.ask()
         self.clock.now += 10
-        self.assertIn(u'does not get the answers: connecting to 10.0.0.9 port 51347: no answer within 5 s; perhaps a firewall '
-                      u'there', self.told())
+        self.assertIn(
+            u'does not get the answers: connecting to 10.0.0.9 port 51347: no answer within 5 s; '
+            u'perhaps a firewall '
+            u'there', self.told())
 
     def test_refused_because_the_node_is_busy(self):
         for _time in range(3):
             self.visitors.refused((CLIENT, 51347), u'4.8.7', [CLIENT])
             self.clock.now += 10
-        self.assertEqual(self.told(),
-                         u'the client at 10.0.0.9 port 51347 (release 4.8.7) waits for the node: refused 3 times in 30.0 s')
+        self.assertEqual(
+            self.told(),
+            u'the client at 10.0.0.9 port 51347 (release 4.8.7) waits for the node: refused 3 '
+            u'times in 30.0 s'
+        )
         self.ask()
         self.assertEqual(self.told(), u'')
 
@@ -146,23 +156,32 @@ class OwnerTest(Case):
     def test_with_whom_the_node_is_busy_and_for_how_long(self):
         computation = open_computation(self.common.state)
         self.history.opened(computation.id)
-        self.assertIn(u'busy with the scheduler at 10.0.0.9 port 9700 for 0', status.why_owned(
-            status.owner(self.common.state, self.common.options, self.history), self.common.state.refusal()))
+        self.assertIn(
+            u'busy with the scheduler at 10.0.0.9 port 9700 for 0',
+            status.why_owned(status.owner(self.common.state, self.common.options, self.history),
+                             self.common.state.refusal()))
 
     def test_a_silent_scheduler(self):
         self.common.options.zombie_interval = 3600.0
         computation = open_computation(self.common.state, life=925.0)
         self.assertIsNone(duties.silence(self.common.state, self.common.options, 1000.0))
         duties.Pulses(self.common, self.notices, Recorder())._answered(computation, u'refused')
-        self.assertEqual(duties.silence(self.common.state, self.common.options, 1000.0), (75.0, 3525.0))
-        text = status.describe_owner({'address': CLIENT, 'port': 9700, 'for': 100.0, 'silent_for': 75.0, 'given_up_in': 3525.0})
-        self.assertEqual(text, u'10.0.0.9 port 9700 for 1 min 40 s, silent for 1 min 15 s; it will be given up in 58 min 45 s; '
-                         u'--ctl release frees the node now')
+        self.assertEqual(duties.silence(self.common.state, self.common.options, 1000.0),
+                         (75.0, 3525.0))
+        text = status.describe_owner({
+            'address': CLIENT, 'port': 9700, 'for': 100.0, 'silent_for': 75.0, 'given_up_in': 3525.0
+        })
+        self.assertEqual(
+            text,
+            u'10.0.0.9 port 9700 for 1 min 40 s, silent for 1 min 15 s; it will be given up in 58 '
+            u'min 45 s; '
+            u'--ctl release frees the node now')
         computation.heard()
         self.assertIsNone(duties.silence(self.common.state, self.common.options, 1000.0))
 
     def test_a_scheduler_whose_pulses_are_overdue_is_silent_too(self):
         self.common.options.zombie_interval = 0.0
         open_computation(self.common.state, life=900.0, pulse_interval=30.0)
-        self.assertEqual(duties.silence(self.common.state, self.common.options, 1000.0), (100.0, None))
+        self.assertEqual(duties.silence(self.common.state, self.common.options, 1000.0),
+                         (100.0, None))
         self.assertEqual(duration(100.0), u'1 min 40 s')

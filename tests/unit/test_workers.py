@@ -48,7 +48,7 @@ class IdleThreadsTest(unittest.TestCase):
 
     def test_threads_that_became_idle_together_end_after_ten_seconds_not_twenty(self):
         self.do_at_once(1)
-        self.now += 0.2                     # the look was planned by the first two, the others are a little younger
+        self.now += 0.2  # the look was planned by the first two, the others are a little younger
         self.do_at_once(6)
         for function, args in self.loop.soon:
             function(*args)

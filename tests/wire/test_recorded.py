@@ -40,7 +40,8 @@ def names():
 class RecordedTest(unittest.TestCase):
 
     def read(self, kind, name, reader, *more):
-        """Return the message that `reader` makes of a recording; check what it tells of its sender."""
+        """Return the message that `reader` makes of a recording; check what it tells of its
+        sender."""
         opcode, argument = recorded(kind, name)
         self.assertEqual(opcode, name_to_opcode(name))
         message = reader(argument, *more)
@@ -118,7 +119,8 @@ class RecordedTest(unittest.TestCase):
         for kind in KINDS:
             compute = self.read(kind, 'compute', messages.read_compute)
             sent = self.read(kind, 'filexfer', messages.read_file)
-            self.assertEqual((sent.name, sent.dest_path, sent.sep), (u'/home/ann/dep.txt', u'', u'/'))
+            self.assertEqual((sent.name, sent.dest_path, sent.sep),
+                             (u'/home/ann/dep.txt', u'', u'/'))
             self.assertEqual(sent.compute_id, compute.id)
             self.assertEqual((sent.size, sent.mode & 0o777), (10, 0o644))
             self.assertTrue(1.7e9 < sent.mtime < 2e9 and sent.mtime % 1 > 0, sent.mtime)
@@ -138,7 +140,9 @@ class RecordedTest(unittest.TestCase):
             job = self.read(kind, 'job', messages.read_job)
             self.assertEqual(job.compute_id, compute.id)
             self.assertTrue(job.uid > 0 and 10 <= len(job.hash) <= 20, (job.uid, job.hash))
-            self.assertTrue(job.args[:1] == b'\x80' and b'plain' in job.args and job.args[-1:] == b'.', job.args)
+            self.assertTrue(
+                job.args[:1] == b'\x80' and b'plain' in job.args and job.args[-1:] == b'.',
+                job.args)
             self.assertEqual(job.kwargs[:1] + job.kwargs[-1:], b'\x80.')
             self.assertEqual((job.code, job.xfer_files), (u'', []))
 
@@ -188,16 +192,24 @@ class RecordedTest(unittest.TestCase):
             self.assertEqual(self.read(kind, 'set-cpus', messages.read_admin, 'SET_CPUS').cpus, 1)
             service = self.read(kind, 'service-time', messages.read_admin, 'SERVICE_TIME')
             self.assertEqual((service.control, service.time), (u'start_time', u'08:00'))
-            self.assertEqual(self.read(kind, 'serve-clients', messages.read_admin, 'SERVE_CLIENTS').serve, 3)
+            self.assertEqual(
+                self.read(kind, 'serve-clients', messages.read_admin, 'SERVE_CLIENTS').serve, 3)
 
 
 OPCODES = {
-    'ping-udp': 'PING', 'ping-tcp': 'PING', 'compute-plain': 'COMPUTE', 'compute-program': 'COMPUTE',
-    'filexfer-program': 'FILEXFER', 'job-object': 'JOB', 'close-resetup': 'CLOSE', 'close-recovered': 'CLOSE',
+    'ping-udp': 'PING',
+    'ping-tcp': 'PING',
+    'compute-plain': 'COMPUTE',
+    'compute-program': 'COMPUTE',
+    'filexfer-program': 'FILEXFER',
+    'job-object': 'JOB',
+    'close-resetup': 'CLOSE',
+    'close-recovered': 'CLOSE',
     'node-info-udp': 'NODE_INFO',
 }
-SAME = ('compute', 'filexfer', 'setup', 'job', 'terminate-job', 'close', 'jobs', 'pending-jobs', 'retrieve-job',
-        'resend-job-results', 'node-info', 'set-cpus', 'service-time', 'serve-clients')
+SAME = ('compute', 'filexfer', 'setup', 'job', 'terminate-job', 'close', 'jobs', 'pending-jobs',
+        'retrieve-job', 'resend-job-results', 'node-info', 'set-cpus', 'service-time',
+        'serve-clients')
 
 
 def name_to_opcode(name):

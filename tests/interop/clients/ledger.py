@@ -1,4 +1,5 @@
-"""Jobs that finish, fail, are cancelled and exceed limits, and programs: what the client sees of each.
+"""Jobs that finish, fail, are cancelled and exceed limits, and programs: what the client sees of
+each.
 
 Prints one line: RESULT and a JSON object {name: [status, start, end, result]}.
 """
@@ -37,7 +38,8 @@ def work(what, *args):
 
 
 def submit(cluster, *args):
-    """Submit a job; again if it was None: dispy numbers jobs by a place in memory, and may not have forgotten the last one there."""
+    """Submit a job; again if it was None: dispy numbers jobs by a place in memory, and may not have
+    forgotten the last one there."""
     job = cluster.submit(*args)
     while job is None:
         time.sleep(0.1)
@@ -53,10 +55,11 @@ def seen(job, timeout=60):
 
 
 def main():
-    told, mark = {'release': dispy.__version__, 'finished': dispy.DispyJob.Finished}, os.path.abspath('mark')
+    told, mark = {'release': dispy.__version__,
+                  'finished': dispy.DispyJob.Finished}, os.path.abspath('mark')
     cluster = dispy.JobCluster(work, **cluster_options())
-    for name, args in (('burn', ('burn', 0.5)), ('plain', ('plain',)), ('fail', ('fail',)), ('memory', ('memory',)),
-                       ('time', ('time', mark + '1'))):
+    for name, args in (('burn', ('burn', 0.5)), ('plain', ('plain', )), ('fail', ('fail', )),
+                       ('memory', ('memory', )), ('time', ('time', mark + '1'))):
         told[name] = seen(submit(cluster, *args))
     job = submit(cluster, 'cancel', mark)
     deadline = time.time() + 30

@@ -1,4 +1,5 @@
-"""What a computation may do besides plain jobs: setup, cleanup, files, cancelling, odd ends, a program."""
+"""What a computation may do besides plain jobs: setup, cleanup, files, cancelling, odd ends, a
+program."""
 from __future__ import absolute_import, division, print_function
 
 import functools
@@ -11,7 +12,8 @@ import dispy
 
 from main_job import as_text, cluster_options
 
-ENDED = (dispy.DispyJob.Finished, dispy.DispyJob.Terminated, dispy.DispyJob.Cancelled, dispy.DispyJob.Abandoned)
+ENDED = (dispy.DispyJob.Finished, dispy.DispyJob.Terminated, dispy.DispyJob.Cancelled,
+         dispy.DispyJob.Abandoned)
 
 
 def helper(value):
@@ -64,7 +66,8 @@ def job(what, *args):
 
 
 def submit(cluster, *args, **kwargs):
-    """Submit a job; again if it was None: dispy numbers jobs by a place in memory, and may not have forgotten the last one there."""
+    """Submit a job; again if it was None: dispy numbers jobs by a place in memory, and may not have
+    forgotten the last one there."""
     job, tries = None, 50
     while job is None and tries:
         job = cluster.submit(*args, **kwargs)
@@ -84,16 +87,20 @@ def wait_for(job):
 
 
 def cancelled(cluster, family):
-    """Cancel a running job that has a child and a grandchild; tell how it ended and which of them live on."""
+    """Cancel a running job that has a child and a grandchild; tell how it ended and which of them
+    live on."""
     job = submit(cluster, 'wait', family)
     deadline = time.time() + 30
-    while not (os.path.exists(family) and open(family).read().count(';') == 2) and time.time() < deadline:
+    while not (os.path.exists(family)
+               and open(family).read().count(';') == 2) and time.time() < deadline:
         time.sleep(0.02)
     cluster.cancel(job)
     told = wait_for(job)
     time.sleep(0.3)
-    told['alive'] = [pid for pid in open(family).read().split(';') if pid and os.path.exists('/proc/%s/exe' % pid)
-                     and os.access('/proc/%s/exe' % pid, os.R_OK)]
+    told['alive'] = [
+        pid for pid in open(family).read().split(';')
+        if pid and os.path.exists('/proc/%s/exe' % pid) and os.access('/proc/%s/exe' % pid, os.R_OK)
+    ]
     return told
 
 
@@ -110,11 +117,13 @@ def main(seconds):
         node.setup_args = (notes, seconds)
         options.update(nodes=[node], setup=setup, cleanup=cleanup)
     else:
-        options.update(setup=functools.partial(setup, notes, seconds), cleanup=functools.partial(cleanup, notes, seconds))
+        options.update(setup=functools.partial(setup, notes, seconds), cleanup=functools.partial(
+            cleanup, notes, seconds))
     cluster = dispy.JobCluster(job, depends=[helper, os.path.abspath('for_all.txt')], **options)
     told['made'] = wait_for(submit(cluster, 'made'))
     told['for_all'] = wait_for(submit(cluster, 'read', 'for_all.txt'))
-    told['for_one'] = wait_for(submit(cluster, 'read', 'for_one.txt', dispy_job_depends=[os.path.abspath('for_one.txt')]))
+    told['for_one'] = wait_for(
+        submit(cluster, 'read', 'for_one.txt', dispy_job_depends=[os.path.abspath('for_one.txt')]))
     told['send'] = wait_for(submit(cluster, 'send', 'sent.txt'))
     told['sent'] = open('sent.txt').read() if os.path.exists('sent.txt') else None
     for what in ('fail late', 'exit', 'kill'):

@@ -80,8 +80,10 @@ def main():
                 and job.status == dispy.DispyJob.Finished and job.result == number)
     seconds.sort()
     print('RESULT ' + json.dumps({
-        'p50': seconds[len(seconds) // 2] if seconds else None, 'right': right, 'lost': lost, 'none': len(numbered) - len(jobs), 'unsent': count - len(numbered),
-        'wrong': len(jobs) - lost - right, 'seconds': time.time() - started}))
+        'p50': seconds[len(seconds) // 2] if seconds else None, 'right': right, 'lost': lost,
+        'none': len(numbered) - len(jobs), 'unsent': count - len(numbered), 'wrong': len(jobs) -
+        lost - right, 'seconds': time.time() - started
+    }))
     sys.stdout.flush()
     if lost:
         os._exit(1)

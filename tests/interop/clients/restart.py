@@ -1,4 +1,5 @@
-"""Run ten jobs one after another, make a file when two are done and one runs, and tell how all of them ended.
+"""Run ten jobs one after another, make a file when two are done and one runs, and tell how all of
+them ended.
 
     restart.py REENTRANT(0 or 1) SECONDS FILE
 """
@@ -25,7 +26,8 @@ def square(number, seconds):
 def main(reentrant, seconds, path):
     cluster = dispy.JobCluster(square, reentrant=reentrant, **cluster_options())
     jobs = [cluster.submit(number, seconds) for number in range(JOBS)]
-    while [job.status for job in jobs[:3]] != [dispy.DispyJob.Finished] * 2 + [dispy.DispyJob.Running]:
+    while [job.status
+           for job in jobs[:3]] != [dispy.DispyJob.Finished] * 2 + [dispy.DispyJob.Running]:
         time.sleep(0.01)
     open(path, 'w').close()
     deadline, ends = time.time() + 60, []

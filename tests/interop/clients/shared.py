@@ -1,4 +1,5 @@
-"""A program with a SharedJobCluster: functions with files both ways, provisional results, setup, a program."""
+"""A program with a SharedJobCluster: functions with files both ways, provisional results, setup, a
+program."""
 from __future__ import absolute_import, division, print_function
 
 import json
@@ -38,7 +39,8 @@ def on_change(job):
 def wait_for_end(job):
     """Wait for the final reply: older releases set `finish` at a provisional result, too."""
     deadline = time.time() + 60
-    while job.status in (dispy.DispyJob.Created, dispy.DispyJob.Running, dispy.DispyJob.ProvisionalResult):
+    while job.status in (dispy.DispyJob.Created, dispy.DispyJob.Running,
+                         dispy.DispyJob.ProvisionalResult):
         if time.time() > deadline:
             return
         time.sleep(0.02)
@@ -56,7 +58,8 @@ def options(port):
 def run(name, exclusive, port, count):
     with open('sent.txt', 'w') as stream:
         stream.write('from ' + name)
-    cluster = dispy.SharedJobCluster(work, depends=['sent.txt'], setup=setup, exclusive=exclusive, **options(port))
+    cluster = dispy.SharedJobCluster(work, depends=['sent.txt'], setup=setup, exclusive=exclusive,
+                                     **options(port))
     jobs = [cluster.submit(number, '%s-%d.txt' % (name, number)) for number in range(count)]
     told = {'right': 0, 'others': [], 'files': 0}
     for number, job in enumerate(jobs):
@@ -83,12 +86,16 @@ def run_program(port):
     cluster = dispy.SharedJobCluster(os.path.abspath('tool.py'), **given)
     job = cluster.submit('hello')
     job.finish.wait(60)
-    told = [job.status, job.result, job.stdout.decode() if isinstance(job.stdout, bytes) else job.stdout]
+    told = [
+        job.status, job.result,
+        job.stdout.decode() if isinstance(job.stdout, bytes) else job.stdout
+    ]
     cluster.close()
     return told
 
 
 if __name__ == '__main__':
-    print('\nRESULT ' + json.dumps(run(sys.argv[1], sys.argv[2] == 'exclusive', int(sys.argv[3]), int(sys.argv[4]))))
+    print('\nRESULT ' + json.dumps(
+        run(sys.argv[1], sys.argv[2] == 'exclusive', int(sys.argv[3]), int(sys.argv[4]))))
     sys.stdout.flush()
     os._exit(0)

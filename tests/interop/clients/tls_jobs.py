@@ -13,7 +13,8 @@ import dispy
 
 import main_job
 
-ENDED = (dispy.DispyJob.Finished, dispy.DispyJob.Terminated, dispy.DispyJob.Cancelled, dispy.DispyJob.Abandoned)
+ENDED = (dispy.DispyJob.Finished, dispy.DispyJob.Terminated, dispy.DispyJob.Cancelled,
+         dispy.DispyJob.Abandoned)
 
 
 def sender(number):
@@ -33,7 +34,8 @@ def main():
         while job is not None and job.status not in ENDED and time.time() < deadline:
             time.sleep(0.005)
         result = job.result if job is not None and job.status in ENDED else None
-        if result is not None and list(result) == [0, 0] and os.path.getsize('made-%d' % size) == size:
+        if result is not None and list(result) == [0, 0] and os.path.getsize(
+                'made-%d' % size) == size:
             told['right'] += 1
         else:
             told['others'].append([main_job.outcome(job), repr(result)])

@@ -1,7 +1,8 @@
 """A real dispy client whose node has another Python: each kind of argument in a job of its own.
 
-Prints one line: RESULT and a JSON object {kind: 'ok', or what the user sees}. Values are compared with
-their types, inside containers too. (Text and bytes of the same ASCII letters are one key to Python 2.)
+Prints one line: RESULT and a JSON object {kind: 'ok', or what the user sees}. Values are compared
+with their types, inside containers too. (Text and bytes of the same ASCII letters are one key to
+Python 2.)
 """
 from __future__ import absolute_import, division, print_function
 
@@ -54,9 +55,11 @@ def made(kind):
 
 
 def typed(value, loose=False):
-    """Return a value that differs if a type inside differs; `loose`: str and long of Python 2 are as text and int."""
+    """Return a value that differs if a type inside differs; `loose`: str and long of Python 2 are
+    as text and int."""
     if isinstance(value, dict):
-        return sorted([(typed(key, loose), typed(item, loose)) for key, item in value.items()], key=repr)
+        return sorted([(typed(key, loose), typed(item, loose))
+                       for key, item in value.items()], key=repr)
     if isinstance(value, (list, tuple)):
         return [type(value).__name__] + [typed(item, loose) for item in value]
     if isinstance(value, (set, frozenset)):
@@ -68,17 +71,23 @@ def typed(value, loose=False):
     return 'int' if loose and type(value).__name__ == 'long' else type(value).__name__, value
 
 
-ARGUMENTS = [
-    ('none and truth', [None, True, False]), ('integers', [0, -1, 255, 70000, 1 << 31, 1 << 40, -(1 << 70)]),
-    ('floats', [2.5, -1e300, float('inf')]), ('complex', [1 + 2j]), ('text', [u'abc', u'\xe9\u20ac', u'']),
-    ('long text', u'x' * 70000), ('bytes', [b'abc', b'\x00\xff', b'', b'y' * 300]), ('bytearray', bytearray(b'ab\xff')),
-    ('lists', [1, [2, [u'a', b'a']]]), ('tuples', ((), (1,), (1, 2), (1, 2, 3), (1, 2, 3, 4))),
-    ('dicts', {u'k': 1, b'b': 2, 3: {u'x': u'y'}}), ('sets', [set([1, u'a', b'b']), frozenset([1, 2])]),
-    ('shared objects', [[1]] * 3), ('instances', Point(1, u'label')), ('instances in lists', [Point(2, b'raw')]),
-    ('dates', datetime.datetime(2024, 2, 29, 12, 30)), ('decimals', decimal.Decimal('1.50')),
-    ('ordered dicts', collections.OrderedDict([(u'b', 1), (u'a', 2)])), ('exceptions', ValueError(u'text'))]
+ARGUMENTS = [('none and truth', [None, True, False]),
+             ('integers', [0, -1, 255, 70000, 1 << 31, 1 << 40, -(1 << 70)]),
+             ('floats', [2.5, -1e300, float('inf')]), ('complex', [1 + 2j]),
+             ('text', [u'abc', u'\xe9\u20ac', u'']), ('long text', u'x' * 70000),
+             ('bytes', [b'abc', b'\x00\xff', b'', b'y' * 300]), ('bytearray', bytearray(b'ab\xff')),
+             ('lists', [1, [2, [u'a', b'a']]]),
+             ('tuples', ((), (1, ), (1, 2), (1, 2, 3), (1, 2, 3, 4))),
+             ('dicts', {u'k': 1, b'b': 2, 3: {u'x': u'y'}}),
+             ('sets', [set([1, u'a', b'b']), frozenset([1, 2])]), ('shared objects', [[1]] * 3),
+             ('instances', Point(1, u'label')), ('instances in lists', [Point(2, b'raw')]),
+             ('dates', datetime.datetime(2024, 2, 29, 12, 30)),
+             ('decimals', decimal.Decimal('1.50')),
+             ('ordered dicts', collections.OrderedDict([(u'b', 1), (u'a', 2)])),
+             ('exceptions', ValueError(u'text'))]
 WALRUS = 'def half(number):\n    if (result := number // 2) > 0:\n        return result\n    return 0\n'
-PRINT = 'def half(number):\n    print "half of", number\n    return number // 2\n'          # Python 3 does not know it
+# Python 3 does not know it
+PRINT = 'def half(number):\n    print "half of", number\n    return number // 2\n'
 BEYOND = [('class missing there', FileNotFoundError(2, 'x'))] if bytes is not str else []
 if sys.version_info >= (3, 10):
     import statistics
@@ -91,7 +100,8 @@ def outcome(job, value):
         return 'LOST'
     if job.status != dispy.DispyJob.Finished:
         lines = job.exception.strip().splitlines()
-        return 'failed: %s' % ': '.join(lines[:1] * (not lines[0].startswith('Traceback')) * (len(lines) > 1) + lines[-1:])
+        return 'failed: %s' % ': '.join(lines[:1] * (not lines[0].startswith('Traceback')) *
+                                        (len(lines) > 1) + lines[-1:])
     if isinstance(value, Exception):
         same = typed(value.args) == typed(job.result.args) and type(value) is type(job.result)
     else:
@@ -128,7 +138,8 @@ def main():
     cluster.close()
     cluster = dispy.JobCluster(made, depends=[Point, typed], **options)
     # the source of a function brings no `from __future__` of its module
-    for kind in ('text', 'bytes', 'list', 'instance', 'joined') + ('quotient',) * (bytes is not str):
+    for kind in ('text', 'bytes', 'list', 'instance',
+                 'joined') + ('quotient', ) * (bytes is not str):
         told['made: ' + kind] = outcome(submit(cluster, kind), made(kind))
     cluster.close()
     told['syntax of its own'] = newer_syntax(options)

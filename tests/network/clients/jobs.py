@@ -2,9 +2,9 @@
 
     jobs.py SETTINGS
 
-SETTINGS is a JSON object: `nodes`, `jobs` (number), `seconds` (each job sleeps), `shared` (address of a
-dispyscheduler), `hold` (keep the cluster for so many seconds after the last job); all else goes to
-JobCluster. Prints RESULT lines: {"event": "first" | "done" | "closed", "time": ..., ...}.
+SETTINGS is a JSON object: `nodes`, `jobs` (number), `seconds` (each job sleeps), `shared` (address
+of a dispyscheduler), `hold` (keep the cluster for so many seconds after the last job); all else
+goes to JobCluster. Prints RESULT lines: {"event": "first" | "done" | "closed", "time": ..., ...}.
 """
 from __future__ import absolute_import, division, print_function
 
@@ -26,7 +26,9 @@ def job(number, seconds):
 
 
 def tell(event, **more):
-    sys.stdout.write('RESULT %s\n' % json.dumps(dict(more, event=event, time=time.time(), release=dispy.__version__)))
+    sys.stdout.write(
+        'RESULT %s\n' %
+        json.dumps(dict(more, event=event, time=time.time(), release=dispy.__version__)))
     sys.stdout.flush()
 
 
@@ -51,7 +53,8 @@ def native(value):
 
 def main(settings):
     nodes, count = settings.pop('nodes'), settings.pop('jobs', 1)
-    seconds, hold, shared = settings.pop('seconds', 0), settings.pop('hold', 0), settings.pop('shared', None)
+    seconds, hold, shared = settings.pop('seconds', 0), settings.pop('hold', 0), settings.pop(
+        'shared', None)
     settings = dict((str(key), native(value)) for key, value in settings.items())
     nodes, shared = [str(node) for node in nodes], shared and str(shared)
     if shared:

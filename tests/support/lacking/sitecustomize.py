@@ -1,5 +1,6 @@
-"""Takes away from every Python below what DISPYNODE_TEST_LACKS names: proc, prctl, affinity, psutil, linux (the name of
-the system and all that only Linux has). With PYTHONPATH at this folder Python imports this first of all.
+"""Takes away from every Python below what DISPYNODE_TEST_LACKS names: proc, prctl, affinity,
+psutil, linux (the name of the system and all that only Linux has). With PYTHONPATH at this folder
+Python imports this first of all.
 
 psutil, where it is installed, is left with what it needs: on another system it would ask that.
 """
@@ -23,22 +24,26 @@ def hiding(function, error=OSError):
     """Return a function of paths that finds none of HIDDEN."""
     def hidden(path, *args, **kwargs):
         name = path.decode('utf-8', 'replace') if isinstance(path, bytes) else path
-        if hasattr(name, 'startswith') and any((name + '/').startswith(folder + '/') for folder in HIDDEN):
+        if hasattr(name, 'startswith') and any((name + '/').startswith(folder + '/')
+                                               for folder in HIDDEN):
             raise error(errno.ENOENT, os.strerror(errno.ENOENT), path)
         return function(path, *args, **kwargs)
     return hidden
 
 
 def hide_proc():
-    """Let nobody see /proc, nor what else the kernel tells by files; psutil sees it under another name."""
+    """Let nobody see /proc, nor what else the kernel tells by files; psutil sees it under another
+    name."""
     try:
         import psutil                       # it reads /proc once
         psutil.PROCFS_PATH = '//proc'
     except ImportError:
         pass
-    for module, names in ((os, ('open', 'listdir', 'stat', 'lstat', 'readlink', 'access')), (builtins, ('open',))):
+    for module, names in ((os, ('open', 'listdir', 'stat', 'lstat', 'readlink', 'access')),
+                          (builtins, ('open', ))):
         for name in names:
-            setattr(module, name, hiding(getattr(module, name), IOError if module is builtins else OSError))
+            setattr(module, name,
+                    hiding(getattr(module, name), IOError if module is builtins else OSError))
     import io
     io.open = builtins.open if str is not bytes else hiding(io.open, IOError)
 
@@ -87,8 +92,9 @@ def hide_linux():
     except ImportError:
         pass
     for module in modules:
-        for name in ('epoll', 'SIGPWR', 'SIGSTKFLT', 'SIGRTMIN', 'SIGRTMAX', 'IP_PKTINFO', 'SO_PASSCRED', 'SO_PEERCRED',
-                     'SO_BINDTODEVICE', 'TCP_INFO', 'waitid', 'sched_getaffinity', 'pidfd_open', 'MSG_CMSG_CLOEXEC'):
+        for name in ('epoll', 'SIGPWR', 'SIGSTKFLT', 'SIGRTMIN', 'SIGRTMAX', 'IP_PKTINFO',
+                     'SO_PASSCRED', 'SO_PEERCRED', 'SO_BINDTODEVICE', 'TCP_INFO', 'waitid',
+                     'sched_getaffinity', 'pidfd_open', 'MSG_CMSG_CLOEXEC'):
             if hasattr(module, name):
                 delattr(module, name)
     sys.platform = SYSTEM
