@@ -9,12 +9,13 @@ import time
 import unittest
 
 from dispynode_lib.host import compat
+from dispynode_lib.host.io.streams import reset_at_close
 from tests.functional.test_loop_waits import WaitingCase
-from tests.support.computation import Refused
+from tests.support.computation import Computation, Refused, read_frame
 from tests.support.dialects import DIALECTS, Dialect
 from tests.support.nodecase import NATIVE, PY2, TIMEOUT, NodeCase
 from tests.support.nodeprocess import NodeProcess
-from tests.support.pickled import Call
+from tests.support.pickled import Call, loads
 from tests.support.scheduler import FakeScheduler
 from tests.support.waiting import wait_until
 
@@ -183,6 +184,23 @@ def compute():
             computation.setup(self.path)
         self.assertEqual(self.notes(), ['setup in True'])
         self.assertEqual(self.finished(computation.run())[0], 2)
+
+    def test_a_compute_that_comes_again_on_another_connection_keeps_its_computation(self):
+        """The first connection is lost while the code is compiled."""
+        scheduler = self.scheduler()
+        record = scheduler.compute_record('def f(): return 1\n' + 'x = [1, 2, 3]\n' * 100000, 'f')
+        computation, path = Computation(scheduler, record), self.file('empty')
+        scheduler.computations.append(computation)
+        with scheduler.connection('COMPUTE', record) as first:
+            wait_until(lambda: computation.send_file(path) == 0, TIMEOUT)       # it is known there
+            with scheduler.connection('COMPUTE', record, timeout=TIMEOUT) as second:
+                reset_at_close(first)
+                first.close()
+                self.assertEqual(loads(read_frame(second)), 2)
+        self.node.wait_log('computation %d (f) of 127.0.0.1 opened' % record.id, TIMEOUT)
+        computation.setup()
+        for _job in range(3):
+            self.assertEqual(self.finished(computation.run()), 1)
 
     def test_cleanup_runs_without_setup_and_without_jobs(self):
         computation = self.opened(LEGACY, setup=None)

@@ -275,6 +275,15 @@ class SetupTest(DeskCase):
         self.assertEqual((again.is_closed, self.desk.link.kinds().count(b'setup')), (True, 1))
         self.assert_open()
 
+    def test_twice_while_it_runs_the_first_is_acknowledged(self):
+        self.desk.open_by(setup=u'prepare')
+        first = self.desk.ask(asking.setup_request(ID))
+        again = self.desk.ask(asking.setup_request(ID))
+        self.assertEqual(again.answers, [computations.SET_UP_BEFORE.encode()])
+        self.desk.says(b'setup', b'ok', None)
+        self.assertEqual((first.answers, self.desk.link.kinds().count(b'setup')), ([ACK], 1))
+        self.assert_open()
+
     def test_twice_without_a_function_is_no_failure(self):
         self.desk.set_up_by()
         self.assertEqual(self.desk.ask(asking.setup_request(ID)).answers, [ACK])
