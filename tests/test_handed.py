@@ -10,6 +10,7 @@ import unittest
 
 from dispynode_lib.node.node import Node
 from dispynode_lib.node.requests.opening import Opening
+from dispynode_lib.node.takeover import Before
 from dispynode_lib.node.requests.ports import Ports
 from dispynode_lib.node.shared.state import SERVING
 from dispynode_lib.options.parser import parse
@@ -112,6 +113,7 @@ class HandedTest(unittest.TestCase):
         options.finish()
         node = Node(options)
         node._folder.open()
+        node._before = Before(options, node._folder, node._identity)
         self.addCleanup(node._folder.close)
         node._ports, node._identity.port = Ports(None), 51348
         node._build()

@@ -41,6 +41,18 @@ def marked(variable, value):
     return found
 
 
+def descends(pid, ancestors):
+    """Return whether process `pid` is one of `ancestors` (pids), or descends from one."""
+    seen = set()
+    while pid > 1 and pid not in seen:
+        if pid in ancestors:
+            return True
+        seen.add(pid)
+        fields = proc.stat_fields(pid)
+        pid = int(fields[proc.PARENT]) if fields else 0
+    return False
+
+
 def _asked(pid, question):
     """Return question(psutil.Process(pid)), None without that process or without psutil."""
     psutil = resources.import_psutil()

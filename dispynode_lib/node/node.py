@@ -1,6 +1,7 @@
 """Builds the node's parts, starts them, drains and stops them."""
 from __future__ import absolute_import, division, print_function
 
+import functools
 import os
 import signal
 import threading
@@ -16,8 +17,8 @@ from dispynode_lib.host.io.workers import Workers
 from dispynode_lib.log import Log
 from dispynode_lib.node.access import guard, held
 from dispynode_lib.node.access.penalties import Penalties
-from dispynode_lib.node.computations.computation import Computations, News, Uses
-from dispynode_lib.node.computations.imports import KnownImports
+from dispynode_lib.node.computations.making import Computations, News, Uses
+from dispynode_lib.node.shared.imports import KnownImports
 from dispynode_lib.node.computations.joboutput import JobOutput
 from dispynode_lib.node.computations.nursery import Nursery
 from dispynode_lib.node.discovery.announcer import Announcer
@@ -26,6 +27,7 @@ from dispynode_lib.node.discovery.known import KnownReleases
 from dispynode_lib.node.discovery.notices import Notices
 from dispynode_lib.node.discovery.pings import Discovery
 from dispynode_lib.node.discovery.visitors import Visitors
+from dispynode_lib.node import takeover
 from dispynode_lib.node.files import bigfiles
 from dispynode_lib.node.files.folders import Folders
 from dispynode_lib.node.initfile import InitFile
@@ -84,15 +86,17 @@ class Node(object):
         self._state = states.NodeState(min(options.cpus, held.cpus_for(most)), options.serve)
         self._folder = StateFolder(options)
         self._history, self._ledger = History(), None
+        self._before = None                 # node.takeover.Before, once the folder is open
 
     # -- starting
 
     def start(self):
         """Open ports and folders and serve. Raises StartError."""
         if self.options.ledger:
-            from dispynode_lib.node.computations.ledger import Ledger
+            from dispynode_lib.node.shared.ledger import Ledger
             self._ledger = Ledger(to_native(self.options.ledger))
         self._folder.open()
+        self._before = takeover.Before(self.options, self._folder, self._identity)
         try:
             self._init_file.init(self.is_wanted)
             chosen = net.node_addresses(self.options.ip_addr)
@@ -105,10 +109,11 @@ class Node(object):
             raise
 
     def _open_ports(self, addresses):
-        identity, self._ports = self._identity, Ports(self.options.node_port)
+        identity, self._ports = self._identity, Ports(self.options.node_port, self._before.keeper.listeners)
         identity.meter = Meter(self._folder.root)
         identity.addresses = addresses
         socks = self._ports.open(addresses)
+        self._ports.close_inherited()
         identity.port = self._ports.main()
         return socks
 
@@ -122,7 +127,7 @@ class Node(object):
         self._penalties = Penalties(bool(self.options.secret or self.options.admin_secret))
         self._build_nursery()
         self._build_replies()
-        schedulers = self._take_over()
+        schedulers = self._before.set_aside(self._delivery)
         self._build_discovery()
         self._service = Service(self._common, self._notices, self._announcer, self._delivery)
         self._addresses = Addresses(
@@ -138,6 +143,7 @@ class Node(object):
         self._job_output = JobOutput(loop)
         self._nursery = Nursery(loop, workers, self._folder.path, self._job_output.fd)
         self._nursery.on_news = self._watchdog.reschedule
+        self._before.keeper.hand_on(self._nursery, self._listeners)
         self._imports = KnownImports(self._in_folder('imports') if keeps else None)
         if self._preload():
             self._nursery.prepare()         # it takes its time
@@ -147,11 +153,12 @@ class Node(object):
         self._folders = Folders(
             self._folder.root, self.options.max_file_size, self.options.force_cleanup)
         self._big_folder = self._in_folder('big')
-        bigfiles.make_folder(self._big_folder)
+        bigfiles.make_folder(self._big_folder, self._before.heritage is None)
         self._spool = Spool(self._in_folder('undelivered'), token)
         self._delivery = Delivery(loop, workers, self._spool, self.options, self._as_client())
         self._journal = Journal(self._in_folder('journal'), token)
-        settle(self._in_folder('journal'), self._spool)
+        if self._before.heritage is None:
+            settle(self._in_folder('journal'), self._spool)
         self._delivery.on_settled = lambda job: job.computation.settled(job)
 
     def _build_discovery(self):
@@ -185,9 +192,10 @@ class Node(object):
             set_cpus=self.set_cpus, reschedule=self._watchdog.reschedule)
         discovery = Discovery(self._common, self._answers, self._announcer, self._complaints,
                               on_node_info=admin.on_datagram)
+        computations = self._computations()
         callers = Callers(self._common, self._complaints)
         opening = Opening(
-            self._common, callers, self._computations().make, self._folders, self._delivery,
+            self._common, callers, computations.make, self._folders, self._delivery,
             self._spool, self._notices, self._announcer, self._complaints,
             on_opened=self._on_opened, on_freed=self._on_freed)
         jobs = JobRequests(self._common, callers, self._journal, self._spool, self._delivery)
@@ -195,6 +203,8 @@ class Node(object):
             self._identity, dict(discovery.table(), **admin.table()),
             dict(opening.table(), **jobs.table()), jobs.at_once, self._spool.knows_token,
             self._complaints, self._penalties)
+        self._before.take_over(self._common, computations, self._folders, self._notices, self._journal,
+                               self._spool, self._big_folder)
         self._identity.remember_signs(self._in_folder('signs'))
         self._reception = Reception(
             self._common.loop, self.options, self._complaints, self._penalties,
@@ -206,8 +216,8 @@ class Node(object):
 
     def _computations(self):
         uses = Uses(self._nursery, self._imports, self._delivery, self._journal, self._history, self._ledger,
-                    self._big_folder, self._descriptors)
-        news = News(self._on_ending, self._on_ended, self._notices.node_closed, self.drain)
+                    self._big_folder, self._descriptors, self._before.records)
+        news = News(self._on_ending, self._on_ended, self._notices.node_closed, self.drain, functools.partial(takeover.on_replaced, self._common.loop))
         return Computations(self._common, uses, news)
 
     def _serve(self, socks, chosen, schedulers):
@@ -217,6 +227,7 @@ class Node(object):
         self._service.look(monotonic())
         self._datagrams.start()
         self._announcer.expect(schedulers)
+        self._announcer.come_back()
         if socks:
             self._announcer.begin()
         self._operation.begin()
@@ -247,14 +258,6 @@ class Node(object):
     def _is_token(self, token):
         return framing.same_token(token, self._identity.token)
 
-    def _take_over(self):
-        """Deal with what a node that was killed has left; return its schedulers, as StateFolder.schedulers() does."""
-        schedulers = self._folder.schedulers()
-        if schedulers:
-            self._delivery.hold_back()
-        self._folder.set_aside()
-        return schedulers
-
     # -- ports and addresses
 
     def _listen(self, socks):
@@ -265,6 +268,8 @@ class Node(object):
         for sock in socks:
             listener = self._listeners[sock] = Listener(sock, self._reception, self._common.loop)
             listener.start()
+        if socks and self._state.computations():
+            self._common.workers.run(self._nursery.share)
 
     def _serve_at(self, addresses, held):
         """Listen at these addresses and nowhere else, see Ports.follow(); return where that works. Connections go on."""
@@ -450,7 +455,8 @@ class Node(object):
         computations = self._state.computations()
         if self._state.wait_until_empty(0):
             self._common.workers.run(self._nursery.close)       # nobody needs it: it ends while the rest is done
-        self._tell_schedulers(computations)
+        self._notices.node_ends(computations)
+        self._announcer.say_goodbye()
         for listener in list(self._listeners.values()):
             listener.stop()
         self._datagrams.stop()
@@ -489,11 +495,3 @@ class Node(object):
             deadline = monotonic() + patience
             while left and monotonic() < deadline and not state.wait_until_empty(deadline - monotonic()):
                 continue
-
-    def _tell_schedulers(self, computations):
-        told = set()
-        for computation in computations:
-            if computation.scheduler not in told:
-                told.add(computation.scheduler)
-                self._notices.terminated(computation)
-        self._announcer.say_goodbye()

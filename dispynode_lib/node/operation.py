@@ -32,7 +32,7 @@ class Operation(object):
         """Work by `common`, a node.shared.common.Common.
 
         folder        StateFolder, which is open
-        ledger        node.computations.ledger.Ledger or None
+        ledger        node.shared.ledger.Ledger or None
         status        node.operator.status.Status
         began         monotonic seconds from which --lifetime counts
         run_command   function(list of text) -> Answer: does an operator's command
@@ -88,14 +88,14 @@ class Operation(object):
     def opened(self, computation):
         """A computation has been opened."""
         self._history.opened(computation.id)
-        self._folder.note(computation)
+        computation.record.open()
 
     def ended(self, computation):
         """A computation has gone with its files."""
         if self._ledger is not None:
             self._ledger.computation(computation, self._history.opened_at(computation.id))
         self._history.ended(computation.id)
-        self._folder.forget(computation)
+        computation.record.remove()
         self._reschedule()
 
     # -- duties

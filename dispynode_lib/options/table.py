@@ -48,6 +48,7 @@ milliseconds = _in_range(_number, 0, 1000, u'give milliseconds from 0 to 1000')
 ping_seconds = _in_range(_number, 10, 1e7, u'give seconds, at least 10, or 0 for no pings', 0)
 zombie_minutes = _in_range(_number, 1, 1e6, u'give minutes, at least 1, or 0 for never', 0, factor=60)     # as seconds
 limit_seconds = _in_range(_number, 0.1, 1e8, u'give seconds, at least 0.1, or 0 for no limit', 0)
+orphan_seconds = _in_range(_number, 0.1, 1e8, u'give seconds, at least 0.1, or 0 to end them at once', 0)
 grace_seconds = _in_range(_number, 0.1, 1e8, u'give seconds, at least 0.1, or 0 for none', 0)
 count = _in_range(_integer, 1, 1000000, u'give a number, at least 1, or 0 for no limit', 0)
 niceness = _in_range(_integer, 0, 19, u'give a number from 0 to 19')
@@ -319,6 +320,9 @@ ROWS = (
     Row(OPERATION, 'stop_timeout', '--stop_timeout', timeout, 'SECONDS',
         'longest time that jobs which are told to stop, after SIGTERM and --grace, may take for it, with their replies',
         default=5.0, live=True),
+    Row(OPERATION, 'orphan_timeout', '--orphan_timeout', orphan_seconds, 'SECONDS',
+        'how long running jobs go on without a node after this one was killed; the next one with the same port and folder '
+        'takes them over', default=600.0),
     Row(OPERATION, 'lifetime', '--lifetime', seconds, 'SECONDS',
         'have ended after so long: take no new jobs in the last tenth of it (at most 300 s, or --drain_timeout)',
         shown='no limit'),

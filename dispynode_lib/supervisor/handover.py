@@ -20,6 +20,7 @@ BACKLOG = 4
 TIMEOUT = 2.0                               # seconds that a node may take to say who it is
 FRAME_LIMIT = 4096
 NO_ANSWER = b''
+CLEANED = '.cleaned'                        # as in node/replies/records
 
 
 class HandOver(object):
@@ -81,6 +82,10 @@ class HandOver(object):
             self._held[number] = fd
         return self.fd is not None
 
+    def give_back(self, number):
+        """Hold the channel of job process `number` no more, which stays open."""
+        self._held.pop(number, None)
+
     def note_ended(self, number, status):
         """Note that job process `number` was reaped with wait status `status`."""
         if number in self._held:
@@ -114,6 +119,14 @@ class HandOver(object):
                 os.close(fd)
             os.close(self.fd)
 
+    def note_cleanup(self):
+        """Cleanup begins: should this supervisor be killed, too, no other one is to run it again."""
+        if self.fd is not None:
+            try:
+                os.close(os.open(self._path + CLEANED, os.O_WRONLY | os.O_CREAT, 0o600))
+            except EnvironmentError:
+                return                      # a full disk, or the folder was tidied up
+
     def close(self):
         """Remove the socket: this supervisor ends."""
         if self.fd is not None:
@@ -135,10 +148,11 @@ class HandOver(object):
         poll.register(self.fd, select.POLLIN)
         return bool(poll.poll(0))
 
-    def let_in(self, processes, opened, ending):
+    def let_in(self, processes, programs, opened, ending):
         """Accept the node that has connected as ours, if it may be; return whether it is.
 
         processes     {number: pid} of those that run
+        programs      numbers of programs that run, or are to
         opened        whether the code of a computation was compiled
         ending        whether this supervisor is about to end
         """
@@ -159,7 +173,7 @@ class HandOver(object):
             return False                    # it has gone again, or is none
         finally:
             sock.close()
-        self._introduce(processes, opened, ending)
+        self._introduce(processes, programs, opened, ending)
         return True
 
     def _accept(self):
@@ -201,10 +215,10 @@ class HandOver(object):
             os.dup2(new, number)
             set_cloexec(number)
 
-    def _introduce(self, processes, opened, ending):
+    def _introduce(self, processes, programs, opened, ending):
         """Send the new node the state of this supervisor, and the channels."""
         held = b''.join([control.HELD.pack(number, self._ended.get(number, control.LIVES)) for number in sorted(self._held)])
-        programs = b''.join([control.NUMBER.pack(number) for number in processes if number >= control.FIRST_PROGRAM])
+        programs = b''.join([control.NUMBER.pack(number) for number in set(programs).union(self._reports)])
         fields = [(b'pid', b'%d' % os.getpid()), (b'opened', b'%d' % opened), (b'ending', b'%d' % ending),
                   (b'setup', self.setup[0]), (b'setup_text', self.setup[1]), (b'held', held), (b'programs', programs)]
         frame = [b'here', b'%d' % control.HAND_OVER]

@@ -9,7 +9,7 @@ import os
 import select
 import struct
 
-from dispynode_lib.supervisor import rehearsal, supervisor
+from dispynode_lib.supervisor import keeping, rehearsal, supervisor
 from dispynode_lib.supervisor.imports import preload
 from dispynode_lib.supervisor.job import output, surroundings
 from dispynode_lib.supervisor.processes import stopping
@@ -32,7 +32,7 @@ def main():
         del os.environ[control.BIND_NOW[0]]             # it is not the user's
     control_fd = take_standard()
     close_strangers((control_fd,))
-    receiver = Receiver(control_fd)
+    receiver, listeners = Receiver(control_fd), keeping.Listeners()
     preload.begin()
     surroundings.prepare()
     stopping.adopt()                        # for supervisors that a job kills; and it makes ready for theirs
@@ -41,11 +41,15 @@ def main():
     supervisors, left = set(), names_to_load()
     while True:
         load_some(left, control_fd)
-        fds = receiver.receive_fd(), receiver.receive_fd()
+        fd = receiver.receive_fd()
+        if fd is not None and listeners.take(fd):
+            continue
+        fds = fd, receiver.receive_fd()
         if None in fds:
             stopping.end_descendants(supervisors)   # left by supervisors that jobs have killed
+            listeners.wait_for_node()
             os._exit(0)                     # the node has gone; each supervisor sees that by itself
-        supervisors.add(_fork(receiver, control_fd, fds))
+        supervisors.add(_fork(receiver, listeners, control_fd, fds))
 
 
 def names_to_load():
@@ -83,7 +87,7 @@ def in_time(load, name):
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
 
 
-def _fork(receiver, control_fd, fds):
+def _fork(receiver, listeners, control_fd, fds):
     """Fork a supervisor with descriptors `fds` (control, channels); tell the node its number, 0 if there is none, and return it."""
     try:
         pid = os.fork()
@@ -91,6 +95,7 @@ def _fork(receiver, control_fd, fds):
         pid = -1
     if not pid:
         receiver.close()
+        listeners.forget()
         os.setpgrp()
         supervisor.run(*fds)
     for fd in fds:

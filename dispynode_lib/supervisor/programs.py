@@ -62,6 +62,10 @@ class Programs(object):
         """Return whether a program runs or has not been reported."""
         return bool(self._live)
 
+    def numbers(self):
+        """Return the numbers (list) of those that have not been reported."""
+        return list(self._live)
+
     def start(self, number, args, computation):
         """Start the computation's program as `number`; what fails is reported as its end.
 

@@ -25,6 +25,7 @@ FRAME_LIMIT = 0xFFFFFFFF
 READ_SIZE = 65536                           # not so much that the C library maps memory for it
 QUIET = frozenset([job.TOLD_WELL << 8, job.TOLD_FAILURE << 8])      # wait statuses of little interest
 DEBUG, WARNING, ERROR = 10, 30, 40
+NODE_GONE = (errno.EPIPE, errno.ECONNRESET)
 RETRY_FORK = 0.5                            # seconds
 REAP_DELAY = 0.03                           # seconds that those wait which have told their results
 ORPHAN_QUICKER = 0.2                        # without a node nobody waits for what a job still says
@@ -228,6 +229,8 @@ class Supervisor(object):
         computation = self._computation
         if computation is None:
             return None
+        if computation.cleanup:
+            self._hand_over.note_cleanup()
         may_shut_down = self._shut_down if computation.client_shutdown == '1' else None
         error = self._run_user_code(computation.run_cleanup, may_shut_down)
         if error is not None:
@@ -300,20 +303,22 @@ class Supervisor(object):
                 self._become_job(near, far)
             self._forked += 1
             self._processes.live[self._forked] = pid
-            held = self._hand_over.hold(self._forked, near)
-            self._pass_on(near, self._forked, pid, held)
+            held = self._pass_on(near, self._forked, pid)
         finally:                            # whatever fails will be tried again: nothing may be left of it
             if not held:
                 os.close(near)
             os.close(far)
 
-    def _pass_on(self, near, number, pid, held):
-        """Pass the node's end of a channel on; where it is held here a node that has gone is no failure."""
+    def _pass_on(self, near, number, pid):
+        """Pass the node's end of a channel on; return whether it is held here, too: then a node that has gone is no failure."""
+        held = self._hand_over.hold(number, near)
         try:
             self._channels.send_fd(near, number, pid)
-        except EnvironmentError:
-            if not held:
+        except EnvironmentError as error:
+            if not held or error.errno not in NODE_GONE:
+                self._hand_over.give_back(number)
                 raise
+        return held
 
     def _become_job(self, near, far):
         """Be the job process that was just forked; does not return."""
@@ -390,7 +395,8 @@ class Supervisor(object):
 
     def _let_in(self):
         self._reap()
-        if self._hand_over.let_in(self._processes.live, self._computation is not None, self._ending is not None):
+        programs = self._programs.numbers() if self._programs is not None else ()
+        if self._hand_over.let_in(self._processes.live, programs, self._computation is not None, self._ending is not None):
             self._splitter = control.Splitter(FRAME_LIMIT)
             self._poll.register(self._control_fd, select.POLLIN)
 

@@ -35,6 +35,10 @@ TOLD = 113, 114     # exit statuses of job processes that told a result, or a fa
 PRELOAD = '_DISPYNODE_PRELOAD'
 MODULE_NAME_SIZE = 200                      # characters of the longest name of a module
 
+# In the environment of the nursery: how long, in seconds, and where it is to keep listeners for the next node, with a colon
+KEEPER = '_DISPYNODE_KEEPER'
+KEPT_ALL, KEEP_NO_MORE = b'A', b'N'         # it has given all; the next node keeps them itself
+
 FIRST_PROGRAM = 1000000000      # job processes of program computations are numbered from here
 
 # Taking over a supervisor from a node that has died (docs/architecture.rst, "When the node dies")

@@ -20,7 +20,8 @@ SLEEPER = 'import time\ndef job(n=600):\n    time.sleep(n)\n    return n\n'
 class KilledNodeTest(unittest.TestCase):
 
     def test_each_job_of_a_killed_node_gets_one_final_reply(self):
-        with NodeProcess('-c', 2) as node, FakeScheduler(node, NATIVE) as scheduler:
+        with NodeProcess('-c', 2, '--orphan_timeout', 0) as node, \
+                FakeScheduler(node, NATIVE) as scheduler:
             computation = scheduler.open(SLEEPER, 'job')
             done = computation.submit(0)
             self.assertEqual(done.wait(WAIT).value, 0)

@@ -36,7 +36,7 @@ class KilledTest(unittest.TestCase):
 
     def start(self, code=CODE, **settings):
         """Start a node and a client with a job that takes long; return them."""
-        node = NodeProcess('-c', '1')
+        node = NodeProcess('-c', '1', '--orphan_timeout', '0')
         node.__enter__()
         self.addCleanup(node.__exit__, None, None, None)
         scheduler = FakeScheduler(node, NATIVE)

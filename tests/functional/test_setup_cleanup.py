@@ -287,7 +287,7 @@ def f(): return 1
         return False
 
     def test_a_failing_node_leaves_no_process_and_cleanup_runs(self):
-        with NodeProcess('-c', '1') as node:
+        with NodeProcess('-c', '1', '--orphan_timeout', '0') as node:
             scheduler = FakeScheduler(node, MODERN)
             computation = scheduler.open(CODE, 'compute', setup='setup', cleanup='cleanup', setup_args=(self.path,))
             self.finished(computation.run())

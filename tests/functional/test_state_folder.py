@@ -71,7 +71,7 @@ class StateFolder(OperatorCase):
 
     def test_killed_node_does_not_stop_the_next(self):
         for _turn in range(3):
-            with self.node() as node:
+            with self.node('--orphan_timeout', '0') as node:
                 self.serve_a_client(node)
                 scheduler = self.scheduler(node)
                 scheduler.open(ADD, 'add').run(1, 1)
@@ -96,7 +96,7 @@ class StateFolder(OperatorCase):
         return [start for start in range(0, len(data), 1024) if data[start:start + 4].strip(b'\0')]
 
     def test_files_that_a_client_wants_to_keep_stay_after_a_kill(self):
-        with self.node() as node:
+        with self.node('--orphan_timeout', '0') as node:
             scheduler = self.scheduler(node)
             scheduler.open(WAIT, 'wait', cleanup=False)
             scheduler.open(WAIT, 'wait')
@@ -137,7 +137,7 @@ class StateFolder(OperatorCase):
 
     def test_clean(self):
         for _turn in range(2):
-            with self.node() as node:
+            with self.node('--orphan_timeout', '0') as node:
                 scheduler = self.scheduler(node)
                 scheduler.open(WAIT, 'wait', cleanup=False)
                 node.kill()

@@ -10,7 +10,7 @@ import unittest
 from dispynode_lib.errors import PeerGone, ProtocolError
 from dispynode_lib.log import CRITICAL, output
 from dispynode_lib.node.access.penalties import Penalties
-from dispynode_lib.node.computations.computation import Computations
+from dispynode_lib.node.computations.making import Computations
 from dispynode_lib.node.replies.spool import Spool
 from dispynode_lib.node.requests.callers import Callers
 from dispynode_lib.node.requests.dispatcher import Dispatcher

@@ -5,7 +5,8 @@ import select
 
 from dispynode_lib.errors import PeerGone
 from dispynode_lib.host.io.loop import READ, WRITE
-from dispynode_lib.node.computations.computation import Computations, News, Uses
+from dispynode_lib.node.replies.records import Records
+from dispynode_lib.node.computations.making import Computations, News, Uses
 from dispynode_lib.node.computations.link import Child
 from dispynode_lib.node.shared import state as states
 from dispynode_lib.node.shared.common import Common
@@ -262,6 +263,9 @@ class FakeLink(object):
         self.handler = self.children = None
         self.settled, self._count = [], 0
 
+    def begin_channels(self):
+        """As that of a Link."""
+
     def attach(self, handler, children):
         """As that of a Link."""
         self.handler, self.children = handler, children
@@ -351,8 +355,9 @@ class FakeRoom(object):
         self.state, self.options = self.common.state, self.common.options
         self.common.identity.name = u'node'
         uses = Uses(self.nursery, Recorder(), Recorder(deliver=self._deliver), self.journal, History(), None,
-                    '/nowhere', 0)
-        news = News(self._on_ending, self.news.on_ended, self.news.on_renewed, self.news.on_client_shutdown)
+                    '/nowhere', 0, Records('/nowhere', 0, 1))
+        news = News(self._on_ending, self.news.on_ended, self.news.on_renewed, self.news.on_client_shutdown,
+                    self.news.on_replaced)
         message = asking.compute_request(1, u'f', 7, u'', u'ab', u'10.0.0.9', 9700).partition(b':')[2]
         request = messages.read_compute(message)
         request.setup, request.cleanup = setup, cleanup

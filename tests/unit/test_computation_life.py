@@ -5,6 +5,9 @@ import collections
 import signal
 import unittest
 
+from dispynode_lib.node.computations.making import Computations
+from dispynode_lib.node.replies.journal import ACCEPTED
+from dispynode_lib.wire import control
 from dispynode_lib.log import CRITICAL, output
 from dispynode_lib.node.computations import computation as computations
 from dispynode_lib.node.computations import link as links
@@ -542,27 +545,112 @@ class LostSupervisorTest(History):
         self.assertEqual(answers[4:], [{}])
 
 
+class Left(object):
+    """What the record of a computation says, as a node that died has left it; see records.Remembered."""
+
+    cleaned = False
+
+    def __init__(self, stage, set_up):
+        self.data = {'stage': stage, 'set_up': set_up, 'closed_by_client': False}
+        self.setup = (b'setup', b'argument', b'setup') if set_up else None
+
+
+class Noted(object):
+    """A job that a node that died has accepted; see journal.Noted."""
+
+    def __init__(self, number=0, flags=ACCEPTED, key=b'k' * 16, frame=b'frame'):
+        self.number, self.flags, self.key, self.frame = number, flags, key, frame
+
+
 class TakenOverTest(History):
 
-    def test_a_supervisor_that_runs_already(self):
-        for phase in (supervisions.SETTING_UP, supervisions.READY):
-            self.room = room = FakeRoom(cleanup=u'clean')
-            room.computation.setup, room.computation.cleaned = (b'setup', None, b'none'), False
-            room.computation.adopt(room.nursery.take(), computations.OPEN, phase)
-            room.says(b'setup', b'ok', None)
-            room.run_job()[1].tell()
-            self.assertEqual(room.replies, [(1, 11, None)])
-            room.close()
-            self.closes()
-            self.assert_gone()
+    def adopt(self, stage=computations.OPEN, set_up=True, jobs=(), supervisor=True):
+        """Go on with what a dead node has left; return the Jobs."""
+        self.room, adopted = FakeRoom(), []
+        room = self.room
+        link = room.nursery.take() if supervisor else None
+        if supervisor:
+            link.key = b'k' * 16
+        for uid, noted in enumerate(jobs, 1):
+            adopted.append((room.state.adopt_job(room.computation, uid, u'cd', (), 1.0), noted))
+        if stage == computations.CLOSING:
+            room.state.close_computation(room.computation)
+        Computations.adopt(room.computation, Left(stage, set_up), link, adopted)
+        return [job for job, _noted in adopted]
 
-    def test_one_that_cleans_up(self):
-        self.room.admit()
-        self.room.state.finish_job(self.room.state.jobs(7)[0])
-        self.room.state.close_computation(self.room.computation)
-        self.room.computation.adopt(self.room.nursery.take(), computations.CLEANING, supervisions.CLEANING)
+    def here(self, held=(), setup=b'0', ending=b'0', programs=()):
+        """The supervisor tells what it has."""
+        self.room.says(b'here', b'1', b'pid', b'4000', b'setup', setup, b'setup_text', None, b'ending', ending,
+                       b'held', b''.join([control.HELD.pack(*pair) for pair in held]),
+                       b'programs', b''.join([control.NUMBER.pack(number) for number in programs]))
+
+    def test_one_that_was_set_up_takes_jobs(self):
+        self.adopt()
+        self.here()
+        self.assertEqual(self.phases(), (computations.OPEN, supervisions.READY))
+        self.room.run_job()[1].tell()
+        self.assertEqual(self.room.replies, [(1, 11, None)])
+
+    def test_setup_that_was_asked_for_and_never_began_is_run(self):
+        self.adopt()
+        self.here(setup=b'')
+        self.assertEqual(self.room.link.sent[-1], (b'setup', b'argument', b'setup'))
+        self.room.says(b'setup', b'0', None)
+        self.assertEqual(self.phases(), (computations.OPEN, supervisions.READY))
+
+    def test_who_asks_again_for_setup_is_told_how_it_has_ended_once(self):
+        for error in (None, u'it failed'):
+            self.setUp()
+            self.adopt()
+            self.here(setup=b'0' if error is None else b'error')
+            answers = []
+            for _turn in range(2):
+                self.room.computation.set_up(None, lambda *answer: answers.append(answer))
+                self.room.settle()
+            self.assertEqual(answers[0][0] is None, error is None)
+            self.assertEqual((answers[0][1], answers[1][1]), (True, False))
+
+    def test_a_job_whose_process_has_gone_is_lost(self):
+        self.adopt(jobs=[Noted(number=5), Noted(number=6, key=b'x' * 16)])
+        self.here()
+        self.assertEqual([(uid, status) for uid, status, _why in self.room.replies], [(2, 9), (1, 9)])
+
+    def test_jobs_of_a_supervisor_that_has_died_too_are_lost_and_the_next_job_gets_another(self):
+        self.adopt(jobs=[Noted(number=5)], supervisor=False)
+        self.assertEqual(self.phases(), (computations.OPEN, supervisions.NONE))
+        self.assertEqual([reply[:2] for reply in self.room.replies], [(1, 9)])
+
+    def test_a_job_that_was_accepted_and_not_given_runs(self):
+        self.adopt(jobs=[Noted()])
+        self.here()
+        self.assertEqual(self.room.computation.jobs.count_waiting(), 1)
+
+    def test_a_job_that_was_not_acknowledged_waits_for_its_client(self):
+        job, = self.adopt(jobs=[Noted(flags=0)])
+        self.here()
+        self.assertEqual(self.room.computation.jobs.count_waiting(), 0)
+        self.room.computation.wake_job(job)
+        self.room.settle()
+        self.assertEqual(self.room.computation.jobs.count_waiting(), 1)
+        self.assertEqual(self.room.journal.named('note_accepted'), [(job,)])
+
+    def test_one_that_was_closed_is_cleaned_up(self):
+        self.adopt(computations.CLOSING)
+        self.here()
         self.room.says(b'closed', None)
-        self.assertEqual(self.phases(), (computations.CLOSED, supervisions.NONE))
+        self.assert_gone()
+
+    def test_one_that_cleans_up_already_is_waited_for(self):
+        self.adopt(computations.CLOSING)
+        self.here(ending=b'1')
+        self.assertEqual(self.phases(), (computations.CLEANING, supervisions.CLEANING))
+        self.room.says(b'closed', None)
+        self.assert_gone()
+
+    def test_one_whose_supervisor_died_while_it_was_renewed_is_renewed(self):
+        self.adopt(computations.RENEWING, supervisor=False)
+        self.room.settle()
+        self.assertEqual(self.phases()[0], computations.REOPENING)
 
 
 class JobTest(History):

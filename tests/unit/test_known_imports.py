@@ -1,4 +1,4 @@
-"""node/computations/imports: which modules are worth having before supervisors are forked."""
+"""node/shared/imports: which modules are worth having before supervisors are forked."""
 from __future__ import absolute_import, division, print_function
 
 import os
@@ -7,8 +7,8 @@ import tempfile
 import unittest
 
 from dispynode_lib import log
-from dispynode_lib.node.computations import imports
-from dispynode_lib.node.computations.imports import KnownImports
+from dispynode_lib.node.shared import imports
+from dispynode_lib.node.shared.imports import KnownImports
 
 HEADER = imports.HEADER.encode('ascii') + b'\n'
 

@@ -74,8 +74,8 @@ class TurnsTest(unittest.TestCase):
 
     def test_what_an_ended_job_has_left_writes_on(self):
         sock, loop = FakeSocket(), FakeLoop()
-        self.addCleanup(setattr, link, '_is_readable', link._is_readable)
-        link._is_readable = lambda _sock: True
+        self.addCleanup(setattr, link, 'is_readable', link.is_readable)
+        link.is_readable = lambda _sock: True
         child = link.Child(1, sock)
         child.splitter = control.Splitter(1 << 20)
         drained = link.Link.__new__(link.Link)

@@ -3,10 +3,13 @@ from __future__ import absolute_import, division, print_function
 
 import os
 import socket
+import struct
 
 from dispynode_lib.host.descriptors import set_cloexec, with_short_name
 
 BACKLOG = 16
+PEER = struct.Struct('3i')                  # pid, uid, gid
+SO_PEERCRED = getattr(socket, 'SO_PEERCRED', 17)        # Python 2 does not name it
 
 
 def listen(path, mode=0o600):
@@ -32,6 +35,14 @@ def connect(path, timeout):
     except BaseException:
         sock.close()
         raise
+
+
+def peer_pid(sock):
+    """Return the pid of the process that listens where `sock` is connected to; 0 if the system does not tell."""
+    try:
+        return PEER.unpack(sock.getsockopt(socket.SOL_SOCKET, SO_PEERCRED, PEER.size))[0]
+    except EnvironmentError:
+        return 0
 
 
 def _new():

@@ -1,7 +1,6 @@
 """One computation: what a COMPUTE request opened, its life cycle, and the ends of its jobs."""
 from __future__ import absolute_import, division, print_function
 
-import collections
 import signal
 import threading
 import time
@@ -12,6 +11,7 @@ from dispynode_lib.node.computations import supervision as supervisions
 from dispynode_lib.node.computations.jobframes import ENDED, JobLog, last_words
 from dispynode_lib.node.computations.jobs import JOB_FRAMES, Jobs
 from dispynode_lib.node.computations.openframe import has_cleanup_function, open_frame
+from dispynode_lib.node.replies.records import Record
 from dispynode_lib.node.computations.supervision import Supervision
 from dispynode_lib.node.computations.usage import Usage
 from dispynode_lib.node.shared.phases import Life, every
@@ -65,42 +65,12 @@ EDGES = {
     (CLEANING, CLEANED): REMOVING,
     (REMOVING, REMOVED): CLOSED,
 }
+STAGES = (OPEN, RENEWING, CLOSING)          # in which the next node may find it
 IGNORED = (every((RENEWING, REOPENING, CLOSING, CLEANING, REMOVING, CLOSED), (RENEW,))
            + every((REMOVING, CLOSED), (CLOSE,)) + every((CLOSING, CLEANING, REMOVING, CLOSED), (ABANDON,)))
 LIFE = Life(u'a computation', EDGES, IGNORED)
 TAKES_JOBS = (OPENING, OPEN, CLOSING)       # processes are forked for its jobs
 FORKS = (supervisions.SETTING_UP, supervisions.READY)
-
-# what computations use of other rooms
-#   nursery       node.computations.nursery.Nursery
-#   imports       node.computations.imports.KnownImports
-#   delivery      node.replies.delivery.Delivery
-#   journal       node.replies.journal.Journal
-#   history       node.shared.history.History
-#   ledger        node.computations.ledger.Ledger, or None
-#   big_folder    path of the folder for big arguments and results
-#   descriptors   that each process may open
-Uses = collections.namedtuple(
-    'Uses', 'nursery imports delivery journal history ledger big_folder descriptors')
-
-# functions that are told what happens to a computation
-#   on_ending(computation)   it has no job left and takes no more; the loop's thread
-#   on_ended(computation)    it has gone with its files; a worker's thread
-#   on_renewed(computation)  it may be set up anew; the loop's thread
-#   on_client_shutdown()     its cleanup function shuts this node down; the loop's thread
-News = collections.namedtuple('News', 'on_ending on_ended on_renewed on_client_shutdown')
-
-
-class Computations(object):
-    """Makes computations: knows what each of them needs."""
-
-    def __init__(self, common, uses, news):
-        self._common, self._uses, self._news = common, uses, news
-
-    def make(self, request, argument, peer, scheduler, node_ip_addr):
-        """Return a Computation; the arguments are its own."""
-        return Computation(self._common, self._uses, self._news,
-                           request, argument, peer, scheduler, node_ip_addr)
 
 
 class Computation(object):
@@ -140,6 +110,9 @@ class Computation(object):
         self.outcomes = {}                  # in words -> number of jobs that ended so
         self.program = self.type == PROGRAM
         self._tell_opened = self._tell_set_up = None            # functions: COMPUTE, SETUP are to be answered
+        self._is_setup_untold = False       # the node before this one may not have told how setup ended:
+        self._setup_error = None            # this is how
+        self.record = Record(uses.records, self)
         self.supervision = Supervision(common, uses.nursery, self)
         self.usage = Usage(self, self.supervision, uses.history, uses.ledger)
         self.jobs = Jobs(common, self, self.supervision, self.usage, uses.journal, uses.big_folder)
@@ -151,6 +124,7 @@ class Computation(object):
 
         May wait. Raises EnvironmentError if there can be no supervisor.
         """
+        self._uses.records.prepare()
         link = self._uses.nursery.take()
         self._uses.nursery.prepare()
         self._loop.call_soon(self._begin, link, done)
@@ -167,14 +141,26 @@ class Computation(object):
         """It cannot begin, for there is no supervisor; its files have been removed. Any thread."""
         self._loop.call_soon(LIFE.change, self, ABANDON)
 
-    def adopt(self, link, phase, supervisor_phase):
-        """Go on in `phase` with a supervisor that runs already, in a phase of its own; the loop's thread."""
-        self.phase = phase
-        self.supervision.adopt(link, supervisor_phase)
+    def stage(self):
+        """Return in which of STAGES it is, for the next node."""
+        return CLOSING if self._state.is_closing(self) else RENEWING if self.phase in (RENEWING, REOPENING) else OPEN
+
+    def go_on(self, phase, link):
+        """Go on in `phase`, with the supervisor at `link` (None: it has died), after a node that has died. The loop's thread."""
+        self.phase, self._is_setup_untold = phase, self.setup is not None
+        if link is not None:
+            self.supervision.adopt(link, supervisions.COMPILED if self.setup is None else supervisions.SETTING_UP)
 
     def open_frame(self):
         """Return what its supervisor has to know, the parts of a frame."""
-        return open_frame(self, self._common, self._uses.big_folder, self._uses.descriptors)
+        records, key = self._uses.records, self.supervision.link.key
+        return open_frame(self, self._common, self._uses.big_folder, self._uses.descriptors, (
+            records.socket_path(self.id, key), records.orphan_timeout, records.generation))
+
+    def new_key(self):
+        """Return the key of a new supervisor, see Records."""
+        self._workers.run(self.record.forget_cleanup)
+        return self._uses.records.new_key()
 
     def on_opened(self, error):
         """A supervisor has compiled the code, or there is none: `error` (text)."""
@@ -229,6 +215,8 @@ class Computation(object):
     def _on_setup(self, argument, done):
         if self.phase in (CLOSING, CLEANING, REMOVING, CLOSED):
             done(ENDED, True)               # close has overtaken it
+        elif self._is_setup_untold:
+            self._tell_of_setup(done)
         elif self.setup is not None or self.phase == RENEWING:  # without a setup function nothing is done twice
             done(SET_UP_BEFORE if self.request.setup else None, False)
         else:
@@ -238,6 +226,24 @@ class Computation(object):
                 self._set_up()
             else:
                 self.need_supervisor()
+
+    def _tell_of_setup(self, done):
+        """The node before this one was asked for setup: tell how it ended, or will end."""
+        self._is_setup_untold = False
+        if self.supervision.phase == supervisions.SETTING_UP:
+            self._tell_set_up = lambda error: done(error, True)
+        else:
+            done(self._setup_error, True)
+
+    def note_setup(self, argument):
+        """Have the disk know with what it is set up, before that is done. A worker's thread; as set_up()."""
+        if self.setup is None:
+            self.record.note_setup(self._setup_frame(argument))
+
+    def setup_frame(self):
+        """Return the parts of the setup frame, which is needed from now on."""
+        self.setup = self.setup or self._setup_frame()
+        return self.setup
 
     def _setup_frame(self, argument=None):
         if self.request.setup_in_compute or self.request.cleanup_in_compute:
@@ -252,6 +258,7 @@ class Computation(object):
 
     def on_set_up(self, error):
         """Setup has ended."""
+        self._setup_error = error
         if error is not None:
             self._fail(error)
             return
@@ -271,8 +278,12 @@ class Computation(object):
             if self.program:
                 self.jobs.on_supervisor()
                 return
-            self.setup = self.setup or self._setup_frame()
+            self.setup_frame()
             self._set_up()
+
+    def is_cleaning_up(self):
+        """Return whether its supervisor is to end, or was told to by the node before this one."""
+        return self.phase in (RENEWING, CLEANING)
 
     def can_fork(self):
         """Return whether job processes may be forked."""
@@ -299,6 +310,10 @@ class Computation(object):
         self._last_start = monotonic()
         self.jobs.start(job, frame)
 
+    def wake_job(self, job):
+        """A job was sent again. Any thread."""
+        self._loop.call_soon(self.jobs.adopted.wake, job)
+
     def stop_job(self, job, why=None):
         """Stop a live job; its final reply, status 9 and `why` for its client, follows when it has ended. Any thread."""
         self._loop.call_soon(self.jobs.stop, job, why)
@@ -317,7 +332,7 @@ class Computation(object):
                   ': %s' % words[4] if words[4] else '')
         if job.big is not None:
             self._workers.run(job.big.remove)
-        self._end_if_drained()
+        self.end_if_drained()
 
     def forget_job(self, job):
         """Take back that a job was accepted: its client was not reached by the ACK. Any thread.
@@ -326,7 +341,7 @@ class Computation(object):
         """
         if self._state.finish_job(job, None):
             self.settled(job)
-            self._loop.call_soon(self._end_if_drained)
+            self._loop.call_soon(self.end_if_drained)
         return not job.is_live()            # it may have been stopped, and its reply be under way
 
     def settled(self, job):
@@ -356,6 +371,8 @@ class Computation(object):
         elif kind == b'shutdown' and self._common.options.client_shutdown:
             log.info('computation %d: its cleanup function shuts this node down', self.id)
             self._news.on_client_shutdown()
+        elif kind == b'taken':
+            self._news.on_replaced()
 
     def _on_imports(self, names):
         """Jobs import these modules again and again, and the supervisor has them now: the next processes do, too."""
@@ -373,8 +390,9 @@ class Computation(object):
 
     def _renew(self):
         if LIFE.change(self, RENEW):
+            self._workers.run(self.record.write)
             self.supervision.press()
-            self._end_if_drained()
+            self.end_if_drained()
 
     def close(self, terminate, why=None):
         """Take no more jobs, end the running ones if `terminate`, then clean up. Any thread.
@@ -388,20 +406,22 @@ class Computation(object):
             for job in jobs:
                 self.stop_job(job, why)
         self._loop.call_soon(self._close, terminate)
+        if first:
+            self._workers.run(self.record.write)
         return first
 
     def _close(self, terminate):
         if LIFE.change(self, CLOSE):
             if terminate:
                 self.supervision.press()
-            self._end_if_drained()
+            self.end_if_drained()
 
     def kill(self, number=signal.SIGKILL):
         """End its processes without waiting for anything: the jobs by force, the supervisor by signal `number`."""
         self._loop.call_soon(self.jobs.kill)
         self._loop.call_soon(self.supervision.signal, number)
 
-    def _end_if_drained(self):
+    def end_if_drained(self):
         """Clean up if jobs were waited for, and the last one has ended."""
         if self.phase == CLOSING and self._state.is_drained(self):
             LIFE.change(self, DRAINED)
@@ -436,7 +456,7 @@ class Computation(object):
         if self.phase == CLEANING:
             self._clean_up()
         else:
-            self._end_if_drained()
+            self.end_if_drained()
 
     def on_closed(self):
         """Its supervisor has run cleanup and ended."""
@@ -454,7 +474,7 @@ class Computation(object):
         """Its supervisor died."""
         if self.phase in TAKES_JOBS and self.jobs.count_waiting():
             self.need_supervisor()
-        self._end_if_drained()
+        self.end_if_drained()
 
     def _remove(self):
         try:

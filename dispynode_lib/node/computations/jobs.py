@@ -2,7 +2,6 @@
 from __future__ import absolute_import, division, print_function
 
 import collections
-import itertools
 import threading
 
 from dispynode_lib.errors import PeerGone, ProtocolError
@@ -10,6 +9,7 @@ from dispynode_lib.host.compat import monotonic, to_bytes, to_text
 from dispynode_lib.log import DEBUG, Log, output
 from dispynode_lib.node.files import bigfiles
 from dispynode_lib.host.wording import describe_exit
+from dispynode_lib.node.computations.adoption import Adopted, next_program
 from dispynode_lib.node.computations.jobframes import read_done
 from dispynode_lib.node.computations.link import (
     DISMISS, END, EXIT, EXITED, GIVE, GIVEN, GONE, IDLE, LOSE, SHUT, TAKE_BACK, TELL, Child)
@@ -36,7 +36,6 @@ JOB_FRAMES = (b'exited', b'done', b'limit', b'used')
 
 GIVABLE = (states.ADMITTED, states.WAITING)
 
-_program_numbers = itertools.count(control.FIRST_PROGRAM)
 
 
 class Jobs(object):
@@ -66,6 +65,7 @@ class Jobs(object):
         self._waiting = collections.deque()  # (job, frame) without a child
         self._children = {}                 # number -> Child, of the present supervisor
         self._resting = None                # Timer, while jobs come: more than one child may wait for one
+        self.adopted = Adopted(self, computation, supervision, journal, common)
 
     # -- giving jobs
 
@@ -95,14 +95,10 @@ class Jobs(object):
             self._give(job, frame)
 
     def _start_program(self, job, frame):
-        child = Child(next(_program_numbers), link=self._supervision.link)
+        child = Child(next_program(), link=self._supervision.link)
         child.job, job.child = job, child
-        self._children[child.number] = child
         self._note_process(child)
-        CHILD.change(child, GIVE)
-        if job.phase in GIVABLE:
-            JOB.change(job, states.GIVE)
-        child.sent = True
+        self.attach(child, job)
         try:
             self._supervision.send(b'program', b'%d' % child.number, *control.unpack(frame[4:])[1:])
             self._loop.call_soon(self._begin_time, job)
@@ -112,12 +108,26 @@ class Jobs(object):
             log.debug('computation %d: %s', self._computation.id, error)
             self._loop.call_soon(self._take_back, job, child, frame)
 
+    def attach(self, child, job):
+        """Note that a job is in the hands of a process."""
+        child.job, job.child = job, child
+        self._children[child.number] = child
+        CHILD.change(child, GIVE)
+        if job.phase in GIVABLE:
+            JOB.change(job, states.GIVE)
+        child.sent = True
+
+    def expect(self, count):
+        """Note that `count` processes are to come."""
+        with self._lock:
+            self._forking += count
+
     def _take_back(self, job, child, frame):
         """A program could not be sent: let it wait, unless it has been given up meanwhile."""
         self._children.pop(child.number, None)
         if CHILD.change(child, TAKE_BACK):
             child.job = job.child = None
-            self._wait(job, frame)
+            self.wait(job, frame)
 
     def _outlives(self):
         link = self._supervision.link
@@ -132,7 +142,7 @@ class Jobs(object):
             try:
                 child = self._idle.popleft()
             except IndexError:
-                self._loop.call_soon(self._wait, job, frame)
+                self._loop.call_soon(self.wait, job, frame)
                 return
             child.job, job.child = job, child
             self._note_process(child)
@@ -164,9 +174,10 @@ class Jobs(object):
         """Stop a job once it has run for as long as it may."""
         limit = self._options.job_time
         if limit and job.is_live():
-            job.timer = self._loop.call_later(limit, self._over_time, job, monotonic())
+            job.timer = self._loop.call_later(limit, self.over_time, job, monotonic())
 
-    def _over_time(self, job, began):
+    def over_time(self, job, began):
+        """Stop a job that began at `began` (monotonic) and has run for as long as it may. The loop's thread."""
         if job.is_live():
             job.limit = u'the job was stopped: it ran for %.1f s, --job_time allows %g' % (
                 monotonic() - began, self._options.job_time)
@@ -180,7 +191,8 @@ class Jobs(object):
         else:
             self._give(job, frame)
 
-    def _wait(self, job, frame):
+    def wait(self, job, frame):
+        """Give a job in the loop's thread to a process, as soon as there is one."""
         if job.phase == states.STOPPING:
             self._computation.finish(job, TERMINATED)
         elif self._idle and job.is_live():
@@ -293,10 +305,11 @@ class Jobs(object):
                 child = self._idle.popleft()
             except IndexError:              # a worker's thread has just taken it
                 return
-            self._dismiss(child)
+            self.dismiss(child)
 
     @staticmethod
-    def _dismiss(child):
+    def dismiss(child):
+        """Let a job process end that waits for a job. The loop's thread."""
         CHILD.change(child, DISMISS)
         child.link.close_child(child)
 
@@ -310,16 +323,19 @@ class Jobs(object):
 
     def on_child(self, child):
         """Take a new job process that waits for a job."""
-        self._has_come()
+        self.has_come()
+        if self.adopted.takes(child):
+            return
         self._children[child.number] = child
         if not self._computation.can_fork():
-            self._dismiss(child)
+            self.dismiss(child)
             return
         self._idle.append(child)
         if self._waiting:
             self._hand_over(*self._waiting.popleft())
 
-    def _has_come(self):
+    def has_come(self):
+        """A process that was asked for, or expected, is there."""
         with self._lock:
             self._forking = max(0, self._forking - 1)
 
@@ -389,7 +405,7 @@ class Jobs(object):
         if self._is_being_given(child):
             self._loop.call_later(HANDING_OVER, self._exited, child)
         elif child.phase == IDLE:
-            self._dismiss(child)
+            self.dismiss(child)
         elif CHILD.change(child, EXIT) and child.sent:
             if child.sock is not None:
                 child.link.drain(child)     # that may hold its result
@@ -420,7 +436,7 @@ class Jobs(object):
 
     def on_lost_child(self):
         """A new job process could not be taken over, for want of descriptors, and ends; try again."""
-        self._has_come()
+        self.has_come()
         self._loop.call_later(LATER, self.top_up)
 
     def _on_file_done(self, child, fields):
@@ -458,10 +474,11 @@ class Jobs(object):
             self._forking = 0
         for child in list(self._idle):
             if child.link is link and not self._is_being_given(child):
-                self._dismiss(child)
+                self.dismiss(child)
         for child in children.values():
             if child.sent and child.sock is None:
                 self._lost(child, u'the supervisor of the computation ended, and the job with it')
+        self.adopted.on_link_closed()
         self._usage.expect_nothing()
 
 

@@ -9,9 +9,11 @@ import socket
 import threading
 
 from dispynode_lib.errors import PeerGone, ProtocolError
+from dispynode_lib.host import files
 from dispynode_lib.host.compat import PY2, WOULD_BLOCK, monotonic, set_cloexec, socket_of
-from dispynode_lib.host.descriptors import recv_fd
+from dispynode_lib.host.descriptors import recv_fd, send_fd
 from dispynode_lib.host.io.loop import READ, WRITE
+from dispynode_lib.host.network import unixsocket
 from dispynode_lib.host.io.streams import send_all, would_block
 from dispynode_lib.log import Log
 from dispynode_lib.node.shared.phases import Life, every
@@ -24,6 +26,7 @@ LAST = (b'done', b'filedone')           # frames after which nothing of a job co
 NO_DESCRIPTOR = (errno.EPROTO, errno.EMFILE, errno.ENFILE)
 FRAME_LIMIT = 0xFFFFFFFF - 64
 CONTROL_LIMIT = 1 << 30
+CONNECT_TIMEOUT = 2.0                       # seconds
 SEND_TIMEOUT = 30.0
 PEEK_LIMIT = 180000                         # bytes of a frame that a socket's buffer holds: the system keeps it until it is settled
 STUCK = 0.05                                # seconds after which a frame that does not grow is no frame that is being written
@@ -115,6 +118,7 @@ class Link(object):
         self.pid = pid
         self._settled = collections.deque()     # numbers of job processes: the supervisor has not been told
         self._open = True
+        self.is_taken_over = False          # from a node that has died: its job processes come after `here`
 
     def attach(self, handler, children):
         """Begin to read; any thread."""
@@ -124,7 +128,12 @@ class Link(object):
     def _watch(self):
         if self._open:
             self._loop.watch(self._sock.fileno(), self._on_control)
-            self._loop.watch(self._channels.fileno(), self._on_channels)
+            if not self.is_taken_over:
+                self.begin_channels()
+
+    def begin_channels(self):
+        """Begin to take job processes; the loop's thread."""
+        self._loop.watch(self._channels.fileno(), self._on_channels)
 
     def send(self, *parts):
         """Send one frame to the supervisor; any thread. Raises PeerGone if it has gone.
@@ -204,10 +213,25 @@ class Link(object):
             if not self._open:
                 return
             self._open = False
+            if self.key is not None and not self._unsent:
+                self._say_end()
         for sock in (self._sock, self._channels):
             self._loop.unwatch(sock.fileno())
             sock.close()
         self._take_passed(keep=False)
+
+    def _say_end(self):
+        """The supervisor has to tell this from the death of this node, after which it would go on."""
+        try:
+            self._sock.send(control.pack(b'end'))
+        except EnvironmentError as error:
+            log.debug('supervisor %d: %s', self.pid, error)
+
+    def abandon(self):
+        """Close the sockets; nothing watches them."""
+        self._open = False
+        self._sock.close()
+        self._channels.close()
 
     def signal(self, number):
         """Send a signal to the supervisor, unless its socket says that it has ended."""
@@ -257,6 +281,7 @@ class Link(object):
         fd, (number, pid) = self._take_passed(), control.CHILD_NUMBER.unpack(number)
         if fd is None:                      # its channel is closed by that, so it ends
             log.error('job process %d of supervisor %d is lost: this node may open no more descriptors', number, self.pid)
+            self.settle(number)             # the supervisor holds it, too
             self.children.on_lost_child()
         else:
             self._add_child(fd, number, pid)
@@ -340,7 +365,7 @@ class Link(object):
     def drain(self, child):
         """Read what a child that has exited left in its channel; then close it."""
         for _ in range(LEFT):               # a program that the job has left may write on for ever
-            if not child.is_read or not _is_readable(child.sock):
+            if not child.is_read or not is_readable(child.sock):
                 break
             self._on_child(child)
         self.close_child(child)
@@ -372,7 +397,39 @@ def _receive(sock, size, how=0):
         return [] if error.errno in WOULD_BLOCK else None
 
 
-def _is_readable(sock):
+def take_over(loop, path, key, generation):
+    """Return a Link to the supervisor that listens at `path`. Raises EnvironmentError: there is none."""
+    sock = unixsocket.connect(path, CONNECT_TIMEOUT)
+    channels, channels_far = socket_pair()
+    try:
+        send_fd(sock, channels_far.fileno())
+        sock.sendall(control.pack(b'node', b'%d' % control.HAND_OVER, b'%d' % generation))
+    except EnvironmentError:
+        sock.close()
+        channels.close()
+        raise
+    finally:
+        channels_far.close()
+    link = Link(loop, sock, channels, unixsocket.peer_pid(sock))
+    link.key, link.is_taken_over = key, True
+    return link
+
+
+def end_supervisor(path, generation):
+    """Have the supervisor that listens at `path` end, if there is one."""
+    try:
+        link = take_over(None, path, None, generation)
+    except EnvironmentError as error:
+        log.debug('no supervisor at %s: %s', path, error)
+        files.remove(path)
+        return
+    try:
+        link.send(b'end')
+    finally:
+        link.abandon()
+
+
+def is_readable(sock):
     poll = select.poll()
     poll.register(sock.fileno(), select.POLLIN)
     return bool(poll.poll(0))

@@ -15,7 +15,7 @@ from dispynode_lib.host.descriptors import send_fd
 from dispynode_lib.host.io.streams import Stream, wait_for, would_block
 from dispynode_lib.log import Log
 from dispynode_lib.node.computations.link import Link, socket_pair
-from dispynode_lib.wire.control import BIND_NOW, PRELOAD
+from dispynode_lib.wire.control import BIND_NOW, KEEPER, PRELOAD
 
 log = Log('dispynode.nursery')
 
@@ -35,6 +35,8 @@ class Nursery(object):
     """
 
     on_news = staticmethod(lambda: None)
+    listeners = staticmethod(lambda: ())    # function: the sockets (list) that it is to keep for the next node
+    on_shared = staticmethod(lambda: None)  # is called when it has them
 
     def __init__(self, loop, workers, folder=None, output=2):
         """`folder`: where the code of supervisors may be put away (code/image.Store); `output`: their descriptors 1 and 2."""
@@ -48,6 +50,8 @@ class Nursery(object):
         self._kept = False
         self._is_on_trial = False           # the process was started only to see that it runs
         self._trouble = None                # why the process cannot be started
+        self._shared = []                   # sockets that the process keeps
+        self.keeper = None                  # seconds, and where it keeps them when this node has died (text)
         self._names = self._wanted = ()     # modules that the process loads, and those that the next one is to load
 
     def prepare(self):
@@ -65,6 +69,25 @@ class Nursery(object):
             self._start()
         except EnvironmentError:
             return                          # trouble() tells
+
+    def share(self):
+        """Have the process keep the node's listeners: there are computations. May wait."""
+        self._is_on_trial = False
+        with self._lock:
+            try:
+                self._start()
+                self._share()
+            except EnvironmentError as error:
+                log.debug('the nursery of supervisors: %s', error)
+
+    def _share(self):
+        if self._sock is None or self.keeper is None:
+            return
+        for sock in self.listeners():
+            if sock not in self._shared:
+                self._pass(sock.fileno())
+                self._shared.append(sock)
+        self.on_shared()
 
     def trouble(self):
         """Return why no job can run (text), None if all is well as far as is known."""
@@ -179,10 +202,13 @@ class Nursery(object):
         environment = dict([BIND_NOW], **os.environ)
         if self._names:
             environment[PRELOAD] = str(u','.join(self._names))
+        if self.keeper is not None:
+            environment[KEEPER] = self.keeper
         return environment
 
     def _end(self):
         process, sock, self._process, self._sock = self._process, self._sock, None, None
+        self._shared = []
         if sock is not None:
             sock.close()
         if process is not None:
@@ -202,6 +228,7 @@ class Nursery(object):
         self._start()
         if self._sock is None:
             raise EnvironmentError(errno.ESHUTDOWN, 'the node is stopping')
+        self._share()
         control, control_far = socket_pair()
         channels, channels_far = socket_pair()
         try:

@@ -5,22 +5,24 @@ from dispynode_lib.host.compat import integer_types, path_bytes, to_bytes
 from dispynode_lib.wire import releases
 
 
-def open_frame(computation, common, big_folder, descriptors):
+def open_frame(computation, common, big_folder, descriptors, lasting=('', 0, 0)):
     """Return the parts of the frame.
 
     computation   node.computations.computation.Computation
     common        node.shared.common.Common
     big_folder    where big arguments and results are
     descriptors   that each process may open
+    lasting       where the next node finds the supervisor, for how long it waits for that, number of this node
     """
     frame = [b'open']
-    for key, value in _settings(computation, computation.request, common, big_folder, descriptors):
+    for key, value in _settings(
+            computation, computation.request, common, big_folder, descriptors, lasting):
         frame.append(key.encode('ascii'))
         frame.append(b'%d' % value if isinstance(value, integer_types) else to_bytes(value))
     return frame
 
 
-def _settings(computation, request, common, big_folder, descriptors):
+def _settings(computation, request, common, big_folder, descriptors, lasting):
     options, peer = common.options, computation.peer
     client = request.client_reply_addr or (u'', 0)
     in_compute = request.setup_in_compute or request.cleanup_in_compute
@@ -41,7 +43,7 @@ def _settings(computation, request, common, big_folder, descriptors):
         ('cleanup_timeout', '%g' % options.cleanup_timeout),
         ('limits', _limits(options, descriptors)), ('client_shutdown', int(bool(options.client_shutdown))),
         ('preload', _policy(options.preload)), ('ledger', int(bool(options.ledger))),
-        ('socket', b''), ('orphan_timeout', 0), ('generation', 0))
+        ('socket', path_bytes(lasting[0])), ('orphan_timeout', '%g' % lasting[1]), ('generation', lasting[2]))
 
 
 def _policy(preload):

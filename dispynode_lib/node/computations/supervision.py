@@ -81,6 +81,7 @@ class Supervision(object):
         self._nursery, self._owner = nursery, owner
         self.phase, self.link = NONE, None
         self._pids_wanted = []              # callbacks
+        self._was_set_up = False            # a supervisor that was taken over has been, as far as is known
         self._bound = None                  # Timer of what it is to have done by then
 
     # -- its start; the loop's thread
@@ -106,6 +107,7 @@ class Supervision(object):
     def attach(self, link):
         """Give the code to a supervisor that has just been started."""
         if LIFE.change(self, ATTACH):
+            link.key = self._owner.new_key()
             self._use(link)
             self._bind(OPEN_TIMEOUT, self._over_open)
             self.tell(*self._owner.open_frame())        # if it fails the loop sees it, too
@@ -113,9 +115,31 @@ class Supervision(object):
             link.close()
 
     def adopt(self, link, phase):
-        """Go on with a supervisor that runs already and is in `phase`."""
+        """Go on with a supervisor of a node that has died: COMPILED, or SETTING_UP until it has told more."""
         self.phase = phase
+        self._was_set_up = phase == SETTING_UP
         self._use(link)
+
+    def _on_here(self, fields):
+        """A supervisor that was taken over tells where it stands."""
+        told = dict(zip(fields[1::2], fields[2::2]))
+        self.link.pid = number(told[b'pid'])
+        status = told[b'setup']
+        self._owner.jobs.adopted.on_held(self.link, told[b'held'], told[b'programs'])
+        if told[b'ending'] == b'1' and self._owner.is_cleaning_up():
+            self.phase = CLEANING           # it has been told to close by the node before this one
+        elif status:
+            if self.phase == COMPILED:      # for a job, without SETUP
+                self._owner.setup_frame()
+                LIFE.change(self, SET_UP)
+            self._on_settled([status, told[b'setup_text']])
+        elif self._was_set_up:              # the frame has not reached it
+            self.tell(*self._owner.setup_frame())
+
+    def _on_refused(self, fields):
+        log.error('computation %d: its supervisor %d does not take this node for its own (%s); its running jobs are lost',
+                  self._owner.id, self.link.pid, to_text(fields[1] if len(fields) > 1 else b''))
+        self.on_link_closed()
 
     def _use(self, link):
         self.link = link
@@ -304,4 +328,4 @@ class Supervision(object):
 
 
 FRAMES = {b'opened': Supervision._on_opened, b'setup': Supervision._on_settled, b'closed': Supervision._on_closed,
-          b'pids': Supervision._on_pids}
+          b'pids': Supervision._on_pids, b'here': Supervision._on_here, b'refused': Supervision._on_refused}

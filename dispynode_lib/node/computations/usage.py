@@ -30,7 +30,7 @@ class Usage(object):
         """Return the checksum of the computation's code, None for a program."""
         code = self._computation.request.code
         if self._checksum is None and code:
-            from dispynode_lib.node.computations.ledger import checksum
+            from dispynode_lib.node.shared.ledger import checksum
             self._checksum = checksum(code)
         return self._checksum
 

@@ -21,6 +21,7 @@ STEPS = (0.0, 2.0, 6.0, 14.0, 30.0, 60.0)
 EVERYBODY_STEPS = 2                         # so many of these times it is broadcast to clients of the likeliest releases
 WHOLE_STEPS = 0, 3                          # then to those of all
 NAMED_INTERVAL = 60.0                       # seconds between later attempts to reach --scheduler_node
+COME_BACK = (1.0, 3.0, 10.0, 30.0)          # seconds between pings to schedulers of a node that has died
 WAITING_LIMIT = 200                         # clients remembered that were turned away
 ADDRESSES = 4                               # tried of one of them
 EARLY = 0.05                                # seconds that an announcement may come too soon
@@ -76,6 +77,10 @@ class Rounds(object):
         if not self._left:
             self._done += 1
         return bunch
+
+
+def _ignore(_reply, _error):
+    """Nothing depends on it."""
 
 
 class Announcer(object):
@@ -134,6 +139,18 @@ class Announcer(object):
         with self._lock:
             self._expected = dict(((address, port), Candidate([address], port, release))
                                   for address, port, release in schedulers)
+
+    def come_back(self, times=COME_BACK):
+        """Ping the schedulers of computations that were taken over, some times.
+
+        One whose request was cut off has given up this node; those that have not take no notice.
+        """
+        found = dict((computation.scheduler, computation) for computation in self._state.computations())
+        for scheduler, computation in found.items():
+            if computation.peer.version is not None:
+                self._notices.knock(computation.node_ip_addr, scheduler, computation.peer.version, _ignore)
+        for later in times[:1]:
+            self._loop.call_soon(self._loop.call_later, later, self.come_back, times[1:])
 
     def turned_away(self, ping, source):
         """A client pinged in vain: it will not ask again, so it is pinged when the node is free."""

@@ -24,7 +24,7 @@ class Answers(object):
 
         connected   whether it came on a connection
         """
-        if self._state.refusal() is not None or not self._is_first(ping.sign, source):
+        if self._state.refusal_of(ping, source) is not None or not self._is_first(ping.sign, source):
             return                          # somebody was faster
         self._visitors.answered((source, ping.port), ping.version, ping.ip_addrs, connected)
         self._announcer.answered(ping, source)
@@ -40,7 +40,7 @@ class Answers(object):
 
     def _send(self, ping, source, own, attempt):
         """Answer at all addresses of the client."""
-        if self._state.refusal() is not None:
+        if self._state.refusal_of(ping, source) is not None:
             return
         messages, errors = self._notices.answers(ping, source, own), []
 

@@ -220,6 +220,11 @@ class Notices(object):
         self._send(computation.scheduler, replies.node_cpus(
             computation.peer, computation.node_ip_addr, identity.sign, cpus))
 
+    def node_ends(self, computations):
+        """Send TERMINATED to the scheduler of each computation, once."""
+        for computation in dict((one.scheduler, one) for one in computations).values():
+            self.terminated(computation)
+
     def terminated(self, computation, done=None):
         """Tell a scheduler that this node is gone for it."""
         identity = self._identity

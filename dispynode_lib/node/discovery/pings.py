@@ -70,7 +70,7 @@ class Discovery(object):
         if ping.sign and self._identity.answer_to(ping.sign) is None:
             self._complaints.note(source, 'PING not answered: sign', 'it has the sign of a node, not of a client')
             return None
-        refusal = self._state.refusal()
+        refusal = self._state.refusal_of(ping, source)
         if refusal is not None:
             self._complaints.note(source, 'PING not answered: %s' % refusal[0], refusal[1])
             self._announcer.turned_away(ping, source)

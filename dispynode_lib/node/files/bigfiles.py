@@ -215,11 +215,27 @@ def take_result(folder, name):
     return Result(fd, found.st_size, path)
 
 
-def make_folder(folder):
-    """Make the folder for files on their way; remove what a node that was killed left in it."""
-    remove_folder(folder)
+def remove_but(folder, kept):
+    """Remove what a node that was killed has left in the folder, but arguments in `kept` (paths) and results.
+
+    Which of the results are wanted is not known yet.
+    """
     try:
-        os.mkdir(folder, 0o700)
+        names = os.listdir(folder)
+    except EnvironmentError:
+        names = []
+    for name in names:
+        path = os.path.join(folder, name)
+        if not _is_result(name) and path not in kept:
+            files.remove(path)
+
+
+def make_folder(folder, anew=True):
+    """Make the folder for files on their way; `anew`: remove what a node that was killed left in it."""
+    if anew:
+        remove_folder(folder)
+    try:
+        files.make_folder(folder)
     except EnvironmentError as error:
         log.warning('big arguments will be held in memory: %s', error)
 

@@ -7,12 +7,13 @@ import os
 import stat
 import threading
 
-from dispynode_lib.errors import Refused
+from dispynode_lib.errors import ProtocolError, Refused
 from dispynode_lib.host import files
 from dispynode_lib.host.compat import monotonic, path_bytes, random_hex, to_path, to_text
 from dispynode_lib.log import Log
 from dispynode_lib.node.files.incoming import fill, make_folder
 from dispynode_lib.node.files.removal import remove_tree
+from dispynode_lib.wire import control
 
 log = Log('dispynode.folders')
 
@@ -20,6 +21,7 @@ SAME_TIME = 1.0                             # seconds that modification times of
 LEAVING_WAIT = 8.0                          # seconds; the answer to COMPUTE has to begin within 10
 CLAIM_WAIT = 1.0                            # seconds until another look, should a wake-up be lost
 UNIQUE_TRIES = 100
+NOTE_LIMIT = 65536                          # bytes of a line in the file of uses
 NAME_BYTES = 255                            # longest file name of the usual file systems
 
 
@@ -90,6 +92,13 @@ class Folders(object):
             raise Refused('Could not create destination path: %s' % error)
         return folder
 
+    def adopt(self, path):
+        """Return the Folder of a computation that another node has opened; `path` is absolute, without links."""
+        folder = Folder(self, path)
+        with self.changed:
+            self._open.append(folder)
+        return folder
+
     def _register(self, folder, timeout):
         deadline = monotonic() + timeout
         with self.changed:
@@ -154,6 +163,15 @@ class Folder(object):
         self._changed = folders.changed
         self._uses = {}                     # path -> count (docs/protocol.rst, "Files and their removal")
         self._claimed = set()               # paths that a thread is just looking at, replacing or removing
+        self._noted_at = None               # path of the file that tells the next node of _uses
+
+    def note_uses(self, path):
+        """Note from now on in the file `path` how often each file is used; go on with what it tells."""
+        self._noted_at = path
+        for name, uses in _read_uses(path):
+            self._uses[name] = uses
+            if not uses:
+                del self._uses[name]
 
     def overlaps(self, other):
         """Return whether one of the two folders is the other one, or lies in it."""
@@ -184,7 +202,20 @@ class Folder(object):
                 self._uses[path] = uses
             else:
                 self._uses.pop(path, None)
-            return uses
+        if self._noted_at is not None:
+            self._note(path, uses)
+        return uses
+
+    def _note(self, path, uses):
+        """Add a line to the file of uses; who deals with `path` has claimed it."""
+        try:
+            fd = os.open(self._noted_at, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+            try:
+                os.write(fd, control.pack(b'%d' % max(0, uses), path_bytes(path)))
+            finally:
+                os.close(fd)
+        except EnvironmentError as error:
+            log.warning('noting a file in %s: %s', self._noted_at, error)
 
     def target(self, file_record):
         """Return the absolute path at which a sent file is to lie. Raises Refused."""
@@ -305,6 +336,19 @@ class Folder(object):
         folder, root = os.path.dirname(self.path), self._folders.root
         while folder != root and is_below(folder, root) and files.remove_empty(folder):
             folder = os.path.dirname(folder)
+
+
+def _read_uses(path):
+    """Return [(path of a file, number of uses)] in the order in which they were noted; what is damaged is left out."""
+    try:
+        with open(path, 'rb') as source:
+            frames = control.Splitter(NOTE_LIMIT).feed(source.read())
+        return [(to_path(name), control.number(uses)) for uses, name in frames]
+    except EnvironmentError:
+        return []                           # no file has come
+    except (ProtocolError, ValueError) as error:
+        log.error('%s: %s; the files of its computation may stay when it ends', path, error)
+        return []
 
 
 def _make_shared(path):

@@ -13,6 +13,7 @@ from dispynode_lib.host.network import net
 from dispynode_lib.host.process import accounts, lockfile
 from dispynode_lib.host.compat import monotonic, random_hex, text_type, to_native, to_path, to_text
 from dispynode_lib.log import Log
+from dispynode_lib.node.replies import records
 from dispynode_lib.node.files.folders import make_folder
 from dispynode_lib.node.files.removal import move, remove_tree
 from dispynode_lib.wire import releases
@@ -23,6 +24,7 @@ MARK = '_DISPYNODE_OF'                      # environment of all that a node sta
 PATIENCE = 10.0                             # seconds in which supervisors of a dead node may end by themselves
 PID, STATE, SOCKET, LOG, COMPUTATIONS, UNDELIVERED = 'pid', 'state.json', 'ctl', 'log', 'computations', 'undelivered'
 BIG = 'big'                                 # see node.files.bigfiles
+KEEPER = 'keeper'                           # socket of who keeps listeners open, see supervisor/keeping
 LEFT = 'left'                               # folders of a dead node's computations, until they are removed
 PREFIX = '.node-'
 
@@ -97,6 +99,10 @@ class StateFolder(object):
         self._clean = options.clean
         self._before = None                 # what a node that ended badly wrote about itself
         self._records = []                  # read_records() of its computations
+        self._kept = []                     # of those that go on in this node
+        self.sign = None                    # of this node
+        self.generation = 1                 # of the nodes that have taken over from each other
+        self.spared = lambda: ()            # function: pids of supervisors that were taken over
 
     def file(self, name):
         """Return the absolute path of a file in it."""
@@ -109,6 +115,10 @@ class StateFolder(object):
             self._acquire(lock)
         self._before = self._read_before()
         self._records = read_records(self.path)
+        try:
+            self.generation = 1 + int((self._before or {}).get(u'generation', 0))
+        except (TypeError, ValueError):
+            self._before = {}
         files.remove_partial(self.path)
         if self._clean:
             Cleaning(self.root, self.path).run()
@@ -117,6 +127,7 @@ class StateFolder(object):
     def begin(self):
         """The node serves from now on: write down who it is, for the next one. Raises StartError."""
         self.write(STATE, {
+            u'format': records.FORMAT, u'generation': self.generation, u'sign': self.sign,
             u'pid': os.getpid(), u'identity': os.environ[MARK], u'host': to_text(socket.gethostname()),
             u'port': self._port, u'root': to_text(self.root)})
 
@@ -169,38 +180,32 @@ class StateFolder(object):
     def close(self, clean=True):
         """Leave nothing behind but undelivered results; `clean` False: nor what a dead node left."""
         if clean:
-            for name in (STATE, SOCKET):
+            for name in (STATE, SOCKET, KEEPER):
                 files.remove(self.file(name))
-            for name in (COMPUTATIONS, UNDELIVERED, BIG):
+            for name in (COMPUTATIONS, UNDELIVERED, BIG, records.ARGUMENTS, records.SUPERVISORS):
                 files.remove_empty(self.file(name))
         for lock in reversed(self._locks):
             lock.release()
         files.remove_empty(self.path)
 
-    # -- open computations
-
-    def note(self, computation):
-        """Record an open computation: what is to be removed should this node die. A worker's thread."""
-        try:
-            folder = self.file(COMPUTATIONS)
-            files.make_folder(folder)
-            self.write(os.path.join(COMPUTATIONS, '%d' % computation.id), {
-                u'id': computation.id, u'name': computation.name, u'folder': to_text(computation.folder.path),
-                u'cleanup': bool(computation.request.cleanup),
-                u'scheduler': list(computation.scheduler), u'release': computation.peer.version})
-        except (EnvironmentError, StartError) as error:
-            log.warning('computation %d: its record cannot be written: %s', computation.id, error)
-
-    def forget(self, computation):
-        """Remove the record of a computation that has gone with all its files."""
-        files.remove(self.file(os.path.join(COMPUTATIONS, '%d' % computation.id)))
-
     # -- what a dead node left
 
     def schedulers(self):
         """Return whom a dead node served, [(address, port, release or None)], each once."""
-        found = [_scheduler(record) for _name, record in self._records]
+        found = [_scheduler(record) for _name, record in self._records + self._kept]
         return sorted(set(one for one in found if one is not None))
+
+    def before(self):
+        """Return (dict that a dead node wrote about itself, or None; list of dict: its records of computations)."""
+        return self._before, [record for _name, record in self._records]
+
+    def keep_records(self):
+        """The computations of the dead node go on in this one."""
+        self._kept, self._records = self._records, []
+
+    def is_of_client(self, path):
+        """Return whether a computation's folder may be at `path`."""
+        return self._is_of_client(path)
 
     def leftovers(self):
         """Return a function that ends and removes what a dead node left (it takes its time), None if there is nothing."""
@@ -214,8 +219,8 @@ class StateFolder(object):
 
     def _tidy(self):
         identity = (self._before or {}).get('identity')
-        if identity:
-            end_marked(identity, PATIENCE)
+        if identity and identity != os.environ[MARK]:           # else this process was that node
+            end_marked(identity, PATIENCE, self.spared)
         if os.path.isdir(self.file(LEFT)):
             remove_tree(self.file(LEFT))
 
@@ -249,15 +254,18 @@ class StateFolder(object):
         return len(below) > 1 and not below[0].startswith(PREFIX) and os.path.realpath(folder) == folder
 
 
-def end_marked(identity, patience):
-    """End what the node with `identity` started: first wait whether it ends by itself, then SIGKILL."""
+def end_marked(identity, patience, spared=lambda: ()):
+    """End what the node with `identity` started: first wait whether it ends by itself, then SIGKILL.
+
+    spared   function: pids of those that stay, with all that they have started
+    """
     deadline = monotonic() + patience
     left = processes.marked(MARK, identity)
     while left and monotonic() < deadline:
         time.sleep(0.1)
         left = [(pid, started) for pid, started in left if processes.start_time(pid) == started]
     for pid, started in processes.marked(MARK, identity):
-        if processes.kill(pid, started):
+        if not processes.descends(pid, spared()) and processes.kill(pid, started):
             log.warning('process %d, left by the node before this one, has been killed', pid)
 
 
@@ -340,7 +348,7 @@ class Cleaning(object):
                 log.warning('--clean: %s stays, a running node uses it', path)
                 continue
             remove_tree(path)
-        for name in (UNDELIVERED, COMPUTATIONS, LEFT):
+        for name in (UNDELIVERED, COMPUTATIONS, records.ARGUMENTS, LEFT):
             path = os.path.join(self._own, name)
             if os.path.isdir(path):
                 remove_tree(path)

@@ -113,7 +113,8 @@ class JobRequests(object):
                 log.exception('job %d of computation %d', job.uid, job.computation.id)
                 self._fail_job(job, error)
         else:
-            message.args = None                                 # it runs already
+            message.args = None                                 # it runs already, or is waited for
+            job.computation.wake_job(job)
 
     def _fail_job(self, job, error):
         self._loop.call_soon(

@@ -103,6 +103,8 @@ class Opening(object):
                 self._folders.check_size(file_record.size)
             computation.folder = self._folders.open(
                 scheduler[0], compute.name, compute.id, compute.dest_path)
+            if computation.record.files_path is not None:
+                computation.folder.note_uses(computation.record.files_path)
             if self._state.is_closing(computation):     # its end may not have seen the folder
                 computation.folder.close(True)
                 raise Refused(ENDED_BEFORE)
@@ -188,6 +190,7 @@ class Opening(object):
             request.reply(b'invalid computation')
             return False
         argument = bytes(request.argument) if setup.has_args else None
+        computation.note_setup(argument)
         computation.set_up(argument, lambda error, first: self._workers.run(
             self._set_up, request, computation, error, first))
         return True
@@ -198,6 +201,7 @@ class Opening(object):
                 log.warning('setup of computation %d failed: %s',
                             computation.id, printable(error, 2000))
                 computation.close(terminate=True)
+            computation.record.write()
             payload = ACK if error is None else to_bytes(error)
         except Exception as problem:
             payload = fault(request, problem)
@@ -251,4 +255,5 @@ class Opening(object):
         computation.closed_by_client = True
         self._spool.close((computation.id, computation.auth))
         if computation.close(terminate=message.terminate_pending):
+            computation.record.write()
             log.info('computation %d closed by its client', computation.id)

@@ -1,6 +1,9 @@
 """The node's ports at its addresses: opened at the start, with a new address, or when a connection lets go of one."""
 from __future__ import absolute_import, division, print_function
 
+import socket
+
+from dispynode_lib.host.compat import to_text
 from dispynode_lib.options import table
 from dispynode_lib.errors import PortTaken, StartError
 from dispynode_lib.host.network import datagrams, holders, net
@@ -32,12 +35,12 @@ class Place(object):
         """Return whether it is the UDP port of an address's family."""
         return self.protocol == 'UDP' and self.port == port and self.family == net.family_of(address)
 
-    def open(self):
-        """Open what its addresses need; without success if but a connection has the port. Raises StartError."""
+    def open(self, inherited=None):
+        """Open what its addresses need, or take the socket `inherited`; without success if but a connection has the port. Raises StartError."""
         for is_last in (False, True):
             try:
                 if self.protocol == 'TCP':
-                    self.socks = [net.open_listener(self.addresses[0], self.port)]
+                    self.socks = [inherited or net.open_listener(self.addresses[0], self.port)]
                 else:
                     self._port_sockets.follow(self.addresses)
                     self.socks = self._port_sockets.sockets()
@@ -62,14 +65,21 @@ class Ports(object):
     Once the node has started, the watchdog's thread is the only one that changes anything.
     """
 
-    def __init__(self, chosen):
-        """`chosen`: the only port, 0 for any free one, None for the well-known ones."""
+    def __init__(self, chosen, inherited=()):
+        """`chosen`: the only port, 0 for any free one, None for the well-known ones; `inherited`: listeners of the node before."""
         self._wanted = list(table.NODE_PORTS) if chosen is None else [chosen]
         self._places = []
         self._addresses = []
         self._pause = FIRST_LOOK
         self._main = None
         self._has_served = False
+        self._inherited = dict(((net.canonical(to_text(sock.getsockname()[0])), sock.getsockname()[1]), sock) for sock in inherited)
+
+    def close_inherited(self):
+        """Let go of what is not used."""
+        for sock in self._inherited.values():
+            shut(sock)
+        self._inherited = {}
 
     def numbers(self):
         """Return the TCP ports (list) at which the node listens."""
@@ -113,7 +123,7 @@ class Ports(object):
         try:
             for address in self._addresses:
                 places.append(Place('TCP', [address], port))
-                places[-1].open()
+                places[-1].open(self._inherited.pop((address, port), None))
                 port = places[-1].port = places[-1].socks[0].getsockname()[1] if places[-1].socks else port
             for family in sorted(set(net.family_of(address) for address in self._addresses)):
                 places.append(Place('UDP', self._of_family(family), port))
@@ -197,6 +207,15 @@ class Ports(object):
     def describe(self):
         """Return sentences (list of text) on the ports that are missing."""
         return [u'%s is missing: %s' % (place, place.why) for place in self._places if place.why]
+
+
+def shut(sock):
+    """Close a listener, also where another process has it, too."""
+    try:
+        sock.shutdown(socket.SHUT_RDWR)
+    except EnvironmentError as error:
+        log.debug('closing a listener: %s', error)
+    sock.close()
 
 
 def _tell_missing(place):

@@ -34,9 +34,18 @@ class Identity(object):
         self.external = external_addresses(options.ext_ip_addr)
         self.meter = None
 
+    def keep_sign(self, sign, options):
+        """Be to clients what the node before this one was to them; before anything else is done."""
+        self.sign = sign
+        self.token = framing.token(self.secret, sign)
+        self.tokens = [self.token]
+        if options.admin_secret is not None:
+            self.tokens.append(framing.token(options.admin_secret, sign))
+
     def remember_signs(self, path):
         """Learn the signs of earlier runs from the file `path`, and add this run's."""
-        self.earlier = [framing.token(self.secret, sign) for sign in remembered_signs(path, self.sign)]
+        self.earlier = [framing.token(self.secret, sign) for sign in remembered_signs(path, self.sign)
+                        if sign != self.sign]
         self.tokens += self.earlier
 
     def is_earlier(self, token):
@@ -108,7 +117,7 @@ def remembered_signs(path, sign):
     """
     found = _read_signs(path)
     try:
-        files.write(path, u''.join([u'%s\n' % one for one in found[1 - SIGNS:] + [sign]]).encode('ascii'))
+        files.write(path, u''.join([u'%s\n' % one for one in [one for one in found if one != sign][1 - SIGNS:] + [sign]]).encode('ascii'))
     except EnvironmentError as error:
         log.warning('writing %s: %s', path, error)
     return found

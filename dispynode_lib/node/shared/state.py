@@ -42,6 +42,7 @@ class NodeState(object):
         self._counts = {'jobs_done': 0, 'cpu_time': 0.0, 'clients_done': 0, 'computations': 0}
         self._serve = serve
         self._served = False                # the owner has opened a computation
+        self._adopted = False               # that was at a node before this one
         self._outside_hours = None          # why nothing new is taken now (text)
         self._jobs_until = None             # monotonic time until which jobs are taken all the same
         self._last_job = 0.0
@@ -70,6 +71,17 @@ class NodeState(object):
             if self._scheduler is not None:
                 return 'busy', 'busy with the scheduler at %s port %s' % self._scheduler
             return self._closed_locked()
+
+    def refusal_of(self, ping, source):
+        """Return refusal() for a client that pings from `source`.
+
+        The owner of a node that has taken over from another one may have lost sight of it, and gets an answer.
+        """
+        with self._lock:
+            if self._adopted and self._scheduler is not None and ping.port == self._scheduler[1] and (
+                    self._scheduler[0] == source or self._scheduler[0] in ping.ip_addrs):
+                return self._closed_locked()
+        return self.refusal()
 
     def closed(self):
         """Return None if the node takes clients, be it busy with one or not; else (cause, reason in words)."""
@@ -155,6 +167,20 @@ class NodeState(object):
             self._entries[computation.id] = _Entry(computation, auth)
             self._counts['computations'] += 1
             return None
+
+    def adopt_computation(self, computation, closing):
+        """Record a computation that another node has opened, perhaps in another phase of this one."""
+        with self._lock:
+            self._scheduler, self._served, self._adopted = computation.scheduler, True, True
+            entry = self._entries[computation.id] = _Entry(computation, to_bytes(computation.auth))
+            entry.closing = closing
+
+    def adopt_job(self, computation, uid, hash_, xfer_files, started):
+        """Return a Job that another node has admitted; it holds a CPU."""
+        with self._lock:
+            self._used += 1
+            job = self._entries[computation.id].jobs[(uid, hash_)] = Job(computation, uid, hash_, xfer_files, started)
+            return job
 
     def computation(self, computation_id):
         """Return the open computation with that id, or None."""

@@ -1,0 +1,136 @@
+"""The jobs of a node that has died, and their processes, until they are like any others."""
+from __future__ import absolute_import, division, print_function
+
+import itertools
+import time
+
+from dispynode_lib.errors import PeerGone
+from dispynode_lib.host.compat import monotonic
+from dispynode_lib.log import Log
+from dispynode_lib.node.computations.link import Child, is_readable
+from dispynode_lib.node.replies import journal as journals
+from dispynode_lib.wire import control
+from dispynode_lib.wire.control import TERMINATED
+
+log = Log('dispynode.computations')
+
+LOST = (u'the node was killed, and the process of the job with it, while the job ran or before its reply was delivered; '
+        u'the node has started again since')
+NOT_NOTED = u'the node was killed before the job ran, and what to run was too big to be noted; the node has started again since'
+DORMANT = 10.0                              # seconds in which a client may send a job again that was not acknowledged
+
+_program_numbers = itertools.count(control.FIRST_PROGRAM)
+
+
+def next_program():
+    """Return a number for a program."""
+    return next(_program_numbers)
+
+
+def number_programs_after(number_):
+    """Give programs numbers above `number_`, for one before this node has given that."""
+    global _program_numbers
+    if number_ >= control.FIRST_PROGRAM:
+        _program_numbers = itertools.count(number_ + 1)
+
+
+class Adopted(object):
+    """Of one computation; the loop's thread."""
+
+    def __init__(self, jobs, computation, supervision, journal, common):
+        """`jobs`: node.computations.jobs.Jobs; the others are as there."""
+        self._jobs, self._computation, self._supervision = jobs, computation, supervision
+        self._loop, self._journal, self._options = common.loop, journal, common.options
+        self._expected = {}                 # number of a job process -> (job, journal.Noted)
+        self._held = {}                     # number -> wait status, or LIVES, of those whose channels are to come
+        self._dormant = {}                  # job -> frame: its client may not know that it was accepted
+
+    def adopt(self, noted_jobs):
+        """Go on with jobs of a node that has died: [(Job, node.replies.journal.Noted)]. The loop's thread."""
+        link = self._supervision.link
+        for job, noted in noted_jobs:
+            if noted.number and (link is None or noted.key != link.key):
+                self._give_up(job, LOST)
+            elif noted.number:
+                self._expected[noted.number] = job, noted
+            elif noted.frame is None:
+                self._give_up(job, NOT_NOTED)
+            elif noted.flags & journals.ACCEPTED:
+                self._jobs.wait(job, noted.frame)
+            else:
+                self._dormant[job] = noted.frame
+                self._loop.call_later(DORMANT, self.wake, job)
+            if noted.flags & journals.STOPPING:
+                self._jobs.stop(job)
+
+    def _give_up(self, job, why):
+        self._computation.finish(job, TERMINATED, exception=why)
+
+    def wake(self, job):
+        """The client of a job has sent it again, or has had time for that. The loop's thread."""
+        frame = self._dormant.pop(job, None)
+        if frame is not None:
+            self._journal.note_accepted(job)
+            self._jobs.wait(job, frame)
+
+    def on_held(self, link, held, programs):
+        """A supervisor that was taken over tells what it has; the channels that it holds follow.
+
+        held, programs   bytes: control.HELD of job processes, control.NUMBER of programs
+        """
+        self._held = dict(control.HELD.unpack_from(held, at) for at in range(0, len(held), control.HELD.size))
+        self._jobs.expect(len(self._held))
+        known = set(control.NUMBER.unpack_from(programs, at)[0] for at in range(0, len(programs), control.NUMBER.size))
+        for number_, (job, noted) in list(self._expected.items()):
+            if self._computation.program:
+                del self._expected[number_]
+                self._adopt_program(Child(number_, link=link), job, noted, number_ in known)
+            elif number_ not in self._held:
+                del self._expected[number_]
+                self._give_up(job, LOST)
+        link.begin_channels()
+
+    def on_link_closed(self):
+        """The supervisor is gone, and with it what it has not passed on."""
+        expected, self._expected, self._held = self._expected, {}, {}
+        for job, _noted in expected.values():
+            self._give_up(job, LOST)
+
+    def _adopt_program(self, child, job, noted, is_known):
+        if not is_known and noted.frame is None:
+            self._give_up(job, NOT_NOTED)
+            return
+        self._jobs.attach(child, job)
+        if not is_known:                    # the frame has not reached the supervisor
+            self._supervision.tell(b'program', b'%d' % child.number, *control.unpack(noted.frame[4:])[1:])
+        self._go_on(job)
+
+    def takes(self, child):
+        """Take a job process that has come, if it is of a node that has died and does not just wait for a job; return whether so."""
+        if not self._held and not self._expected:
+            return False
+        status = self._held.pop(child.number, None)
+        job, noted = self._expected.pop(child.number, (None, None))
+        if job is None:
+            if status is None or status == control.LIVES and not is_readable(child.sock):
+                return False
+            self._jobs.dismiss(child)       # its job was settled
+            return True
+        self._jobs.attach(child, job)
+        if status != control.LIVES:
+            self._jobs.on_exited(child.number, status)
+            return True
+        if noted.frame is not None and not is_readable(child.sock):
+            try:
+                child.send(noted.frame)     # it may not have had it; of two copies it looks at the first
+            except PeerGone as error:
+                log.debug('job process %d of computation %d: %s', child.number, self._computation.id, error)
+        self._go_on(job)
+        return True
+
+    def _go_on(self, job):
+        """A job of a node that has died runs: hold it to --job_time, from its start."""
+        if self._options.job_time and job.is_live():
+            ran = max(0.0, time.time() - job.started)
+            left = max(0.1, self._options.job_time - ran)
+            job.timer = self._loop.call_later(left, self._jobs.over_time, job, monotonic() - ran)

@@ -1,0 +1,183 @@
+"""What the disk knows of the open computations: enough for the next node to go on with them, or to tidy up after them."""
+from __future__ import absolute_import, division, print_function
+
+import os
+
+from dispynode_lib.errors import ProtocolError
+from dispynode_lib.host import files
+from dispynode_lib.host.compat import random_hex, to_bytes, to_path, to_text
+from dispynode_lib.log import Log
+from dispynode_lib.wire import control, messages
+from dispynode_lib.wire.peers import Peer
+
+log = Log('dispynode.state')
+
+CLEANED = '.cleaned'                        # after the name of such a socket: see supervisor/handover
+FORMAT = 1                                  # of all that the state folder tells the next node
+COMPUTATIONS = 'computations'               # a file of JSON for each, named by its id
+ARGUMENTS = 'arguments'                     # ID.compute, ID.setup, ID.files: too big for that, or changing often
+SUPERVISORS = 'supervisors'                 # sockets, ID-KEY: where supervisors are found that outlive their node
+
+
+class Records(object):
+    """The records in one state folder; any thread."""
+
+    def __init__(self, folder, orphan_timeout, generation):
+        """`folder`: path of the state folder; `orphan_timeout`: seconds that supervisors go on without a node."""
+        self.folder, self.orphan_timeout, self.generation = folder, orphan_timeout, generation
+
+    def prepare(self):
+        """Make the folders in which supervisors and records are to be. May wait."""
+        try:
+            for name in (COMPUTATIONS, ARGUMENTS, SUPERVISORS) if self.orphan_timeout else (COMPUTATIONS,):
+                files.make_folder(self.path(name))
+        except EnvironmentError as error:
+            log.warning('should this node die, its computations would be lost: %s', error)
+
+    def new_key(self):
+        """Return 16 bytes by which a new supervisor is known, None if it is to end with this node."""
+        return to_bytes(random_hex(8)) if self.orphan_timeout else None
+
+    def socket_path(self, computation_id, key):
+        """Return where the supervisor with `key` is found; '' for none."""
+        return '' if key is None else os.path.join(self.folder, SUPERVISORS, '%d-%s' % (computation_id, key.decode('ascii')))
+
+    def path(self, *names):
+        """Return the path of a file."""
+        return os.path.join(self.folder, *names)
+
+    def supervisors(self):
+        """Return {computation id: [(key, path)]} of the sockets that are there, the newest one first."""
+        found = {}
+        for name in _listing(self.path(SUPERVISORS)):
+            number, _dash, key = name.rpartition('-')
+            if len(key) == 16 and number.lstrip('-').isdigit():
+                path = self.path(SUPERVISORS, name)
+                found.setdefault(int(number), []).append((os.lstat(path).st_mtime, key.encode('ascii'), path))
+        return dict((number, [entry[1:] for entry in sorted(entries, reverse=True)]) for number, entries in found.items())
+
+
+    def cleaned(self, computation_id):
+        """Return the paths of the files by which supervisors of a computation tell that they have begun cleanup."""
+        return [self.path(SUPERVISORS, name) for name in _listing(self.path(SUPERVISORS))
+                if name.startswith('%d-' % computation_id) and name.endswith(CLEANED)]
+
+
+class Record(object):
+    """Of one computation; `computation` tells what is written."""
+
+    def __init__(self, records, computation):
+        self._records, self._computation = records, computation
+        self._opened = self._removed = False
+
+    def adopt(self):
+        """Go on with what a node before this one has written."""
+        self._opened = True
+
+    def open(self):
+        """Write what COMPUTE said, before it is answered."""
+        computation = self._computation
+        try:
+            if self._records.orphan_timeout:
+                files.write(self._path('compute'), computation.argument)
+            self._opened = True
+        except EnvironmentError as error:
+            self._complain(error)
+        self.write()
+
+    def _path(self, kind):
+        return self._records.path(ARGUMENTS, '%d.%s' % (self._computation.id, kind))
+
+    @property
+    def files_path(self):
+        """Return where uses of files are noted; None if they are not to be."""
+        return self._path('files') if self._records.orphan_timeout else None
+
+    def _complain(self, error):
+        log.warning('computation %d: its record cannot be written: %s', self._computation.id, error)
+
+    def note_setup(self, frame):
+        """Write how it is set up (parts of the frame), before that is done."""
+        if self._opened and frame[1] is not None:
+            try:
+                files.write(self._path('setup'), control.pack(*frame))
+            except EnvironmentError as error:
+                self._complain(error)
+
+    def write(self):
+        """Write where it stands. A worker's thread."""
+        if self._removed or not self._opened:
+            return
+        from dispynode_lib.host import plainjson
+        computation = self._computation
+        try:
+            files.write(self._records.path(COMPUTATIONS, '%d' % computation.id), plainjson.dumps({
+                u'format': FORMAT, u'id': computation.id, u'name': computation.name,
+                u'folder': to_text(computation.folder.path),
+                u'cleanup': bool(computation.request.cleanup), u'scheduler': list(computation.scheduler),
+                u'release': computation.peer.version, u'python2': computation.peer.python2,
+                u'protocol': computation.peer.protocol, u'node_ip_addr': computation.node_ip_addr,
+                u'callers': sorted(computation.callers), u'set_up': computation.setup is not None,
+                u'stage': computation.stage(), u'closed_by_client': computation.closed_by_client}).encode('ascii'))
+        except EnvironmentError as error:
+            self._complain(error)
+
+    def forget_cleanup(self):
+        """Another supervisor sets it up: that one before has run cleanup is no more of interest."""
+        for path in self._records.cleaned(self._computation.id):
+            files.remove(path)
+
+    def remove(self):
+        """It has gone with all its files."""
+        self._removed = True
+        files.remove(self._records.path(COMPUTATIONS, '%d' % self._computation.id))
+        for kind in ('compute', 'setup', 'files') if self._opened else ():
+            files.remove(self._path(kind))
+        if self._opened:
+            self.forget_cleanup()
+
+
+class Remembered(object):
+    """A computation as its record tells of it.
+
+    data      dict of what Record.write() wrote
+    argument  of COMPUTE (bytes); `request` what it says
+    setup     parts of the setup frame, None if it was not asked for
+    folder    its path
+    scheduler, peer, node_ip_addr, callers, stage, closed_by_client   as of a Computation
+    cleaned   whether a supervisor has begun cleanup
+    """
+
+    def __init__(self, records, data):
+        """Raises ProtocolError, EnvironmentError, KeyError, TypeError, ValueError: it cannot be used."""
+        if data['format'] != FORMAT:
+            raise ProtocolError('its format is %r, this release knows %d' % (data['format'], FORMAT))
+        self.data = data
+        path = records.path(ARGUMENTS, '%d.' % data['id'])
+        self.argument = _read(path + 'compute')
+        self.request = messages.read_compute(self.argument)
+        if self.request.id != data['id']:
+            raise ProtocolError('it is of another computation')
+        self.setup = None
+        if data['set_up'] and os.path.exists(path + 'setup'):
+            self.setup = tuple(control.unpack(_read(path + 'setup')[4:]))
+        self.folder = to_path(data['folder'])
+        self.files_path = path + 'files'
+        self.cleaned = bool(records.cleaned(data['id']))
+        self.scheduler = to_text(data['scheduler'][0]), int(data['scheduler'][1])
+        self.peer = Peer(data['release'], bool(data['python2']), int(data['protocol']))
+        self.node_ip_addr = to_text(data['node_ip_addr'])
+        self.callers = frozenset([to_text(address) for address in data['callers']])
+        self.stage, self.closed_by_client = data['stage'], bool(data['closed_by_client'])
+
+
+def _read(path):
+    with open(path, 'rb') as source:
+        return source.read()
+
+
+def _listing(folder):
+    try:
+        return os.listdir(folder)
+    except EnvironmentError:
+        return []

@@ -1,0 +1,135 @@
+"""Keeping the node's listeners open after its death: connections wait for the next node, and no client is refused."""
+from __future__ import absolute_import, division, print_function
+
+import _socket
+import errno
+import os
+import select
+
+from dispynode_lib.host.descriptors import send_fd, set_cloexec, with_short_name
+from dispynode_lib.supervisor.handover import CLEANED
+from dispynode_lib.supervisor.job.output import complain
+from dispynode_lib.supervisor.processes.descriptors import close_quietly
+from dispynode_lib.supervisor.processes.timers import monotonic
+from dispynode_lib.wire import control
+
+PYTHON2 = str is bytes
+SO_ACCEPTCONN = getattr(_socket, 'SO_ACCEPTCONN', 30)
+SUPERVISORS = 'supervisors'                 # as in node/replies/records
+LOOK = 1.0                                  # seconds between looks whether a supervisor is left
+BACKLOG = 4
+
+
+class Listeners(object):
+    """The descriptors of the node's listeners."""
+
+    def __init__(self):
+        self._fds = []
+        self._sock = self._place = None     # where the next node asks for them, once there are some
+        self._timeout, self._path = 0.0, None
+        timeout, colon, path = os.environ.pop(control.KEEPER, '').partition(':')
+        if colon:
+            self._timeout, self._path = float(timeout), path
+
+    def take(self, fd):
+        """Keep `fd` if it is a listener; return whether so. Those that the node has shut down are closed."""
+        if not is_listening(fd):
+            return False
+        for one in [one for one in self._fds if not is_listening(one)]:
+            self._fds.remove(one)
+            close_quietly(one)
+        self._fds.append(fd)
+        if self._sock is None and self._path is not None:
+            self._listen()                  # now: the next node may be there before this process sees the end of its own
+        return True
+
+    def _listen(self):
+        try:
+            self._sock = _listen(self._path)
+            self._place = os.stat(self._path).st_ino
+        except EnvironmentError as error:
+            complain('nursery: clients would be refused after the death of the node: %s: %s' % (self._path, error))
+
+    def forget(self):
+        """Close them; in a new supervisor."""
+        for fd in self._fds:
+            close_quietly(fd)
+        if self._sock is not None:
+            self._sock.close()
+
+    def wait_for_node(self):
+        """The node has gone: give the listeners to the next one, if it comes in time, and while there are supervisors."""
+        fds = [fd for fd in self._fds if is_listening(fd)]
+        if not fds or self._sock is None:
+            return
+        deadline = monotonic() + self._timeout
+        while monotonic() < deadline and self._is_of_use():
+            if not is_readable(self._sock, LOOK):
+                continue
+            if give(self._sock, fds):
+                break
+            deadline = monotonic() + self._timeout      # it has died, too
+
+    def _is_of_use(self):
+        """Return whether there is a supervisor, and no later process like this one."""
+        try:
+            names = os.listdir(os.path.join(os.path.dirname(self._path), SUPERVISORS))
+            return os.stat(self._path).st_ino == self._place and any(not name.endswith(CLEANED) for name in names)
+        except EnvironmentError:
+            return False
+
+
+def give(sock, fds):
+    """Give the listeners to the node that connects; return whether it does not need this process any more."""
+    connection = sock.accept()[0] if PYTHON2 else _socket.socket(fileno=sock._accept()[0])
+    set_cloexec(connection.fileno())
+    try:
+        for fd in fds:
+            send_fd(connection, fd)
+        connection.sendall(control.KEPT_ALL)
+        return connection.recv(1) == control.KEEP_NO_MORE
+    except EnvironmentError:
+        return False
+    finally:
+        connection.close()
+
+
+def _listen(path):
+    sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
+    set_cloexec(sock.fileno())
+    try:
+        os.unlink(path)
+    except EnvironmentError as error:
+        if error.errno != errno.ENOENT:
+            raise
+    mask = os.umask(0o077)
+    try:
+        with_short_name(path, sock.bind)
+    finally:
+        os.umask(mask)
+    sock.listen(BACKLOG)
+    return sock
+
+
+def is_readable(sock, seconds):
+    """Wait up to `seconds` for something to read; return whether there is."""
+    poll = select.poll()
+    poll.register(sock.fileno(), select.POLLIN)
+    try:
+        return bool(poll.poll(int(seconds * 1000)))
+    except select.error:                    # a signal (2.7)
+        return False
+
+
+def is_listening(fd):
+    """Return whether descriptor `fd` is a socket that listens."""
+    try:
+        sock = _socket.fromfd(fd, _socket.AF_UNIX, _socket.SOCK_STREAM) if PYTHON2 else _socket.socket(fileno=os.dup(fd))
+    except EnvironmentError:
+        return False
+    try:
+        return bool(sock.getsockopt(_socket.SOL_SOCKET, SO_ACCEPTCONN))
+    except EnvironmentError:
+        return False
+    finally:
+        sock.close()

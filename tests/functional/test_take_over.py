@@ -1,0 +1,213 @@
+"""A node is killed and started again, and no client and no running job notices."""
+from __future__ import absolute_import, division, print_function
+
+import os
+import signal
+import threading
+import unittest
+
+from tests.support.computation import load_result
+from tests.support.nodecase import NATIVE, TIMEOUT
+from tests.support.nodeprocess import NodeProcess
+from tests.support.scheduler import FakeScheduler
+from tests.support.waiting import wait_until
+
+CODE = '''
+import os, time
+
+def setup(path):
+    note(path, 'setup')
+    return 0
+
+def cleanup(path):
+    note(path, 'cleanup')
+
+def note(path, word):
+    with open(path, 'a') as notes:
+        notes.write(word + '\\n')
+
+def f(path, name, size=0):
+    note(path, 'begun ' + name)
+    while not os.path.exists(path + '.' + name):
+        time.sleep(0.01)
+    note(path, 'ended ' + name)
+    return name, 'x' * size
+'''
+
+
+class TakeOverTest(unittest.TestCase):
+
+    def start(self, *options, **settings):
+        """Start a node and a client; return both, with its computation."""
+        self.node = node = NodeProcess('-c', '2', *options)
+        node.__enter__()
+        self.addCleanup(node.__exit__, None, None, None)
+        node.wanted_port = node.port
+        self.path = os.path.join(node.folder, 'notes')
+        self.scheduler = FakeScheduler(node, NATIVE)
+        self.addCleanup(self.scheduler.close)
+        self.computation = self.scheduler.open(CODE, 'f', **settings)
+        return node, self.scheduler, self.computation
+
+    def notes(self):
+        if not os.path.exists(self.path):
+            return []
+        with open(self.path) as notes:
+            return notes.read().splitlines()
+
+    def running(self, name, *more):
+        """Submit a job; return it when it runs."""
+        job = self.computation.submit(self.path, name, *more)
+        wait_until(lambda: 'begun ' + name in self.notes(), TIMEOUT)
+        return job
+
+    def let_end(self, *names):
+        for name in names:
+            open('%s.%s' % (self.path, name), 'w').close()
+
+    def result(self, job):
+        """Return the result of a job, of which there is one reply."""
+        reply = job.wait(TIMEOUT)
+        self.assertEqual((reply.status, len(job.replies)), (11, 1), reply)
+        return load_result(reply.result)
+
+    def again(self):
+        """Kill the node, and start the next one."""
+        self.node.kill()
+        self.node.start()
+
+    def test_jobs_that_run_go_on_and_the_client_notices_nothing(self):
+        self.start()
+        first = self.running('one')
+        self.again()
+        second = self.running('two')
+        self.let_end('one', 'two', 'three')
+        self.assertEqual([self.result(job)[0] for job in (first, second)], ['one', 'two'])
+        self.assertEqual(self.result(self.running('three'))[0], 'three')
+        self.assertEqual(sorted(self.notes()), sorted(
+            '%s %s' % pair for pair in [(word, name) for word in ('begun', 'ended') for name in ('one', 'two', 'three')]))
+
+    def test_results_told_while_there_is_no_node_are_delivered_small_and_big(self):
+        self.start()
+        jobs = [self.running('small'), self.running('big', 1000000)]
+        self.node.kill()
+        self.let_end('small', 'big')
+        wait_until(lambda: {'ended small', 'ended big'} <= set(self.notes()), TIMEOUT)
+        self.node.start()
+        self.assertEqual([len(self.result(job)[1]) for job in jobs], [0, 1000000])
+
+    def test_twice_in_a_row(self):
+        self.start()
+        job = self.running('one')
+        for _turn in range(3):
+            self.again()
+        self.let_end('one')
+        self.assertEqual(self.result(job)[0], 'one')
+        self.assertEqual(self.notes(), ['begun one', 'ended one'])
+
+    def test_a_job_can_be_terminated_and_the_computation_closed(self):
+        _node, _scheduler, computation = self.start()
+        job = self.running('one')
+        self.again()
+        computation.terminate(job)
+        self.assertEqual(job.wait(TIMEOUT).status, 9)
+        self.assertEqual(computation.close(), b'ACK')
+        wait_until(lambda: not os.listdir(os.path.join(self.node.folder, '127.0.0.1'))
+                   if os.path.isdir(os.path.join(self.node.folder, '127.0.0.1')) else True, TIMEOUT)
+
+    def test_setup_is_not_run_again_and_cleanup_runs_once(self):
+        _node, scheduler, _computation = self.start()
+        computation = self.computation = scheduler.open(
+            CODE.replace('def cleanup(path):\n    note(path', 'def cleanup(path=%r):\n    note(path' % self.path), 'f',
+            setup='setup', setup_args=(self.path,), cleanup='cleanup')
+        self.let_end('one', 'two')
+        self.result(self.running('one'))
+        self.again()
+        self.result(self.running('two'))
+        self.again()
+        self.assertEqual(computation.close(), b'ACK')
+        wait_until(lambda: 'cleanup' in self.notes(), TIMEOUT)
+        self.again()
+        self.assertEqual([word for word in self.notes() if word in ('setup', 'cleanup')], ['setup', 'cleanup'])
+
+    def test_a_file_that_the_client_keeps_stays_and_a_sent_one_is_there(self):
+        _node, _scheduler, computation = self.start(cleanup=False)
+        path = os.path.join(self.node.folder, 'sent')
+        with open(path, 'w') as target:
+            target.write('content')
+        computation.send_file(path)
+        self.again()
+        computation.send_file(path)
+        self.assertEqual(computation.close(), b'ACK')
+
+    def test_the_supervisor_dies_with_the_node_and_its_job_is_lost_and_the_next_runs(self):
+        node, _scheduler, _computation = self.start()
+        job = self.running('one')
+        before = [pid for pid, command in node.processes().items() if '--supervise' in command]
+        node.kill()
+        for pid in before:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except EnvironmentError:
+                continue
+        node.start()
+        reply = job.wait(TIMEOUT)
+        self.assertEqual((reply.status, len(job.replies)), (9, 1))
+        self.assertIn('the node was killed', reply.exception)
+        self.let_end('two')
+        self.assertEqual(self.result(self.running('two'))[0], 'two')
+        self.assertEqual([note for note in self.notes() if note == 'begun one'], ['begun one'])
+
+    def test_limits_count_from_the_start_of_a_job(self):
+        self.start('--job_time', '3')
+        job = self.running('one')
+        self.again()
+        reply = job.wait(TIMEOUT)
+        self.assertEqual(reply.status, 9)
+        self.assertIn('--job_time allows 3', reply.exception)
+
+    def test_nobody_is_refused_while_there_is_no_node(self):
+        node, _scheduler, computation = self.start()
+        self.let_end('one')
+        self.result(self.running('one'))
+        node.kill()
+        answers = []
+        client = threading.Thread(target=lambda: answers.append(computation.submit(self.path, 'two')))
+        client.start()
+        node.start()
+        client.join()
+        self.let_end('two')
+        self.assertEqual(self.result(answers[0])[0], 'two')
+
+    def test_without_a_next_node_jobs_end_in_time(self):
+        node, _scheduler, _computation = self.start('--orphan_timeout', '0.5')
+        self.running('one')
+        node.kill()
+        node.assert_no_processes(TIMEOUT)
+        node.start()
+
+    def test_clean_ends_what_a_dead_node_has_left(self):
+        node, _scheduler, _computation = self.start()
+        self.running('one')
+        node.kill()
+        node.options.append('--clean')
+        node.start()
+        wait_until(lambda: not [command for command in node.processes().values() if '--supervise' in command], TIMEOUT)
+
+    def test_a_record_of_another_release_is_not_misread(self):
+        node, _scheduler, computation = self.start()
+        job = self.running('one')
+        node.kill()
+        state = [name for name in os.listdir(node.folder) if name.startswith('.node-')][0]
+        record = os.path.join(node.folder, state, 'computations', '%d' % computation.id)
+        with open(record) as source:
+            text = source.read()
+        with open(record, 'w') as target:
+            target.write(text.replace('"format": 1', '"format": 99'))
+        node.start()
+        node.wait_log('cannot be taken over: its format is 99')
+        self.assertEqual(job.wait(TIMEOUT + 20).status, 9)
+
+
+if __name__ == '__main__':
+    unittest.main()
