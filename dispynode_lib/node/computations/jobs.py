@@ -457,8 +457,9 @@ class Jobs(object):
             job.slot = None
         if job.child is not None and job.child.link is not None:
             job.child.link.settle(job.child.number)
-        if job.result is not None:
-            self._workers.run(job.result.remove)
+        result, job.result = job.result, None               # its memory is free at once
+        if result is not None:
+            self._workers.run(result.remove)
         if job.xfer_files:                  # after the slot: none is released twice
             self._workers.run(self._computation.folder.release, job.xfer_files)
 
