@@ -32,6 +32,16 @@ class BigJobs(NodeCase):
     def files(self):
         return glob.glob(os.path.join(self.node.folder, '.node-*', 'big', '*'))
 
+    def held_files(self):
+        """Return the files on their way that the node has open, with or without a name."""
+        paths = []
+        for link in glob.glob('/proc/%d/fd/*' % self.node.pid):
+            try:
+                paths.append(os.readlink(link))
+            except EnvironmentError:        # closed meanwhile
+                continue
+        return [path for path in paths if '/big/' in path]
+
     def assert_no_files(self):
         wait_until(lambda: not self.files(), TIMEOUT, lambda: 'files to go: %s' % self.files())
 
@@ -40,6 +50,12 @@ class BigJobs(NodeCase):
         for size in (200000, 262144, 1000000, len(BIG)):
             self.assertEqual(self.finished(computation.run(BIG[:size])), BIG[:size][::-1])
         self.assert_no_files()
+
+    def test_a_delivered_result_takes_no_memory_any_more(self):
+        computation = self.open(CODE, 'turn')
+        for _ in range(3):
+            self.assertEqual(self.finished(computation.run(BIG)), BIG[::-1])
+        wait_until(lambda: not self.held_files(), TIMEOUT, lambda: 'held: %s' % self.held_files())
 
     def test_big_keyword_arguments(self):
         computation = self.open(CODE, 'turn')
