@@ -123,7 +123,7 @@ class Image(object):
             'version': sys.version.split('.')[:2], 'sizes': sizes, 'size': len(last), 'run': run
         }
         self._start = start.encode('ascii')
-        self.command = [sys.executable] + _flags() + [
+        self.command = [sys.executable] + python_flags() + [
             '-c', 'import os;exec(os.read(0,%d))' % len(start), own_name()] + list(arguments)
 
     def pieces(self):
@@ -133,7 +133,7 @@ class Image(object):
             yield self._store.get(handle)
 
 
-def _flags():
+def python_flags():
     """Return the options that Python itself was started with, for another one."""
     if not sys.warnoptions and not getattr(sys, '_xoptions', None) and not any(
             getattr(sys.flags, name, 0) for name in FLAGS):

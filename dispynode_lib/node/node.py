@@ -3,7 +3,6 @@ from __future__ import absolute_import, division, print_function
 
 import functools
 import os
-import signal
 import threading
 import time
 
@@ -27,7 +26,7 @@ from dispynode_lib.node.discovery.known import KnownReleases
 from dispynode_lib.node.discovery.notices import Notices
 from dispynode_lib.node.discovery.pings import Discovery
 from dispynode_lib.node.discovery.visitors import Visitors
-from dispynode_lib.node import takeover
+from dispynode_lib.node import leaving, takeover
 from dispynode_lib.node.files import bigfiles
 from dispynode_lib.node.files.folders import Folders
 from dispynode_lib.node.initfile import InitFile
@@ -37,7 +36,7 @@ from dispynode_lib.node.operator.health import Pages
 from dispynode_lib.node.operator.statefolder import StateFolder
 from dispynode_lib.node.operator.status import Status
 from dispynode_lib.node.replies.delivery import Delivery
-from dispynode_lib.node.replies.journal import Journal, settle
+from dispynode_lib.node.replies.journal import Journal
 from dispynode_lib.node.replies.spool import Spool
 from dispynode_lib.node.requests.addresses import Addresses, Host
 from dispynode_lib.node.requests.admin import Administration
@@ -75,10 +74,11 @@ class Node(object):
         self.options = options
         self._tls = tls
         self.exit_status = os.EX_OK
-        self.on_end = None
+        self.on_end = lambda: None
         self.is_wanted = lambda: True       # asked while start() waits
         self._began = monotonic()
         self._ended = threading.Event()
+        self.is_replaced = False            # this process is to become the next node
         self._listeners = {}                # socket -> Listener
         self._init_file = InitFile(options.init)
         self._descriptors, most = held.descriptor_limit()
@@ -157,8 +157,7 @@ class Node(object):
         self._spool = Spool(self._in_folder('undelivered'), token)
         self._delivery = Delivery(loop, workers, self._spool, self.options, self._as_client())
         self._journal = Journal(self._in_folder('journal'), token)
-        if self._before.heritage is None:
-            settle(self._in_folder('journal'), self._spool)
+        self._before.settle(self._in_folder('journal'), self._spool)
         self._delivery.on_settled = lambda job: job.computation.settled(job)
 
     def _build_discovery(self):
@@ -178,7 +177,8 @@ class Node(object):
             self._complaints, self._penalties)
         self._commands = Commands(
             self._common, status, self._service, self._notices, self._announcer,
-            set_cpus=self.set_cpus, drain=self.drain, stop=self.stop, reschedule=reschedule)
+            set_cpus=self.set_cpus, drain=self.drain, stop=self.stop, reschedule=reschedule,
+            restart=lambda: self.leave(replaced=True))
         self._pages = Pages(self._common, status, self._history, self._complaints)
         self._operation = Operation(
             self._common, self._folder, self._history, self._ledger, status, self._service,
@@ -396,7 +396,9 @@ class Node(object):
 
     def terminate(self):
         """As stop(), but running jobs may go on for --grace before that; no new ones start. Returns soon."""
-        if self.options.grace:
+        if self.options.keep_jobs and self.options.orphan_timeout:
+            self.leave()
+        elif self.options.grace:
             self._drain_jobs(self.options.grace)
         else:
             self.stop()
@@ -433,6 +435,22 @@ class Node(object):
         except threading.ThreadError:       # no more threads to be had: in this one
             self._stop(at_once)
 
+    def leave(self, replaced=False):
+        """End, and leave all that is open to the next node; `replaced`: to be this process. Returns soon."""
+        start_thread('leave', self._leave, replaced)
+
+    def _leave(self, replaced):
+        self.is_replaced = replaced
+        self._operation.stopping()
+        self._watchdog.stop()
+        leaving.leave(self._common, list(self._listeners.values()), self._delivery, self._nursery)
+        self._init_file.close(self.options.stop_timeout)
+        self._end()
+
+    def _end(self):
+        self._ended.set()
+        self.on_end()
+
     def wait(self, timeout):
         """Wait up to `timeout` seconds (None: without limit) for the end; return whether it has come."""
         return self._ended.wait(timeout)
@@ -444,9 +462,7 @@ class Node(object):
             log.exception('stopping failed')
             self.exit_status = os.EX_SOFTWARE
         finally:
-            self._ended.set()
-            if self.on_end is not None:
-                self.on_end()
+            self._end()
 
     def _stop_parts(self, at_once):
         self._operation.stopping()
@@ -466,7 +482,7 @@ class Node(object):
             if self._state.wait_until_empty(deadline - monotonic()) and not self._delivery.pending():
                 break
             time.sleep(0.01)
-        self._kill_rest()
+        leaving.kill_rest(self._state)
         self._delivery.keep_rest()
         self._journal.close()
         self._nursery.close()
@@ -482,16 +498,3 @@ class Node(object):
             log.warning('%s to clients could not be delivered: kept in %s, for the next node with this port and folder',
                         counted(self._spool.total(), u'reply'), to_text(self._folder.path))
         log.info('stopped')
-
-    def _kill_rest(self):
-        """End what did not end in time: interrupt user code in supervisors, then end them by force."""
-        state = self._state
-        for number, patience in ((signal.SIGTERM, 1.0), (signal.SIGKILL, 0.5)):
-            left = state.computations() + state.ending()
-            for computation in left:
-                log.warning('computation %d did not end in time; its processes get %s', computation.id,
-                            'SIGTERM' if number == signal.SIGTERM else 'SIGKILL')
-                computation.kill(number)
-            deadline = monotonic() + patience
-            while left and monotonic() < deadline and not state.wait_until_empty(deadline - monotonic()):
-                continue

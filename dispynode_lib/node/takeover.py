@@ -52,6 +52,11 @@ class Before(object):
         folder.sign, self._folder = identity.sign, folder
 
 
+    def settle(self, path, spool):
+        """Keep a final reply for each job in the journal at `path`, if none of them goes on."""
+        if self.heritage is None:
+            journals.settle(path, spool)
+
     def set_aside(self, delivery):
         """Set aside what is not to go on; return the schedulers of the node before, as StateFolder.schedulers() does."""
         schedulers = self._folder.schedulers()

@@ -299,7 +299,7 @@ ROWS = (
         'as --detach, but do nothing if this node runs already and answers: for cron', default=False, saved=False),
     Row(OPERATION, 'ctl', '--ctl', command, 'COMMAND',
         'have the running node with the same port and folder do it: status, stop, start, cpus N, release, drain, '
-        'quit, exit, why; list: show all nodes of this host; exit status 0 done, 3 not running', default=None, saved=False),
+        'restart, quit, exit, why; list: show all nodes of this host; exit status 0 done, 3 not running', default=None, saved=False),
     Row(OPERATION, 'json', '--json', switch, '', 'with --ctl: answer as JSON', default=False, saved=False),
     Row(OPERATION, 'http_allow', '--http_allow', network, 'ADDR',
         'who may see /, /healthz, /readyz, /metrics and /status.json on the node port: an address, or a network '
@@ -323,6 +323,8 @@ ROWS = (
     Row(OPERATION, 'orphan_timeout', '--orphan_timeout', orphan_seconds, 'SECONDS',
         'how long running jobs go on without a node after this one was killed; the next one with the same port and folder '
         'takes them over', default=600.0),
+    Row(OPERATION, 'keep_jobs', '--keep_jobs', switch, '',
+        'SIGTERM ends the node and leaves running jobs to the next one: for service managers', default=False),
     Row(OPERATION, 'lifetime', '--lifetime', seconds, 'SECONDS',
         'have ended after so long: take no new jobs in the last tenth of it (at most 300 s, or --drain_timeout)',
         shown='no limit'),

@@ -3,6 +3,7 @@ from __future__ import absolute_import, division, print_function
 
 import os
 import signal
+import subprocess
 import threading
 import unittest
 
@@ -178,6 +179,32 @@ class TakeOverTest(unittest.TestCase):
         client.join()
         self.let_end('two')
         self.assertEqual(self.result(answers[0])[0], 'two')
+
+    def test_restart_replaces_the_node_and_jobs_go_on(self):
+        node, _scheduler, _computation = self.start()
+        job, served = self.running('one'), node.log().count('serves at')
+        command = node.command()
+        command = command[:command.index('--daemon')] + [
+            '--ctl', 'restart', '-p', str(node.port), '--dest_path_prefix', node.folder]
+        self.assertEqual(subprocess.call(command), 0)
+        wait_until(lambda: node.log().count('serves at') > served, TIMEOUT)
+        self.assertIsNone(node.process.poll())
+        self.let_end('one', 'two')
+        self.assertEqual(self.result(job)[0], 'one')
+        self.assertEqual(self.result(self.running('two'))[0], 'two')
+        self.assertEqual(self.notes(), ['begun one', 'ended one', 'begun two', 'ended two'])
+
+    def test_sigterm_leaves_jobs_to_the_next_node_if_they_are_to_be_kept(self):
+        node, _scheduler, _computation = self.start('--keep_jobs')
+        job = self.running('one')
+        node.signal(signal.SIGTERM)
+        self.assertEqual(node.wait_exit(), 0)
+        node.start()
+        node.options.remove('--keep_jobs')
+        self.let_end('one')
+        self.assertEqual(self.result(job)[0], 'one')
+        node.kill()
+        node.start()
 
     def test_without_a_next_node_jobs_end_in_time(self):
         node, _scheduler, _computation = self.start('--orphan_timeout', '0.5')

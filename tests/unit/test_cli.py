@@ -90,6 +90,7 @@ class FakeNode(object):
     """Records what it was told; ends after `turns` looks at it."""
 
     exit_status = 0
+    is_replaced = False
     error = None
     made = []
 

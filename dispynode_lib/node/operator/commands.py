@@ -36,7 +36,7 @@ class Commands(object):
     """Does commands; each may take its time (not for the loop's thread)."""
 
     def __init__(self, common, status, service, notices, announcer, set_cpus, drain, stop,
-                 reschedule):
+                 reschedule, restart):
         """Do commands by `common`, a node.shared.common.Common.
 
         status       node.operator.status.Status
@@ -44,16 +44,17 @@ class Commands(object):
         drain        function: end the node when the open computations have been closed
         stop         function: end the node now
         reschedule   function: duties are due at other times now
+        restart      function: end, and be replaced by the program on disk
         """
         self._options, self._state = common.options, common.state
         self._status, self._service = status, service
         self._notices, self._announcer = notices, announcer
         self._set_cpus, self._drain, self._stop = set_cpus, drain, stop
-        self._reschedule = reschedule
+        self._reschedule, self._restart = reschedule, restart
         self._table = {                     # name -> (method, most words after it)
             'status': (self.status, 0), 'stop': (self.stop, 0), 'start': (self.start, 0),
             'cpus': (self.cpus, 1),
-            'release': (self.release, 1), 'drain': (self.drain, 0), 'quit': (self.quit, 0),
+            'release': (self.release, 1), 'drain': (self.drain, 0), 'quit': (self.quit, 0), 'restart': (self.restart, 0),
             'exit': (self.quit, 0),
             'why': (self.why, 0),
         }
@@ -203,6 +204,13 @@ class Commands(object):
         self._drain()
         return Answer(u'draining: waiting for %s\n' % counted(
             len(self._state.computations()), u'open computation'))
+
+    def restart(self):
+        """Replace the node by the program that is on disk; jobs go on."""
+        if not self._options.orphan_timeout:
+            return Answer(u'--orphan_timeout is 0: jobs would end; use quit, and start the node again\n', status=1)
+        self._restart()
+        return Answer(u'restarting\n')
 
     def quit(self):
         """End the node now."""

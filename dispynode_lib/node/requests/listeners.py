@@ -39,6 +39,11 @@ class Listener(socketserver.ThreadingTCPServer):
         """Begin to accept; any thread."""
         self._loop.call_soon(self._watch)
 
+    def pause(self):
+        """Accept no more; who connects waits for the next node. Any thread."""
+        self._stopping = True
+        self._loop.call_soon(self._loop.unwatch, self.fileno())
+
     def stop(self):
         """Accept no more, close the listener soon; any thread."""
         self._stopping = True
