@@ -10,6 +10,7 @@ from dispynode_lib.log import Log
 
 log = Log('dispynode.files')
 
+ONE_PAGE = 4096
 PARTIAL = '.part'                           # how names of files end that are still written
 
 
@@ -28,6 +29,27 @@ def write(path, *pieces):
     except BaseException:
         remove(partial)
         raise
+
+
+def write_over(path, line):
+    """Write `line` (bytes) over the first line of a file that write() has made, else as write().
+
+    The system then does not begin to write to the disk, as it does when a file takes the place of
+    another one. The death of this process leaves the line before or this one: a page is written at
+    once. What a longer line before this one leaves is not read.
+    """
+    if len(line) >= ONE_PAGE:
+        return write(path, line, b'\n')
+    try:
+        fd = os.open(path, os.O_WRONLY)
+    except EnvironmentError as error:
+        if error.errno != errno.ENOENT:
+            raise
+        return write(path, line, b'\n')
+    try:
+        os.write(fd, line + b'\n')
+    finally:
+        os.close(fd)
 
 
 def remove(path):

@@ -30,6 +30,17 @@ class FilesTest(unittest.TestCase):
             self.assertEqual(source.read(), b'before')
         self.assertEqual(os.listdir(self.folder), ['state.json'])
 
+    def test_a_line_is_written_over_another_in_the_same_file(self):
+        files.write_over(self.path, b'before')
+        same = os.stat(self.path).st_ino
+        files.write_over(self.path, b'now')
+        self.assertEqual(os.stat(self.path).st_ino, same)
+        with open(self.path, 'rb') as source:
+            self.assertEqual(source.readline(), b'now\n')
+        files.write_over(self.path, b'long' * 2000)             # more than one page
+        with open(self.path, 'rb') as source:
+            self.assertEqual(source.readline(), b'long' * 2000 + b'\n')
+
     def test_what_a_killed_writer_has_left_is_removed(self):
         files.write(self.path, b'whole')
         with open(self.path + '.12ab.part', 'wb') as left:

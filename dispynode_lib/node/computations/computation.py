@@ -159,7 +159,8 @@ class Computation(object):
 
     def new_key(self):
         """Return the key of a new supervisor, see Records."""
-        self._workers.run(self.record.forget_cleanup)
+        if self.phase != OPENING:
+            self._workers.run(self.record.forget_cleanup)
         return self._uses.records.new_key()
 
     def on_opened(self, error):
@@ -400,14 +401,16 @@ class Computation(object):
         why     sentence (text) for the exceptions of jobs, None if their client asked for it
         """
         first, jobs = self._state.close_computation(self)
+        if first and self.closed_by_client:
+            self.record.write()             # before its client is told
+        elif first:
+            self._workers.run(self.record.write)
         if self.folder is not None and (terminate or not jobs):
             self.folder.leave()
         if terminate:
             for job in jobs:
                 self.stop_job(job, why)
         self._loop.call_soon(self._close, terminate)
-        if first:
-            self._workers.run(self.record.write)
         return first
 
     def _close(self, terminate):

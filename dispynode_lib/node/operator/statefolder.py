@@ -283,7 +283,7 @@ def read_records(path):
     for name in names:
         try:
             with open(os.path.join(folder, name), 'rb') as source:
-                record = json.loads(to_text(source.read()))
+                record = json.loads(to_text(source.readline()))
             os.path.realpath(to_path(record['folder']))
         except (EnvironmentError, ValueError, TypeError, KeyError, AttributeError, RuntimeError):
             record = {}                     # not as this node writes them

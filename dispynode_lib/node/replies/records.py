@@ -111,7 +111,7 @@ class Record(object):
         from dispynode_lib.host import plainjson
         computation = self._computation
         try:
-            files.write(self._records.path(COMPUTATIONS, '%d' % computation.id), plainjson.dumps({
+            files.write_over(self._records.path(COMPUTATIONS, '%d' % computation.id), plainjson.dumps({
                 u'format': FORMAT, u'id': computation.id, u'name': computation.name,
                 u'folder': to_text(computation.folder.path),
                 u'cleanup': bool(computation.request.cleanup), u'scheduler': list(computation.scheduler),

@@ -255,5 +255,4 @@ class Opening(object):
         computation.closed_by_client = True
         self._spool.close((computation.id, computation.auth))
         if computation.close(terminate=message.terminate_pending):
-            computation.record.write()
             log.info('computation %d closed by its client', computation.id)
