@@ -13,7 +13,8 @@ import select
 from dispynode_lib.errors import ProtocolError
 from dispynode_lib.host.descriptors import set_cloexec, with_short_name
 from dispynode_lib.supervisor.processes.lean import PYTHON2
-from dispynode_lib.supervisor.processes.descriptors import Receiver, close_quietly, move_away, write_pieces
+from dispynode_lib.supervisor.processes.descriptors import (
+    Receiver, close_quietly, close_runs, move_away, write_pieces)
 from dispynode_lib.wire import control
 
 BACKLOG = 4
@@ -115,8 +116,7 @@ class HandOver(object):
     def become_job(self):
         """Close the channels of other jobs, in a new job process."""
         if self.fd is not None:
-            for fd in self._held.values():
-                os.close(fd)
+            close_runs(self._held.values())
             os.close(self.fd)
 
     def note_cleanup(self):

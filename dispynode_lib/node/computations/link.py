@@ -30,7 +30,7 @@ CONNECT_TIMEOUT = 2.0                       # seconds
 SEND_TIMEOUT = 30.0
 PEEK_LIMIT = 180000                         # bytes of a frame that a socket's buffer holds: the system keeps it until it is settled
 STUCK = 0.05                                # seconds after which a frame that does not grow is no frame that is being written
-SETTLE_AT, SETTLE_AFTER = 32, 0.2           # settled jobs, or seconds, after which the supervisor is told
+SETTLE_AT, SETTLE_AFTER = 16, 0.2           # settled jobs, or seconds, after which the supervisor is told
 LEFT = 64                                   # reads of what an ended job has left in its channel: more than that holds
 
 

@@ -93,6 +93,20 @@ def close_quietly(fd):
         return                  # user code closes what it likes
 
 
+def close_runs(fds):
+    """Close many descriptors in a few calls: each run of numbers in one."""
+    first = last = None
+    for fd in sorted(fds):
+        if fd - 1 == last:
+            last = fd
+            continue
+        if last is not None:
+            os.closerange(first, last + 1)
+        first = last = fd
+    if last is not None:
+        os.closerange(first, last + 1)
+
+
 def wake_pipe():
     """Return (read end, write end) of a pipe that never blocks: a signal writes, the poll loop
     reads."""
