@@ -5,6 +5,7 @@ from __future__ import absolute_import, division, print_function
 from dispynode_lib.host.compat import integer_types, text_type, to_text
 
 _ESCAPES = {u'"': u'\\"', u'\\': u'\\\\', u'\n': u'\\n', u'\r': u'\\r', u'\t': u'\\t'}
+_PLAIN = dict.fromkeys(set(range(32, 127)).difference(map(ord, u'"\\')))
 
 
 def dumps(value):
@@ -35,6 +36,8 @@ def _number(value):
 
 
 def _string(text):
+    if not text.translate(_PLAIN):          # most: letter by letter takes longer
+        return u'"%s"' % text
     return u'"%s"' % u''.join(_ESCAPES.get(letter) or _letter(letter) for letter in text)
 
 
