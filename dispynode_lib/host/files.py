@@ -6,11 +6,12 @@ import errno
 import os
 
 from dispynode_lib.host.compat import random_hex
+from dispynode_lib.host.descriptors import write_all
 from dispynode_lib.log import Log
 
 log = Log('dispynode.files')
 
-ONE_PAGE = 4096
+ONE_PAGE = 4096                             # bytes that a write puts into a file as a whole
 PARTIAL = '.part'                           # how names of files end that are still written
 
 
@@ -22,34 +23,36 @@ def write(path, *pieces):
     partial = '%s.%s%s' % (path, str(random_hex(4)), PARTIAL)
     fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
-        with os.fdopen(fd, 'wb') as target:
+        try:
             for piece in pieces:
-                target.write(piece)
+                write_all(fd, piece)
+        finally:
+            os.close(fd)
         os.rename(partial, path)
     except BaseException:
         remove(partial)
         raise
 
 
-def write_over(path, line):
-    """Write `line` (bytes) over the first line of a file that write() has made, else as write().
+def write_over(path, piece):
+    """Write `piece` (at most ONE_PAGE bytes) over the beginning of a file; return False if there is
+    none.
 
     The system then does not begin to write to the disk, as it does when a file takes the place of
-    another one. The death of this process leaves the line before or this one: a page is written at
-    once. What a longer line before this one leaves is not read.
+    another one. The death of this process leaves what was there or `piece`: a page is written at
+    once. Raises EnvironmentError.
     """
-    if len(line) >= ONE_PAGE:
-        return write(path, line, b'\n')
     try:
         fd = os.open(path, os.O_WRONLY)
     except EnvironmentError as error:
         if error.errno != errno.ENOENT:
             raise
-        return write(path, line, b'\n')
+        return False
     try:
-        os.write(fd, line + b'\n')
+        os.write(fd, piece)
     finally:
         os.close(fd)
+    return True
 
 
 def remove(path):

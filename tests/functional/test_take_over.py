@@ -227,10 +227,10 @@ class TakeOverTest(unittest.TestCase):
         node.kill()
         state = [name for name in os.listdir(node.folder) if name.startswith('.node-')][0]
         record = os.path.join(node.folder, state, 'computations', '%d' % computation.id)
-        with open(record) as source:
-            text = source.read()
-        with open(record, 'w') as target:
-            target.write(text.replace('"format": 1', '"format": 99'))
+        with open(record, 'rb') as source:
+            data = source.read()
+        with open(record, 'wb') as target:
+            target.write(data.replace(b'"format": 1', b'"format": 99'))
         node.start()
         node.wait_log('cannot be taken over: its format is 99')
         self.assertEqual(job.wait(TIMEOUT + 20).status, 9)

@@ -30,16 +30,14 @@ class FilesTest(unittest.TestCase):
             self.assertEqual(source.read(), b'before')
         self.assertEqual(os.listdir(self.folder), ['state.json'])
 
-    def test_a_line_is_written_over_another_in_the_same_file(self):
-        files.write_over(self.path, b'before')
+    def test_a_beginning_is_written_over_in_the_same_file(self):
+        self.assertFalse(files.write_over(self.path, b'now'))
+        files.write(self.path, b'before')
         same = os.stat(self.path).st_ino
-        files.write_over(self.path, b'now')
+        self.assertTrue(files.write_over(self.path, b'now'))
         self.assertEqual(os.stat(self.path).st_ino, same)
         with open(self.path, 'rb') as source:
-            self.assertEqual(source.readline(), b'now\n')
-        files.write_over(self.path, b'long' * 2000)             # more than one page
-        with open(self.path, 'rb') as source:
-            self.assertEqual(source.readline(), b'long' * 2000 + b'\n')
+            self.assertEqual(source.read(), b'nowore')
 
     def test_what_a_killed_writer_has_left_is_removed(self):
         files.write(self.path, b'whole')

@@ -14,8 +14,9 @@ log = Log('dispynode.state')
 
 CLEANED = '.cleaned'                        # after the name of such a socket: see supervisor/handover
 FORMAT = 1                                  # of all that the state folder tells the next node
-COMPUTATIONS = 'computations'               # a file of JSON for each, named by its id
-ARGUMENTS = 'arguments'                     # ID.compute, ID.setup, ID.files: too big for that, or changing often
+COMPUTATIONS = 'computations'               # ID: a line of JSON, what COMPUTE said
+ARGUMENTS = 'arguments'                     # ID.setup, ID.files
+ROOM = 1024                                 # bytes of that line, filled up with spaces
 SUPERVISORS = 'supervisors'                 # sockets, ID-KEY: where supervisors are found that outlive their node
 
 
@@ -69,6 +70,7 @@ class Record(object):
     def __init__(self, records, computation):
         self._records, self._computation = records, computation
         self._opened = self._removed = False
+        self._room = 0                      # bytes that its first line may take, once it is written
 
     def adopt(self):
         """Go on with what a node before this one has written."""
@@ -76,13 +78,7 @@ class Record(object):
 
     def open(self):
         """Write what COMPUTE said, before it is answered."""
-        computation = self._computation
-        try:
-            if self._records.orphan_timeout:
-                files.write(self._path('compute'), computation.argument)
-            self._opened = True
-        except EnvironmentError as error:
-            self._complain(error)
+        self._opened = True
         self.write()
 
     def _path(self, kind):
@@ -111,7 +107,7 @@ class Record(object):
         from dispynode_lib.host import plainjson
         computation = self._computation
         try:
-            files.write_over(self._records.path(COMPUTATIONS, '%d' % computation.id), plainjson.dumps({
+            self._put(plainjson.dumps({
                 u'format': FORMAT, u'id': computation.id, u'name': computation.name,
                 u'folder': to_text(computation.folder.path),
                 u'cleanup': bool(computation.request.cleanup), u'scheduler': list(computation.scheduler),
@@ -122,6 +118,17 @@ class Record(object):
         except EnvironmentError as error:
             self._complain(error)
 
+    def _put(self, line):
+        """Write the first line, in its place if there is room; the argument of COMPUTE follows it."""
+        path = self._records.path(COMPUTATIONS, '%d' % self._computation.id)
+        fits = len(line) < self._room <= files.ONE_PAGE
+        room = self._room if fits else max(ROOM, 2 * len(line))
+        line = line.ljust(room - 1) + b'\n'
+        if not fits or not files.write_over(path, line):
+            argument = self._computation.argument if self._records.orphan_timeout else b''
+            files.write(path, line, argument)
+            self._room = room
+
     def forget_cleanup(self):
         """Another supervisor sets it up: that one before has run cleanup is no more of interest."""
         for path in self._records.cleaned(self._computation.id):
@@ -131,7 +138,7 @@ class Record(object):
         """It has gone with all its files."""
         self._removed = True
         files.remove(self._records.path(COMPUTATIONS, '%d' % self._computation.id))
-        for kind in ('compute', 'setup', 'files') if self._opened else ():
+        for kind in ('setup', 'files') if self._opened else ():
             files.remove(self._path(kind))
         if self._opened:
             self.forget_cleanup()
@@ -154,7 +161,7 @@ class Remembered(object):
             raise ProtocolError('its format is %r, this release knows %d' % (data['format'], FORMAT))
         self.data = data
         path = records.path(ARGUMENTS, '%d.' % data['id'])
-        self.argument = _read(path + 'compute')
+        self.argument = _read(records.path(COMPUTATIONS, '%d' % data['id'])).partition(b'\n')[2]
         self.request = messages.read_compute(self.argument)
         if self.request.id != data['id']:
             raise ProtocolError('it is of another computation')
