@@ -5,7 +5,7 @@ import os
 import sys
 import unittest
 
-from tests.support.computation import Reply
+from tests.support.computation import Reply, read_frame
 from tests.support.dialects import DIALECTS
 from tests.support.nodecase import FINISHED, TIMEOUT, NodeCase
 from tests.support.pickled import Record
@@ -70,6 +70,16 @@ def provisional_relay():
 def provisional_then_fail():
     dispy_provisional_result('half')
     raise ValueError('after it')
+'''
+
+HOLD = '''
+import os, time
+
+def hold(path):
+    with open(path + '-began', 'a') as stream:
+        stream.write('once ')
+    while not os.path.exists(path):
+        time.sleep(0.01)
 '''
 
 LET_GO = """
@@ -280,6 +290,38 @@ class CPUs(NodeCase):
         for number, job in enumerate(jobs):
             self.assertEqual(self.finished(job.wait(60)), number)
         self.assertTrue(all(len(job.replies) == 1 for job in jobs))
+
+
+class Repeated(NodeCase):
+
+    def test_the_same_job_sent_twice_while_all_cpus_are_busy_runs_once_and_leaves_no_cpu_taken(self):
+        computation, folder = self.open(HOLD, 'hold'), self.folder()
+        first, second, third = [os.path.join(folder, name) for name in ('1', '2', '3')]
+        jobs = [computation.submit(first) for _ in range(computation.cpus)]
+        scheduler, job = computation.scheduler, computation.make_job(second)
+        scheduler.jobs[job.uid] = job
+        self.make(second)
+        with scheduler.connection('JOB', job.record) as one:
+            with scheduler.connection('JOB', job.record) as other:
+                self.assertEqual(len(computation.jobs()), len(jobs))    # both have been taken in
+                self.make(first)
+                self.assertEqual([read_frame(one), read_frame(other)], [b'ACK', b'ACK'])
+        jobs += [job] + [computation.submit(third) for _ in range(computation.cpus)]
+        self.make(third)
+        for each in jobs:
+            self.finished(each.wait(TIMEOUT))
+        self.assertEqual([len(each.replies) for each in jobs], [1] * len(jobs))
+        with open(second + '-began') as stream:
+            self.assertEqual(stream.read(), 'once ')
+        self.assertEqual(computation.jobs(), [])
+
+    @staticmethod
+    def make(path):
+        open(path, 'w').close()
+
+
+class RepeatedOnOneCPU(Repeated):
+    options = ('-c', '1')
 
 
 if __name__ == '__main__':

@@ -7,6 +7,7 @@ import unittest
 from dispynode_lib.errors import Refused
 from dispynode_lib.node.shared import state as states
 from dispynode_lib.node.shared.state import NodeState
+from tests.support.waiting import wait_until
 
 HOST_A, HOST_B = (u'10.0.0.1', 51347), (u'10.0.0.2', 51347)
 
@@ -174,6 +175,83 @@ class JobsTest(unittest.TestCase):
         self.state.set_cpus(0)
         self.assertEqual(self.state.free_cpus(), 0)
         self.assertEqual(self.state.used_cpus(), 1)
+
+
+class RepeatedJobTest(unittest.TestCase):
+    """The same JOB more than once while all CPUs are busy."""
+
+    def setUp(self):
+        self.state = make_state(cpus=2)
+        self.state.open_computation(FakeComputation(7))
+        self.running = [self.state.admit_job(7, uid, u'ab', (), 100.0, 0.0)[0] for uid in (1, 2)]
+        self.waits = []
+        wait = self.state._changed.wait
+        self.state._changed.wait = lambda left: self.waits.append(left) or wait(left)
+
+    def ask(self, count, then=lambda job: None):
+        """Ask for job 3 `count` times at once, and wait until all of them wait for a CPU.
+
+        then   function(Job): what the thread does to whom it is a new one
+        Return (threads, what they got: Job and whether it is a new one).
+        """
+        got = []
+
+        def admit():
+            job, new = self.state.admit_job(7, 3, u'cd', (), 100.0, 10.0)
+            if new:
+                then(job)
+            got.append((job, new))
+
+        threads = [threading.Thread(target=admit) for _ in range(count)]
+        for thread in threads:
+            thread.start()
+        wait_until(lambda: len(self.waits) >= count, 10)
+        return threads, got
+
+    def assert_one_job(self, threads, got):
+        for thread in threads:
+            thread.join(10.0)
+        self.assertEqual(sorted(new for _job, new in got), [False] * (len(threads) - 1) + [True])
+        self.assertEqual(len(set(job for job, _new in got)), 1)
+        return got[0][0]
+
+    def test_the_same_job_sent_twice_while_all_cpus_are_busy_takes_one_cpu(self):
+        threads, got = self.ask(2)
+        for job in self.running:
+            self.state.finish_job(job)
+        job = self.assert_one_job(threads, got)
+        self.assertEqual(self.state.used_cpus(), 1)
+        self.assertTrue(self.state.finish_job(job))
+        self.assertEqual(self.state.used_cpus(), 0)
+
+    def test_a_job_that_ended_while_its_repetition_waited_does_not_run_again(self):
+        threads, got = self.ask(3, then=self.state.finish_job)
+        self.state.finish_job(self.running[0])
+        self.assert_one_job(threads, got)
+        self.assertEqual((self.state.used_cpus(), self.state.counts()['jobs_done']), (1, 2))
+
+    def test_a_repetition_that_waits_is_answered_though_no_other_cpu_is_free(self):
+        threads, got = self.ask(2)
+        self.state.finish_job(self.running[0])
+        self.assert_one_job(threads, got)
+        self.assertEqual(self.state.used_cpus(), 2)
+
+    def test_a_job_whose_first_request_has_lost_its_client_goes_on_for_the_one_that_waited(self):
+        kept = []
+        threads, got = self.ask(2, then=lambda job: kept.append(self.state.finish_job(job, None)))
+        self.state.finish_job(self.running[0])
+        self.assert_one_job(threads, got)
+        self.assertEqual((kept, self.state.used_cpus()), ([False], 2))
+
+    def test_a_job_that_has_waited_in_vain_may_be_sent_again(self):
+        with self.assertRaises(Refused):
+            self.state.admit_job(7, 3, u'cd', (), 100.0, 0.001)
+        for job in self.running:
+            self.state.finish_job(job)
+        for _turn in range(2):
+            job, new = self.state.admit_job(7, 3, u'cd', (), 100.0, 0.001)
+            self.assertTrue(new)
+            self.assertTrue(self.state.finish_job(job))
 
 
 if __name__ == '__main__':

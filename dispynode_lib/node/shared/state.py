@@ -11,14 +11,29 @@ from dispynode_lib.node.shared.job import Job
 STARTING, SERVING, PAUSED, DRAINING, STOPPING = 'STARTING', 'SERVING', 'PAUSED', 'DRAINING', 'STOPPING'
 
 
+class _Wait(object):
+    """The JOB requests that wait for a CPU for one and the same job."""
+    __slots__ = ('requests', 'job')
+
+    def __init__(self):
+        self.requests = 0
+        self.job = None                     # the Job, once it has been admitted for one of them
+
+
 class _Entry(object):
-    __slots__ = ('computation', 'auth', 'jobs', 'closing')
+    __slots__ = ('computation', 'auth', 'jobs', 'waits', 'closing')
 
     def __init__(self, computation, auth):
         self.computation = computation
         self.auth = auth                    # bytes: the client's proof that it is its own
-        self.jobs = {}
+        self.jobs = {}                      # (uid, hash) -> Job
+        self.waits = {}                     # (uid, hash) -> _Wait
         self.closing = False
+
+    def known_job(self, key):
+        """Return the Job that is live, or that requests still wait for; None if it is not known."""
+        job, wait = self.jobs.get(key), self.waits.get(key)
+        return wait.job if job is None and wait is not None else job
 
     def is_repeated_by(self, computation, auth):
         """Return whether a COMPUTE request is this one's again."""
@@ -270,23 +285,29 @@ class NodeState(object):
 
         uid, hash_     the client's names for the job: int, text
         now            seconds since the epoch
-        Return (Job, True), or (Job, False) if the very job is running already.
+        Return (Job, True), or (Job, False) if the very job is running already, or has been admitted
+        for another request while this one waited: by now it may have ended.
         Raises Refused: unknown computation, node stopping, no CPU free.
         """
+        key = (uid, hash_)
         with self._lock:
             entry = self._entry_for_job_locked(computation_id)
-            job = entry.jobs.get((uid, hash_))
+            job = entry.known_job(key)
+            if job is None and self._used >= self._cpus and timeout > 0:
+                job = self._wait_for_cpu_locked(entry, key, timeout)
+                entry = self._entry_for_job_locked(computation_id)
+                job = job or entry.known_job(key)
             if job is not None:
                 job.repeated = True
                 return job, False
-            if self._used >= self._cpus and timeout > 0:
-                self._wait_for_cpu_locked(timeout)
-                entry = self._entry_for_job_locked(computation_id)
             if self._used >= self._cpus:
                 raise Busy('NAK (all cpus busy)')
             self._used += 1
             self._last_job = now
-            job = entry.jobs[(uid, hash_)] = Job(entry.computation, uid, hash_, xfer_files, now)
+            job = entry.jobs[key] = Job(entry.computation, uid, hash_, xfer_files, now)
+            if key in entry.waits:
+                entry.waits[key].job, job.repeated = job, True
+                self._changed.notify_all()
             return job, True
 
     def _entry_for_job_locked(self, computation_id):
@@ -299,13 +320,19 @@ class NodeState(object):
             raise Refused('NAK (outside service hours)')
         return entry
 
-    def _wait_for_cpu_locked(self, timeout):
-        deadline = monotonic() + timeout
-        while self._used >= self._cpus:
+    def _wait_for_cpu_locked(self, entry, key, timeout):
+        """Wait for a CPU; return the Job if it has been admitted for another request meanwhile."""
+        deadline, wait = monotonic() + timeout, entry.waits.setdefault(key, _Wait())
+        wait.requests += 1
+        while self._used >= self._cpus and wait.job is None:
             left = deadline - monotonic()
             if left <= 0:
-                return
+                break
             self._changed.wait(left)
+        wait.requests -= 1
+        if not wait.requests:
+            del entry.waits[key]
+        return wait.job
 
     def finish_job(self, job, seconds=0.0):
         """Free the CPU of a job that took it for `seconds`; None: it never began, and does not count.
