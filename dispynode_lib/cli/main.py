@@ -415,7 +415,7 @@ def follow(node, signals, console=None, reloading=None):
         if wanted != done:
             done = wanted
             _tell(signals.number, wanted[0])
-            if not _pass_on(node, *wanted):
+            if not _pass_on(node, signals.number, *wanted):
                 return
         elif signals.asked:
             _answer(node, signals, console, reloading)
@@ -430,7 +430,7 @@ def _tell(number, wanted):
     Log('dispynode.cli').info('%s: %s', signal_name(number), MEANINGS[wanted])
 
 
-def _pass_on(node, wanted, jobs_only, warm):
+def _pass_on(node, number, wanted, jobs_only, warm):
     """Have `node` do what is wanted; return False if its end is not to be waited for."""
     if wanted == DRAIN:
         if jobs_only:
@@ -439,7 +439,7 @@ def _pass_on(node, wanted, jobs_only, warm):
             node.drain()
         return True
     if warm and wanted == STOP:
-        node.terminate()
+        node.terminate(may_keep=number == signal.SIGTERM)
         return True
     node.stop(at_once=wanted == AT_ONCE)
     if wanted == AT_ONCE:

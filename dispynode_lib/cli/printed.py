@@ -16,6 +16,8 @@ from dispynode_lib.options.table import ROWS, path, switch
 FILES = (
     (u'init', 'dispynode.init', u'SysV init script, for /etc/init.d/dispynode'),
     (u'systemd', 'dispynode.service', u'systemd unit, for /etc/systemd/system/dispynode.service'),
+    (u'needrestart', 'dispynode.needrestart',
+     u'for /etc/needrestart/conf.d/dispynode.conf'),
     (u'logrotate', 'dispynode.logrotate', u'for /etc/logrotate.d/dispynode'),
     (u'cron', 'dispynode.cron', u'for /etc/cron.d/dispynode'),
     (u'slurm', 'dispynode.slurm', u'batch script for sbatch'),

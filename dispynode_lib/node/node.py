@@ -394,9 +394,9 @@ class Node(object):
         """Take no new job; stop when the running ones have ended. Returns soon."""
         self._drain_jobs(self.options.drain_timeout)
 
-    def terminate(self):
-        """As stop(), but running jobs may go on for --grace before that; no new ones start. Returns soon."""
-        if self.options.keep_jobs and self.options.orphan_timeout:
+    def terminate(self, may_keep=True):
+        """As stop(), but with --keep_jobs, if `may_keep`, or --grace running jobs go on. Returns soon."""
+        if may_keep and self.options.keep_jobs and self.options.orphan_timeout:
             self.leave()
         elif self.options.grace:
             self._drain_jobs(self.options.grace)

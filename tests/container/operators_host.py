@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import threading
 import unittest
 
 from tests.interop.realclient import configuration, run_client
@@ -16,6 +17,15 @@ from tests.support.waiting import wait_until
 
 WAIT = 60
 FOLDER = '/var/lib/dispynode'
+JOBS = 40
+RUNS = FOLDER + '/runs'
+CRASH = """pid() { systemctl show -p MainPID --value dispynode; }
+old=$(pid)
+kill -9 $old
+until systemctl is-active --quiet dispynode && [ $(pid) != $old ]; do sleep 0.1; done"""
+TWO_RUN = 'until [ $(wc -l < %s) = 2 ]; do sleep 0.1; done' % RUNS
+LEFT = 'grep -l "^Uid:[[:space:]]$(id -u dispynode)" /proc/[0-9]*/status; true'
+UPGRADE = 'sed -i "2i # another build" dispynode.py; install -m 755 dispynode.py /usr/local/bin/dispynode.py'
 # A root that is a layer in memory above the one on disk, seen in these namespaces only; "$@" is
 # process 1 there
 ENTER = '''set -e
@@ -157,6 +167,50 @@ class OperatorsHostTest(unittest.TestCase):
             host.run('systemctl stop dispynode')
             host.run('dispynode.py --config /etc/dispynode.cfg --ctl status', 3)
 
+    def test_jobs_go_on_through_restart_crash_and_upgrade_under_systemd(self):
+        with Host('/lib/systemd/systemd', '--log-target=console') as host:
+            host.says('systemctl is-system-running', 'running')
+            host.follow('systemd')
+            for lines in (['systemctl restart dispynode'] * 3, [CRASH] * 3,
+                          [UPGRADE, 'systemctl restart dispynode']):
+                self.assert_jobs_go_on(host, lines)
+            self.assertIn('taken over from the node before', host.run('journalctl -u dispynode'))
+
+    def test_a_stop_ends_jobs_and_leaves_nobody_behind_under_systemd(self):
+        with Host('/lib/systemd/systemd', '--log-target=console') as host:
+            host.says('systemctl is-system-running', 'running')
+            host.follow('systemd')
+            told = self.during_jobs(host, 2, 9000, [TWO_RUN, 'systemctl stop dispynode'])
+            self.assertEqual((told['right'], told['lost']), (1, 0), told)
+            self.assertEqual(told['others'], ['9 the node was stopped before the job had ended'])
+            host.run('systemctl is-active dispynode', 3)
+            self.assertEqual(host.run(LEFT), '')
+
+    def during_jobs(self, host, count, longest, lines):
+        """Have a real client run `count` jobs, and each of `lines` when some run; return what it
+        tells."""
+        host.run('rm -f %s' % RUNS)
+        started, told = os.path.join(host.folder, 'started'), []
+        client = threading.Thread(target=lambda: told.append(run_client(
+            configuration()[0][0], 'kept.py', count, longest, RUNS, started, node=host)))
+        client.start()
+        try:
+            wait_until(lambda: os.path.exists(started) or not client.is_alive(), WAIT, host.log_tail)
+            for line in lines:
+                host.run(line)
+        finally:
+            client.join()
+            os.remove(started)
+        self.assertTrue(told, 'the client has failed')
+        return told[0]
+
+    def assert_jobs_go_on(self, host, lines):
+        """Run `lines` during jobs: each has its right result, and none ran twice."""
+        told = self.during_jobs(host, JOBS, 3, lines)
+        self.assertEqual((told['right'], told['lost'], told['others']), (JOBS, 0, []), told)
+        runs = host.run('sort -n ' + RUNS).split()
+        self.assertEqual(runs, [str(number) for number in range(JOBS)])
+
     def test_a_start_that_fails_for_want_of_an_address_is_tried_again_a_wrong_option_is_not(self):
         with Host('/lib/systemd/systemd', '--log-target=console') as host:
             host.says('systemctl is-system-running', 'running')
@@ -185,7 +239,8 @@ class OperatorsHostTest(unittest.TestCase):
         with Host('sleep', '1000') as host:
             host.follow('init')
             self.assert_serves(host)
-            host.run('service dispynode reload && service dispynode restart')
+            host.run('service dispynode reload')
+            self.assert_jobs_go_on(host, ['service dispynode restart'] * 2)
             host.run('kill -9 $(cat /run/dispynode.pid)')
             host.run('service dispynode status', 3)
             host.run('service dispynode start')

@@ -45,6 +45,7 @@ COMMANDS = {
     'dispynode.py --print grafana': HERE,
     'dispynode.py --print alerts': HERE,
     'dispynode.py --print systemd': HERE,
+    'dispynode.py --print needrestart': HERE,
     'dispynode.py --print init': HERE,
     'dispynode.py --print cron': HERE,
     'dispynode.py --print completion': HERE,

@@ -111,8 +111,8 @@ class FakeNode(object):
     def drain_jobs(self):
         self.told.append('drain jobs')
 
-    def terminate(self):
-        self.told.append('terminate')
+    def terminate(self, may_keep):
+        self.told.append('terminate, may keep jobs' if may_keep else 'terminate')
 
     def dump(self):
         self.told.append('dump')
@@ -141,7 +141,8 @@ class FakeSignals(object):
     def wait(self):
         name = self.history.pop(0)
         if name is not None:
-            getattr(self.signals, '_on_' + name)(0, None)
+            name, _colon, number = name.partition(':')
+            getattr(self.signals, '_on_' + name)(getattr(signal, number, 0), None)
 
     def close(self):
         self.signals.close()
@@ -170,6 +171,10 @@ class Following(unittest.TestCase):
         self.assertEqual(self.follow(['terminate'], 'terminate'), ['terminate'])
         self.assertEqual(self.follow(['interrupt', 'terminate'], 'terminate'),
                          ['drain', 'terminate'])
+
+    def test_only_sigterm_may_keep_jobs(self):
+        for number, told in (('SIGTERM', 'terminate, may keep jobs'), ('SIGQUIT', 'terminate')):
+            self.assertEqual(self.follow(['terminate:' + number], told), [told])
 
     def test_second_terminate_ends_the_grace(self):
         self.assertEqual(self.follow(['terminate', 'terminate', 'terminate', 'abort'], None),
