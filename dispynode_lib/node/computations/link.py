@@ -118,6 +118,7 @@ class Link(object):
         self.pid = pid
         self._settled = collections.deque()     # numbers of job processes: the supervisor has not been told
         self._open = True
+        self._is_ending = False             # it was told to close
         self.is_taken_over = False          # from a node that has died: its job processes come after `here`
 
     def attach(self, handler, children):
@@ -140,6 +141,7 @@ class Link(object):
 
         Nobody waits: a supervisor that is busy with setup gets the rest when it reads.
         """
+        self._is_ending = self._is_ending or parts[0] == b'close'
         data = control.pack(*parts)
         with self._write_lock:
             if not self._open:
@@ -182,7 +184,7 @@ class Link(object):
         while self._settled:
             numbers.append(control.NUMBER.pack(self._settled.popleft()))
         try:
-            if numbers:
+            if numbers and not self._is_ending:     # a signal would tell cleanup of the frame
                 self.send(b'settled', b''.join(numbers))
         except PeerGone as gone:
             log.debug('supervisor %s: %s', self.pid, gone)
