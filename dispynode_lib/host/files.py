@@ -12,6 +12,7 @@ from dispynode_lib.log import Log
 log = Log('dispynode.files')
 
 ONE_PAGE = 4096                             # bytes that a write puts into a file as a whole
+LOOK = getattr(os, 'O_PATH', os.O_RDONLY | os.O_DIRECTORY)
 PARTIAL = '.part'                           # how names of files end that are still written
 
 
@@ -78,6 +79,20 @@ def remove_empty(folder):
     except EnvironmentError:
         return False
     return True
+
+
+def is_in_place(path):
+    """Return whether an absolute path of a folder leads through no link."""
+    try:
+        fd = os.open(path, LOOK)
+        try:
+            if os.readlink('/proc/self/fd/%d' % fd) == path:
+                return True                 # mostly, and quickly: realpath() looks at each part
+        finally:
+            os.close(fd)
+    except EnvironmentError as error:
+        log.debug('looking at %s: %s', path, error)
+    return os.path.realpath(path) == path
 
 
 def make_folder(path):

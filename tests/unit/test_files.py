@@ -50,6 +50,17 @@ class FilesTest(unittest.TestCase):
         files.remove(self.path)
         self.assertFalse(files.remove_empty(os.path.join(self.folder, 'missing')))
 
+    def test_a_folder_is_in_place_if_no_part_of_its_path_is_a_link(self):
+        top = os.path.realpath(self.folder)
+        inside, moved = os.path.join(top, 'a', 'b'), os.path.join(top, 'c')
+        self.assertTrue(files.is_in_place(inside))              # it is not there: no link either
+        os.makedirs(inside)
+        self.assertTrue(files.is_in_place(inside))
+        os.rename(os.path.join(top, 'a'), moved)
+        os.symlink(moved, os.path.join(top, 'a'))
+        self.assertFalse(files.is_in_place(inside))
+        self.assertFalse(files.is_in_place(os.path.join(top, 'a')))
+
     def test_a_folder_with_something_in_it_stays(self):
         files.make_folder(os.path.join(self.folder, 'a', 'b'))
         files.make_folder(os.path.join(self.folder, 'a', 'b'))

@@ -9,7 +9,7 @@ import threading
 
 from dispynode_lib.errors import ProtocolError, Refused
 from dispynode_lib.host import files
-from dispynode_lib.host.compat import monotonic, path_bytes, random_hex, to_path, to_text
+from dispynode_lib.host.compat import monotonic, path_bytes, random_hex, set_cloexec, to_path, to_text
 from dispynode_lib.log import Log
 from dispynode_lib.node.files.incoming import fill, make_folder
 from dispynode_lib.node.files.removal import remove_tree
@@ -152,6 +152,24 @@ class Claim(object):
             self._changed.notify_all()
 
 
+class Notes(object):
+    """A file that pieces are added to; it is closed once no thread holds this any more."""
+
+    def __init__(self, path):
+        """Open the file `path`, or make it. Raises EnvironmentError."""
+        self._fd = None
+        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        set_cloexec(self._fd)
+
+    def __del__(self):
+        if self._fd is not None:
+            os.close(self._fd)
+
+    def add(self, piece):
+        """Add a piece (bytes), as a whole."""
+        os.write(self._fd, piece)
+
+
 class Folder(object):
     """One computation's folder and the files that came for it; used by worker threads."""
 
@@ -164,6 +182,7 @@ class Folder(object):
         self._uses = {}                     # path -> count (docs/protocol.rst, "Files and their removal")
         self._claimed = set()               # paths that a thread is just looking at, replacing or removing
         self._noted_at = None               # path of the file that tells the next node of _uses
+        self._notes = None                  # Notes, once there are some
 
     def note_uses(self, path):
         """Note from now on in the file `path` how often each file is used; go on with what it tells."""
@@ -188,6 +207,7 @@ class Folder(object):
             if cleanup or self._folders.force_cleanup:
                 self.remove()
         finally:
+            self._noted_at = self._notes = None
             self._folders.discard(self)
 
     def _claim(self, path):
@@ -202,20 +222,20 @@ class Folder(object):
                 self._uses[path] = uses
             else:
                 self._uses.pop(path, None)
-        if self._noted_at is not None:
-            self._note(path, uses)
+        self._note(path, uses)
         return uses
 
     def _note(self, path, uses):
         """Add a line to the file of uses; who deals with `path` has claimed it."""
+        notes, where = self._notes, self._noted_at
+        if where is None:
+            return                          # the computation has ended
         try:
-            fd = os.open(self._noted_at, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-            try:
-                os.write(fd, control.pack(b'%d' % max(0, uses), path_bytes(path)))
-            finally:
-                os.close(fd)
+            if notes is None:
+                notes = self._notes = Notes(where)
+            notes.add(control.pack(b'%d' % max(0, uses), path_bytes(path)))
         except EnvironmentError as error:
-            log.warning('noting a file in %s: %s', self._noted_at, error)
+            log.warning('noting a file in %s: %s', where, error)
 
     def target(self, file_record):
         """Return the absolute path at which a sent file is to lie. Raises Refused."""
@@ -316,7 +336,7 @@ class Folder(object):
 
     def _is_in_place(self):
         """Return whether no job has put a link in the place of the folder or of one above it."""
-        return os.path.realpath(self.path) == self.path
+        return files.is_in_place(self.path)
 
     def files(self):
         """Return the paths of the files that came for this computation (list)."""
