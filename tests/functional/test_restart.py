@@ -67,7 +67,7 @@ class KilledTest(unittest.TestCase):
             self.assertIn(answer, (errno.ECONNRESET, errno.EPIPE), len(more))
             self.assertIsNone(
                 self.answer_to_job(computation, make_token('guessed', scheduler.node_sign), 0))
-        self.assertIn('token of an earlier run', node.log())
+        node.wait_log('token of an earlier run')
 
     def test_the_client_hears_of_the_new_node_before_it_is_told_of_lost_jobs(self):
         node, scheduler, computation = self.start()
