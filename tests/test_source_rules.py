@@ -40,6 +40,10 @@ CATCH_ALL = {
     'supervisor.job.tracebacks': ('describe', ),
 }
 
+# functions that say in which phase something is that began elsewhere
+FIRST_PHASES = {'node.computations.supervision': ('adopt', '_on_here'),
+                'node.computations.computation': ('go_on',)}
+
 # where the interpreter and the system are told apart
 COMPAT = ('host.compat', 'code.bytecode', 'supervisor.processes.lean')
 
@@ -202,6 +206,15 @@ class SourceRulesTest(unittest.TestCase):
                     if isinstance(kind, ast.ClassDef)
                     for node in ast.walk(kind) if is_set_of_self(node)
                     and node.attr in [function.name for function in functions_of(kind)]])
+
+    def test_phases_are_changed_by_their_tables_only(self):
+        self.check([source.at(node.lineno, 'sets a phase in ' + function.name)
+                    for source in self.package if source.name != 'node.shared.phases'
+                    for function in functions(source.tree)
+                    if function.name not in ('__init__',) + FIRST_PHASES.get(source.name, ())
+                    for node in ast.walk(function)
+                    if isinstance(node, ast.Attribute) and node.attr == 'phase'
+                    and isinstance(node.ctx, ast.Store)])
 
     def test_python_versions_and_systems_are_told_apart_in_one_place(self):
         words = re.compile(r'\bsys\.(version_info|hexversion|platform)\b|\bos\.name\b|\bPY[23]\s*=')

@@ -240,6 +240,19 @@ def compute():
         self.node.wait_log('oh dear', TIMEOUT)
         self.wait_files([])
 
+    def test_a_failing_cleanup_cannot_write_lines_of_its_own_into_the_log(self):
+        computation = self.open(
+            'def cleanup(): raise ValueError("x\\n2030-01-01 00:00:00,000 ERROR dispynode.node: forged '
+            '\\x1b[31m")\ndef f(): return 1', 'f', cleanup='cleanup')
+        self.finished(computation.run())
+        computation.close()
+        self.node.wait_log('cleanup failed', TIMEOUT)
+        self.wait_files([])
+        log = self.node.log()
+        self.assertIn(u'forged', log)
+        self.assertEqual([line for line in log.splitlines() if line.startswith(u'2030')], [])
+        self.assertNotIn(u'\x1b', log)
+
     def test_close_interrupts_a_setup_that_does_not_end(self):
         code = 'import time\ndef setup(): time.sleep(1000)\ndef f(): return 1\n'
         computation = self.open(code, 'f', setup='setup', send_setup=False)

@@ -48,6 +48,21 @@ class History(unittest.TestCase):
         self.room.says(b'closed', None)
 
 
+class Interrupted(collections.deque):
+    """A deque; a thread runs `meanwhile()` when somebody begins to look at its items."""
+
+    def __init__(self, items, meanwhile):
+        collections.deque.__init__(self, items)
+        self._meanwhile = meanwhile
+
+    def __iter__(self):
+        found, meanwhile = list(collections.deque.__iter__(self)), self._meanwhile
+        self._meanwhile = None
+        if meanwhile is not None:
+            meanwhile()
+        return iter(found)
+
+
 class OpeningTest(History):
 
     def test_from_compute_to_close(self):
@@ -751,6 +766,16 @@ class JobTest(History):
         (_uid, status, text), = self.room.replies
         self.assertEqual((status, child.phase), (9, links.TOLD))
         self.assertIn(u'SIGKILL', text)
+
+    def test_a_job_is_lost_when_its_supervisor_dies_while_a_thread_gives_it_to_a_process(self):
+        room, job = self.room, self.room.admit()
+        child = room.fork()
+        room.computation.jobs._idle = Interrupted(room.computation.jobs._idle, lambda: room.give(job))
+        room.link.dies()
+        room.settle()
+        self.assertEqual((job.phase, child.phase), (jobs.RUNNING, links.GIVEN))
+        child.tell()
+        self.assertEqual(room.replies, [(1, 11, None)])
 
     def test_a_process_that_closes_its_channel_and_lives_on(self):
         _job, child = self.room.run_job()

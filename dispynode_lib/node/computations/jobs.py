@@ -361,13 +361,15 @@ class Jobs(object):
 
     def _is_being_given(self, child):
         """Return whether a thread has just taken it; if not, it is no more among those that wait."""
-        if child.phase != IDLE:
-            return False
+        return child.phase == IDLE and not self._take(child)
+
+    def _take(self, child):
+        """Take a process from those that wait for a job; return False if a thread was faster."""
         try:
             self._idle.remove(child)
         except ValueError:
-            return True
-        return False
+            return False
+        return True
 
     def _child_gone(self, child):
         child.link.close_child(child)
@@ -474,7 +476,7 @@ class Jobs(object):
         with self._lock:
             self._forking = 0
         for child in list(self._idle):
-            if child.link is link and not self._is_being_given(child):
+            if child.link is link and self._take(child):
                 self.dismiss(child)
         for child in children.values():
             if child.sent and child.sock is None:

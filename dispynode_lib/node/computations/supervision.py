@@ -6,7 +6,7 @@ import signal
 from dispynode_lib.errors import PeerGone, ProtocolError
 from dispynode_lib.host.compat import to_text
 from dispynode_lib.log import Log
-from dispynode_lib.node.computations.jobframes import ENDED, text_of
+from dispynode_lib.node.computations.jobframes import ENDED, indented, text_of
 from dispynode_lib.node.shared.complaints import printable
 from dispynode_lib.node.shared.phases import Life, every
 from dispynode_lib.wire.control import number
@@ -138,7 +138,7 @@ class Supervision(object):
 
     def _on_refused(self, fields):
         log.error('computation %d: its supervisor %d does not take this node for its own (%s); its running jobs are lost',
-                  self._owner.id, self.link.pid, to_text(fields[1] if len(fields) > 1 else b''))
+                  self._owner.id, self.link.pid, indented(fields[1] if len(fields) > 1 else b''))
         self.on_link_closed()
 
     def _use(self, link):
@@ -227,7 +227,7 @@ class Supervision(object):
         if not LIFE.change(self, CLOSED):
             return
         if error is not None:
-            log.warning('computation %d: cleanup failed: %s', self._owner.id, to_text(error))
+            log.warning('computation %d: cleanup failed: %s', self._owner.id, indented(error))
         self._drop()
         if before == CLOSING:               # it was interrupted before it came to setup
             self._owner.on_set_up(ENDED)
