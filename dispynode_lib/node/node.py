@@ -441,7 +441,7 @@ class Node(object):
 
     def _leave(self, replaced):
         self.is_replaced = replaced
-        self._operation.stopping()
+        self._operation.stopping(replaced)
         self._watchdog.stop()
         leaving.leave(self._common, list(self._listeners.values()), self._delivery, self._nursery)
         self._init_file.close(self.options.stop_timeout)

@@ -74,9 +74,12 @@ class Operation(object):
         self._end = self._began + max(0.0, lifetime - options.stop_timeout)
         self._last_job = self._end - window
 
-    def stopping(self):
-        """The node is being stopped."""
-        self._notify('STOPPING=1')
+    def stopping(self, replaced=False):
+        """The node is being stopped; `replaced`: this process will be the next one, which tells the service manager."""
+        if not replaced:
+            self._notify('STOPPING=1')
+        elif self._notifier is not None:
+            os.environ.update(self._notifier.environment)
 
     def close(self):
         """The node has ended."""

@@ -25,7 +25,9 @@ kill -9 $old
 until systemctl is-active --quiet dispynode && [ $(pid) != $old ]; do sleep 0.1; done"""
 TWO_RUN = 'until [ $(wc -l < %s) = 2 ]; do sleep 0.1; done' % RUNS
 LEFT = 'grep -l "^Uid:[[:space:]]$(id -u dispynode)" /proc/[0-9]*/status; true'
-UPGRADE = 'sed -i "2i # another build" dispynode.py; install -m 755 dispynode.py /usr/local/bin/dispynode.py'
+UPGRADE = """sed -i "s/^__version__ = .*/__version__ = '0.1.9'/" dispynode.py
+install -m 755 dispynode.py /usr/local/bin/dispynode.py
+dispynode.py --version | grep 'dispynode 0.1.9 '"""
 # A root that is a layer in memory above the one on disk, seen in these namespaces only; "$@" is
 # process 1 there
 ENTER = '''set -e
@@ -172,8 +174,11 @@ class OperatorsHostTest(unittest.TestCase):
             host.says('systemctl is-system-running', 'running')
             host.follow('systemd')
             for lines in (['systemctl restart dispynode'] * 3, [CRASH] * 3,
-                          [UPGRADE, 'systemctl restart dispynode']):
+                          [UPGRADE, 'systemctl restart dispynode'],
+                          ['dispynode.py --config /etc/dispynode.cfg --ctl restart']):
                 self.assert_jobs_go_on(host, lines)
+                host.says('systemctl show -p SubState dispynode', 'SubState=running')
+            self.assertIn('NRestarts=0', host.run('systemctl show -p NRestarts dispynode'))
             self.assertIn('taken over from the node before', host.run('journalctl -u dispynode'))
 
     def test_a_stop_ends_jobs_and_leaves_nobody_behind_under_systemd(self):

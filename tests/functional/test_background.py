@@ -145,6 +145,25 @@ class Background(OperatorCase):
             while 'STOPPING=1' not in words:
                 words.append(manager.recv(4096).decode('utf-8').split('\n')[0])
 
+    def test_the_service_manager_sees_no_end_of_a_node_that_replaces_itself(self):
+        path, mark = os.path.join(self.folder, 'notify'), os.path.join(self.folder, 'mark')
+        manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.addCleanup(manager.close)
+        manager.bind(path)
+        manager.settimeout(20)
+        env = {'NOTIFY_SOCKET': path, 'WATCHDOG_USEC': '400000'}
+        with self.node('-c', '1', env=env) as node:
+            scheduler = self.scheduler(node)
+            self.addCleanup(scheduler.close)
+            job = scheduler.open(WAIT, 'wait').submit(mark)
+            self.assertEqual(self.ctl('restart').status, 0)
+            words = []
+            while words.count('READY=1') < 2 or words[-1] != 'WATCHDOG=1':
+                words.append(manager.recv(4096).decode('utf-8').split('\n')[0])
+            self.assertNotIn('STOPPING=1', words)
+            open(mark, 'w').close()
+            self.assertEqual(job.wait().status, 11)
+
     def test_the_service_manager_sees_changes_and_waits_for_the_grace(self):
         path, mark = os.path.join(self.folder, 'notify'), os.path.join(self.folder, 'mark')
         manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)

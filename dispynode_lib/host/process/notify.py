@@ -9,24 +9,30 @@ from dispynode_lib.log import Log
 
 log = Log('dispynode.notify')
 
+VARIABLES = 'NOTIFY_SOCKET', 'WATCHDOG_USEC', 'WATCHDOG_PID'
+
 
 def from_environment():
     """Return a Notifier, None if no service manager listens. Jobs do not inherit what it is made
     from."""
-    path = os.environ.pop('NOTIFY_SOCKET', None)
-    microseconds = os.environ.pop('WATCHDOG_USEC', '')
-    process = os.environ.pop('WATCHDOG_PID', '')
+    environment = dict((name, os.environ.pop(name)) for name in VARIABLES if name in os.environ)
+    path, microseconds, process = [environment.get(name, '') for name in VARIABLES]
     if not path:
         return None
     mine = process in ('', str(os.getpid()))
-    return Notifier(path, int(microseconds) / 1e6 if mine and microseconds.isdigit() else None)
+    return Notifier(path, int(microseconds) / 1e6 if mine and microseconds.isdigit() else None,
+                    environment)
 
 
 class Notifier(object):
-    """Sends lines such as READY=1. `watchdog_interval`: seconds between two WATCHDOG=1, None if
-    none are wanted."""
+    """Sends lines such as READY=1.
 
-    def __init__(self, path, timeout):
+    watchdog_interval   seconds between two WATCHDOG=1, None if none are wanted
+    environment         dict of the variables by which it was made
+    """
+
+    def __init__(self, path, timeout, environment):
+        self.environment = environment
         self.watchdog_interval = timeout / 2.0 if timeout else None
         self._path = '\0' + path[1:] if path[:1] == '@' else path
 
