@@ -493,7 +493,7 @@ class Node(object):
         self._addresses.close()
         bigfiles.remove_folder(self._big_folder)
         self._init_file.close(0.5 if at_once else self.options.stop_timeout)
-        self._operation.close()
+        self._operation.close(self._nursery.has_lost)
         if self._spool.total():
             log.warning('%s to clients could not be delivered: kept in %s, for the next node with this port and folder',
                         counted(self._spool.total(), u'reply'), to_text(self._folder.path))

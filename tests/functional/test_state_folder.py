@@ -16,6 +16,24 @@ from tests.support.operatorcase import MARKED, WAIT, OperatorCase, read
 from tests.support.waiting import wait_until
 
 AFTER_AN_END = 75                           # seconds: TIME_WAIT of Linux takes 60
+# leaves a process, and ends who would end that
+FORSAKEN = '''
+import os, signal, time
+
+def forsake():
+    pid = os.fork()
+    if not pid:
+        time.sleep(120)
+        os._exit(0)
+    supervisor = os.getppid()
+    with open('/proc/%d/stat' % supervisor) as stat:
+        nursery = int(stat.read().rpartition(')')[2].split()[1])
+    for number in (nursery, supervisor):
+        os.kill(number, signal.SIGSTOP)
+    for number in (nursery, supervisor):
+        os.kill(number, signal.SIGKILL)
+    return pid
+'''
 ADD = 'def add(a, b):\n    return a + b\n'
 
 
@@ -134,6 +152,17 @@ class StateFolder(OperatorCase):
                 second.wait_log(
                     'process %d, left by the node before this one, has been killed' % job, 30)
                 self.wait(lambda: job not in node.processes(), 'the killed process to go')
+
+    def test_a_process_whose_nursery_and_supervisor_were_killed_ends_with_the_node(self):
+        with self.node() as node:
+            with self.scheduler(node) as scheduler:
+                pid = scheduler.open(FORSAKEN, 'forsake').run().value
+                self.assertTrue(processes.lives(pid))
+            self.assertEqual(node.stop(), 0)
+            self.wait(lambda: not processes.lives(pid),
+                      lambda: 'process %d to go; the log:\n%s' % (pid, node.log_tail()))
+            self.assertIn('process %d, left by a supervisor that had died, has been killed' % pid,
+                          node.log())
 
     def test_clean(self):
         for _turn in range(2):

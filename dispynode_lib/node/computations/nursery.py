@@ -47,6 +47,7 @@ class Nursery(object):
         self._lock = threading.Lock()       # held while a supervisor is made, and for its code
         self._process = self._sock = None
         self._closed = False
+        self.has_lost = False               # a supervisor has died: who ends what it left?
         self._kept = False
         self._is_on_trial = False           # the process was started only to see that it runs
         self._trouble = None                # why the process cannot be started

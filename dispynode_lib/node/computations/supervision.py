@@ -238,6 +238,7 @@ class Supervision(object):
         before, pid = self.phase, self.link.pid
         LIFE.change(self, LOST)
         self._drop()
+        self._nursery.has_lost = True
         if before not in LEAVING:
             log.error('computation %d: supervisor %d ended unexpectedly', self._owner.id, pid)
         if before == COMPILING:

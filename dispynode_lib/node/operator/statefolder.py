@@ -22,6 +22,7 @@ log = Log('dispynode.state')
 
 MARK = '_DISPYNODE_OF'                      # environment of all that a node starts: the node's identity
 PATIENCE = 10.0                             # seconds in which supervisors of a dead node may end by themselves
+OWN_PATIENCE = 0.5                          # seconds in which those of a node that ends may do so
 PID, STATE, SOCKET, LOG, COMPUTATIONS, UNDELIVERED = 'pid', 'state.json', 'ctl', 'log', 'computations', 'undelivered'
 BIG = 'big'                                 # see node.files.bigfiles
 KEEPER = 'keeper'                           # socket of who keeps listeners open, see supervisor/keeping
@@ -220,7 +221,7 @@ class StateFolder(object):
     def _tidy(self):
         identity = (self._before or {}).get('identity')
         if identity and identity != os.environ[MARK]:           # else this process was that node
-            end_marked(identity, PATIENCE, self.spared)
+            end_marked(identity, PATIENCE, 'the node before this one', self.spared)
         if os.path.isdir(self.file(LEFT)):
             remove_tree(self.file(LEFT))
 
@@ -254,9 +255,15 @@ class StateFolder(object):
         return len(below) > 1 and not below[0].startswith(PREFIX) and os.path.realpath(folder) == folder
 
 
-def end_marked(identity, patience, spared=lambda: ()):
+def end_own():
+    """End what this node has started, as far as it has not ended yet. May wait."""
+    end_marked(os.environ[MARK], OWN_PATIENCE, 'a supervisor that had died')
+
+
+def end_marked(identity, patience, who, spared=lambda: ()):
     """End what the node with `identity` started: first wait whether it ends by itself, then SIGKILL.
 
+    who      text for the log: who has left it
     spared   function: pids of those that stay, with all that they have started
     """
     deadline = monotonic() + patience
@@ -266,7 +273,7 @@ def end_marked(identity, patience, spared=lambda: ()):
         left = [(pid, started) for pid, started in left if processes.start_time(pid) == started]
     for pid, started in processes.marked(MARK, identity):
         if not processes.descends(pid, spared()) and processes.kill(pid, started):
-            log.warning('process %d, left by the node before this one, has been killed', pid)
+            log.warning('process %d, left by %s, has been killed', pid, who)
 
 
 def read_records(path):
