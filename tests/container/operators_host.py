@@ -21,8 +21,9 @@ JOBS = 40
 RUNS = FOLDER + '/runs'
 CRASH = """pid() { systemctl show -p MainPID --value dispynode; }
 old=$(pid)
-kill -9 $old
-until systemctl is-active --quiet dispynode && [ $(pid) != $old ]; do sleep 0.1; done"""
+[ $old != 0 ] && kill -9 $old || exit 1
+while new=$(pid); [ $new = 0 ] || [ $new = $old ]; do sleep 0.1; done
+until systemctl is-active --quiet dispynode; do sleep 0.1; done"""
 TWO_RUN = 'until [ $(wc -l < %s) = 2 ]; do sleep 0.1; done' % RUNS
 LEFT = 'grep -l "^Uid:[[:space:]]$(id -u dispynode)" /proc/[0-9]*/status; true'
 UPGRADE = """sed -i "s/^__version__ = .*/__version__ = '0.1.9'/" dispynode.py
