@@ -11,7 +11,8 @@ import unittest
 
 from tests.test_layers import PACKAGE, PROJECT, module_files, parse
 
-MODULE_LINES = 500
+MODULE_LINES = 525
+COLUMNS = 100
 COLUMNS = 100
 FUNCTION_LINES = 60
 FUTURE = 'from __future__ import absolute_import, division, print_function'
@@ -78,6 +79,15 @@ def functions(tree):
     """Return all function definitions, inner ones too."""
     kinds = (ast.FunctionDef, getattr(ast, 'AsyncFunctionDef', ast.FunctionDef))
     return [node for node in ast.walk(tree) if isinstance(node, kinds)]
+
+
+def text_lines(data):
+    """Return the numbers of the lines that lie in strings of several lines: what those hold is not code."""
+    lines = set()
+    for token in tokenize.generate_tokens(io.StringIO(data.decode('utf-8')).readline):
+        if token[0] == tokenize.STRING and token[2][0] != token[3][0]:
+            lines.update(range(token[2][0], token[3][0] + 1))
+    return lines
 
 
 def text_lines(data):
@@ -250,6 +260,12 @@ class SourceRulesTest(unittest.TestCase):
                        for module, names in sorted(CATCH_ALL.items()) for name in names
                        if (module, name) not in used]
         self.check(violations)
+
+    def test_lines_of_code_have_up_to_100_columns(self):
+        self.check([source.at(line, 'has %d columns' % len(source.lines[line - 1]))
+                    for source in self.package
+                    for line in set(range(1, len(source.lines) + 1)) - text_lines(source.data)
+                    if len(source.lines[line - 1]) > COLUMNS])
 
     def test_the_node_never_opens_pickles(self):
         self.check([

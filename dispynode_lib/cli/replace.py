@@ -1,4 +1,5 @@
-"""--ctl restart: this process becomes the program that is on disk now, with the options that it was started with."""
+"""--ctl restart: this process becomes the program that is on disk now, with the options that it was
+started with."""
 from __future__ import absolute_import, division, print_function
 
 import os

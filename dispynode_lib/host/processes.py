@@ -1,4 +1,5 @@
-"""Processes of this host: told apart by number and start time, found by a mark in their environment."""
+"""Processes of this host: told apart by number and start time, found by a mark in their
+environment."""
 from __future__ import absolute_import, division, print_function
 
 import os
@@ -9,9 +10,12 @@ from dispynode_lib.host.compat import to_bytes
 
 
 def start_time(pid):
-    """Return when process `pid` started, in the kernel's ticks since boot (int); None if it has gone or is a zombie."""
+    """Return when process `pid` started, in the kernel's ticks since boot (int); None if it has
+    gone or is a zombie."""
     if not proc.is_there():
-        return _asked(pid, lambda process: int(process.create_time() * 100) if process.status() != 'zombie' else None)
+        return _asked(
+            pid, lambda process: int(process.create_time() * 100)
+            if process.status() != 'zombie' else None)
     fields = proc.stat_fields(pid)
     return int(fields[proc.STARTED]) if fields and fields[proc.STATE] not in (b'Z', b'X') else None
 
@@ -22,13 +26,15 @@ def boot_id():
 
 
 def identity(pid):
-    """Return text that no other process has, of this boot or another; None if the process has gone."""
+    """Return text that no other process has, of this boot or another; None if the process has
+    gone."""
     started = start_time(pid)
     return None if started is None else '%s-%d-%d' % (boot_id(), pid, started)
 
 
 def marked(variable, value):
-    """Return [(pid, start time)] of other processes of this user that were started with `variable`=`value`."""
+    """Return [(pid, start time)] of other processes of this user that were started with
+    `variable`=`value`."""
     if not proc.is_there():
         return _marked_by_psutil(variable, value)
     wanted = b'\0' + to_bytes('%s=%s' % (variable, value)) + b'\0'
@@ -36,7 +42,8 @@ def marked(variable, value):
     for pid in proc.pids():
         if pid != os.getpid():
             started = start_time(pid)
-            if started is not None and wanted in b'\0' + proc.read('/proc/%d/environ' % pid) + b'\0':
+            if started is not None and wanted in b'\0' + proc.read(
+                    '/proc/%d/environ' % pid) + b'\0':
                 found.append((pid, started))
     return found
 
@@ -71,7 +78,8 @@ def _marked_by_psutil(variable, value):
 
 
 def kill(pid, started, number=signal.SIGKILL):
-    """Send a signal to process `pid` if it is still the one that started then; return whether so."""
+    """Send a signal to process `pid` if it is still the one that started then; return whether
+    so."""
     if start_time(pid) != started:
         return False
     try:

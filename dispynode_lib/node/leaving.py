@@ -1,4 +1,5 @@
-"""How a node ends: so that the next one goes on with everything (--keep_jobs, --ctl restart), or by force."""
+"""How a node ends: so that the next one goes on with everything (--keep_jobs, --ctl restart), or by
+force."""
 from __future__ import absolute_import, division, print_function
 
 import signal
@@ -9,11 +10,12 @@ from dispynode_lib.log import Log
 
 log = Log('dispynode.node')
 
-REQUESTS, REPLIES = 0.2, 2.0                # seconds for what is under way: else its client would see it cut off
+REQUESTS, REPLIES = 0.2, 2.0  # seconds for what is under way: else its client would see it cut off
 
 
 def leave(common, listeners, delivery, nursery):
-    """Accept nothing more, let end what is under way, and stop the loop: nothing is changed after that. May wait."""
+    """Accept nothing more, let end what is under way, and stop the loop: nothing is changed after
+    that. May wait."""
     log.info('running jobs are left to the next node')
     nursery.share()
     for listener in listeners:
@@ -34,5 +36,6 @@ def kill_rest(state):
                         'SIGTERM' if number == signal.SIGTERM else 'SIGKILL')
             computation.kill(number)
         deadline = monotonic() + patience
-        while left and monotonic() < deadline and not state.wait_until_empty(deadline - monotonic()):
+        while left and monotonic() < deadline and not state.wait_until_empty(deadline -
+                                                                             monotonic()):
             continue

@@ -59,10 +59,10 @@ from dispynode_lib.wire import framing
 
 log = Log('dispynode.node')
 
-LAST_OUTPUT = 0.2                           # seconds that the end waits for what jobs wrote to standard error
+LAST_OUTPUT = 0.2  # seconds that the end waits for what jobs wrote to standard error
 STOPPED = u'the node was stopped before the job had ended'
 BREATH = 0.1                                # seconds: its client may come back at once
-SPREAD = 0.2                                # seconds over which nodes that become free together announce themselves
+SPREAD = 0.2  # seconds over which nodes that become free together announce themselves
 WORKERS = 16                                # threads at most for what the node does itself
 
 
@@ -70,7 +70,8 @@ class Node(object):
     """One dispynode. start() once, then drain() or stop(), then wait()."""
 
     def __init__(self, options, tls=None):
-        """`options`: as options.parse() and finish() give them; `tls`: host.network.tls.Tls, None for plain connections."""
+        """`options`: as options.parse() and finish() give them; `tls`: host.network.tls.Tls, None
+        for plain connections."""
         self.options = options
         self._tls = tls
         self.exit_status = os.EX_OK
@@ -109,7 +110,8 @@ class Node(object):
             raise
 
     def _open_ports(self, addresses):
-        identity, self._ports = self._identity, Ports(self.options.node_port, self._before.keeper.listeners)
+        identity, self._ports = self._identity, Ports(self.options.node_port,
+                                                      self._before.keeper.listeners)
         identity.meter = Meter(self._folder.root)
         identity.addresses = addresses
         socks = self._ports.open(addresses)
@@ -203,8 +205,8 @@ class Node(object):
             self._identity, dict(discovery.table(), **admin.table()),
             dict(opening.table(), **jobs.table()), jobs.at_once, self._spool.knows_token,
             self._complaints, self._penalties)
-        self._before.take_over(self._common, computations, self._folders, self._notices, self._journal,
-                               self._spool, self._big_folder)
+        self._before.take_over(self._common, computations, self._folders, self._notices,
+                               self._journal, self._spool, self._big_folder)
         self._identity.remember_signs(self._in_folder('signs'))
         self._reception = Reception(
             self._common.loop, self.options, self._complaints, self._penalties,
@@ -215,13 +217,15 @@ class Node(object):
             self._ports.udp_sockets(), discovery.on_datagram, self._complaints, is_allowed)
 
     def _computations(self):
-        uses = Uses(self._nursery, self._imports, self._delivery, self._journal, self._history, self._ledger,
-                    self._big_folder, self._descriptors, self._before.records)
-        news = News(self._on_ending, self._on_ended, self._notices.node_closed, self.drain, functools.partial(takeover.on_replaced, self._common.loop))
+        uses = Uses(self._nursery, self._imports, self._delivery, self._journal, self._history,
+                    self._ledger, self._big_folder, self._descriptors, self._before.records)
+        news = News(self._on_ending, self._on_ended, self._notices.node_closed, self.drain,
+                    functools.partial(takeover.on_replaced, self._common.loop))
         return Computations(self._common, uses, news)
 
     def _serve(self, socks, chosen, schedulers):
-        """Start what was built: `socks` listen, `chosen` as of Host.choose(), `schedulers` of _build()."""
+        """Start what was built: `socks` listen, `chosen` as of Host.choose(), `schedulers` of
+        _build()."""
         start_thread('loop', self._common.loop.run)
         self._listen(socks)
         self._service.look(monotonic())
@@ -242,8 +246,8 @@ class Node(object):
             log.warning('%s', line)
 
     def _duties(self):
-        found = duties.table(self._common, self._service, self._announcer, self._notices, self._delivery,
-                             self._spool, self._nursery, self._addresses.gone_for)
+        found = duties.table(self._common, self._service, self._announcer, self._notices,
+                             self._delivery, self._spool, self._nursery, self._addresses.gone_for)
         found.append(Duty('taking missing ports', self.take_missing_ports, self._ports.wait))
         found.append(Duty(
             'following the addresses of this host', self._addresses.look, self._addresses.wait))
@@ -272,7 +276,8 @@ class Node(object):
             self._common.workers.run(self._nursery.share)
 
     def _serve_at(self, addresses, held):
-        """Listen at these addresses and nowhere else, see Ports.follow(); return where that works. Connections go on."""
+        """Listen at these addresses and nowhere else, see Ports.follow(); return where that works.
+        Connections go on."""
         opened, useless = self._ports.follow(addresses, held)
         self._datagrams.follow(self._ports.udp_sockets())
         self._listen(opened)
@@ -282,12 +287,13 @@ class Node(object):
 
     def _tell_ports(self):
         for address, why in self._addresses.describe():
-            log.info('%s serves at %s (%s), TCP and UDP ports %s, with %s', self._identity.name, address, why,
-                     ', '.join(str(port) for port in self._ports.numbers()),
+            log.info('%s serves at %s (%s), TCP and UDP ports %s, with %s', self._identity.name,
+                     address, why, ', '.join(str(port) for port in self._ports.numbers()),
                      counted(self._state.cpus(), u'CPU'))
 
     def take_missing_ports(self, _now):
-        """Serve at the ports that connections had when the node was started, if they are free; a duty."""
+        """Serve at the ports that connections had when the node was started, if they are free; a
+        duty."""
         try:
             socks = self._ports.take_missing()
         except StartError as error:
@@ -315,7 +321,8 @@ class Node(object):
         self._watchdog.reschedule()
 
     def _on_ending(self, computation):
-        """A computation has no job left and takes no more: its scheduler may lose the node by that."""
+        """A computation has no job left and takes no more: its scheduler may lose the node by
+        that."""
         if self._state.begin_cleanup(computation):
             if computation.zombie or computation.moved:
                 self._notices.terminated(computation)
@@ -324,8 +331,8 @@ class Node(object):
     def _on_ended(self, computation):
         """All of a computation is gone, its files too."""
         jobs = sum(computation.outcomes.values())
-        log.info('computation %d (%s) ended: %s%s', computation.id, printable(computation.name), counted(jobs, u'job'),
-                 u': ' + in_words(computation.outcomes) if jobs else u'')
+        log.info('computation %d (%s) ended: %s%s', computation.id, printable(computation.name),
+                 counted(jobs, u'job'), u': ' + in_words(computation.outcomes) if jobs else u'')
         self._operation.ended(computation)
         self._state.end_cleanup(computation)
         if not self._state.computations():
@@ -337,7 +344,8 @@ class Node(object):
             self.stop()
 
     def _preload(self):
-        """Have the nursery load what the operator names, and what jobs import again and again; return those names."""
+        """Have the nursery load what the operator names, and what jobs import again and again;
+        return those names."""
         names = [name for name in self.options.preload if name not in (u'learn', u'none')]
         names += [name for name in self._imports.names() if name not in names]
         self._nursery.preload(names)
@@ -384,7 +392,8 @@ class Node(object):
     def _stop_when_empty(self):
         limit = self.options.drain_timeout
         deadline = None if limit is None else monotonic() + limit
-        while not self._state.wait_until_empty(None if deadline is None else deadline - monotonic()):
+        while not self._state.wait_until_empty(None if deadline is None else deadline -
+                                               monotonic()):
             if deadline is not None and monotonic() >= deadline:
                 log.warning('draining has taken %g s: open computations are stopped', limit)
                 break
@@ -395,7 +404,8 @@ class Node(object):
         self._drain_jobs(self.options.drain_timeout)
 
     def terminate(self, may_keep=True):
-        """As stop(), but with --keep_jobs, if `may_keep`, or --grace running jobs go on. Returns soon."""
+        """As stop(), but with --keep_jobs, if `may_keep`, or --grace running jobs go on. Returns
+        soon."""
         if may_keep and self.options.keep_jobs and self.options.orphan_timeout:
             self.leave()
         elif self.options.grace:
@@ -404,12 +414,14 @@ class Node(object):
             self.stop()
 
     def _drain_jobs(self, limit):
-        """Take no more jobs, wait for those that run, `limit` seconds at most, or None, and stop."""
+        """Take no more jobs, wait for those that run, `limit` seconds at most, or None, and
+        stop."""
         self._state.set_phase(states.DRAINING)
         if self._state.phase() != states.DRAINING:
             return
         self.set_cpus(0)
-        log.info('draining: no new jobs, waiting for %s%s', counted(self._state.used_cpus(), u'running job'),
+        log.info('draining: no new jobs, waiting for %s%s',
+                 counted(self._state.used_cpus(), u'running job'),
                  u'' if limit is None else u', at most %g s' % limit)
         if limit is not None:
             self._operation.draining(limit)
@@ -427,7 +439,8 @@ class Node(object):
         self.stop()
 
     def stop(self, at_once=False):
-        """End jobs, tell schedulers, close everything. Returns soon; wait() tells when it has been done."""
+        """End jobs, tell schedulers, close everything. Returns soon; wait() tells when it has been
+        done."""
         if not self._state.set_phase(states.STOPPING):
             return                          # it is being stopped
         try:
@@ -436,7 +449,8 @@ class Node(object):
             self._stop(at_once)
 
     def leave(self, replaced=False):
-        """End, and leave all that is open to the next node; `replaced`: to be this process. Returns soon."""
+        """End, and leave all that is open to the next node; `replaced`: to be this process. Returns
+        soon."""
         start_thread('leave', self._leave, replaced)
 
     def _leave(self, replaced):
@@ -452,7 +466,8 @@ class Node(object):
         self.on_end()
 
     def wait(self, timeout):
-        """Wait up to `timeout` seconds (None: without limit) for the end; return whether it has come."""
+        """Wait up to `timeout` seconds (None: without limit) for the end; return whether it has
+        come."""
         return self._ended.wait(timeout)
 
     def _stop(self, at_once):
@@ -470,7 +485,8 @@ class Node(object):
         deadline = monotonic() + (0.5 if at_once else self.options.stop_timeout)
         computations = self._state.computations()
         if self._state.wait_until_empty(0):
-            self._common.workers.run(self._nursery.close)       # nobody needs it: it ends while the rest is done
+            # nobody needs it: it ends while the rest is done
+            self._common.workers.run(self._nursery.close)
         self._notices.node_ends(computations)
         self._announcer.say_goodbye()
         for listener in list(self._listeners.values()):
@@ -479,7 +495,8 @@ class Node(object):
         for computation in computations:
             computation.close(terminate=True, why=STOPPED)
         while monotonic() < deadline:
-            if self._state.wait_until_empty(deadline - monotonic()) and not self._delivery.pending():
+            if self._state.wait_until_empty(deadline -
+                                            monotonic()) and not self._delivery.pending():
                 break
             time.sleep(0.01)
         leaving.kill_rest(self._state)
@@ -495,6 +512,8 @@ class Node(object):
         self._init_file.close(0.5 if at_once else self.options.stop_timeout)
         self._operation.close(self._nursery.has_lost)
         if self._spool.total():
-            log.warning('%s to clients could not be delivered: kept in %s, for the next node with this port and folder',
-                        counted(self._spool.total(), u'reply'), to_text(self._folder.path))
+            log.warning(
+                '%s to clients could not be delivered: kept in %s, for the next node with this '
+                'port and folder',
+                counted(self._spool.total(), u'reply'), to_text(self._folder.path))
         log.info('stopped')

@@ -1,4 +1,5 @@
-"""What the node does for its operator: state folder, commands, ends by the clock, service manager."""
+"""What the node does for its operator: state folder, commands, ends by the clock, service
+manager."""
 from __future__ import absolute_import, division, print_function
 
 import os
@@ -16,11 +17,11 @@ from dispynode_lib.node.timed.watchdog import Duty
 
 log = Log('dispynode.operation')
 
-LAST_JOBS = 300.0                           # seconds at most before the end of a lifetime without new jobs
-FOLDER_INTERVAL = 5.0                       # seconds between looks whether somebody tidied up the state folder
+LAST_JOBS = 300.0  # seconds at most before the end of a lifetime without new jobs
+FOLDER_INTERVAL = 5.0  # seconds between looks whether somebody tidied up the state folder
 FIRST_SAMPLE = 5.0                          # seconds after the start
-WATCHDOG_INTERVAL = 60.0                    # seconds between two signs of life for a service manager that wants none
-STATUS_INTERVAL = 1.0                       # seconds at least between two status lines for the service manager
+WATCHDOG_INTERVAL = 60.0  # seconds between two signs of life for a service manager that wants none
+STATUS_INTERVAL = 1.0  # seconds at least between two status lines for the service manager
 STOP_MARGIN = 30.0                          # seconds that a stop may take besides its timeouts
 
 
@@ -49,7 +50,7 @@ class Operation(object):
         self._socket = ControlSocket(common, run_command, folder.file(SOCKET))
         self._notifier = None
         self._began = began
-        self._end = None                    # monotonic times: of the end by --lifetime, and of the last new job
+        self._end = None  # monotonic times: of the end by --lifetime, and of the last new job
         self._last_job = None
         self._sampled = self._told = None
         self._kept = True                   # the state folder is as it should be
@@ -116,7 +117,9 @@ class Operation(object):
             found.append(Duty('ending when idle', self._end_idle, self._idle_wait))
         if self._notifier is not None:
             found.append(Duty('telling the service manager', self._tell, self._tell_wait))
-            found.append(Duty('telling the service manager the status', self._tell_status, self._status_wait))
+            found.append(
+                Duty('telling the service manager the status', self._tell_status,
+                     self._status_wait))
         return found
 
     def _sample_wait(self, now):
@@ -127,8 +130,8 @@ class Operation(object):
 
     def _sample(self, now):
         self._sampled = now
-        self._history.add_sample(time.time(), self._common.identity.meter.read(), self._state.used_cpus(),
-                                 self._state.cpus())
+        self._history.add_sample(time.time(), self._common.identity.meter.read(),
+                                 self._state.used_cpus(), self._state.cpus())
 
     def _keep_folder(self, _now):
         try:
@@ -137,7 +140,8 @@ class Operation(object):
             self._kept = True
         except (EnvironmentError, StartError, Held) as error:
             if self._kept:
-                log.warning('the state folder %s has been tidied up and cannot be made anew: %s', self._folder.path, error)
+                log.warning('the state folder %s has been tidied up and cannot be made anew: %s',
+                            self._folder.path, error)
             self._kept = False
 
     def _end_wait(self, now):
@@ -170,7 +174,8 @@ class Operation(object):
         return min(WATCHDOG_INTERVAL, self._notifier.watchdog_interval or 1e9)
 
     def _tell(self, _now):
-        self._common.loop.call_soon(self._notify, 'WATCHDOG=1')      # the loop's thread has to live, too
+        # the loop's thread has to live, too
+        self._common.loop.call_soon(self._notify, 'WATCHDOG=1')
 
     def _status_wait(self, _now):
         busy = self._state.scheduler() is not None
@@ -193,8 +198,10 @@ class Operation(object):
             self._notifier.send(*(words + (self._told,)))
 
     def draining(self, limit):
-        """The node is to stop in `limit` seconds at the latest: the service manager is to wait for that."""
-        self._notify('EXTEND_TIMEOUT_USEC=%d' % ((limit + self._options.stop_timeout + STOP_MARGIN) * 1e6))
+        """The node is to stop in `limit` seconds at the latest: the service manager is to wait for
+        that."""
+        self._notify(
+            'EXTEND_TIMEOUT_USEC=%d' % ((limit + self._options.stop_timeout + STOP_MARGIN) * 1e6))
 
     def network_changed(self):
         """There is a network, or none any more: tell the service manager."""
@@ -211,7 +218,8 @@ class Operation(object):
         names = dict((thread.ident, thread.name) for thread in threading.enumerate())
         lines = ['the state: ' + plainjson.dumps(self._status.gather())]
         for ident, frame in sorted(sys._current_frames().items()):
-            lines.append('thread %s:\n%s' % (names.get(ident, ident), ''.join(traceback.format_stack(frame)).rstrip()))
+            lines.append('thread %s:\n%s' %
+                         (names.get(ident, ident), ''.join(traceback.format_stack(frame)).rstrip()))
         log.warning('asked for by SIGUSR2:\n%s', '\n'.join(lines))
 
     # -- the configuration read again
@@ -220,7 +228,8 @@ class Operation(object):
         """Take over from the options read again what differs and can change while the node runs."""
         options = self._options
         restart = options.need_restart(new)
-        for name in ('ping_interval', 'zombie_interval', 'drain_timeout', 'grace', 'stop_timeout', 'msg_timeout'):
+        for name in ('ping_interval', 'zombie_interval', 'drain_timeout', 'grace', 'stop_timeout',
+                     'msg_timeout'):
             if getattr(options, name) != getattr(new, name):
                 setattr(options, name, getattr(new, name))
                 log.info('%s is %s now', name, getattr(new, name))
@@ -239,5 +248,6 @@ class Operation(object):
             log.info('%s', self._service.describe())
         self._reschedule()
         if restart:
-            log.warning('SIGHUP: what is given now for %s needs a restart; until then the old values count',
-                        ', '.join(restart))
+            log.warning(
+                'SIGHUP: what is given now for %s needs a restart; until then the old values count',
+                ', '.join(restart))

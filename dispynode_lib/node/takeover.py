@@ -1,4 +1,5 @@
-"""Going on where a node that has died, or was replaced, has stopped: its sign, its computations, their supervisors and jobs."""
+"""Going on where a node that has died, or was replaced, has stopped: its sign, its computations,
+their supervisors and jobs."""
 from __future__ import absolute_import, division, print_function
 
 import os
@@ -37,11 +38,13 @@ class Before(object):
     """
 
     def __init__(self, options, folder, identity):
-        """Look in `folder`, the StateFolder, which is open; `identity` gets the sign of the node before."""
+        """Look in `folder`, the StateFolder, which is open; `identity` gets the sign of the node
+        before."""
         self.records = Records(folder.path, options.orphan_timeout, folder.generation)
         self.keeper = Keeper(folder.file(KEEPER), options.orphan_timeout)
         before, records = folder.before()
-        self.heritage = None if options.clean else find(before, records, self.records, folder.is_of_client)
+        self.heritage = None if options.clean else find(before, records, self.records,
+                                                        folder.is_of_client)
         if self.heritage is None:
             end_all(self.records)
             self.keeper.let_go()
@@ -58,7 +61,8 @@ class Before(object):
             journals.settle(path, spool)
 
     def set_aside(self, delivery):
-        """Set aside what is not to go on; return the schedulers of the node before, as StateFolder.schedulers() does."""
+        """Set aside what is not to go on; return the schedulers of the node before, as
+        StateFolder.schedulers() does."""
         schedulers = self._folder.schedulers()
         if schedulers and self.heritage is None:
             delivery.hold_back()
@@ -69,17 +73,22 @@ class Before(object):
         """Go on with what there is; the arguments are the node's parts. Raises StartError."""
         if self.heritage is not None:
             self._folder.begin()            # its generation, before it is used
-            self.heritage.take_over(computations, folders, notices, common.state, common.loop, journal, spool, big_folder)
+            self.heritage.take_over(computations, folders, notices, common.state, common.loop,
+                                    journal, spool, big_folder)
 
 
 def on_replaced(loop):
     """Another node has taken this one's supervisors: all that is here is its own now."""
-    log.error('another node has taken over the computations of this one, which was stopped for too long; this one ends')
+    log.error(
+        'another node has taken over the computations of this one, which was stopped for too long; '
+        'this one ends'
+    )
     loop.call_later(LAST_LINES, os._exit, os.EX_TEMPFAIL)
 
 
 class Heritage(object):
-    """What a dead node has left to go on with. find() makes it, take_over() uses it, before the node serves."""
+    """What a dead node has left to go on with. find() makes it, take_over() uses it, before the
+    node serves."""
 
     def __init__(self, records, sign, remembered):
         """`remembered`: [records.Remembered]; `sign`: by which clients know the dead node."""
@@ -89,7 +98,8 @@ class Heritage(object):
     def take_over(self, computations, folders, notices, state, loop, journal, spool, big_folder):
         """Make the computations known to this node, and begin to talk to their supervisors.
 
-        The arguments are the node's parts. Raises EnvironmentError, ProtocolError: nothing was changed.
+        The arguments are the node's parts. Raises EnvironmentError, ProtocolError: nothing was
+        changed.
         """
         noted = journal.take_over()
         sockets, made = self._records.supervisors(), {}
@@ -102,18 +112,22 @@ class Heritage(object):
         adoption.number_programs_after(max([job.number for job in noted] + [0]))
         bigfiles.remove_but(big_folder, [argument_file(job) for job in noted])
         for computation, one, its_jobs in made.values():
-            self._begin(computations, computation, one, its_jobs, sockets.pop(computation.id, []), loop)
+            self._begin(computations, computation, one, its_jobs, sockets.pop(computation.id, []),
+                        loop)
         for left in sockets.values():       # their COMPUTE was never answered
             for _key, path in left:
                 link.end_supervisor(path, self._records.generation)
-        log.info('taken over from the node before this one: %s, %s', counted(len(made), u'computation'),
-                 counted(sum(len(its_jobs) for _computation, _one, its_jobs in made.values()), u'job'))
+        log.info(
+            'taken over from the node before this one: %s, %s', counted(len(made), u'computation'),
+            counted(sum(len(its_jobs) for _computation, _one, its_jobs in made.values()), u'job'))
 
     @staticmethod
     def _make(one, computations, folders, notices):
         peer = notices.peer_at(*one.scheduler)
-        peer.version, peer.python2, peer.protocol = one.peer.version, one.peer.python2, one.peer.protocol
-        computation = computations.make(one.request, one.argument, peer, one.scheduler, one.node_ip_addr)
+        peer.version, peer.python2 = one.peer.version, one.peer.python2
+        peer.protocol = one.peer.protocol
+        computation = computations.make(one.request, one.argument, peer, one.scheduler,
+                                        one.node_ip_addr)
         computation.callers = one.callers
         computation.folder = folders.adopt(one.folder)
         computation.folder.note_uses(one.files_path)
@@ -123,8 +137,10 @@ class Heritage(object):
 
     @staticmethod
     def _adopt_job(noted, made, state, journal, spool):
-        computation, _one, its_jobs = made.get((noted.computation_id, noted.auth), (None, None, None))
-        if computation is None or (noted.uid, noted.hash) in spool.jobs((noted.computation_id, noted.auth)):
+        computation, _one, its_jobs = made.get((noted.computation_id, noted.auth),
+                                               (None, None, None))
+        if computation is None or (noted.uid, noted.hash) in spool.jobs(
+            (noted.computation_id, noted.auth)):
             journals.keep_lost(noted, spool)        # unless its reply is kept already
             journal.remove(noted.slot)
             return
@@ -143,7 +159,9 @@ class Heritage(object):
             else:
                 link.end_supervisor(path, self._records.generation)
         if found is None:
-            log.warning('computation %d: its supervisor has died with the node; its running jobs are lost', computation.id)
+            log.warning(
+                'computation %d: its supervisor has died with the node; its running jobs are lost',
+                computation.id)
         else:
             self.spared.add(found.pid)
         loop.call_soon(computations.adopt, computation, one, found, its_jobs)
@@ -169,7 +187,8 @@ def argument_file(noted):
 
 
 def find(before, all_data, records, is_folder_ours):
-    """Return the Heritage of a node that has died, None if there is none, or it cannot be used: then a line says why.
+    """Return the Heritage of a node that has died, None if there is none, or it cannot be used:
+    then a line says why.
 
     before          dict that it wrote about itself; empty, or None: it ended in order
     all_data        list of dict: its records of computations
@@ -179,15 +198,20 @@ def find(before, all_data, records, is_folder_ours):
         return None
     try:
         if before.get('format') != FORMAT:
-            raise ProtocolError('its state has the format %r, this release knows %d' % (before.get('format'), FORMAT))
+            raise ProtocolError('its state has the format %r, this release knows %d' %
+                                (before.get('format'), FORMAT))
         sign = to_text(before['sign'])
         if len(sign) != SIGN_SIZE or sign.strip(u'0123456789abcdef'):
             raise ProtocolError('its sign is damaged')
         Journal(records.path(JOURNAL), b'').take_over()         # can it be read?
-        return Heritage(records, sign, [remember(records, data, is_folder_ours) for data in all_data])
-    except (EnvironmentError, ProtocolError, KeyError, TypeError, ValueError, AttributeError) as error:
-        log.error('the computations of the node before this one cannot be taken over: %s; they are ended, and their clients '
-                  'told', error or type(error).__name__)
+        return Heritage(records, sign,
+                        [remember(records, data, is_folder_ours) for data in all_data])
+    except (EnvironmentError, ProtocolError, KeyError, TypeError, ValueError,
+            AttributeError) as error:
+        log.error(
+            'the computations of the node before this one cannot be taken over: %s; they are '
+            'ended, and their clients '
+            'told', error or type(error).__name__)
         return None
 
 
@@ -218,8 +242,9 @@ class Keeper(object):
                 if fd is None:
                     break
                 self.listeners.append(socket_from(fd))
-        except (EnvironmentError, PeerGone) as error:       # a byte without a descriptor: that is all
-            log.debug('the listeners of the node before this one: %d, %s', len(self.listeners), error)
+        except (EnvironmentError, PeerGone) as error:  # a byte without a descriptor: that is all
+            log.debug('the listeners of the node before this one: %d, %s', len(self.listeners),
+                      error)
 
     def hand_on(self, nursery, listeners):
         """Have the nursery keep what is in `listeners` (dict, sockets are its keys) from now on."""

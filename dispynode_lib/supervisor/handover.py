@@ -1,7 +1,8 @@
 """Hand-over of a supervisor to the next node: its socket, and what no node has settled.
 
-Until the node says that a job is settled (its reply is with the client, or on disk), a duplicate of the node's end of
-its channel is held here. The node only peeks at a result, so that the system keeps it for the next node.
+Until the node says that a job is settled (its reply is with the client, or on disk), a duplicate of
+the node's end of its channel is held here. The node only peeks at a result, so that the system
+keeps it for the next node.
 """
 from __future__ import absolute_import, division, print_function
 
@@ -28,15 +29,16 @@ class HandOver(object):
     """Hand-over of one supervisor; does nothing until open()."""
 
     def __init__(self, control_fd, channels):
-        """`control_fd`, `channels` (descriptors.Channels): to the present node; another one gets the same numbers."""
+        """`control_fd`, `channels` (descriptors.Channels): to the present node; another one gets
+        the same numbers."""
         self._control_fd, self._channels = control_fd, channels
         self._sock = self._path = None
         self.fd = None                      # to be polled
         self.timeout = 0.0                  # seconds that this supervisor goes on without a node
         self._generation = 0
-        self._held = {}                     # number of a job process -> duplicate of the node's end of its channel
+        self._held = {}  # number of a job process -> duplicate of the node's end of its channel
         self._ended = {}                    # number of one of those -> its wait status
-        self._reports = {}                  # number of a program -> pieces of the frames that told its end
+        self._reports = {}  # number of a program -> pieces of the frames that told its end
         self._limits = {}                   # number -> frame `limit`
         self.setup = NO_ANSWER, None        # status and text of the last setup
 
@@ -46,17 +48,21 @@ class HandOver(object):
         return self.fd is not None
 
     def open(self, computation, poll):
-        """Listen if the node wants that, and have `poll` look for other nodes; return an error text or None.
+        """Listen if the node wants that, and have `poll` look for other nodes; return an error text
+        or None.
 
-        computation   has socket (path), orphan_timeout, generation, as they stood in the `open` frame
+        computation   has socket (path), orphan_timeout, generation, as they stood in the `open`
+                      frame
         """
-        self.timeout, self._generation = float(computation.orphan_timeout or 0), int(computation.generation or 0)
+        self.timeout, self._generation = float(computation.orphan_timeout
+                                               or 0), int(computation.generation or 0)
         if not computation.socket or not self.timeout:
             return None
         try:
             self._listen(computation.socket)
         except EnvironmentError as error:
-            return 'its jobs would end with this node: listening at %s: %s' % (computation.socket, error)
+            return 'its jobs would end with this node: listening at %s: %s' % (computation.socket,
+                                                                               error)
         poll.register(self.fd, select.POLLIN)
         return None
 
@@ -78,7 +84,8 @@ class HandOver(object):
     # what is held
 
     def hold(self, number, fd):
-        """Take the node's end of the channel of job process `number`; return whether it is held here from now on."""
+        """Take the node's end of the channel of job process `number`; return whether it is held
+        here from now on."""
         if self.fd is not None:
             self._held[number] = fd
         return self.fd is not None
@@ -120,7 +127,8 @@ class HandOver(object):
             os.close(self.fd)
 
     def note_cleanup(self):
-        """Cleanup begins: should this supervisor be killed, too, no other one is to run it again."""
+        """Cleanup begins: should this supervisor be killed, too, no other one is to run it
+        again."""
         if self.fd is not None:
             try:
                 os.close(os.open(self._path + CLEANED, os.O_WRONLY | os.O_CREAT, 0o600))
@@ -182,7 +190,8 @@ class HandOver(object):
         return sock
 
     def _read_node(self, sock):
-        """Read `node VERSION GENERATION`; return the generation, None if it is refused. Raises ProtocolError."""
+        """Read `node VERSION GENERATION`; return the generation, None if it is refused. Raises
+        ProtocolError."""
         splitter, frames = control.Splitter(FRAME_LIMIT), []
         while not frames:
             data = sock.recv(1)             # what comes after the frame is for later
@@ -206,7 +215,8 @@ class HandOver(object):
         flags = fcntl.fcntl(self._control_fd, fcntl.F_GETFL)
         fcntl.fcntl(self._control_fd, fcntl.F_SETFL, flags | os.O_NONBLOCK)
         try:
-            os.write(self._control_fd, control.pack(b'taken', b'%d' % control.HAND_OVER, b'%d' % generation))
+            os.write(self._control_fd,
+                     control.pack(b'taken', b'%d' % control.HAND_OVER, b'%d' % generation))
         except EnvironmentError:
             pass                            # it has gone, as nearly always
         for new, number in ((control_fd, self._control_fd), (channels_fd, self._channels.fd)):
@@ -217,10 +227,16 @@ class HandOver(object):
 
     def _introduce(self, processes, programs, opened, ending):
         """Send the new node the state of this supervisor, and the channels."""
-        held = b''.join([control.HELD.pack(number, self._ended.get(number, control.LIVES)) for number in sorted(self._held)])
-        programs = b''.join([control.NUMBER.pack(number) for number in set(programs).union(self._reports)])
-        fields = [(b'pid', b'%d' % os.getpid()), (b'opened', b'%d' % opened), (b'ending', b'%d' % ending),
-                  (b'setup', self.setup[0]), (b'setup_text', self.setup[1]), (b'held', held), (b'programs', programs)]
+        held = b''.join([
+            control.HELD.pack(number, self._ended.get(number, control.LIVES))
+            for number in sorted(self._held)
+        ])
+        programs = b''.join([
+            control.NUMBER.pack(number) for number in set(programs).union(self._reports)
+        ])
+        fields = [(b'pid', b'%d' % os.getpid()), (b'opened', b'%d' % opened),
+                  (b'ending', b'%d' % ending), (b'setup', self.setup[0]),
+                  (b'setup_text', self.setup[1]), (b'held', held), (b'programs', programs)]
         frame = [b'here', b'%d' % control.HAND_OVER]
         for pair in fields:
             frame += pair

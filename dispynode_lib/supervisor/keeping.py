@@ -1,4 +1,5 @@
-"""Keeping the node's listeners open after its death: connections wait for the next node, and no client is refused."""
+"""Keeping the node's listeners open after its death: connections wait for the next node, and no
+client is refused."""
 from __future__ import absolute_import, division, print_function
 
 import _socket
@@ -32,7 +33,8 @@ class Listeners(object):
             self._timeout, self._path = float(timeout), path
 
     def take(self, fd):
-        """Keep `fd` if it is a listener; return whether so. Those that the node has shut down are closed."""
+        """Keep `fd` if it is a listener; return whether so. Those that the node has shut down are
+        closed."""
         if not is_listening(fd):
             return False
         for one in [one for one in self._fds if not is_listening(one)]:
@@ -40,7 +42,8 @@ class Listeners(object):
             close_quietly(one)
         self._fds.append(fd)
         if self._sock is None and self._path is not None:
-            self._listen()                  # now: the next node may be there before this process sees the end of its own
+            # now: the next node may be there before this process sees the end of its own
+            self._listen()
         return True
 
     def _listen(self):
@@ -48,7 +51,8 @@ class Listeners(object):
             self._sock = _listen(self._path)
             self._place = os.stat(self._path).st_ino
         except EnvironmentError as error:
-            complain('nursery: clients would be refused after the death of the node: %s: %s' % (self._path, error))
+            complain('nursery: clients would be refused after the death of the node: %s: %s' %
+                     (self._path, error))
 
     def forget(self):
         """Close them; in a new supervisor."""
@@ -58,7 +62,8 @@ class Listeners(object):
             self._sock.close()
 
     def wait_for_node(self):
-        """The node has gone: give the listeners to the next one, if it comes in time, and while there are supervisors."""
+        """The node has gone: give the listeners to the next one, if it comes in time, and while
+        there are supervisors."""
         fds = [fd for fd in self._fds if is_listening(fd)]
         if not fds or self._sock is None:
             return
@@ -74,13 +79,15 @@ class Listeners(object):
         """Return whether there is a supervisor, and no later process like this one."""
         try:
             names = os.listdir(os.path.join(os.path.dirname(self._path), SUPERVISORS))
-            return os.stat(self._path).st_ino == self._place and any(not name.endswith(CLEANED) for name in names)
+            return os.stat(self._path).st_ino == self._place and any(not name.endswith(CLEANED)
+                                                                     for name in names)
         except EnvironmentError:
             return False
 
 
 def give(sock, fds):
-    """Give the listeners to the node that connects; return whether it does not need this process any more."""
+    """Give the listeners to the node that connects; return whether it does not need this process
+    any more."""
     connection = sock.accept()[0] if PYTHON2 else _socket.socket(fileno=sock._accept()[0])
     set_cloexec(connection.fileno())
     try:
@@ -124,7 +131,8 @@ def is_readable(sock, seconds):
 def is_listening(fd):
     """Return whether descriptor `fd` is a socket that listens."""
     try:
-        sock = _socket.fromfd(fd, _socket.AF_UNIX, _socket.SOCK_STREAM) if PYTHON2 else _socket.socket(fileno=os.dup(fd))
+        sock = _socket.fromfd(fd, _socket.AF_UNIX,
+                              _socket.SOCK_STREAM) if PYTHON2 else _socket.socket(fileno=os.dup(fd))
     except EnvironmentError:
         return False
     try:

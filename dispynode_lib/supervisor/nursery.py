@@ -1,7 +1,7 @@
 """The nursery: the process from which supervisors are forked. It does nothing else.
 
-So opening a computation costs a fork and not the start of a Python, and supervisors share their memory. It is
-also why a node goes on with the code it was started with when its files are replaced.
+So opening a computation costs a fork and not the start of a Python, and supervisors share their
+memory. It is also why a node goes on with the code it was started with when its files are replaced.
 """
 from __future__ import absolute_import, division, print_function
 
@@ -23,7 +23,8 @@ LOAD_TIMEOUT = 5                            # seconds that a module may take to 
 
 
 def main():
-    """Serve the node's requests for supervisors; descriptor 0 is the socket to the node. Does not return."""
+    """Serve the node's requests for supervisors; descriptor 0 is the socket to the node. Does not
+    return."""
     if os.getpgrp() != os.getpid():
         os.setpgrp()                        # an interrupt from the terminal is for the node
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -35,7 +36,7 @@ def main():
     receiver, listeners = Receiver(control_fd), keeping.Listeners()
     preload.begin()
     surroundings.prepare()
-    stopping.adopt()                        # for supervisors that a job kills; and it makes ready for theirs
+    stopping.adopt()  # for supervisors that a job kills; and it makes ready for theirs
     rehearsal.rehearse()
     _tell(control_fd, os.getpid())          # all is well
     supervisors, left = set(), names_to_load()
@@ -53,13 +54,15 @@ def main():
 
 
 def names_to_load():
-    """Return the names (list) of the modules that the node wants to be loaded; the user's environment has none of it."""
+    """Return the names (list) of the modules that the node wants to be loaded; the user's
+    environment has none of it."""
     names = os.environ.pop(control.PRELOAD, '').split(',')
     return [name for name in names if control.is_module_name(name)]
 
 
 def load_some(left, control_fd):
-    """Load the modules named in `left`, a list that is emptied, for as long as the node wants nothing."""
+    """Load the modules named in `left`, a list that is emptied, for as long as the node wants
+    nothing."""
     if not left:
         return
     poll = select.poll()
@@ -74,7 +77,8 @@ def load_some(left, control_fd):
 
 
 def in_time(load, name):
-    """Return load(name), which is interrupted after LOAD_TIMEOUT: the node waits for this process."""
+    """Return load(name), which is interrupted after LOAD_TIMEOUT: the node waits for this
+    process."""
     def interrupt(_number, _frame):
         raise EnvironmentError('it takes longer than %d seconds to import' % LOAD_TIMEOUT)
 
@@ -88,7 +92,8 @@ def in_time(load, name):
 
 
 def _fork(receiver, listeners, control_fd, fds):
-    """Fork a supervisor with descriptors `fds` (control, channels); tell the node its number, 0 if there is none, and return it."""
+    """Fork a supervisor with descriptors `fds` (control, channels); tell the node its number, 0 if
+    there is none, and return it."""
     try:
         pid = os.fork()
     except EnvironmentError:

@@ -18,9 +18,10 @@ from dispynode_lib.supervisor.processes.spawning import spawn
 from dispynode_lib.wire import control
 
 READ_SIZE = 65536                           # what a pipe holds
-GRACE = 0.2                                 # seconds that output may still come after the program has exited
-QUICK = 0.005                               # seconds that a program may take before its output is waited for
-BUSY_DELAY, BUSY_TRIES = 0.02, 100          # a file that somebody has still open for writing cannot be executed
+GRACE = 0.2  # seconds that output may still come after the program has exited
+QUICK = 0.005  # seconds that a program may take before its output is waited for
+# a file that somebody has still open for writing cannot be executed
+BUSY_DELAY, BUSY_TRIES = 0.02, 100
 NOT_STARTED = 127 << 8                      # the wait status of a program that a shell cannot start
 JAVA = '/usr/bin/java'
 
@@ -45,7 +46,8 @@ class Programs(object):
     """The running programs of one computation."""
 
     def __init__(self, poll, timers, processes, send, over_limit):
-        """`send(number, pieces)` brings the report of a program to the node; `over_limit(number, sentence)` tells it."""
+        """`send(number, pieces)` brings the report of a program to the node; `over_limit(number,
+        sentence)` tells it."""
         self._poll = poll
         self._timers = timers
         self._processes = processes
@@ -122,7 +124,9 @@ class Programs(object):
     def _watch_older(self):
         for program in self._older:
             self._watch(program)
-        self._young, self._older = [], [program for program in self._young if program.number in self._live]
+        self._young, self._older = [], [
+            program for program in self._young if program.number in self._live
+        ]
         self._watch_planned = False
         self._plan_watch()
 
@@ -178,7 +182,8 @@ class Programs(object):
         close_quietly(fd)
 
     def on_exit(self, number, status, stopped):
-        """Note that process `number` has exited; return whether it was a program, which is reported from here."""
+        """Note that process `number` has exited; return whether it was a program, which is reported
+        from here."""
         program = self._live.get(number)
         if program is None:
             return False
@@ -219,7 +224,9 @@ class Programs(object):
         del self._live[program.number]
         frame = done_frame(done_head(status, program.number), pieces, program.stdout.value(),
                            program.stderr.value(), exception, program.started, program.ended)
-        self._send(program.number, frame + [control.pack(b'exited', b'%d' % program.number, b'%d' % program.status)])
+        self._send(
+            program.number,
+            frame + [control.pack(b'exited', b'%d' % program.number, b'%d' % program.status)])
 
 
 def _command(computation):
@@ -250,7 +257,8 @@ def _argument(item, python2):
         return item
     if isinstance(item, type(u'')):
         # the bytes of a Python 2 client were read as Latin-1
-        return item.encode('latin-1') if python2 and max(item or u'a') < u'\u0100' else _system_bytes(item)
+        return item.encode('latin-1') if python2 and max(
+            item or u'a') < u'\u0100' else _system_bytes(item)
     if isinstance(item, (int, float)):
         return str(item).encode('ascii')
     raise ValueError('an argument is no string but a %s' % type(item).__name__)

@@ -1,4 +1,5 @@
-"""The supervisor process of one computation: setup, job processes, programs, cleanup. One thread for life."""
+"""The supervisor process of one computation: setup, job processes, programs, cleanup. One thread
+for life."""
 from __future__ import absolute_import, division, print_function
 
 import errno
@@ -23,14 +24,14 @@ from dispynode_lib.wire import control
 
 FRAME_LIMIT = 0xFFFFFFFF
 READ_SIZE = 65536                           # not so much that the C library maps memory for it
-QUIET = frozenset([job.TOLD_WELL << 8, job.TOLD_FAILURE << 8])      # wait statuses of little interest
+QUIET = frozenset([job.TOLD_WELL << 8, job.TOLD_FAILURE << 8])  # wait statuses of little interest
 DEBUG, WARNING, ERROR = 10, 30, 40
 NODE_GONE = (errno.EPIPE, errno.ECONNRESET)
 RETRY_FORK = 0.5                            # seconds
 REAP_DELAY = 0.03                           # seconds that those wait which have told their results
 ORPHAN_QUICKER = 0.2                        # without a node nobody waits for what a job still says
-LINGER = 1.0                                # seconds that job processes may take to end by themselves
-MORE_PATIENT = 20                           # seconds that this process waits longer than the node for the end of cleanup
+LINGER = 1.0  # seconds that job processes may take to end by themselves
+MORE_PATIENT = 20  # seconds that this process waits longer than the node for the end of cleanup
 LEAVING = 10                                # seconds for what is left to do after an end by a fault
 LOGGER = b'dispynode.supervisor'
 
@@ -52,11 +53,12 @@ class Supervisor(object):
         self._computation = None
         self._forked = 0
         self._wanted = 0                    # children still to be forked
-        self._fork_error, self._fork_timer = None, False        # why none can be forked; whether it will be tried again
+        # why none can be forked; whether it will be tried again
+        self._fork_error, self._fork_timer = None, False
         self._asked_for = set()             # numbers of children whose end is told in any case
         self._account = Account(lambda used: self._send(b'used', used))
         self._settled = False
-        self._learner = None                # learning.Learner, if jobs may import what was loaded before
+        self._learner = None  # learning.Learner, if jobs may import what was loaded before
         self._ending = None                 # function to call when no process is left
         self._ended = False
 
@@ -122,7 +124,8 @@ class Supervisor(object):
             row[0](self, *parts[1:])
 
     def _on_open(self, *pairs):
-        fields = dict((key.decode('ascii'), value or b'') for key, value in zip(pairs[::2], pairs[1::2]))
+        fields = dict((key.decode('ascii'), value or b'')
+                      for key, value in zip(pairs[::2], pairs[1::2]))
         missing = [key for key in control.OPEN_KEYS if key not in fields]
         if missing:
             raise ProtocolError('open frame without %s' % ', '.join(missing))
@@ -164,7 +167,8 @@ class Supervisor(object):
         self._settle()
         if self._programs is None:
             from dispynode_lib.supervisor.programs import Programs
-            self._programs = Programs(self._poll, self._timers, self._processes, self._send_report, self._over_limit)
+            self._programs = Programs(self._poll, self._timers, self._processes, self._send_report,
+                                      self._over_limit)
         self._programs.start(control.number(number), args, self._opened())
 
     def _send_report(self, number, pieces):
@@ -196,7 +200,7 @@ class Supervisor(object):
     def _on_close(self, how, cleanup):
         if how == b'stop':
             self._processes.stop_all()
-        else:                               # jobs have ended; what a thread of theirs holds up is not waited for
+        else:  # jobs have ended; what a thread of theirs holds up is not waited for
             self._timers.add(LINGER, self._processes.stop_all, ORPHAN_QUICKER)
         if self._learner is not None:
             self._learner.report()
@@ -255,7 +259,8 @@ class Supervisor(object):
         if self._learner is None and computation.preload and computation.type == FUNCTION:
             self._learner = computation.learner = learning.Learner(
                 preload.begin(), computation.preload, self._poll, self._timers, self._on_learned)
-        computation.modules_before = len(sys.modules) if self._learner is None else self._learner.rebase()
+        computation.modules_before = len(
+            sys.modules) if self._learner is None else self._learner.rebase()
 
     def _on_learned(self, names):
         """Jobs import modules `names` again and again; those that can be are loaded."""
@@ -304,13 +309,14 @@ class Supervisor(object):
             self._forked += 1
             self._processes.live[self._forked] = pid
             held = self._pass_on(near, self._forked, pid)
-        finally:                            # whatever fails will be tried again: nothing may be left of it
+        finally:  # whatever fails will be tried again: nothing may be left of it
             if not held:
                 os.close(near)
             os.close(far)
 
     def _pass_on(self, near, number, pid):
-        """Pass the node's end of a channel on; return whether it is held here, too: then a node that has gone is no failure."""
+        """Pass the node's end of a channel on; return whether it is held here, too: then a node
+        that has gone is no failure."""
         held = self._hand_over.hold(number, near)
         try:
             self._channels.send_fd(near, number, pid)
@@ -324,7 +330,7 @@ class Supervisor(object):
         """Be the job process that was just forked; does not return."""
         status = os.EX_SOFTWARE
         try:
-            os.setsid()                     # its own process group and session: killpg reaches all of it
+            os.setsid()  # its own process group and session: killpg reaches all of it
             self._signals.become_job()
             for fd in (near, self._control_fd, self._channels.fd):
                 os.close(fd)
@@ -350,7 +356,8 @@ class Supervisor(object):
             self._reap()
 
     def _is_urgent(self):
-        return self._asked_for or self._ending is not None or self._programs is not None or self._processes.is_stopping()
+        return (self._asked_for or self._ending is not None or self._programs is not None
+                or self._processes.is_stopping())
 
     def _reap_held(self):
         if self._signals.children_held:
@@ -359,7 +366,8 @@ class Supervisor(object):
             self._reap()
 
     def _reap(self):
-        """Tell the node of the processes that have ended, except of those that have told their results."""
+        """Tell the node of the processes that have ended, except of those that have told their
+        results."""
         reaped = self._processes.reap()
         self._account.note(reaped, bool(reaped) and self._computation.ledger == '1')
         for number, status, _used, stopped in reaped:
@@ -391,12 +399,14 @@ class Supervisor(object):
         if not self._hand_over.is_open:
             self._on_node_gone()
         else:
-            self._hand_over.wait(self._timers, lambda: self._ending is None and self._on_node_gone())
+            self._hand_over.wait(self._timers,
+                                 lambda: self._ending is None and self._on_node_gone())
 
     def _let_in(self):
         self._reap()
         programs = self._programs.numbers() if self._programs is not None else ()
-        if self._hand_over.let_in(self._processes.live, programs, self._computation is not None, self._ending is not None):
+        if self._hand_over.let_in(self._processes.live, programs, self._computation is not None,
+                                  self._ending is not None):
             self._splitter = control.Splitter(FRAME_LIMIT)
             self._poll.register(self._control_fd, select.POLLIN)
 
@@ -432,7 +442,8 @@ class Supervisor(object):
             end_by_alarm(int(limit) + MORE_PATIENT)
 
     def _run_exit_functions(self):
-        """Run what user code has registered with atexit, unless this process has been told to end."""
+        """Run what user code has registered with atexit, unless this process has been told to
+        end."""
         try:
             self._run_user_code(output.run_exit_functions)
         except Stopped:
@@ -447,7 +458,7 @@ class Supervisor(object):
         try:
             write_pieces(self._control_fd, pieces)
         except EnvironmentError:
-            return                          # the node has gone: reading tells, and ends this process
+            return  # the node has gone: reading tells, and ends this process
 
     def _emit(self, level, name, text):
         self._send(b'log', b'%d' % level, to_bytes(name), text)

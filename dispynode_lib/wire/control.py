@@ -18,53 +18,61 @@ PROVISIONAL, TERMINATED, FINISHED = 7, 9, 11
 # (seconds after the request, signal name): how a job is stopped; the one place for these times
 STOP_STEPS = ((0.0, 'SIGINT'), (3.0, 'SIGTERM'), (5.0, 'SIGKILL'))
 
-# In the environment of the nursery, (name, value): the dynamic linker looks up all functions there and then; each job
-# process would do it again for the ones that it is the first to call: 4 % of the CPU time of a job
+# In the environment of the nursery, (name, value): the dynamic linker looks up all functions there
+# and then; each job process would do it again for the ones that it is the first to call: 4 % of the
+# CPU time of a job
 BIND_NOW = ('LD_BIND_NOW', 'dispynode')
 
-CHILD_NUMBER = struct.Struct('>LL')         # of a job process, and its pid: follow the byte that comes with its descriptor
+# of a job process, and its pid: follow the byte that comes with its descriptor
+CHILD_NUMBER = struct.Struct('>LL')
 
-# Of a process that was reaped: its number, wait status, CPU time in seconds and peak memory in bytes
+# Of a process that was reaped: its number, wait status, CPU time in seconds and peak memory in
+# bytes
 USED = struct.Struct('>LLdd')
 NOT_KNOWN = -1.0, -1.0                      # for the last two: the system does not tell
 LOST = 0xFFFFFFFF                           # for the wait status: user code has reaped it
 
-TOLD = 113, 114     # exit statuses of job processes that told a result, or a failure: users' programs rarely choose them
+# exit statuses of job processes that told a result, or a failure: users' programs rarely choose
+# them
+TOLD = 113, 114
 
 # In the environment of the nursery: names of modules that it loads, with commas between
 PRELOAD = '_DISPYNODE_PRELOAD'
 MODULE_NAME_SIZE = 200                      # characters of the longest name of a module
 
-# In the environment of the nursery: how long, in seconds, and where it is to keep listeners for the next node, with a colon
+# In the environment of the nursery: how long, in seconds, and where it is to keep listeners for the
+# next node, with a colon
 KEEPER = '_DISPYNODE_KEEPER'
 KEPT_ALL, KEEP_NO_MORE = b'A', b'N'         # it has given all; the next node keeps them itself
 
 FIRST_PROGRAM = 1000000000      # job processes of program computations are numbered from here
 
 # Taking over a supervisor from a node that has died (docs/architecture.rst, "When the node dies")
-HAND_OVER = 1                   # version of the frames `node`, `here`, `taken`; it comes first in each
+HAND_OVER = 1  # version of the frames `node`, `here`, `taken`; it comes first in each
 NUMBER = struct.Struct('>L')    # of a job process, in a `settled` frame
-HELD = struct.Struct('>LL')     # in `here`: number of a job process whose channel is held, and its wait status
+# in `here`: number of a job process whose channel is held, and its wait status
+HELD = struct.Struct('>LL')
 LIVES = 0xFFFFFFFF              # for the wait status: it has not been reaped
 
 OPEN_KEYS = (
     'id', 'type', 'name', 'code', 'folder', 'big_folder',         # type b'1' function, b'2' program
     'setup', 'cleanup',                             # names of functions or b''
     'compute',                                      # the COMPUTE argument as it came, or b''
-    'python2', 'protocol', 'setup_accepts',         # peer: b'1'/b'0'; pickle protocol; b'0' or b'0 1 2'
+    'python2', 'protocol', 'setup_accepts',  # peer: b'1'/b'0'; pickle protocol; b'0' or b'0 1 2'
     'node_name', 'node_ip_addr',                    # as announced
     'scheduler_ip_addr', 'job_result_port',         # where replies go
     'client_ip_addr', 'client_port',                # client_reply_addr, or b'' and b'0'
     'certfile', 'keyfile',
     'whole_records',                                # b'1': TLS records of a file go out one by one
     'max_file_size',                                # bytes that a file may have, b'0' for no limit
-    'limits',                                       # words of supervisor/processes/limits: nice=5 memory=1000000, or b''
+    'limits',  # words of supervisor/processes/limits: nice=5 memory=1000000, or b''
     'cleanup_timeout',                              # seconds, b'0' for no limit
-    'preload',                                      # b'': nothing is loaded before jobs are forked; else supervisor/imports/learning's policy
+    # b'': nothing is loaded before jobs are forked; else supervisor/imports/learning's policy
+    'preload',
     'ledger',                                       # b'1': tell at once what each job used
     'client_shutdown',                              # b'1': cleanup may call dispynode_shutdown()
-    'socket',                                       # where the next node finds this supervisor; b'': it ends with its node
-    'orphan_timeout', 'generation',                 # seconds that it goes on without a node; number of its node
+    'socket',  # where the next node finds this supervisor; b'': it ends with its node
+    'orphan_timeout', 'generation',  # seconds that it goes on without a node; number of its node
 )
 
 

@@ -16,7 +16,8 @@ def listen(path, mode=0o600):
     """Return a listening socket at `path`, which must not exist. Raises EnvironmentError."""
     sock = _new()
     try:
-        with_short_name(path, sock.bind)   # the folder is private: no one else gets there before chmod
+        # the folder is private: no one else gets there before chmod
+        with_short_name(path, sock.bind)
         os.chmod(path, mode)
         sock.listen(BACKLOG)
         return sock
@@ -26,7 +27,8 @@ def listen(path, mode=0o600):
 
 
 def connect(path, timeout):
-    """Return a socket connected to the one at `path`; `timeout` in seconds, for each step. Raises EnvironmentError."""
+    """Return a socket connected to the one at `path`; `timeout` in seconds, for each step. Raises
+    EnvironmentError."""
     sock = _new()
     try:
         sock.settimeout(timeout)
@@ -38,7 +40,8 @@ def connect(path, timeout):
 
 
 def peer_pid(sock):
-    """Return the pid of the process that listens where `sock` is connected to; 0 if the system does not tell."""
+    """Return the pid of the process that listens where `sock` is connected to; 0 if the system does
+    not tell."""
     try:
         return PEER.unpack(sock.getsockopt(socket.SOL_SOCKET, SO_PEERCRED, PEER.size))[0]
     except EnvironmentError:

@@ -14,10 +14,14 @@ from dispynode_lib.wire.control import TERMINATED
 
 log = Log('dispynode.computations')
 
-LOST = (u'the node was killed, and the process of the job with it, while the job ran or before its reply was delivered; '
-        u'the node has started again since')
-NOT_NOTED = u'the node was killed before the job ran, and what to run was too big to be noted; the node has started again since'
-DORMANT = 10.0                              # seconds in which a client may send a job again that was not acknowledged
+LOST = (
+    u'the node was killed, and the process of the job with it, while the job ran or before its '
+    u'reply was delivered; '
+    u'the node has started again since')
+NOT_NOTED = (
+    u'the node was killed before the job ran, and what to run was too big to be noted; '
+    u'the node has started again since')
+DORMANT = 10.0  # seconds in which a client may send a job again that was not acknowledged
 
 _program_numbers = itertools.count(control.FIRST_PROGRAM)
 
@@ -42,11 +46,12 @@ class Adopted(object):
         self._jobs, self._computation, self._supervision = jobs, computation, supervision
         self._loop, self._journal, self._options = common.loop, journal, common.options
         self._expected = {}                 # number of a job process -> (job, journal.Noted)
-        self._held = {}                     # number -> wait status, or LIVES, of those whose channels are to come
-        self._dormant = {}                  # job -> frame: its client may not know that it was accepted
+        self._held = {}  # number -> wait status, or LIVES, of those whose channels are to come
+        self._dormant = {}  # job -> frame: its client may not know that it was accepted
 
     def adopt(self, noted_jobs):
-        """Go on with jobs of a node that has died: [(Job, node.replies.journal.Noted)]. The loop's thread."""
+        """Go on with jobs of a node that has died: [(Job, node.replies.journal.Noted)]. The loop's
+        thread."""
         link = self._supervision.link
         for job, noted in noted_jobs:
             if noted.number and (link is None or noted.key != link.key):
@@ -78,9 +83,12 @@ class Adopted(object):
 
         held, programs   bytes: control.HELD of job processes, control.NUMBER of programs
         """
-        self._held = dict(control.HELD.unpack_from(held, at) for at in range(0, len(held), control.HELD.size))
+        self._held = dict(
+            control.HELD.unpack_from(held, at) for at in range(0, len(held), control.HELD.size))
         self._jobs.expect(len(self._held))
-        known = set(control.NUMBER.unpack_from(programs, at)[0] for at in range(0, len(programs), control.NUMBER.size))
+        known = set(
+            control.NUMBER.unpack_from(programs, at)[0]
+            for at in range(0, len(programs), control.NUMBER.size))
         for number_, (job, noted) in list(self._expected.items()):
             if self._computation.program:
                 del self._expected[number_]
@@ -102,11 +110,13 @@ class Adopted(object):
             return
         self._jobs.attach(child, job)
         if not is_known:                    # the frame has not reached the supervisor
-            self._supervision.tell(b'program', b'%d' % child.number, *control.unpack(noted.frame[4:])[1:])
+            self._supervision.tell(b'program', b'%d' % child.number,
+                                   *control.unpack(noted.frame[4:])[1:])
         self._go_on(job)
 
     def takes(self, child):
-        """Take a job process that has come, if it is of a node that has died and does not just wait for a job; return whether so."""
+        """Take a job process that has come, if it is of a node that has died and does not just wait
+        for a job; return whether so."""
         if not self._held and not self._expected:
             return False
         status = self._held.pop(child.number, None)
@@ -122,9 +132,11 @@ class Adopted(object):
             return True
         if noted.frame is not None and not is_readable(child.sock):
             try:
-                child.send(noted.frame)     # it may not have had it; of two copies it looks at the first
+                # it may not have had it; of two copies it looks at the first
+                child.send(noted.frame)
             except PeerGone as error:
-                log.debug('job process %d of computation %d: %s', child.number, self._computation.id, error)
+                log.debug('job process %d of computation %d: %s', child.number,
+                          self._computation.id, error)
         self._go_on(job)
         return True
 

@@ -22,11 +22,11 @@ PROGRAM = 2                                 # a computation type
 ENDED_BEFORE = u'the computation was closed before it had been opened'
 SET_UP_BEFORE = u'"setup" failed: the computation is set up already'
 
-# phases; the loop's thread changes them. Whether jobs are admitted is for NodeState to say: it stops
-# that before CLOSING. Where its supervisor is, see node.computations.supervision
+# phases; the loop's thread changes them. Whether jobs are admitted is for NodeState to say: it
+# stops that before CLOSING. Where its supervisor is, see node.computations.supervision
 OPENING = 'opening'                         # COMPUTE: its code is compiled
 OPEN = 'open'                               # it takes jobs
-RENEWING = 'renewing'                       # its client wants setup again: jobs end, then cleanup runs
+RENEWING = 'renewing'  # its client wants setup again: jobs end, then cleanup runs
 REOPENING = 'reopening'                     # another supervisor compiles its code
 CLOSING = 'closing'                         # it takes no more jobs; those it has go on
 CLEANING = 'cleaning'                       # it has no job any more: cleanup runs
@@ -66,8 +66,8 @@ EDGES = {
     (REMOVING, REMOVED): CLOSED,
 }
 STAGES = (OPEN, RENEWING, CLOSING)          # in which the next node may find it
-IGNORED = (every((RENEWING, REOPENING, CLOSING, CLEANING, REMOVING, CLOSED), (RENEW,))
-           + every((REMOVING, CLOSED), (CLOSE,)) + every((CLOSING, CLEANING, REMOVING, CLOSED), (ABANDON,)))
+IGNORED = (every((RENEWING, REOPENING, CLOSING, CLEANING, REMOVING, CLOSED), (RENEW, )) + every(
+    (REMOVING, CLOSED), (CLOSE, )) + every((CLOSING, CLEANING, REMOVING, CLOSED), (ABANDON, )))
 LIFE = Life(u'a computation', EDGES, IGNORED)
 TAKES_JOBS = (OPENING, OPEN, CLOSING)       # processes are forked for its jobs
 FORKS = (supervisions.SETTING_UP, supervisions.READY)
@@ -88,12 +88,13 @@ class Computation(object):
         """
         self._common, self._uses, self._news = common, uses, news
         self._state, self._loop, self._workers = common.state, common.loop, common.workers
-        self.id, self.auth, self.name, self.type = request.id, request.auth, request.name, request.type
+        self.id, self.auth = request.id, request.auth
+        self.name, self.type = request.name, request.type
         self.request, self.argument = request, argument
         self.peer = peer
-        self.begun = threading.Event()                          # it has its folder and its supervisor
+        self.begun = threading.Event()  # it has its folder and its supervisor
         self.callers = frozenset()                              # addresses that may ask about it
-        self.scheduler = scheduler                              # (address, port): pulses and notices
+        self.scheduler = scheduler  # (address, port): pulses and notices
         self.result_address = (scheduler[0], request.job_result_port)
         self.node_ip_addr, self.pulse_interval = node_ip_addr, request.pulse_interval
         self._last_heard = self._last_start = monotonic()
@@ -103,14 +104,14 @@ class Computation(object):
         self.closed_by_client = False       # else the node did
         self.folder = None                  # node.files.folders.Folder
         self.phase = OPENING
-        self.setup = None                   # parts of the setup frame, once setup was asked for or needed
+        self.setup = None  # parts of the setup frame, once setup was asked for or needed
         self.cleaned = True                 # cleanup has run, or need not, and setup has not since
         self.cleaning_since = None          # seconds since the epoch, once it is being cleaned up
         self.job_log = JobLog(self.id)
         self.outcomes = {}                  # in words -> number of jobs that ended so
         self.program = self.type == PROGRAM
-        self._tell_opened = self._tell_set_up = None            # functions: COMPUTE, SETUP are to be answered
-        self._is_setup_untold = False       # the node before this one may not have told how setup ended:
+        self._tell_opened = self._tell_set_up = None  # functions: COMPUTE, SETUP are to be answered
+        self._is_setup_untold = False  # the node before this one may not have told how setup ended:
         self._setup_error = None            # this is how
         self.record = Record(uses.records, self)
         self.supervision = Supervision(common, uses.nursery, self)
@@ -120,7 +121,8 @@ class Computation(object):
     # -- opening and setup
 
     def start(self, done):
-        """Start its supervisor and send it the code; `done(error text or None)` when that is compiled.
+        """Start its supervisor and send it the code; `done(error text or None)` when that is
+        compiled.
 
         May wait. Raises EnvironmentError if there can be no supervisor.
         """
@@ -143,13 +145,16 @@ class Computation(object):
 
     def stage(self):
         """Return in which of STAGES it is, for the next node."""
-        return CLOSING if self._state.is_closing(self) else RENEWING if self.phase in (RENEWING, REOPENING) else OPEN
+        return CLOSING if self._state.is_closing(self) else RENEWING if self.phase in (
+            RENEWING, REOPENING) else OPEN
 
     def go_on(self, phase, link):
-        """Go on in `phase`, with the supervisor at `link` (None: it has died), after a node that has died. The loop's thread."""
+        """Go on in `phase`, with the supervisor at `link` (None: it has died), after a node that
+        has died. The loop's thread."""
         self.phase, self._is_setup_untold = phase, self.setup is not None
         if link is not None:
-            self.supervision.adopt(link, supervisions.COMPILED if self.setup is None else supervisions.SETTING_UP)
+            self.supervision.adopt(
+                link, supervisions.COMPILED if self.setup is None else supervisions.SETTING_UP)
 
     def open_frame(self):
         """Return what its supervisor has to know, the parts of a frame."""
@@ -178,7 +183,7 @@ class Computation(object):
     def _answer_compute(self, error):
         tell, self._tell_opened = self._tell_opened, None
         if tell is not None:
-            self.cleaned = error is not None                    # else setup may not have run, but cleanup will
+            self.cleaned = error is not None  # else setup may not have run, but cleanup will
             tell(error or (ENDED_BEFORE if self.phase in (CLOSING, CLEANING) else None))
 
     def _go_on(self, error):
@@ -207,7 +212,8 @@ class Computation(object):
             self.jobs.fail_waiting(error)
 
     def set_up(self, argument, done):
-        """Run setup, unless that was done before; `done(error text or None, first)` in the loop's thread.
+        """Run setup, unless that was done before; `done(error text or None, first)` in the loop's
+        thread.
 
         argument   the raw one of the SETUP request, None if it holds none
         """
@@ -218,7 +224,8 @@ class Computation(object):
             done(ENDED, True)               # close has overtaken it
         elif self._is_setup_untold:
             self._tell_of_setup(done)
-        elif self.setup is not None or self.phase == RENEWING:  # without a setup function nothing is done twice
+        # without a setup function nothing is done twice
+        elif self.setup is not None or self.phase == RENEWING:
             done(SET_UP_BEFORE if self.request.setup else None, False)
         else:
             self.setup = self._setup_frame(argument)
@@ -237,7 +244,8 @@ class Computation(object):
             done(self._setup_error, True)
 
     def note_setup(self, argument):
-        """Have the disk know with what it is set up, before that is done. A worker's thread; as set_up()."""
+        """Have the disk know with what it is set up, before that is done. A worker's thread; as
+        set_up()."""
         if self.setup is None:
             self.record.note_setup(self._setup_frame(argument))
 
@@ -316,10 +324,12 @@ class Computation(object):
         self._loop.call_soon(self.jobs.adopted.wake, job)
 
     def stop_job(self, job, why=None):
-        """Stop a live job; its final reply, status 9 and `why` for its client, follows when it has ended. Any thread."""
+        """Stop a live job; its final reply, status 9 and `why` for its client, follows when it has
+        ended. Any thread."""
         self._loop.call_soon(self.jobs.stop, job, why)
 
-    def finish(self, job, status, result=None, stdout='', stderr='', exception=None, start=None, end=None):
+    def finish(self, job, status, result=None, stdout='', stderr='', exception=None, start=None,
+               end=None):
         """Send the one final reply of a job and free its CPU. The loop's thread."""
         start, end = start or job.started, end or time.time()
         if not self._state.finish_job(job, max(0.0, end - start)):
@@ -329,8 +339,8 @@ class Computation(object):
         past = self._uses.history.job_ended(job, words[0], start, end, words[4])
         self.usage.job_ended(job.child, past)
         self.outcomes[past.outcome] = self.outcomes.get(past.outcome, 0) + 1
-        log.debug('job %d of computation %d %s after %.3f s%s', job.uid, self.id, past.outcome, end - start,
-                  ': %s' % words[4] if words[4] else '')
+        log.debug('job %d of computation %d %s after %.3f s%s', job.uid, self.id, past.outcome,
+                  end - start, ': %s' % words[4] if words[4] else '')
         if job.big is not None:
             self._workers.run(job.big.remove)
         self.end_if_drained()
@@ -346,7 +356,8 @@ class Computation(object):
         return not job.is_live()            # it may have been stopped, and its reply be under way
 
     def settled(self, job):
-        """The reply to a job is with its client, or on disk: let go of all that is left of it. Any thread."""
+        """The reply to a job is with its client, or on disk: let go of all that is left of it. Any
+        thread."""
         self.jobs.settled(job)
 
     def idle_since(self, now):
@@ -362,7 +373,8 @@ class Computation(object):
         self.supervision.ask_pids(done)
 
     def on_told(self, kind, parts):
-        """Take a frame of the supervisor that is not about itself. Raises ProtocolError, IndexError, ValueError."""
+        """Take a frame of the supervisor that is not about itself. Raises ProtocolError,
+        IndexError, ValueError."""
         if kind in JOB_FRAMES:
             self.jobs.on_frame(kind, parts[1:])
         elif kind == b'imports':
@@ -376,14 +388,16 @@ class Computation(object):
             self._news.on_replaced()
 
     def _on_imports(self, names):
-        """Jobs import these modules again and again, and the supervisor has them now: the next processes do, too."""
+        """Jobs import these modules again and again, and the supervisor has them now: the next
+        processes do, too."""
         self.jobs.renew_idle()
         self._workers.run(self._uses.imports.note, names)
 
     # -- renewing and closing
 
     def renew(self, terminate):
-        """End jobs if `terminate`, run cleanup, and be ready for another setup; NODE_CLOSED says when. Any thread."""
+        """End jobs if `terminate`, run cleanup, and be ready for another setup; NODE_CLOSED says
+        when. Any thread."""
         if terminate:
             for job in self._state.jobs(self.id):
                 self.stop_job(job)
@@ -420,7 +434,8 @@ class Computation(object):
             self.end_if_drained()
 
     def kill(self, number=signal.SIGKILL):
-        """End its processes without waiting for anything: the jobs by force, the supervisor by signal `number`."""
+        """End its processes without waiting for anything: the jobs by force, the supervisor by
+        signal `number`."""
         self._loop.call_soon(self.jobs.kill)
         self._loop.call_soon(self.supervision.signal, number)
 

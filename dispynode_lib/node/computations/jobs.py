@@ -1,4 +1,5 @@
-"""The job processes of one computation: forked ahead, given their jobs, followed to their ends, stopped."""
+"""The job processes of one computation: forked ahead, given their jobs, followed to their ends,
+stopped."""
 from __future__ import absolute_import, division, print_function
 
 import collections
@@ -21,16 +22,16 @@ from dispynode_lib.wire.control import TERMINATED, number, pack
 
 log = Log('dispynode.computations')
 
-EXIT_NEWS_TIMEOUT = 5.0                     # seconds between a job's end of file and its exit status
+EXIT_NEWS_TIMEOUT = 5.0  # seconds between a job's end of file and its exit status
 SILENT = (u'the job closed the descriptor by which it tells its result (all of its descriptors?), '
           u'so it was stopped')
 LATER = 0.2                                 # seconds until job processes are tried again
-AT_ONCE = 65536                             # bytes of a frame that an idle job process takes at once
-HEAD_SIZE = 4096                            # bytes that a frame has, at most, besides arguments and code
+AT_ONCE = 65536  # bytes of a frame that an idle job process takes at once
+HEAD_SIZE = 4096  # bytes that a frame has, at most, besides arguments and code
 EVERY_ONE = b'0'                            # a number that no job process has
-SPARE = 2                                   # children forked at once, besides those that are missing: -8 % page faults
+SPARE = 2  # children forked at once, besides those that are missing: -8 % page faults
 REST = 2.0                                  # seconds without a job after which one child is enough
-HANDING_OVER = 0.01                         # seconds until the next look at a job that is being handed over
+HANDING_OVER = 0.01  # seconds until the next look at a job that is being handed over
 
 JOB_FRAMES = (b'exited', b'done', b'limit', b'used')
 
@@ -64,13 +65,14 @@ class Jobs(object):
         self._idle = collections.deque()    # children that wait for a job
         self._waiting = collections.deque()  # (job, frame) without a child
         self._children = {}                 # number -> Child, of the present supervisor
-        self._resting = None                # Timer, while jobs come: more than one child may wait for one
+        self._resting = None  # Timer, while jobs come: more than one child may wait for one
         self.adopted = Adopted(self, computation, supervision, journal, common)
 
     # -- giving jobs
 
     def job_frame(self, job, request):
-        """Return all that is needed to run an admitted job, bytes: for the journal, then for start().
+        """Return all that is needed to run an admitted job, bytes: for the journal, then for
+        start().
 
         request   wire JOB record: args, kwargs (bytes), code
         """
@@ -152,7 +154,8 @@ class Jobs(object):
             try:
                 child.send(frame)
             except PeerGone as error:
-                log.debug('job process %d of computation %d: %s', child.number, self._computation.id, error)
+                log.debug('job process %d of computation %d: %s', child.number,
+                          self._computation.id, error)
                 job.child = None
                 self._loop.call_soon(self._not_sent, child)
                 continue
@@ -177,14 +180,16 @@ class Jobs(object):
             job.timer = self._loop.call_later(limit, self.over_time, job, monotonic())
 
     def over_time(self, job, began):
-        """Stop a job that began at `began` (monotonic) and has run for as long as it may. The loop's thread."""
+        """Stop a job that began at `began` (monotonic) and has run for as long as it may. The
+        loop's thread."""
         if job.is_live():
             job.limit = u'the job was stopped: it ran for %.1f s, --job_time allows %g' % (
                 monotonic() - began, self._options.job_time)
             self.stop(job)
 
     def _hand_over(self, job, frame):
-        """Give a job in the loop's thread, but one that may have to wait for its process to read in another."""
+        """Give a job in the loop's thread, but one that may have to wait for its process to read in
+        another."""
         if len(frame) > AT_ONCE:
             JOB.change(job, states.TAKE)
             self._workers.run(self._give, job, frame)
@@ -205,8 +210,8 @@ class Jobs(object):
     def top_up(self):
         """Have a child forked ahead, and while jobs come as many as could come at once.
 
-        If there are fewer then, some more are asked for: to wake the supervisor, and the copying of what it writes to
-        after a fork, cost nearly the same for several children as for one.
+        If there are fewer then, some more are asked for: to wake the supervisor, and the copying of
+        what it writes to after a fork, cost nearly the same for several children as for one.
         """
         if self._program or not self._computation.can_fork():
             return
@@ -224,7 +229,8 @@ class Jobs(object):
             log.debug('computation %d: %s', self._computation.id, error)
 
     def _count_wanted(self):
-        return len(self._waiting) + (1 if self._resting is None else max(1, self._state.free_cpus()))
+        return len(
+            self._waiting) + (1 if self._resting is None else max(1, self._state.free_cpus()))
 
     def count_waiting(self):
         """Return how many jobs wait for a process."""
@@ -314,7 +320,8 @@ class Jobs(object):
         child.link.close_child(child)
 
     def renew_idle(self):
-        """Replace the children that wait for a job: the supervisor has since loaded what jobs import."""
+        """Replace the children that wait for a job: the supervisor has since loaded what jobs
+        import."""
         if not self._waiting:
             self.dismiss_idle()
             self.top_up()
@@ -360,7 +367,8 @@ class Jobs(object):
             self._child_gone(child)         # else: whoever is sending to it sees to it
 
     def _is_being_given(self, child):
-        """Return whether a thread has just taken it; if not, it is no more among those that wait."""
+        """Return whether a thread has just taken it; if not, it is no more among those that
+        wait."""
         return child.phase == IDLE and not self._take(child)
 
     def _take(self, child):
@@ -373,7 +381,8 @@ class Jobs(object):
 
     def _child_gone(self, child):
         child.link.close_child(child)
-        if child.phase == EXITED or (child.phase == SHUT and self._supervision.link is not child.link):
+        if child.phase == EXITED or (child.phase == SHUT
+                                     and self._supervision.link is not child.link):
             self._lost(child, None)
         elif child.phase == SHUT:
             self._supervision.tell(b'ended', b'%d' % child.number)
@@ -397,9 +406,10 @@ class Jobs(object):
             self._usage.on_used(fields[0], self._children)
 
     def on_exited(self, child_number, status):
-        """The supervisor reaped a job process; `status` as os.waitpid gives it. It does not tell this of those that did well."""
+        """The supervisor reaped a job process; `status` as os.waitpid gives it. It does not tell
+        this of those that did well."""
         child = self._children.pop(child_number, None)
-        if child is not None:               # else: it had told its result; yet it ended in an odd way
+        if child is not None:  # else: it had told its result; yet it ended in an odd way
             child.exit_status = status
             self._exited(child)
 
@@ -437,7 +447,8 @@ class Jobs(object):
             child.job.limit = sentence
 
     def on_lost_child(self):
-        """A new job process could not be taken over, for want of descriptors, and ends; try again."""
+        """A new job process could not be taken over, for want of descriptors, and ends; try
+        again."""
         self.has_come()
         self._loop.call_later(LATER, self.top_up)
 
@@ -449,11 +460,13 @@ class Jobs(object):
         except EnvironmentError as error:
             log.error('the result of a job of computation %d: %s', self._computation.id, error)
             fields[:2] = [b'%d' % TERMINATED, None]
-            fields[4] = to_bytes(u'the result, in a file because of its size, cannot be read: %s' % error)
+            fields[4] = to_bytes(
+                u'the result, in a file because of its size, cannot be read: %s' % error)
         self._on_done(child, fields)
 
     def settled(self, job):
-        """The reply to a job is with its client, or on disk: let go of all that is left of it. Any thread."""
+        """The reply to a job is with its client, or on disk: let go of all that is left of it. Any
+        thread."""
         if job.slot is not None:
             self._journal.remove(job.slot)
             job.slot = None
@@ -468,7 +481,8 @@ class Jobs(object):
     def _lost(self, child, reason):
         """A job ended without its result: say how."""
         if CHILD.change(child, LOSE):
-            self._computation.finish(child.job, TERMINATED, exception=reason or describe_exit(child.exit_status))
+            self._computation.finish(child.job, TERMINATED, exception=reason
+                                     or describe_exit(child.exit_status))
 
     def on_link_closed(self, link):
         """The supervisor is gone. Jobs that run go on: their channels do not need it."""
@@ -486,4 +500,5 @@ class Jobs(object):
 
 
 def _tell_start(job, pid):
-    log.debug('job %d of computation %d runs in process %s', job.uid, job.computation.id, pid or 'that has ended already')
+    log.debug('job %d of computation %d runs in process %s', job.uid, job.computation.id, pid
+              or 'that has ended already')

@@ -28,22 +28,24 @@ FRAME_LIMIT = 0xFFFFFFFF - 64
 CONTROL_LIMIT = 1 << 30
 CONNECT_TIMEOUT = 2.0                       # seconds
 SEND_TIMEOUT = 30.0
-PEEK_LIMIT = 180000                         # bytes of a frame that a socket's buffer holds: the system keeps it until it is settled
-STUCK = 0.05                                # seconds after which a frame that does not grow is no frame that is being written
-SETTLE_AT, SETTLE_AFTER = 16, 0.2           # settled jobs, or seconds, after which the supervisor is told
-LEFT = 64                                   # reads of what an ended job has left in its channel: more than that holds
+# bytes of a frame that a socket's buffer holds: the system keeps it until it is settled
+PEEK_LIMIT = 180000
+STUCK = 0.05  # seconds after which a frame that does not grow is no frame that is being written
+SETTLE_AT, SETTLE_AFTER = 16, 0.2  # settled jobs, or seconds, after which the supervisor is told
+LEFT = 64  # reads of what an ended job has left in its channel: more than that holds
 
 
-# phases of a job process. While it waits, the loop's thread changes them; then the thread that gives
-# it a job, to GIVEN; then the loop's thread again
+# phases of a job process. While it waits, the loop's thread changes them; then the thread that
+# gives it a job, to GIVEN; then the loop's thread again
 IDLE = 'idle'                               # it waits for a job
 GIVEN = 'given'                             # it has a job, or is just being sent one
-SHUT = 'shut'                               # its channel has ended with a job in it: how, is awaited
+SHUT = 'shut'  # its channel has ended with a job in it: how, is awaited
 EXITED = 'exited'                           # it was reaped with a job in it
 TOLD = 'told'                               # its job has got its reply
 GONE = 'gone'                               # it has ended, or soon will, without a job
 # events
-GIVE, TELL, END, EXIT, LOSE = 'get a job', 'tell its result', 'end its channel', 'exit', 'be given up'
+GIVE, TELL, END = 'get a job', 'tell its result', 'end its channel'
+EXIT, LOSE = 'exit', 'be given up'
 DISMISS, TAKE_BACK = 'be dismissed', 'lose its job to another'
 
 EDGES = {
@@ -71,22 +73,24 @@ LIFE = Life(u'a job process', EDGES, IGNORED)
 class Child(object):
     """The node's end of one job process."""
 
-    __slots__ = ('number', 'pid', 'sock', 'link', 'job', 'phase', 'sent', 'exit_status', 'used', 'splitter', 'is_read',
-                 'seen', 'seen_at')
+    __slots__ = ('number', 'pid', 'sock', 'link', 'job', 'phase', 'sent', 'exit_status', 'used',
+                 'splitter', 'is_read', 'seen', 'seen_at')
 
     def __init__(self, number, sock=None, link=None):
         self.number = number                # the supervisor's for it
-        self.pid = None                     # of its process; None for a program: the supervisor knows
-        self.sock = sock                    # None once closed, and for a program: it speaks through the control socket
+        self.pid = None  # of its process; None for a program: the supervisor knows
+        # None once closed, and for a program: it speaks through the control socket
+        self.sock = sock
         self.link = link
         self.job = None
         self.phase = IDLE
-        self.sent = False                   # the job is in its hands: the thread that sent it says so
+        self.sent = False  # the job is in its hands: the thread that sent it says so
         self.exit_status = None             # as os.waitpid gives it, once known
-        self.used = None                    # of usage.read_used(), if that is known before the job's end
-        self.splitter = None                # of what was taken out of the channel; None: it is only looked at
+        self.used = None  # of usage.read_used(), if that is known before the job's end
+        self.splitter = None  # of what was taken out of the channel; None: it is only looked at
         self.is_read = sock is not None     # until the end of its channel
-        self.seen, self.seen_at = 0, 0.0    # bytes of an unfinished frame that were there, and since when (monotonic)
+        # bytes of an unfinished frame that were there, and since when (monotonic)
+        self.seen, self.seen_at = 0, 0.0
 
     def send(self, data):
         """Send the job's frame; any thread, once. Raises PeerGone."""
@@ -108,18 +112,20 @@ class Link(object):
         """`sock`, `channels`: the node's ends of the two sockets; `pid` of the supervisor."""
         self._loop = loop
         self.handler = self.children = None
-        self._passed = None                 # (descriptor,) whose number has not come yet; (None,) if it was lost
-        self._write_lock = threading.Lock()     # for the next one, and for closing; nobody waits while he holds it
+        self._passed = None  # (descriptor,) whose number has not come yet; (None,) if it was lost
+        # for the next one, and for closing; nobody waits while he holds it
+        self._write_lock = threading.Lock()
         self._unsent = collections.deque()  # what the supervisor has had no room for
         self._splitter = control.Splitter(CONTROL_LIMIT)
         self._sock, self._channels = sock, channels
         self._sock.setblocking(False)
         self._channels.setblocking(False)
         self.pid = pid
-        self._settled = collections.deque()     # numbers of job processes: the supervisor has not been told
+        # numbers of job processes: the supervisor has not been told
+        self._settled = collections.deque()
         self._open = True
         self._is_ending = False             # it was told to close
-        self.is_taken_over = False          # from a node that has died: its job processes come after `here`
+        self.is_taken_over = False  # from a node that has died: its job processes come after `here`
 
     def attach(self, handler, children):
         """Begin to read; any thread."""
@@ -169,7 +175,8 @@ class Link(object):
         return True
 
     def settle(self, number):
-        """Nothing of job process `number` is wanted any more: its job's reply is with the client, or on disk. Any thread."""
+        """Nothing of job process `number` is wanted any more: its job's reply is with the client,
+        or on disk. Any thread."""
         if self.key is None:
             return
         self._settled.append(number)
@@ -223,7 +230,8 @@ class Link(object):
         self._take_passed(keep=False)
 
     def _say_end(self):
-        """The supervisor has to tell this from the death of this node, after which it would go on."""
+        """The supervisor has to tell this from the death of this node, after which it would go
+        on."""
         try:
             self._sock.send(control.pack(b'end'))
         except EnvironmentError as error:
@@ -267,7 +275,8 @@ class Link(object):
             self.handler.on_link_closed()
 
     def _on_channels(self, _events):
-        """Take a job process; return whether there may be another one, for which the loop will call again."""
+        """Take a job process; return whether there may be another one, for which the loop will call
+        again."""
         try:
             if self._passed is None:
                 self._passed = (self._receive_fd(),)
@@ -282,7 +291,9 @@ class Link(object):
             return False
         fd, (number, pid) = self._take_passed(), control.CHILD_NUMBER.unpack(number)
         if fd is None:                      # its channel is closed by that, so it ends
-            log.error('job process %d of supervisor %d is lost: this node may open no more descriptors', number, self.pid)
+            log.error(
+                'job process %d of supervisor %d is lost: this node may open no more descriptors',
+                number, self.pid)
             self.settle(number)             # the supervisor holds it, too
             self.children.on_lost_child()
         else:
@@ -299,7 +310,8 @@ class Link(object):
             return None
 
     def _take_passed(self, keep=True):
-        """Return the descriptor whose number had not come, None if there is none; closed unless it is to be kept."""
+        """Return the descriptor whose number had not come, None if there is none; closed unless it
+        is to be kept."""
         passed, self._passed = self._passed, None
         fd = passed[0] if passed else None
         if fd is not None and not keep:
@@ -318,13 +330,15 @@ class Link(object):
     def _on_child(self, child):
         """Take the frames in a child's channel.
 
-        If the supervisor outlives this node its last one is only looked at: so the next node will find it, too.
+        If the supervisor outlives this node its last one is only looked at: so the next node will
+        find it, too.
         """
         try:
             frames = self._look(child) if child.splitter is None else self._read(child)
             for parts in frames or ():
                 self.children.on_child_frame(child, parts)
-            if frames is not None and not (child.splitter is None and frames and frames[0][0] in LAST):
+            if frames is not None and not (child.splitter is None and frames
+                                           and frames[0][0] in LAST):
                 return
         except ProtocolError as error:
             log.warning('job process %d of supervisor %d: %s', child.number, self.pid, error)
@@ -340,7 +354,8 @@ class Link(object):
         return data if not data else child.splitter.feed(data)
 
     def _look(self, child):
-        """Return the frames that are there (list), None at the end; what is the last of a job stays there. Raises ProtocolError."""
+        """Return the frames that are there (list), None at the end; what is the last of a job stays
+        there. Raises ProtocolError."""
         data = _receive(child.sock, READ_SIZE, socket.MSG_PEEK)
         if not data:
             return data
@@ -356,7 +371,8 @@ class Link(object):
         return [frame]
 
     def _look_again(self, child, count, size):
-        """An unfinished frame: wait for the rest of it. What does not fit, or grow, is taken out as it comes."""
+        """An unfinished frame: wait for the rest of it. What does not fit, or grow, is taken out as
+        it comes."""
         now = monotonic()
         if count != child.seen:
             child.seen, child.seen_at = count, now
@@ -400,7 +416,8 @@ def _receive(sock, size, how=0):
 
 
 def take_over(loop, path, key, generation):
-    """Return a Link to the supervisor that listens at `path`. Raises EnvironmentError: there is none."""
+    """Return a Link to the supervisor that listens at `path`. Raises EnvironmentError: there is
+    none."""
     sock = unixsocket.connect(path, CONNECT_TIMEOUT)
     channels, channels_far = socket_pair()
     try:

@@ -24,7 +24,8 @@ Uses = collections.namedtuple(
 #   on_renewed(computation)  it may be set up anew; the loop's thread
 #   on_client_shutdown()     its cleanup function shuts this node down; the loop's thread
 #   on_replaced()            another node has taken its supervisor over; the loop's thread
-News = collections.namedtuple('News', 'on_ending on_ended on_renewed on_client_shutdown on_replaced')
+News = collections.namedtuple('News',
+                              'on_ending on_ended on_renewed on_client_shutdown on_replaced')
 
 
 class Computations(object):
@@ -50,7 +51,7 @@ class Computations(object):
         if data['set_up']:
             computation.setup_frame()
         computation.closed_by_client = bool(data['closed_by_client'])
-        computation.cleaned = remembered.cleaned and link is None       # one that lives knows by itself
+        computation.cleaned = remembered.cleaned and link is None  # one that lives knows by itself
         computation.go_on(data['stage'] if data['stage'] in STAGES else OPEN, link)
         computation.jobs.adopted.adopt(jobs)
         if link is None and computation.jobs.count_waiting():

@@ -22,24 +22,27 @@ log = Log('dispynode.nursery')
 PID = struct.Struct('>l')
 FORK_TIMEOUT = 20.0                         # seconds
 KEEP_AFTER, TRY_AGAIN = 0.3, 5.0            # seconds: after the start of the node, after a failure
-REST_AFTER = 10.0                           # seconds without a client after which the process is not kept, once it was seen to run
+# seconds without a client after which the process is not kept, once it was seen to run
+REST_AFTER = 10.0
 
 
 class Nursery(object):
     """Gives supervisors; starts its process when a client comes, again if it has died. Any thread.
 
-    It is also started soon after the node's start, to see that it can be, and ended if no client comes then: an idle
-    node is as small as it can be.
+    It is also started soon after the node's start, to see that it can be, and ended if no client
+    comes then: an idle node is as small as it can be.
 
     on_news()   is called when there is another answer of trouble()
     """
 
     on_news = staticmethod(lambda: None)
-    listeners = staticmethod(lambda: ())    # function: the sockets (list) that it is to keep for the next node
+    # function: the sockets (list) that it is to keep for the next node
+    listeners = staticmethod(lambda: ())
     on_shared = staticmethod(lambda: None)  # is called when it has them
 
     def __init__(self, loop, workers, folder=None, output=2):
-        """`folder`: where the code of supervisors may be put away (code/image.Store); `output`: their descriptors 1 and 2."""
+        """`folder`: where the code of supervisors may be put away (code/image.Store); `output`:
+        their descriptors 1 and 2."""
         self._output = output
         self._folder = folder
         self._loop = loop
@@ -52,8 +55,9 @@ class Nursery(object):
         self._is_on_trial = False           # the process was started only to see that it runs
         self._trouble = None                # why the process cannot be started
         self._shared = []                   # sockets that the process keeps
-        self.keeper = None                  # seconds, and where it keeps them when this node has died (text)
-        self._names = self._wanted = ()     # modules that the process loads, and those that the next one is to load
+        self.keeper = None  # seconds, and where it keeps them when this node has died (text)
+        # modules that the process loads, and those that the next one is to load
+        self._names = self._wanted = ()
 
     def prepare(self):
         """Start the process in the background if it does not run: it will be needed."""
@@ -105,11 +109,13 @@ class Nursery(object):
         self.on_news()
 
     def preload(self, names):
-        """Have the modules `names` (list of text) loaded before supervisors are forked: by the next process."""
+        """Have the modules `names` (list of text) loaded before supervisors are forked: by the next
+        process."""
         self._wanted = tuple(names)
 
     def refresh(self):
-        """Replace the process if it has not loaded what it should by now; not to be called while it is needed."""
+        """Replace the process if it has not loaded what it should by now; not to be called while it
+        is needed."""
         with self._lock:
             if self._process is not None and self._names != self._wanted:
                 self._end()
@@ -122,7 +128,8 @@ class Nursery(object):
             try:
                 return self._fork()
             except (EnvironmentError, PeerGone) as error:
-                log.warning('the nursery of supervisors does not answer (%s); starting another', error)
+                log.warning('the nursery of supervisors does not answer (%s); starting another',
+                            error)
                 self._end()
                 try:
                     return self._fork()
@@ -130,7 +137,8 @@ class Nursery(object):
                     raise EnvironmentError(errno.EPIPE, 'the nursery of supervisors: %s' % gone)
 
     def keep(self, _now=None):
-        """Take the code of supervisors into memory, before somebody replaces the files; see whether it runs."""
+        """Take the code of supervisors into memory, before somebody replaces the files; see whether
+        it runs."""
         if self._is_on_trial and self._trouble is None:
             self._workers.run(self._rest)
             return
@@ -148,7 +156,8 @@ class Nursery(object):
                 self._end()
 
     def keep_wait(self, _now):
-        """Return seconds until keep() is to be called: soon after the start, which it shall not make longer."""
+        """Return seconds until keep() is to be called: soon after the start, which it shall not
+        make longer."""
         if not self._kept:
             return KEEP_AFTER
         if self._closed:
@@ -172,9 +181,11 @@ class Nursery(object):
         try:
             self._start_process()
         except EnvironmentError as error:
-            self._note(u'no job can run: the nursery of supervisors cannot be started: %s' % to_text(str(error)))
+            self._note(u'no job can run: the nursery of supervisors cannot be started: %s' %
+                       to_text(str(error)))
             if self._process is not None:
-                os.kill(self._process.pid, signal.SIGKILL)      # as long as nobody waits for it this is its number
+                # as long as nobody waits for it this is its number
+                os.kill(self._process.pid, signal.SIGKILL)
             self._end()
             raise
         self._note(None)
@@ -192,7 +203,8 @@ class Nursery(object):
             stream.read_exact(PID.size)     # it has imported all it needs
             self._sock = sock
         except PeerGone as error:
-            raise EnvironmentError(errno.EPIPE, 'it did not begin (%s); what it said is in the log' % error)
+            raise EnvironmentError(errno.EPIPE,
+                                   'it did not begin (%s); what it said is in the log' % error)
         finally:
             far.close()
             if self._sock is None:

@@ -1,4 +1,5 @@
-"""The supervisor of one computation, seen from the node: started, given the code, set up, closed, replaced."""
+"""The supervisor of one computation, seen from the node: started, given the code, set up, closed,
+replaced."""
 from __future__ import absolute_import, division, print_function
 
 import signal
@@ -13,10 +14,11 @@ from dispynode_lib.wire.control import number
 
 log = Log('dispynode.computations')
 
-PRESSES, PRESS_AGAIN = 10, 0.5              # signals to a setup that is to end before it is killed, seconds between two
+# signals to a setup that is to end before it is killed, seconds between two
+PRESSES, PRESS_AGAIN = 10, 0.5
 OPEN_TIMEOUT = 60.0                         # seconds to compile the code of a computation
-ENDING_JOBS = 2.0                           # seconds that job processes may take to end before cleanup begins
-KILL_AFTER = 5.0                            # seconds between SIGTERM and SIGKILL for a cleanup function
+ENDING_JOBS = 2.0  # seconds that job processes may take to end before cleanup begins
+KILL_AFTER = 5.0  # seconds between SIGTERM and SIGKILL for a cleanup function
 
 # phases; the loop's thread changes them
 NONE = 'none'                               # there is no supervisor
@@ -26,7 +28,7 @@ COMPILED = 'compiled'                       # it has not been set up
 SETTING_UP = 'setting up'                   # it runs setup; what is sent meanwhile waits
 READY = 'ready'                             # it forks job processes
 CLOSING = 'closing'                         # it has been told to close while setup runs
-CLEANING = 'cleaning'                       # it has been told to close: it runs cleanup, then it ends
+CLEANING = 'cleaning'  # it has been told to close: it runs cleanup, then it ends
 # events: what the node does
 START, ATTACH, FAIL, SET_UP, CLOSE = 'start', 'attach', 'fail', 'set up', 'close'
 # events: what the supervisor tells, or what becomes of it
@@ -63,7 +65,8 @@ COMING, LEAVING = (STARTING, COMPILING), (CLOSING, CLEANING)
 
 
 class Supervision(object):
-    """One supervisor after the other. Methods named on_* and _* run in the loop's thread, others where it is said.
+    """One supervisor after the other. Methods named on_* and _* run in the loop's thread, others
+    where it is said.
 
     phase   see above
     link    node.computations.link.Link; None without a supervisor
@@ -81,7 +84,7 @@ class Supervision(object):
         self._nursery, self._owner = nursery, owner
         self.phase, self.link = NONE, None
         self._pids_wanted = []              # callbacks
-        self._was_set_up = False            # a supervisor that was taken over has been, as far as is known
+        self._was_set_up = False  # a supervisor that was taken over has been, as far as is known
         self._bound = None                  # Timer of what it is to have done by then
 
     # -- its start; the loop's thread
@@ -115,7 +118,8 @@ class Supervision(object):
             link.close()
 
     def adopt(self, link, phase):
-        """Go on with a supervisor of a node that has died: COMPILED, or SETTING_UP until it has told more."""
+        """Go on with a supervisor of a node that has died: COMPILED, or SETTING_UP until it has
+        told more."""
         self.phase = phase
         self._was_set_up = phase == SETTING_UP
         self._use(link)
@@ -137,8 +141,10 @@ class Supervision(object):
             self.tell(*self._owner.setup_frame())
 
     def _on_refused(self, fields):
-        log.error('computation %d: its supervisor %d does not take this node for its own (%s); its running jobs are lost',
-                  self._owner.id, self.link.pid, indented(fields[1] if len(fields) > 1 else b''))
+        log.error(
+            'computation %d: its supervisor %d does not take this node for its own (%s); its '
+            'running jobs are lost',
+            self._owner.id, self.link.pid, indented(fields[1] if len(fields) > 1 else b''))
         self.on_link_closed()
 
     def _use(self, link):
@@ -164,7 +170,8 @@ class Supervision(object):
     # -- setup
 
     def set_up(self, frame):
-        """Run setup: `frame` are the parts of the frame. on_set_up() of the owner tells how that went."""
+        """Run setup: `frame` are the parts of the frame. on_set_up() of the owner tells how that
+        went."""
         if LIFE.change(self, SET_UP):
             self.tell(*frame)
 
@@ -180,7 +187,8 @@ class Supervision(object):
         self._press(self.link, PRESSES)
 
     def _press(self, link, left):
-        """Signal the supervisor until its setup has ended: the user's code may catch a signal, or be about to wait."""
+        """Signal the supervisor until its setup has ended: the user's code may catch a signal, or
+        be about to wait."""
         if self.phase in (SETTING_UP, CLOSING) and link is self.link:
             link.signal(signal.SIGTERM if left else signal.SIGKILL)
             self._loop.call_later(PRESS_AGAIN, self._press, link, left - 1)
@@ -203,7 +211,8 @@ class Supervision(object):
         self._bind(limit + ENDING_JOBS, self._over_cleanup, limit)
 
     def _over_cleanup(self, limit):
-        """End a cleanup function that takes too long, and before it a setup that runs still; `limit` in seconds."""
+        """End a cleanup function that takes too long, and before it a setup that runs still;
+        `limit` in seconds."""
         if self.phase == CLOSING:
             self._warn_over('setup', limit, 'SIGTERM')
             self.press()
@@ -218,9 +227,10 @@ class Supervision(object):
         self.link.signal(signal.SIGKILL)
 
     def _warn_over(self, what, seconds, name):
-        log.warning('computation %d (%s): its %s still runs %g s after its end (--cleanup_timeout); '
-                    'its supervisor gets %s',
-                    self._owner.id, printable(self._owner.name), what, seconds, name)
+        log.warning(
+            'computation %d (%s): its %s still runs %g s after its end (--cleanup_timeout); '
+            'its supervisor gets %s', self._owner.id, printable(self._owner.name), what, seconds,
+            name)
 
     def _on_closed(self, fields):
         before, error = self.phase, fields[0]
@@ -260,7 +270,8 @@ class Supervision(object):
         self._answer_pids({})
 
     def _bind(self, seconds, function, *args):
-        """Call `function(*args)` in `seconds` unless the supervisor has done what it is doing, or ended, by then."""
+        """Call `function(*args)` in `seconds` unless the supervisor has done what it is doing, or
+        ended, by then."""
         self._unbind()
         self._bound = self._loop.call_later(seconds, function, *args)
 
@@ -294,7 +305,8 @@ class Supervision(object):
             self.link.signal(number)
 
     def ask_pids(self, done):
-        """Ask the supervisor which processes run; `done({number of a job process: pid})` in the loop's thread."""
+        """Ask the supervisor which processes run; `done({number of a job process: pid})` in the
+        loop's thread."""
         self._loop.call_soon(self._ask_pids, done)
 
     def _ask_pids(self, done):
@@ -328,5 +340,8 @@ class Supervision(object):
             log.error('computation %d: its supervisor sent %r: %s', self._owner.id, kind, error)
 
 
-FRAMES = {b'opened': Supervision._on_opened, b'setup': Supervision._on_settled, b'closed': Supervision._on_closed,
-          b'pids': Supervision._on_pids, b'here': Supervision._on_here, b'refused': Supervision._on_refused}
+FRAMES = {
+    b'opened': Supervision._on_opened, b'setup': Supervision._on_settled,
+    b'closed': Supervision._on_closed, b'pids': Supervision._on_pids, b'here': Supervision._on_here,
+    b'refused': Supervision._on_refused
+}

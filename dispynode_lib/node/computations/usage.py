@@ -1,4 +1,5 @@
-"""What the job processes of one computation used: told when they are reaped, mostly after their jobs have ended."""
+"""What the job processes of one computation used: told when they are reaped, mostly after their
+jobs have ended."""
 from __future__ import absolute_import, division, print_function
 
 import os
@@ -8,7 +9,7 @@ from dispynode_lib.host.wording import signal_name
 from dispynode_lib.wire import control
 
 NOTHING_KNOWN = None, None, None, None
-MOST_UNSETTLED = 10000                      # ended jobs of which the supervisor may still have to tell
+MOST_UNSETTLED = 10000  # ended jobs of which the supervisor may still have to tell
 
 
 class Usage(object):
@@ -37,8 +38,10 @@ class Usage(object):
     def job_ended(self, child, past):
         """Note a job's end (history.PastJob) in the process `child`, None if it never had one."""
         link = self._supervision.link
-        if child is None or child.used is not None or link is None or child.link not in (None, link):
-            self._settle(past, child.used if child is not None and child.used is not None else NOTHING_KNOWN)
+        if child is None or child.used is not None or link is None or child.link not in (None,
+                                                                                         link):
+            self._settle(
+                past, child.used if child is not None and child.used is not None else NOTHING_KNOWN)
             return
         if len(self._unsettled) >= MOST_UNSETTLED:
             self.expect_nothing()
@@ -73,9 +76,11 @@ class Usage(object):
 
 
 def read_used(data):
-    """Return [(number of a job process, (CPU time, peak memory, exit status, name of signal))]; None: not known.
+    """Return [(number of a job process, (CPU time, peak memory, exit status, name of signal))];
+    None: not known.
 
-    A job that told its result has no exit status: the one of its process is dispynode's. Raises ProtocolError.
+    A job that told its result has no exit status: the one of its process is dispynode's. Raises
+    ProtocolError.
     """
     size = control.USED.size
     if len(data) % size:
@@ -84,7 +89,8 @@ def read_used(data):
     for at in range(0, len(data), size):
         number, status, seconds, peak = control.USED.unpack_from(data, at)
         known = 0 <= seconds < 1e12 and 0 <= peak < 1e18        # a NaN is not
-        found.append((number, ((round(seconds, 6), int(peak)) if known else (None, None)) + _ending(number, status)))
+        found.append((number, ((round(seconds, 6), int(peak)) if known else
+                               (None, None)) + _ending(number, status)))
     return found
 
 

@@ -15,21 +15,21 @@ from dispynode_lib.wire import releases
 
 log = Log('dispynode.announcer')
 
-# seconds after the node became free at which it announces itself: a datagram may be lost, a client may
-# still be busy with the answer of before
+# seconds after the node became free at which it announces itself: a datagram may be lost, a client
+# may still be busy with the answer of before
 STEPS = (0.0, 2.0, 6.0, 14.0, 30.0, 60.0)
-EVERYBODY_STEPS = 2                         # so many of these times it is broadcast to clients of the likeliest releases
+EVERYBODY_STEPS = 2  # so many of these times it is broadcast to clients of the likeliest releases
 WHOLE_STEPS = 0, 3                          # then to those of all
-NAMED_INTERVAL = 60.0                       # seconds between later attempts to reach --scheduler_node
-COME_BACK = (1.0, 3.0, 10.0, 30.0)          # seconds between pings to schedulers of a node that has died
+NAMED_INTERVAL = 60.0  # seconds between later attempts to reach --scheduler_node
+COME_BACK = (1.0, 3.0, 10.0, 30.0)  # seconds between pings to schedulers of a node that has died
 WAITING_LIMIT = 200                         # clients remembered that were turned away
 ADDRESSES = 4                               # tried of one of them
 EARLY = 0.05                                # seconds that an announcement may come too soon
-FORGET = 1.0                                # seconds after which a refused client is told to forget this node
-DELAY = 0.5                                 # seconds: a client of a likely release takes the node meanwhile, which ends it
+FORGET = 1.0  # seconds after which a refused client is told to forget this node
+DELAY = 0.5  # seconds: a client of a likely release takes the node meanwhile, which ends it
 BUNCH = 2                                   # releases
-# seconds between two bunches, of each round: a datagram may be lost. When a thousand nodes start together, a client
-# cannot take all of the first round, but those of the second one
+# seconds between two bunches, of each round: a datagram may be lost. When a thousand nodes start
+# together, a client cannot take all of the first round, but those of the second one
 GAPS = 0.2, 0.8
 
 
@@ -43,7 +43,8 @@ class Candidate(object):
 
 
 class Rounds(object):
-    """The whole list of releases, broadcast over some seconds: what is left of one round, and how many there have been.
+    """The whole list of releases, broadcast over some seconds: what is left of one round, and how
+    many there have been.
 
     Its owner holds a lock.
     """
@@ -58,7 +59,8 @@ class Rounds(object):
         self._left, self._due, self._done = [], None, 0
 
     def begin(self, now, pairs, again=False):
-        """Go on with what is left, or start a round with `pairs`, [(port, release)], likeliest first.
+        """Go on with what is left, or start a round with `pairs`, [(port, release)], likeliest
+        first.
 
         again   even if there have been enough rounds
         """
@@ -86,7 +88,8 @@ def _ignore(_reply, _error):
 class Announcer(object):
     """Decides whom to ping when; notices sends it. Any thread."""
 
-    def __init__(self, common, notices, visitors, complaints, known, clock=monotonic, random=fraction):
+    def __init__(self, common, notices, visitors, complaints, known, clock=monotonic,
+                 random=fraction):
         """Look for schedulers by `common`, a node.shared.common.Common.
 
         known    node.discovery.known.KnownReleases
@@ -102,20 +105,22 @@ class Announcer(object):
         self._began = None                  # when the node became free, None before it started
         self._step = 0                      # of STEPS, the next one
         self._last = None                   # when it was announced last
-        self._beat = None                   # from when --ping_interval counts: the start, then each time it is over
-        self._waiting = {}                  # sign or (address, port) of those turned away -> Candidate, oldest first
+        self._beat = None  # from when --ping_interval counts: the start, then each time it is over
+        # sign or (address, port) of those turned away -> Candidate, oldest first
+        self._waiting = {}
         self._order = []
         self._last_scheduler = None         # Candidate
         self._named = {}                    # name of --scheduler_node -> its addresses
         self._found = set()                 # those that have pinged since the node became free
         self._rounds = Rounds(random)
-        self._expected = {}                 # (address, port) -> Candidate: clients of a node that was killed
+        self._expected = {}  # (address, port) -> Candidate: clients of a node that was killed
         self._knocks = Knocks(common, notices, self._is_wanted, clock, random)
 
     # -- what others tell
 
     def begin(self, delay=0.0):
-        """The node can be had from now on: announce it in `delay` seconds, unless it is taken then, and again some times."""
+        """The node can be had from now on: announce it in `delay` seconds, unless it is taken then,
+        and again some times."""
         with self._lock:
             self._began = self._beat = self._clock() + delay
             self._step, self._found = 0, set()
@@ -127,7 +132,8 @@ class Announcer(object):
         self.begin()
 
     def served(self, scheduler, version):
-        """A scheduler, (address, port), has opened a computation: its port and release are kept for later runs."""
+        """A scheduler, (address, port), has opened a computation: its port and release are kept for
+        later runs."""
         with self._lock:
             self._last_scheduler = Candidate([scheduler[0]], scheduler[1], version)
         self._visitors.opened(*scheduler)
@@ -135,7 +141,8 @@ class Announcer(object):
             self._workers.run(self._known.add, scheduler[1], version)
 
     def expect(self, schedulers):
-        """Ping clients of the node before this one, [(address, port, release)], until they answer: it was killed."""
+        """Ping clients of the node before this one, [(address, port, release)], until they answer:
+        it was killed."""
         with self._lock:
             self._expected = dict(((address, port), Candidate([address], port, release))
                                   for address, port, release in schedulers)
@@ -145,10 +152,12 @@ class Announcer(object):
 
         One whose request was cut off has given up this node; those that have not take no notice.
         """
-        found = dict((computation.scheduler, computation) for computation in self._state.computations())
+        found = dict((computation.scheduler, computation)
+                     for computation in self._state.computations())
         for scheduler, computation in found.items():
             if computation.peer.version is not None:
-                self._notices.knock(computation.node_ip_addr, scheduler, computation.peer.version, _ignore)
+                self._notices.knock(computation.node_ip_addr, scheduler, computation.peer.version,
+                                    _ignore)
         for later in times[:1]:
             self._loop.call_soon(self._loop.call_later, later, self.come_back, times[1:])
 
@@ -157,14 +166,18 @@ class Announcer(object):
         addresses = list(ping.ip_addrs)
         if not ping.relay:
             addresses.insert(0, source)
-        addresses = unique([net.canonical(address) for address in addresses if net.is_address(address)])
+        addresses = unique([
+            net.canonical(address) for address in addresses if net.is_address(address)
+        ])
         owner = self._state.scheduler()
         if not addresses or owner in [(address, ping.port) for address in addresses]:
-            return                          # nobody to ping, or the very scheduler that has the node
-        self._wait(ping.sign or (addresses[0], ping.port), Candidate(addresses[:ADDRESSES], ping.port, ping.version))
+            return  # nobody to ping, or the very scheduler that has the node
+        self._wait(ping.sign or (addresses[0], ping.port),
+                   Candidate(addresses[:ADDRESSES], ping.port, ping.version))
 
     def compute_refused(self, scheduler, peer):
-        """A client that knows this node found it taken: it would never come back unless it forgets the node."""
+        """A client that knows this node found it taken: it would never come back unless it forgets
+        the node."""
         candidate = Candidate([scheduler[0]], scheduler[1], peer.version)
         self._wait(scheduler, candidate)
         own = self._own_address(scheduler[0])
@@ -173,7 +186,8 @@ class Announcer(object):
                                        scheduler, peer, own)
 
     def _wait(self, key, candidate):
-        self._visitors.refused((candidate.addresses[0], candidate.port), candidate.version, candidate.addresses)
+        self._visitors.refused((candidate.addresses[0], candidate.port), candidate.version,
+                               candidate.addresses)
         with self._lock:
             if key not in self._waiting:
                 if len(self._order) >= WAITING_LIMIT:
@@ -185,7 +199,8 @@ class Announcer(object):
         """A client was sent a PONG: it knows the node now."""
         with self._lock:
             told = set([source] + list(ping.ip_addrs))
-            self._found.update(name for name, addresses in self._named.items() if told.intersection(addresses))
+            self._found.update(name for name, addresses in self._named.items()
+                               if told.intersection(addresses))
             for address in told:
                 self._expected.pop((address, ping.port), None)
             for key in (ping.sign, (source, ping.port)):
@@ -245,12 +260,14 @@ class Announcer(object):
         return self._rounds.take(now) if wait is not None and wait <= EARLY else None
 
     def _due_step(self, now, others):
-        """Return the arguments of _send for the step that is due; `others`: the list for a whole round."""
+        """Return the arguments of _send for the step that is due; `others`: the list for a whole
+        round."""
         everybody, again = self._is_for_everybody(now)
         if self._step in WHOLE_STEPS or again:
             self._rounds.begin(now, others, again)
         first = 1 << self._step             # those who wait longest come first
-        waiting = list(self._expected.values()) + [self._waiting[key] for key in self._order[:first]]
+        waiting = list(
+            self._expected.values()) + [self._waiting[key] for key in self._order[:first]]
         if self._last_scheduler is not None:
             waiting.append(self._last_scheduler)
         if self._step < len(STEPS) and now + EARLY >= self._began + STEPS[self._step]:
@@ -259,7 +276,8 @@ class Announcer(object):
         return everybody, waiting, self._missing()
 
     def _is_for_everybody(self, now):
-        """Return whether to broadcast: at the first steps, and whenever --ping_interval is over; and whether it is."""
+        """Return whether to broadcast: at the first steps, and whenever --ping_interval is over;
+        and whether it is."""
         interval = self._options.ping_interval
         if interval and now + EARLY >= self._beat + interval:
             self._beat = now
@@ -289,19 +307,24 @@ class Announcer(object):
             self._notices.announce_to_all(own, pairs)
 
     def _knock(self, name, addresses, wanted):
-        """Ping the scheduler `name` in its release if that is known, else in one after the other."""
+        """Ping the scheduler `name` in its release if that is known, else in one after the
+        other."""
         others = self._others()
         for port in sorted(set(port for port, _release in wanted)):
-            heard = [address for address in addresses if self._notices.peer_at(address, port).version]
+            heard = [
+                address for address in addresses if self._notices.peer_at(address, port).version
+            ]
             self._ping(heard, port, None, wanted)
             for address in addresses:
                 own = self._own_address(address)
                 if own is not None and address not in heard:
-                    self._knocks.begin(name, own, (address, port), releases_at(port, wanted), releases_at(port, others))
+                    self._knocks.begin(name, own, (address, port), releases_at(port, wanted),
+                                       releases_at(port, others))
 
     def _candidates(self):
         options = self._options
-        return releases.candidates(self._known.all(), options.client_release, options.scheduler_port)
+        return releases.candidates(self._known.all(), options.client_release,
+                                   options.scheduler_port)
 
     def _others(self):
         return releases.others(self._candidates(), self._options.scheduler_port)

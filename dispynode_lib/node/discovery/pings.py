@@ -7,7 +7,7 @@ from dispynode_lib.host.compat import fraction, to_text
 from dispynode_lib.node.shared import state as states
 from dispynode_lib.wire import messages
 
-SPREAD = 0.25                               # seconds over which nodes spread their answers to one broadcast
+SPREAD = 0.25  # seconds over which nodes spread their answers to one broadcast
 WIDEST = 4                                  # times as long in networks that may have more nodes
 
 
@@ -60,7 +60,8 @@ class Discovery(object):
         if not net.is_address(pulse.ip_addr):
             return False
         address = net.canonical(pulse.ip_addr)
-        return source == address or (self._identity.is_ours(source) and self._identity.is_ours(address))
+        return source == address or (self._identity.is_ours(source)
+                                     and self._identity.is_ours(address))
 
     def _accepted(self, argument, source):
         """Return the PING in `argument` if it is to be answered now, else None."""
@@ -68,7 +69,8 @@ class Discovery(object):
         if ping.sign == self._identity.sign:
             return None                     # this node's own broadcast
         if ping.sign and self._identity.answer_to(ping.sign) is None:
-            self._complaints.note(source, 'PING not answered: sign', 'it has the sign of a node, not of a client')
+            self._complaints.note(source, 'PING not answered: sign',
+                                  'it has the sign of a node, not of a client')
             return None
         refusal = self._state.refusal_of(ping, source)
         if refusal is not None:
@@ -79,7 +81,8 @@ class Discovery(object):
 
 
 def spread(own):
-    """Return the seconds over which nodes in the network of `own` (address) spread their answers to a broadcast."""
+    """Return the seconds over which nodes in the network of `own` (address) spread their answers to
+    a broadcast."""
     known = [address for address in net.broadcast_addresses(own) if address != net.EVERYBODY]
     if not known or net.is_loopback(own):
         return SPREAD

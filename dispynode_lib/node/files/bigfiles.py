@@ -1,7 +1,8 @@
 """Big arguments and results, passed on in files, not through the node's memory.
 
-The node writes big arguments to a file as they come; the job process reads them from there. A job process writes a
-big result to a file, which the node sends from there and, if the client is away, keeps.
+The node writes big arguments to a file as they come; the job process reads them from there. A job
+process writes a big result to a file, which the node sends from there and, if the client is away,
+keeps.
 """
 from __future__ import absolute_import, division, print_function
 
@@ -20,18 +21,19 @@ from dispynode_lib.wire.pickle import blobs
 
 log = Log('dispynode.bigfiles')
 
-BIG_JOB = 256 * 1024                        # bytes of a JOB from which on its arguments go to a file
+BIG_JOB = 256 * 1024  # bytes of a JOB from which on its arguments go to a file
 PREFIX = 16384                              # bytes read before looking for them
 BUFFER = 1 << 20
 SPARE = 64 << 20                            # bytes of disk that stay free
 CHUNK = 1 << 20                             # bytes sent at once
 JOB_KINDS = ('_DispyJob_', '_XferFile', 'stat')
 
-_buffers = []                               # to be used again: fresh memory costs more than the copying
+_buffers = []  # to be used again: fresh memory costs more than the copying
 
 
 class Arguments(object):
-    """Pickled arguments in a file. `stand_in`: what stands for them in the message that they came in."""
+    """Pickled arguments in a file. `stand_in`: what stands for them in the message that they came
+    in."""
 
     __slots__ = ('path', 'stand_in')
 
@@ -49,7 +51,8 @@ class Arguments(object):
 
 
 def keep_arguments(folder, data):
-    """Write arguments (bytes) to a file of `folder`; return the Arguments, None if there is no room."""
+    """Write arguments (bytes) to a file of `folder`; return the Arguments, None if there is no
+    room."""
     found = Arguments(os.path.join(folder, 'arguments-%s' % to_native(random_hex(8))), None)
     try:
         files.write(found.path, data)
@@ -94,7 +97,8 @@ def _receive_whole(stream, prefix, size):
 
 
 def _receive_blob(stream, blob, path):
-    """Write a blob to a file as it comes; return False, having read nothing, if there is no room for it."""
+    """Write a blob to a file as it comes; return False, having read nothing, if there is no room
+    for it."""
     try:
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except EnvironmentError as error:
@@ -117,7 +121,8 @@ def _receive_blob(stream, blob, path):
         if len(_buffers) < 4:
             _buffers.append(buffer)
         return True
-    except EnvironmentError as error:       # the room went meanwhile; without ACK the client has the job still
+    # the room went meanwhile; without ACK the client has the job still
+    except EnvironmentError as error:
         raise PeerGone('writing %d bytes of arguments: %s' % (blob.size, error))
     finally:
         os.close(fd)
@@ -150,7 +155,8 @@ class Result(object):
         return self._size
 
     def send_to(self, sock):
-        """Send some of what is left; return whether all has been sent. Raises EnvironmentError, EAGAIN among them."""
+        """Send some of what is left; return whether all has been sent. Raises EnvironmentError,
+        EAGAIN among them."""
         left = self._size - self._sent
         if hasattr(os, 'sendfile') and not hasattr(sock, 'do_handshake'):
             count = os.sendfile(sock.fileno(), self._fd, self._sent, min(left, CHUNK))
@@ -216,7 +222,8 @@ def take_result(folder, name):
 
 
 def remove_but(folder, kept):
-    """Remove what a node that was killed has left in the folder, but arguments in `kept` (paths) and results.
+    """Remove what a node that was killed has left in the folder, but arguments in `kept` (paths)
+    and results.
 
     Which of the results are wanted is not known yet.
     """
@@ -231,7 +238,8 @@ def remove_but(folder, kept):
 
 
 def make_folder(folder, anew=True):
-    """Make the folder for files on their way; `anew`: remove what a node that was killed left in it."""
+    """Make the folder for files on their way; `anew`: remove what a node that was killed left in
+    it."""
     if anew:
         remove_folder(folder)
     try:

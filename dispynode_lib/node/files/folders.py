@@ -1,4 +1,5 @@
-"""The folder of a computation: which paths are allowed, what was sent into it, what is removed from it."""
+"""The folder of a computation: which paths are allowed, what was sent into it, what is removed from
+it."""
 from __future__ import absolute_import, division, print_function
 
 import errno
@@ -9,7 +10,8 @@ import threading
 
 from dispynode_lib.errors import ProtocolError, Refused
 from dispynode_lib.host import files
-from dispynode_lib.host.compat import monotonic, path_bytes, random_hex, set_cloexec, to_path, to_text
+from dispynode_lib.host.compat import (
+    monotonic, path_bytes, random_hex, set_cloexec, to_path, to_text)
 from dispynode_lib.log import Log
 from dispynode_lib.node.files.incoming import fill, make_folder
 from dispynode_lib.node.files.removal import remove_tree
@@ -17,7 +19,7 @@ from dispynode_lib.wire import control
 
 log = Log('dispynode.folders')
 
-SAME_TIME = 1.0                             # seconds that modification times of the same file may differ
+SAME_TIME = 1.0  # seconds that modification times of the same file may differ
 LEAVING_WAIT = 8.0                          # seconds; the answer to COMPUTE has to begin within 10
 CLAIM_WAIT = 1.0                            # seconds until another look, should a wake-up be lost
 UNIQUE_TRIES = 100
@@ -51,17 +53,20 @@ class Folders(object):
     """Folders of all computations: removing one never overlaps with opening another."""
 
     def __init__(self, root, max_file_size=0, force_cleanup=False):
-        """`root`: absolute path of the node's files; force_cleanup: remove also what clients want to keep."""
+        """`root`: absolute path of the node's files; force_cleanup: remove also what clients want
+        to keep."""
         self.root = root
         self.max_file_size = max_file_size
         self.force_cleanup = force_cleanup
-        self.changed = threading.Condition(threading.Lock())        # guards what is below here, and in each Folder
+        # guards what is below here, and in each Folder
+        self.changed = threading.Condition(threading.Lock())
         self._open = []                     # Folders, until what they leave behind has been removed
 
     def check_size(self, size):
         """Raise Refused if a file of `size` bytes is not taken."""
         if self.max_file_size and size > self.max_file_size:
-            raise Refused('a file of %d bytes; --max_file_size allows %d' % (size, self.max_file_size))
+            raise Refused(
+                'a file of %d bytes; --max_file_size allows %d' % (size, self.max_file_size))
 
     def open(self, client, name, computation_id, dest_path, timeout=LEAVING_WAIT):
         """Choose and make a computation's folder; return the Folder.
@@ -69,12 +74,14 @@ class Folders(object):
         client          address of the scheduler (text)
         name            text for a human, part of a new folder's name after checking
         dest_path       relative path asked for, or None for a new folder
-        timeout         seconds to wait for a computation that used the same folder and is being ended
+        timeout         seconds to wait for a computation that used the same folder and is being
+                        ended
         Raises Refused.
         """
         base = os.path.join(self.root, clean_name(client, 'scheduler address'))
         if os.path.islink(base):
-            raise Refused('the folder for files of clients at %s is a link that leads elsewhere' % client)
+            raise Refused(
+                'the folder for files of clients at %s is a link that leads elsewhere' % client)
         if not dest_path:
             folder = Folder(self, _unique_folder(base, name, computation_id))
             with self.changed:
@@ -93,7 +100,8 @@ class Folders(object):
         return folder
 
     def adopt(self, path):
-        """Return the Folder of a computation that another node has opened; `path` is absolute, without links."""
+        """Return the Folder of a computation that another node has opened; `path` is absolute,
+        without links."""
         folder = Folder(self, path)
         with self.changed:
             self._open.append(folder)
@@ -105,8 +113,9 @@ class Folders(object):
             while self._leaving_locked(folder) and monotonic() < deadline:
                 self.changed.wait(max(0.0, deadline - monotonic()))
             if any(other.removing for other in self._leaving_locked(folder)):
-                raise Refused('Could not create destination path: the files of a computation that ended are '
-                              'still being removed')
+                raise Refused(
+                    'Could not create destination path: the files of a computation that ended are '
+                    'still being removed')
             self._open.append(folder)
 
     def _leaving_locked(self, folder):
@@ -179,13 +188,14 @@ class Folder(object):
         self.path = path
         self.leaving = self.removing = False    # belong to Folders
         self._changed = folders.changed
-        self._uses = {}                     # path -> count (docs/protocol.rst, "Files and their removal")
-        self._claimed = set()               # paths that a thread is just looking at, replacing or removing
+        self._uses = {}  # path -> count (docs/protocol.rst, "Files and their removal")
+        self._claimed = set()  # paths that a thread is just looking at, replacing or removing
         self._noted_at = None               # path of the file that tells the next node of _uses
         self._notes = None                  # Notes, once there are some
 
     def note_uses(self, path):
-        """Note from now on in the file `path` how often each file is used; go on with what it tells."""
+        """Note from now on in the file `path` how often each file is used; go on with what it
+        tells."""
         self._noted_at = path
         for name, uses in _read_uses(path):
             self._uses[name] = uses
@@ -202,7 +212,8 @@ class Folder(object):
         self._folders.leave(self)
 
     def close(self, cleanup):
-        """Remove what the computation leaves behind, if `cleanup`; the folder is free for others then."""
+        """Remove what the computation leaves behind, if `cleanup`; the folder is free for others
+        then."""
         try:
             if cleanup or self._folders.force_cleanup:
                 self.remove()
@@ -215,7 +226,8 @@ class Folder(object):
         return Claim(self._changed, self._claimed, path)
 
     def _count(self, path, change, otherwise=0):
-        """Change the number of uses of `path`, taking `otherwise` if it was not counted; return the new one."""
+        """Change the number of uses of `path`, taking `otherwise` if it was not counted; return the
+        new one."""
         with self._changed:
             uses = self._uses.get(path, otherwise) + change
             if uses > 0:
@@ -243,7 +255,8 @@ class Folder(object):
         parts = clean_parts(file_record.dest_path or u'', separator, 'dest_path of a file')
         parts.append(clean_name(file_record.name.split(separator)[-1], 'file name'))
         path = os.path.join(self.path, *parts)
-        if not self._is_in_place() or len(parts) > 1 and not is_below(os.path.dirname(path), self.path):
+        if not self._is_in_place() or len(parts) > 1 and not is_below(os.path.dirname(path),
+                                                                      self.path):
             raise Refused('%r leads outside the folder of its computation' % file_record.dest_path)
         return path
 
@@ -295,7 +308,8 @@ class Folder(object):
                 and stat.S_IMODE(found.st_mode) == file_record.mode & 0o777)
 
     def release(self, file_records):
-        """Count one use less of each file that came for a job that ended; delete those not used any more."""
+        """Count one use less of each file that came for a job that ended; delete those not used any
+        more."""
         for file_record in file_records:
             try:
                 path = self.target(file_record)
@@ -307,10 +321,12 @@ class Folder(object):
                     files.remove(path)
 
     def remove(self):
-        """Remove what the computation leaves behind: its files, what jobs made, and emptied folders.
+        """Remove what the computation leaves behind: its files, what jobs made, and emptied
+        folders.
 
-        Files that were used twice or more stay (docs/protocol.rst, "Files and their removal"). While another
-        computation uses the folder only files that came for this one go; the last one removes the rest.
+        Files that were used twice or more stay (docs/protocol.rst, "Files and their removal").
+        While another computation uses the folder only files that came for this one go; the last one
+        removes the rest.
         """
         root = self._folders.root
         if not is_below(self.path, root) or os.path.realpath(self.path) == os.path.realpath(root):
@@ -359,7 +375,8 @@ class Folder(object):
 
 
 def _read_uses(path):
-    """Return [(path of a file, number of uses)] in the order in which they were noted; what is damaged is left out."""
+    """Return [(path of a file, number of uses)] in the order in which they were noted; what is
+    damaged is left out."""
     try:
         with open(path, 'rb') as source:
             frames = control.Splitter(NOTE_LIMIT).feed(source.read())
@@ -382,14 +399,17 @@ def _make_shared(path):
 
 
 def _unique_folder(base, name, computation_id):
-    label = u''.join(letter for letter in os.path.basename(to_text(name)) if letter.isalnum() or letter in u'_-')
+    label = u''.join(letter for letter in os.path.basename(to_text(name))
+                     if letter.isalnum() or letter in u'_-')
     for _turn in range(UNIQUE_TRIES):
-        path = os.path.join(base, '%s_%s' % (to_path(label[:40]) or computation_id, str(random_hex(4))))
+        path = os.path.join(base,
+                            '%s_%s' % (to_path(label[:40]) or computation_id, str(random_hex(4))))
         try:
             make_folder(base)
             os.mkdir(path, 0o700)
             return os.path.realpath(path)
         except EnvironmentError as error:
-            if error.errno not in (errno.EEXIST, errno.ENOENT):     # ENOENT: the end of another removed `base`
+            # ENOENT: the end of another removed `base`
+            if error.errno not in (errno.EEXIST, errno.ENOENT):
                 raise Refused('Could not create destination path: %s' % error)
     raise Refused('Could not create destination path: no new folder can be made in %s' % base)

@@ -54,7 +54,8 @@ class Commands(object):
         self._table = {                     # name -> (method, most words after it)
             'status': (self.status, 0), 'stop': (self.stop, 0), 'start': (self.start, 0),
             'cpus': (self.cpus, 1),
-            'release': (self.release, 1), 'drain': (self.drain, 0), 'quit': (self.quit, 0), 'restart': (self.restart, 0),
+            'release': (self.release, 1), 'drain': (self.drain, 0), 'quit': (self.quit, 0),
+            'restart': (self.restart, 0),
             'exit': (self.quit, 0),
             'why': (self.why, 0),
         }
@@ -208,7 +209,9 @@ class Commands(object):
     def restart(self):
         """Replace the node by the program that is on disk; jobs go on."""
         if not self._options.orphan_timeout:
-            return Answer(u'--orphan_timeout is 0: jobs would end; use quit, and start the node again\n', status=1)
+            return Answer(
+                u'--orphan_timeout is 0: jobs would end; use quit, and start the node again\n',
+                status=1)
         self._restart()
         return Answer(u'restarting\n')
 

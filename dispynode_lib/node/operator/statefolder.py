@@ -1,4 +1,5 @@
-"""The folder in which one node keeps its state: its lock, what a dead node left there, and cleaning."""
+"""The folder in which one node keeps its state: its lock, what a dead node left there, and
+cleaning."""
 from __future__ import absolute_import, division, print_function
 
 import os
@@ -20,18 +21,19 @@ from dispynode_lib.wire import releases
 
 log = Log('dispynode.state')
 
-MARK = '_DISPYNODE_OF'                      # environment of all that a node starts: the node's identity
-PATIENCE = 10.0                             # seconds in which supervisors of a dead node may end by themselves
+MARK = '_DISPYNODE_OF'  # environment of all that a node starts: the node's identity
+PATIENCE = 10.0  # seconds in which supervisors of a dead node may end by themselves
 OWN_PATIENCE = 0.5                          # seconds in which those of a node that ends may do so
 PID, STATE, SOCKET, LOG, COMPUTATIONS, UNDELIVERED = 'pid', 'state.json', 'ctl', 'log', 'computations', 'undelivered'
 BIG = 'big'                                 # see node.files.bigfiles
-KEEPER = 'keeper'                           # socket of who keeps listeners open, see supervisor/keeping
-LEFT = 'left'                               # folders of a dead node's computations, until they are removed
+KEEPER = 'keeper'  # socket of who keeps listeners open, see supervisor/keeping
+LEFT = 'left'  # folders of a dead node's computations, until they are removed
 PREFIX = '.node-'
 
 
 def default_root(uid):
-    """Return the folder for clients' files of a user when none is given: TMP/dispy/node, or TMP/dispy-UID/node.
+    """Return the folder for clients' files of a user when none is given: TMP/dispy/node, or
+    TMP/dispy-UID/node.
 
     Raises StartError if others could change what is in both.
     """
@@ -41,12 +43,15 @@ def default_root(uid):
         weak = trust.weak_spot(path, uid, base)
         if weak is None:
             return path
-    raise StartError(u'there is no safe folder for files of clients: %s; have it removed or put right, or give another one with '
-                     u'--dest_path_prefix' % weak, os.EX_NOPERM)
+    raise StartError(
+        u'there is no safe folder for files of clients: %s; have it removed or put right, or give '
+        u'another one with '
+        u'--dest_path_prefix' % weak, os.EX_NOPERM)
 
 
 def place(options):
-    """Return (folder of clients' files, state folder) of the node with these options; both absolute. Raises StartError."""
+    """Return (folder of clients' files, state folder) of the node with these options; both
+    absolute. Raises StartError."""
     if options.dest_path_prefix:
         root = os.path.realpath(os.path.abspath(to_native(options.dest_path_prefix)))
     else:
@@ -56,30 +61,38 @@ def place(options):
 
 
 def owner(options):
-    """Return the number of the user whose processes the node and its jobs are to be. Raises StartError."""
-    return accounts.find(options.user).pw_uid if options.user and os.geteuid() == 0 else os.geteuid()
+    """Return the number of the user whose processes the node and its jobs are to be. Raises
+    StartError."""
+    return accounts.find(
+        options.user).pw_uid if options.user and os.geteuid() == 0 else os.geteuid()
 
 
 def make(options):
-    """Make the folder of clients' files and the state folder; refuse one that is not private. Raises StartError."""
+    """Make the folder of clients' files and the state folder; refuse one that is not private.
+    Raises StartError."""
     root, path = place(options)
     try:
         make_folder(root)
         make_folder(path)
     except EnvironmentError as error:
-        raise StartError(u'the folder %s for files of clients cannot be made: %s; give another one with '
-                         u'--dest_path_prefix' % (to_text(root), error.strerror or error), os.EX_CANTCREAT)
+        raise StartError(
+            u'the folder %s for files of clients cannot be made: %s; give another one with '
+            u'--dest_path_prefix' % (to_text(root), error.strerror or error), os.EX_CANTCREAT)
     if place(options) != (root, path):      # by who watched
-        raise StartError(u'%s was changed by another user while it was made; give another folder with --dest_path_prefix'
-                         % to_text(root), os.EX_NOPERM)
+        raise StartError(
+            u'%s was changed by another user while it was made; give another folder with '
+            u'--dest_path_prefix'
+            % to_text(root), os.EX_NOPERM)
     found = os.lstat(path)
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
-        raise StartError(u'the state folder %s belongs to another user (%d); give another folder with '
-                         u'--dest_path_prefix' % (to_text(path), found.st_uid), os.EX_NOPERM)
+        raise StartError(
+            u'the state folder %s belongs to another user (%d); give another folder with '
+            u'--dest_path_prefix' % (to_text(path), found.st_uid), os.EX_NOPERM)
     if found.st_mode & 0o022:
-        raise StartError(u'others may write to the state folder %s (mode %o): what is in it cannot be trusted; '
-                         u'remove it, or chmod 700 it if it is right'
-                         % (to_text(path), stat.S_IMODE(found.st_mode)), os.EX_NOPERM)
+        raise StartError(
+            u'others may write to the state folder %s (mode %o): what is in it cannot be trusted; '
+            u'remove it, or chmod 700 it if it is right' %
+            (to_text(path), stat.S_IMODE(found.st_mode)), os.EX_NOPERM)
 
 
 def log_path(options):
@@ -126,14 +139,18 @@ class StateFolder(object):
         os.environ[MARK] = processes.identity(os.getpid()) or '-'
 
     def begin(self):
-        """The node serves from now on: write down who it is, for the next one. Raises StartError."""
-        self.write(STATE, {
-            u'format': records.FORMAT, u'generation': self.generation, u'sign': self.sign,
-            u'pid': os.getpid(), u'identity': os.environ[MARK], u'host': to_text(socket.gethostname()),
-            u'port': self._port, u'root': to_text(self.root)})
+        """The node serves from now on: write down who it is, for the next one. Raises
+        StartError."""
+        self.write(
+            STATE, {
+                u'format': records.FORMAT, u'generation': self.generation, u'sign': self.sign,
+                u'pid': os.getpid(), u'identity': os.environ[MARK], u'host': to_text(
+                    socket.gethostname()), u'port': self._port, u'root': to_text(self.root)
+            })
 
     def renew(self):
-        """Make anew what somebody who tidied up has removed. Raises StartError, EnvironmentError, lockfile.Held."""
+        """Make anew what somebody who tidied up has removed. Raises StartError, EnvironmentError,
+        lockfile.Held."""
         make_folder(self.path)
         for lock in self._locks:
             lock.renew()
@@ -145,14 +162,17 @@ class StateFolder(object):
             lock.acquire()
         except lockfile.Held as held:
             self.close(clean=False)
-            raise StartError(u'a node with port %d and files in %s is running already: process %s; end it by '
-                             u'--ctl quit with the same options, or choose another port with -p'
-                             % (self._port, to_text(self.root), held.pid or u'(unknown)'), os.EX_TEMPFAIL)
+            raise StartError(
+                u'a node with port %d and files in %s is running already: process %s; end it by '
+                u'--ctl quit with the same options, or choose another port with -p' %
+                (self._port, to_text(self.root), held.pid or u'(unknown)'), os.EX_TEMPFAIL)
         except EnvironmentError as error:
             self.close(clean=False)
             option = u'--dest_path_prefix' if lock is self._locks[0] else u'--pid_file'
-            raise StartError(u'the pid file %s cannot be written: %s; make room or give access there, or choose another place '
-                             u'with %s' % (to_text(lock.path), error.strerror or error, option), os.EX_CANTCREAT)
+            raise StartError(
+                u'the pid file %s cannot be written: %s; make room or give access there, or choose '
+                u'another place '
+                u'with %s' % (to_text(lock.path), error.strerror or error, option), os.EX_CANTCREAT)
 
     def _read_before(self):
         try:
@@ -175,11 +195,14 @@ class StateFolder(object):
         try:
             files.write(path, plainjson.dumps(value).encode('ascii'), b'\n')
         except EnvironmentError as error:
-            raise StartError(u'%s cannot be written: %s; make room or give access there, or choose another place with '
-                             u'--dest_path_prefix' % (to_text(path), error.strerror or error), os.EX_CANTCREAT)
+            raise StartError(
+                u'%s cannot be written: %s; make room or give access there, or choose another '
+                u'place with '
+                u'--dest_path_prefix' % (to_text(path), error.strerror or error), os.EX_CANTCREAT)
 
     def close(self, clean=True):
-        """Leave nothing behind but undelivered results; `clean` False: nor what a dead node left."""
+        """Leave nothing behind but undelivered results; `clean` False: nor what a dead node
+        left."""
         if clean:
             for name in (STATE, SOCKET, KEEPER):
                 files.remove(self.file(name))
@@ -197,7 +220,8 @@ class StateFolder(object):
         return sorted(set(one for one in found if one is not None))
 
     def before(self):
-        """Return (dict that a dead node wrote about itself, or None; list of dict: its records of computations)."""
+        """Return (dict that a dead node wrote about itself, or None; list of dict: its records of
+        computations)."""
         return self._before, [record for _name, record in self._records]
 
     def keep_records(self):
@@ -209,13 +233,15 @@ class StateFolder(object):
         return self._is_of_client(path)
 
     def leftovers(self):
-        """Return a function that ends and removes what a dead node left (it takes its time), None if there is nothing."""
+        """Return a function that ends and removes what a dead node left (it takes its time), None
+        if there is nothing."""
         left = os.path.isdir(self.file(LEFT))       # perhaps of one before that
         if self._before is None and not self._records and not left:
             return None
         if self._before is not None or self._records:
-            log.warning('the node before this one (process %s) ended without tidying up; this one does',
-                        (self._before or {}).get('pid', 'unknown'))
+            log.warning(
+                'the node before this one (process %s) ended without tidying up; this one does',
+                (self._before or {}).get('pid', 'unknown'))
         return self._tidy
 
     def _tidy(self):
@@ -226,9 +252,16 @@ class StateFolder(object):
             remove_tree(self.file(LEFT))
 
     def set_aside(self):
-        """Move the folders of a dead node's computations to LEFT: their clients may be back, with the same dest_path, at once."""
-        kept = [record for path in other_nodes(self.root, self.path) for _name, record in read_records(path)]
-        kept += [record for _name, record in self._records if record.get('folder') and not record.get('cleanup')]
+        """Move the folders of a dead node's computations to LEFT: their clients may be back, with
+        the same dest_path, at once."""
+        kept = [
+            record for path in other_nodes(self.root, self.path)
+            for _name, record in read_records(path)
+        ]
+        kept += [
+            record for _name, record in self._records
+            if record.get('folder') and not record.get('cleanup')
+        ]
         for name, record in self._records:
             folder = to_path(record.get('folder') or '/')
             if record.get('cleanup') and self._is_of_client(folder) and not in_use(folder, kept):
@@ -245,14 +278,19 @@ class StateFolder(object):
         if move(folder, place):
             log.info('removing %s, left by computation %s', folder, computation_id)
         elif os.path.isdir(folder):
-            log.warning('%s, left by computation %s, cannot be moved away: it stays; --clean removes it', folder, computation_id)
+            log.warning(
+                '%s, left by computation %s, cannot be moved away: it stays; --clean removes it',
+                folder, computation_id)
         while parent != self.root and files.remove_empty(parent):
             parent = os.path.dirname(parent)
 
     def _is_of_client(self, folder):
-        """Return whether a path is in a client's folder, no link on the way: what a record says is not trusted."""
-        below = os.path.relpath(folder, self.root).split(os.sep) if is_inside(folder, self.root) else []
-        return len(below) > 1 and not below[0].startswith(PREFIX) and os.path.realpath(folder) == folder
+        """Return whether a path is in a client's folder, no link on the way: what a record says is
+        not trusted."""
+        below = os.path.relpath(folder, self.root).split(os.sep) if is_inside(folder,
+                                                                              self.root) else []
+        return len(below) > 1 and not below[0].startswith(PREFIX) and os.path.realpath(
+            folder) == folder
 
 
 def end_own():
@@ -261,7 +299,8 @@ def end_own():
 
 
 def end_marked(identity, patience, who, spared=lambda: ()):
-    """End what the node with `identity` started: first wait whether it ends by itself, then SIGKILL.
+    """End what the node with `identity` started: first wait whether it ends by itself, then
+    SIGKILL.
 
     who      text for the log: who has left it
     spared   function: pids of those that stay, with all that they have started
@@ -299,11 +338,13 @@ def read_records(path):
 
 
 def _scheduler(record):
-    """Return (address, port, release or '') of a computation's record, None if it holds none that can be right."""
+    """Return (address, port, release or '') of a computation's record, None if it holds none that
+    can be right."""
     try:
         address, port = record['scheduler']
         release = record.get('release') or u''
-        if net.is_address(address) and 0 < port < 65536 and (not release or releases.is_release(release)):
+        if net.is_address(address) and 0 < port < 65536 and (not release
+                                                             or releases.is_release(release)):
             return net.canonical(address), int(port), release
     except (KeyError, TypeError, ValueError, AttributeError):
         pass
@@ -311,8 +352,12 @@ def _scheduler(record):
 
 
 def other_nodes(root, own):
-    """Return the state folders (paths) of other living nodes that keep their files in the same folder."""
-    return [path for path in state_folders(root) if path != own and lockfile.owner(os.path.join(path, PID))]
+    """Return the state folders (paths) of other living nodes that keep their files in the same
+    folder."""
+    return [
+        path for path in state_folders(root)
+        if path != own and lockfile.owner(os.path.join(path, PID))
+    ]
 
 
 def state_folders(root):
@@ -324,7 +369,8 @@ def state_folders(root):
 
 
 def in_use(folder, records):
-    """Return whether a computation of `records` (dicts) uses `folder` or something in it, or lies around it."""
+    """Return whether a computation of `records` (dicts) uses `folder` or something in it, or lies
+    around it."""
     for record in records:
         other = os.path.realpath(to_path(record.get('folder') or '/'))
         if is_inside(other, folder) or is_inside(folder, other):
@@ -338,7 +384,8 @@ def is_inside(path, folder):
 
 
 class Cleaning(object):
-    """--clean: removes clients' files and undelivered results of earlier runs, and nothing of living nodes."""
+    """--clean: removes clients' files and undelivered results of earlier runs, and nothing of
+    living nodes."""
 
     def __init__(self, root, own):
         self._root, self._own = root, own

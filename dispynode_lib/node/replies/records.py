@@ -1,4 +1,5 @@
-"""What the disk knows of the open computations: enough for the next node to go on with them, or to tidy up after them."""
+"""What the disk knows of the open computations: enough for the next node to go on with them, or to
+tidy up after them."""
 from __future__ import absolute_import, division, print_function
 
 import os
@@ -12,54 +13,62 @@ from dispynode_lib.wire.peers import Peer
 
 log = Log('dispynode.state')
 
-CLEANED = '.cleaned'                        # after the name of such a socket: see supervisor/handover
+CLEANED = '.cleaned'  # after the name of such a socket: see supervisor/handover
 FORMAT = 1                                  # of all that the state folder tells the next node
 COMPUTATIONS = 'computations'               # ID: a line of JSON, what COMPUTE said
 ARGUMENTS = 'arguments'                     # ID.setup, ID.files
 ROOM = 1024                                 # bytes of that line, filled up with spaces
-SUPERVISORS = 'supervisors'                 # sockets, ID-KEY: where supervisors are found that outlive their node
+SUPERVISORS = 'supervisors'  # sockets, ID-KEY: where supervisors are found that outlive their node
 
 
 class Records(object):
     """The records in one state folder; any thread."""
 
     def __init__(self, folder, orphan_timeout, generation):
-        """`folder`: path of the state folder; `orphan_timeout`: seconds that supervisors go on without a node."""
+        """`folder`: path of the state folder; `orphan_timeout`: seconds that supervisors go on
+        without a node."""
         self.folder, self.orphan_timeout, self.generation = folder, orphan_timeout, generation
 
     def prepare(self):
         """Make the folders in which supervisors and records are to be. May wait."""
         try:
-            for name in (COMPUTATIONS, ARGUMENTS, SUPERVISORS) if self.orphan_timeout else (COMPUTATIONS,):
+            for name in (COMPUTATIONS, ARGUMENTS,
+                         SUPERVISORS) if self.orphan_timeout else (COMPUTATIONS, ):
                 files.make_folder(self.path(name))
         except EnvironmentError as error:
             log.warning('should this node die, its computations would be lost: %s', error)
 
     def new_key(self):
-        """Return 16 bytes by which a new supervisor is known, None if it is to end with this node."""
+        """Return 16 bytes by which a new supervisor is known, None if it is to end with this
+        node."""
         return to_bytes(random_hex(8)) if self.orphan_timeout else None
 
     def socket_path(self, computation_id, key):
         """Return where the supervisor with `key` is found; '' for none."""
-        return '' if key is None else os.path.join(self.folder, SUPERVISORS, '%d-%s' % (computation_id, key.decode('ascii')))
+        return '' if key is None else os.path.join(self.folder, SUPERVISORS, '%d-%s' %
+                                                   (computation_id, key.decode('ascii')))
 
     def path(self, *names):
         """Return the path of a file."""
         return os.path.join(self.folder, *names)
 
     def supervisors(self):
-        """Return {computation id: [(key, path)]} of the sockets that are there, the newest one first."""
+        """Return {computation id: [(key, path)]} of the sockets that are there, the newest one
+        first."""
         found = {}
         for name in _listing(self.path(SUPERVISORS)):
             number, _dash, key = name.rpartition('-')
             if len(key) == 16 and number.lstrip('-').isdigit():
                 path = self.path(SUPERVISORS, name)
-                found.setdefault(int(number), []).append((os.lstat(path).st_mtime, key.encode('ascii'), path))
-        return dict((number, [entry[1:] for entry in sorted(entries, reverse=True)]) for number, entries in found.items())
+                found.setdefault(int(number), []).append((os.lstat(path).st_mtime,
+                                                          key.encode('ascii'), path))
+        return dict((number, [entry[1:] for entry in sorted(entries, reverse=True)])
+                    for number, entries in found.items())
 
 
     def cleaned(self, computation_id):
-        """Return the paths of the files by which supervisors of a computation tell that they have begun cleanup."""
+        """Return the paths of the files by which supervisors of a computation tell that they have
+        begun cleanup."""
         return [self.path(SUPERVISORS, name) for name in _listing(self.path(SUPERVISORS))
                 if name.startswith('%d-' % computation_id) and name.endswith(CLEANED)]
 
@@ -107,19 +116,23 @@ class Record(object):
         from dispynode_lib.host import plainjson
         computation = self._computation
         try:
-            self._put(plainjson.dumps({
-                u'format': FORMAT, u'id': computation.id, u'name': computation.name,
-                u'folder': to_text(computation.folder.path),
-                u'cleanup': bool(computation.request.cleanup), u'scheduler': list(computation.scheduler),
-                u'release': computation.peer.version, u'python2': computation.peer.python2,
-                u'protocol': computation.peer.protocol, u'node_ip_addr': computation.node_ip_addr,
-                u'callers': sorted(computation.callers), u'set_up': computation.setup is not None,
-                u'stage': computation.stage(), u'closed_by_client': computation.closed_by_client}).encode('ascii'))
+            self._put(
+                plainjson.dumps({
+                    u'format': FORMAT, u'id': computation.id, u'name': computation.name,
+                    u'folder': to_text(computation.folder.path), u'cleanup': bool(
+                        computation.request.cleanup), u'scheduler': list(
+                            computation.scheduler), u'release': computation.peer.version,
+                    u'python2': computation.peer.python2, u'protocol': computation.peer.protocol,
+                    u'node_ip_addr': computation.node_ip_addr, u'callers': sorted(
+                        computation.callers), u'set_up': computation.setup is not None,
+                    u'stage': computation.stage(), u'closed_by_client': computation.closed_by_client
+                }).encode('ascii'))
         except EnvironmentError as error:
             self._complain(error)
 
     def _put(self, line):
-        """Write the first line, in its place if there is room; the argument of COMPUTE follows it."""
+        """Write the first line, in its place if there is room; the argument of COMPUTE follows
+        it."""
         path = self._records.path(COMPUTATIONS, '%d' % self._computation.id)
         fits = len(line) < self._room <= files.ONE_PAGE
         room = self._room if fits else max(ROOM, 2 * len(line))
@@ -156,9 +169,11 @@ class Remembered(object):
     """
 
     def __init__(self, records, data):
-        """Raises ProtocolError, EnvironmentError, KeyError, TypeError, ValueError: it cannot be used."""
+        """Raises ProtocolError, EnvironmentError, KeyError, TypeError, ValueError: it cannot be
+        used."""
         if data['format'] != FORMAT:
-            raise ProtocolError('its format is %r, this release knows %d' % (data['format'], FORMAT))
+            raise ProtocolError(
+                'its format is %r, this release knows %d' % (data['format'], FORMAT))
         self.data = data
         path = records.path(ARGUMENTS, '%d.' % data['id'])
         self.argument = _read(records.path(COMPUTATIONS, '%d' % data['id'])).partition(b'\n')[2]

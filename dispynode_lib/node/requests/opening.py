@@ -160,7 +160,8 @@ class Opening(object):
         return replies.value(computation.peer, self._state.cpus())
 
     def _opened(self, requests, computation, error):
-        """Answer COMPUTE, once or more often: the supervisor has compiled the code, or could not."""
+        """Answer COMPUTE, once or more often: the supervisor has compiled the code, or could
+        not."""
         is_open = False
         try:
             if error is None:
@@ -222,7 +223,8 @@ class Opening(object):
         except Refused as refused:
             self._callers.note_refusal(request, record.compute_id, refused)
             request.reply(replies.value(peer, -1))
-        except (EnvironmentError, ValueError, OverflowError) as error:  # times that no file can have
+        # times that no file can have
+        except (EnvironmentError, ValueError, OverflowError) as error:
             log.error('receiving %s for computation %s: %s',
                       printable(record.name), record.compute_id, error)
             request.reply(replies.value(peer, -1))

@@ -1,4 +1,5 @@
-"""The node's ports at its addresses: opened at the start, with a new address, or when a connection lets go of one."""
+"""The node's ports at its addresses: opened at the start, with a new address, or when a connection
+lets go of one."""
 from __future__ import absolute_import, division, print_function
 
 import socket
@@ -16,7 +17,8 @@ CONNECTION = u'a connection has it'
 
 
 class Place(object):
-    """One thing to open: a TCP port at one address, or the UDP port for the addresses of one family.
+    """One thing to open: a TCP port at one address, or the UDP port for the addresses of one
+    family.
 
     why   why it is not open (text), None if it is
     """
@@ -33,10 +35,12 @@ class Place(object):
 
     def is_udp_of(self, address, port):
         """Return whether it is the UDP port of an address's family."""
-        return self.protocol == 'UDP' and self.port == port and self.family == net.family_of(address)
+        return self.protocol == 'UDP' and self.port == port and self.family == net.family_of(
+            address)
 
     def open(self, inherited=None):
-        """Open what its addresses need, or take the socket `inherited`; without success if but a connection has the port. Raises StartError."""
+        """Open what its addresses need, or take the socket `inherited`; without success if but a
+        connection has the port. Raises StartError."""
         for is_last in (False, True):
             try:
                 if self.protocol == 'TCP':
@@ -60,20 +64,24 @@ class Place(object):
 
 
 class Ports(object):
-    """Opens the node's ports. By default they are of those that the system gives to connections of anybody.
+    """Opens the node's ports. By default they are of those that the system gives to connections of
+    anybody.
 
     Once the node has started, the watchdog's thread is the only one that changes anything.
     """
 
     def __init__(self, chosen, inherited=()):
-        """`chosen`: the only port, 0 for any free one, None for the well-known ones; `inherited`: listeners of the node before."""
+        """`chosen`: the only port, 0 for any free one, None for the well-known ones; `inherited`:
+        listeners of the node before."""
         self._wanted = list(table.NODE_PORTS) if chosen is None else [chosen]
         self._places = []
         self._addresses = []
         self._pause = FIRST_LOOK
         self._main = None
         self._has_served = False
-        self._inherited = dict(((net.canonical(to_text(sock.getsockname()[0])), sock.getsockname()[1]), sock) for sock in inherited)
+        self._inherited = dict(
+            ((net.canonical(to_text(sock.getsockname()[0])), sock.getsockname()[1]), sock)
+            for sock in inherited)
 
     def close_inherited(self):
         """Let go of what is not used."""
@@ -83,7 +91,8 @@ class Ports(object):
 
     def numbers(self):
         """Return the TCP ports (list) at which the node listens."""
-        listening = set(place.port for place in self._places if place.protocol == 'TCP' and place.why is None)
+        listening = set(place.port for place in self._places
+                        if place.protocol == 'TCP' and place.why is None)
         return [port for port in self._wanted if port in listening]
 
     def main(self):
@@ -100,7 +109,8 @@ class Ports(object):
         return [sock for place in self._places if place.protocol == 'UDP' for sock in place.socks]
 
     def open(self, addresses):
-        """Return TCP sockets at the node's addresses (texts). Raises StartError if the first port is not to be had."""
+        """Return TCP sockets at the node's addresses (texts). Raises StartError if the first port
+        is not to be had."""
         self._addresses = list(addresses)
         for index, port in enumerate(list(self._wanted)):
             try:
@@ -124,7 +134,8 @@ class Ports(object):
             for address in self._addresses:
                 places.append(Place('TCP', [address], port))
                 places[-1].open(self._inherited.pop((address, port), None))
-                port = places[-1].port = places[-1].socks[0].getsockname()[1] if places[-1].socks else port
+                port = places[-1].port = places[-1].socks[0].getsockname(
+                )[1] if places[-1].socks else port
             for family in sorted(set(net.family_of(address) for address in self._addresses)):
                 places.append(Place('UDP', self._of_family(family), port))
                 places[-1].open()
@@ -145,7 +156,8 @@ class Ports(object):
         return self._pause if any(place.why and place.addresses for place in self._places) else None
 
     def take_missing(self):
-        """Return TCP sockets of what has become free. Raises StartError if the node never had a port and gets none."""
+        """Return TCP sockets of what has become free. Raises StartError if the node never had a
+        port and gets none."""
         self._pause = min(2 * self._pause, LAST_LOOK)
         missing = [place for place in self._places if place.why and place.addresses]
         for place in missing:
@@ -159,15 +171,22 @@ class Ports(object):
         return self._tcp([place for place in missing if place.why is None])
 
     def follow(self, addresses, held=()):
-        """Be at `addresses` (texts), and nowhere else. Return TCP sockets: (new ones, those of no use any more).
+        """Be at `addresses` (texts), and nowhere else. Return TCP sockets: (new ones, those of no
+        use any more).
 
-        held   addresses that have gone: what listens there stays, so that nobody is refused the moment they are back
+        held   addresses that have gone: what listens there stays, so that nobody is refused the
+               moment they are back
         """
-        useless = [place for place in self._places
-                   if place.protocol == 'TCP' and place.addresses[0] not in addresses and place.addresses[0] not in held]
+        useless = [
+            place for place in self._places if place.protocol == 'TCP'
+            and place.addresses[0] not in addresses and place.addresses[0] not in held
+        ]
         self._places = [place for place in self._places if place not in useless]
         here = [place.addresses[0] for place in self._places if place.protocol == 'TCP']
-        new = [address for address in addresses if address not in here and address not in self._addresses]
+        new = [
+            address for address in addresses
+            if address not in here and address not in self._addresses
+        ]
         self._addresses = list(addresses)
         added = []
         for address in new:
@@ -220,7 +239,9 @@ def shut(sock):
 
 def _tell_missing(place):
     if place.why == CONNECTION:
-        log.warning('%s: it is but a connection that has the port; the node takes it as soon as it is free', place)
+        log.warning(
+            '%s: it is but a connection that has the port; the node takes it as soon as it is free',
+            place)
 
 
 def _tell_without(error):

@@ -13,7 +13,7 @@ from dispynode_lib.wire import framing
 
 log = Log('dispynode.identity')
 
-SIGN_SIZE = 40                              # characters of this node's sign, and of a client's at most
+SIGN_SIZE = 40  # characters of this node's sign, and of a client's at most
 SIGNS = 200                                 # of earlier runs, remembered
 
 
@@ -25,12 +25,13 @@ class Identity(object):
         self.name = options.name or to_text(socket.gethostname())
         self.sign = random_hex(20)
         self.token = framing.token(self.secret, self.sign)
-        self.tokens = [self.token]          # and of earlier runs: kept replies are still given for those
+        self.tokens = [self.token]  # and of earlier runs: kept replies are still given for those
         self.earlier = []                   # tokens of earlier runs alone
         if options.admin_secret is not None:
             self.tokens.append(framing.token(options.admin_secret, self.sign))
         self.port = None                    # where requests are to be sent
-        self.addresses = []                 # of this node now: a new list for each change (node.requests.addresses)
+        # of this node now: a new list for each change (node.requests.addresses)
+        self.addresses = []
         self.external = external_addresses(options.ext_ip_addr)
         self.meter = None
 
@@ -44,12 +45,15 @@ class Identity(object):
 
     def remember_signs(self, path):
         """Learn the signs of earlier runs from the file `path`, and add this run's."""
-        self.earlier = [framing.token(self.secret, sign) for sign in remembered_signs(path, self.sign)
-                        if sign != self.sign]
+        self.earlier = [
+            framing.token(self.secret, sign) for sign in remembered_signs(path, self.sign)
+            if sign != self.sign
+        ]
         self.tokens += self.earlier
 
     def is_earlier(self, token):
-        """Return whether a client that sends `token` (bytes) knows this node from an earlier run."""
+        """Return whether a client that sends `token` (bytes) knows this node from an earlier
+        run."""
         return any([framing.same_token(token, other) for other in self.earlier])
 
     def answer_to(self, sign):
@@ -70,7 +74,8 @@ class Identity(object):
         return own_address
 
     def own_address(self, peer, arrived_at=None):
-        """Return the node's address that `peer` (an address) should use, None if there is none of its kind.
+        """Return the node's address that `peer` (an address) should use, None if there is none of
+        its kind.
 
         arrived_at   address of this host at which a message of the peer arrived, if that is known
         """
@@ -78,10 +83,14 @@ class Identity(object):
         if arrived_at in addresses:
             return arrived_at
         # one that the host has just lost would have the client wait for a connection to nowhere
-        same = [address for address in addresses if net.family_of(address) == family and own_interface(address)]
+        same = [
+            address for address in addresses
+            if net.family_of(address) == family and own_interface(address)
+        ]
         if any(net.is_loopback(address) for address in same) and not (
                 self.external or net.is_loopback(peer) or own_interface(peer)):
-            same = [address for address in same if not net.is_loopback(address)]    # of no use on another host
+            # of no use on another host
+            same = [address for address in same if not net.is_loopback(address)]
         if len(same) > 1:
             routed = net.address_towards(peer)
             if routed in same:
@@ -100,8 +109,9 @@ def external_addresses(names):
         try:
             found.append(net.resolve(name)[0])
         except EnvironmentError as error:
-            raise StartError(u'--ext_ip_addr %s: no address for this name: %s; give the address of the router'
-                             % (name, error.strerror or error), os.EX_UNAVAILABLE)
+            raise StartError(
+                u'--ext_ip_addr %s: no address for this name: %s; give the address of the router' %
+                (name, error.strerror or error), os.EX_UNAVAILABLE)
     return found
 
 
@@ -117,7 +127,10 @@ def remembered_signs(path, sign):
     """
     found = _read_signs(path)
     try:
-        files.write(path, u''.join([u'%s\n' % one for one in [one for one in found if one != sign][1 - SIGNS:] + [sign]]).encode('ascii'))
+        files.write(
+            path, u''.join([
+                u'%s\n' % one for one in [one for one in found if one != sign][1 - SIGNS:] + [sign]
+            ]).encode('ascii'))
     except EnvironmentError as error:
         log.warning('writing %s: %s', path, error)
     return found
@@ -129,4 +142,6 @@ def _read_signs(path):
             lines = to_text(source.read((SIGN_SIZE + 1) * SIGNS)).splitlines()
     except EnvironmentError:
         return []                           # the first run
-    return [line for line in lines if len(line) == SIGN_SIZE and not line.strip(u'0123456789abcdef')]
+    return [
+        line for line in lines if len(line) == SIGN_SIZE and not line.strip(u'0123456789abcdef')
+    ]

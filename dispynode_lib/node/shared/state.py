@@ -8,7 +8,8 @@ from dispynode_lib.host.compat import compare_digest, monotonic, to_bytes
 from dispynode_lib.node.shared import job as jobs
 from dispynode_lib.node.shared.job import Job
 
-STARTING, SERVING, PAUSED, DRAINING, STOPPING = 'STARTING', 'SERVING', 'PAUSED', 'DRAINING', 'STOPPING'
+STARTING, SERVING, PAUSED = 'STARTING', 'SERVING', 'PAUSED'
+DRAINING, STOPPING = 'DRAINING', 'STOPPING'
 
 
 class _Wait(object):
@@ -42,17 +43,19 @@ class _Entry(object):
 
 
 class NodeState(object):
-    """The one locked object. Methods take and release the lock themselves and never wait in it for I/O."""
+    """The one locked object. Methods take and release the lock themselves and never wait in it for
+    I/O."""
 
     def __init__(self, cpus, serve=-1):
-        """`cpus`: CPUs that jobs may use at once, from 0; `serve`: clients to serve, -1 for no limit."""
+        """`cpus`: CPUs that jobs may use at once, from 0; `serve`: clients to serve, -1 for no
+        limit."""
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
         self._cpus = cpus
         self._phase = STARTING
         self._scheduler = None              # (address, port) of the owner
         self._entries = {}                  # computation id -> _Entry
-        self._ending = []                   # computations that take no more jobs and are being cleaned up
+        self._ending = []  # computations that take no more jobs and are being cleaned up
         self._used = 0
         self._counts = {'jobs_done': 0, 'cpu_time': 0.0, 'clients_done': 0, 'computations': 0}
         self._serve = serve
@@ -70,7 +73,8 @@ class NodeState(object):
             return self._phase
 
     def set_phase(self, phase):
-        """Enter a phase. STOPPING is never left, DRAINING only for STOPPING. Return whether it changed."""
+        """Enter a phase. STOPPING is never left, DRAINING only for STOPPING. Return whether it
+        changed."""
         with self._lock:
             if self._phase == phase or self._phase == STOPPING:
                 return False
@@ -81,7 +85,8 @@ class NodeState(object):
             return True
 
     def refusal(self):
-        """Return None if a client may have the node now, else (cause in a word or two, reason in words)."""
+        """Return None if a client may have the node now, else (cause in a word or two, reason in
+        words)."""
         with self._lock:
             if self._scheduler is not None:
                 return 'busy', 'busy with the scheduler at %s port %s' % self._scheduler
@@ -90,16 +95,18 @@ class NodeState(object):
     def refusal_of(self, ping, source):
         """Return refusal() for a client that pings from `source`.
 
-        The owner of a node that has taken over from another one may have lost sight of it, and gets an answer.
+        The owner of a node that has taken over from another one may have lost sight of it, and gets
+        an answer.
         """
         with self._lock:
-            if self._adopted and self._scheduler is not None and ping.port == self._scheduler[1] and (
-                    self._scheduler[0] == source or self._scheduler[0] in ping.ip_addrs):
+            if self._adopted and self._scheduler is not None and ping.port == self._scheduler[
+                    1] and (self._scheduler[0] == source or self._scheduler[0] in ping.ip_addrs):
                 return self._closed_locked()
         return self.refusal()
 
     def closed(self):
-        """Return None if the node takes clients, be it busy with one or not; else (cause, reason in words)."""
+        """Return None if the node takes clients, be it busy with one or not; else (cause, reason in
+        words)."""
         with self._lock:
             return self._closed_locked()
 
@@ -115,7 +122,8 @@ class NodeState(object):
         return None
 
     def set_hours(self, outside, jobs_until=None):
-        """Take new computations, or with `outside`, the reason (text), none; jobs only until a monotonic time."""
+        """Take new computations, or with `outside`, the reason (text), none; jobs only until a
+        monotonic time."""
         with self._lock:
             self._outside_hours, self._jobs_until = outside, jobs_until
             self._changed.notify_all()
@@ -147,7 +155,8 @@ class NodeState(object):
             return self._scheduler
 
     def counts(self):
-        """Return a dict: jobs_done, cpu_time (seconds), clients_done, computations (opened so far), serve, busy."""
+        """Return a dict: jobs_done, cpu_time (seconds), clients_done, computations (opened so far),
+        serve, busy."""
         with self._lock:
             return dict(self._counts, serve=self._serve, busy=self._used)
 
@@ -162,8 +171,8 @@ class NodeState(object):
         """Record a computation and make its scheduler the owner.
 
         computation   object with id, auth, node_ip_addr, scheduler (address, port)
-        Return the computation known from an earlier request with the same id, auth and node_ip_addr, else None.
-        Raises Refused with the text for the client.
+        Return the computation known from an earlier request with the same id, auth and
+        node_ip_addr, else None. Raises Refused with the text for the client.
         """
         auth = to_bytes(computation.auth)
         with self._lock:
@@ -184,7 +193,8 @@ class NodeState(object):
             return None
 
     def adopt_computation(self, computation, closing):
-        """Record a computation that another node has opened, perhaps in another phase of this one."""
+        """Record a computation that another node has opened, perhaps in another phase of this
+        one."""
         with self._lock:
             self._scheduler, self._served, self._adopted = computation.scheduler, True, True
             entry = self._entries[computation.id] = _Entry(computation, to_bytes(computation.auth))
@@ -194,7 +204,8 @@ class NodeState(object):
         """Return a Job that another node has admitted; it holds a CPU."""
         with self._lock:
             self._used += 1
-            job = self._entries[computation.id].jobs[(uid, hash_)] = Job(computation, uid, hash_, xfer_files, started)
+            job = self._entries[computation.id].jobs[(uid, hash_)] = Job(
+                computation, uid, hash_, xfer_files, started)
             return job
 
     def computation(self, computation_id):
@@ -215,7 +226,8 @@ class NodeState(object):
             return entry is None or entry.computation is not computation or entry.closing
 
     def close_computation(self, computation):
-        """Take no more jobs for it. Return (first, jobs): whether it was open until now, its live jobs."""
+        """Take no more jobs for it. Return (first, jobs): whether it was open until now, its live
+        jobs."""
         with self._lock:
             entry = self._entries.get(computation.id)
             if entry is None or entry.computation is not computation:
@@ -224,7 +236,8 @@ class NodeState(object):
             return first, list(entry.jobs.values())
 
     def forget_computation(self, computation):
-        """Drop a computation that has ended. Return True if the node is free of its scheduler by that."""
+        """Drop a computation that has ended. Return True if the node is free of its scheduler by
+        that."""
         with self._lock:
             entry = self._entries.get(computation.id)
             if entry is None or entry.computation is not computation:
@@ -247,7 +260,8 @@ class NodeState(object):
             self._served = self._scheduler is not None
 
     def begin_cleanup(self, computation):
-        """Drop a computation without jobs, but remember it until end_cleanup(). Return as forget_computation."""
+        """Drop a computation without jobs, but remember it until end_cleanup(). Return as
+        forget_computation."""
         with self._lock:
             self._ending.append(computation)
         return self.forget_computation(computation)
@@ -265,7 +279,8 @@ class NodeState(object):
             return list(self._ending)
 
     def wait_until_empty(self, timeout):
-        """Wait up to `timeout` seconds (or None) until no computation is left, nor being cleaned up; return whether so."""
+        """Wait up to `timeout` seconds (or None) until no computation is left, nor being cleaned
+        up; return whether so."""
         with self._lock:
             if self._entries or self._ending:
                 self._changed.wait(timeout)
@@ -335,7 +350,8 @@ class NodeState(object):
         return wait.job
 
     def finish_job(self, job, seconds=0.0):
-        """Free the CPU of a job that took it for `seconds`; None: it never began, and does not count.
+        """Free the CPU of a job that took it for `seconds`; None: it never began, and does not
+        count.
 
         One that never began goes on if its client has sent it again.
         Return True for the one caller who is to send the final reply.
