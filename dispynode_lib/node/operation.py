@@ -76,7 +76,8 @@ class Operation(object):
         self._last_job = self._end - window
 
     def stopping(self, replaced=False):
-        """The node is being stopped; `replaced`: this process will be the next one, which tells the service manager."""
+        """The node is being stopped; `replaced`: this process will be the next one, which tells the
+        service manager."""
         if not replaced:
             self._notify('STOPPING=1')
         elif self._notifier is not None:
