@@ -207,7 +207,7 @@ class Termination(NodeCase):
     def test_a_killed_node_leaves_no_job(self):
         from tests.support.nodeprocess import NodeProcess
         from tests.support.scheduler import FakeScheduler
-        with NodeProcess('-c', '1') as node:
+        with NodeProcess('-c', '1', '--orphan_timeout', '0') as node:
             scheduler = FakeScheduler(node, self.computation.scheduler.dialect)
             scheduler.open(CODE, 'f').submit('family', self.path, True)
             wait_until(lambda: len(self.pids()) == 2, TIMEOUT)
