@@ -127,7 +127,7 @@ class Isolation(NodeCase):
         self.assertEqual(self.run_it('pool', 5), [5, 4, 3, 2, 1])
 
     def test_d32_a_job_that_survives_a_killed_node_holds_no_port(self):
-        with NodeProcess('-c', '1') as node:
+        with NodeProcess('-c', '1', '--orphan_timeout', '0') as node:
             scheduler = FakeScheduler(node, NATIVE)
             computation = scheduler.open(CODE, 'f')
             computation.submit('sleep', 1000)

@@ -225,7 +225,7 @@ class Restart(unittest.TestCase):
     """The same folder and port, another process."""
 
     def test_kept_replies_survive_a_killed_node_and_go_out_when_the_client_is_back(self):
-        with NodeProcess('-c', '2') as first:
+        with NodeProcess('-c', '2', '--orphan_timeout', '0') as first:
             scheduler = FakeScheduler(first, NATIVE)
             computation = scheduler.open(CODE, 'f')
             scheduler.answers['JOB_REPLY'] = CLOSE

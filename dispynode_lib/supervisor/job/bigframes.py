@@ -28,9 +28,10 @@ class BigFrame(object):
     def first_parts(self, count):
         """Return the first `count` parts, each bytes or None."""
         self._exactly(4)
-        return [self._part() for _turn in range(count)]
+        return [self.part() for _turn in range(count)]
 
-    def _part(self):
+    def part(self):
+        """Return the next part, bytes or None."""
         size = LENGTH.unpack(self._exactly(4))[0]
         return None if size == NOTHING else self._exactly(size)
 

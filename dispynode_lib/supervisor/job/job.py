@@ -45,6 +45,8 @@ def serve(fd, computation):
     else:
         args = bigframes.BigFrame(fd, data)     # itself the arguments: the part that is read last
         kind, uid, job_hash, code, kwargs = args.first_parts(5)
+        if kind == b'filejob':
+            args = args.part()
     started = now()
     computation.api.job = fd, uid, job_hash, started
     computation.finalizers.begin()
