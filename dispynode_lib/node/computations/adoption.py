@@ -22,6 +22,7 @@ NOT_NOTED = (
     u'the node was killed before the job ran, and what to run was too big to be noted; '
     u'the node has started again since')
 DORMANT = 10.0  # seconds in which a client may send a job again that was not acknowledged
+DORMANT_AT_LEAST = 1.0  # of each node: they may follow each other quickly
 
 _program_numbers = itertools.count(control.FIRST_PROGRAM)
 
@@ -36,6 +37,11 @@ def number_programs_after(number_):
     global _program_numbers
     if number_ >= control.FIRST_PROGRAM:
         _program_numbers = itertools.count(number_ + 1)
+
+
+def _dormant_for(job):
+    """Return the seconds in which the client may still send a job again; each node counts on."""
+    return min(DORMANT, max(DORMANT_AT_LEAST, DORMANT - (time.time() - job.started)))
 
 
 class Adopted(object):
@@ -64,7 +70,7 @@ class Adopted(object):
                 self._jobs.wait(job, noted.frame)
             else:
                 self._dormant[job] = noted.frame
-                self._loop.call_later(DORMANT, self.wake, job)
+                self._loop.call_later(_dormant_for(job), self.wake, job)
             if noted.flags & journals.STOPPING:
                 self._jobs.stop(job)
 
