@@ -75,13 +75,15 @@ class Supervisor(object):
 
     def _turn(self):
         """Wait for something to happen, and do what it asks for."""
-        for fd, events in self._wait():
+        ready = dict(self._wait())
+        for fd, events in ready.items():
             if fd == self._control_fd:
                 self._read_control()
             elif fd == self._signals.read_end:
                 self._on_child_signal()
             elif fd == self._hand_over.fd:
-                self._let_in()
+                if self._control_fd not in ready:       # first what the node before has left
+                    self._let_in()
             elif self._learner is not None and self._learner.takes(fd):
                 continue
             else:

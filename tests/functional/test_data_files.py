@@ -186,7 +186,7 @@ class SlurmScript(OperatorCase):
         self.assertTrue(900 <= self.lifetime(ended) <= 940, ended)
         for line in ('DISPYNODE_CPUS=4', 'DISPYNODE_IDLE_TIMEOUT=600',
                      'DISPYNODE_ZOMBIE_INTERVAL=5'):
-            self.assertIn('\n%s\n' % line, ended.out)
+            self.assertIn(line, ended.out.splitlines())
         self.assertTrue(re.search(r'\noptions --daemon --secret_file \S+\n$', ended.out), ended)
         self.assertEqual(self.run_script(SLURM_JOB_END_TIME=str(self.now + 50)).status, 1)
 
@@ -205,8 +205,8 @@ class SlurmScript(OperatorCase):
     def test_what_the_user_sets_wins(self):
         ended = self.run_script(DISPYNODE_CPUS='2', DISPYNODE_IDLE_TIMEOUT='60',
                                 SLURM_JOB_END_TIME=str(self.now + 1000))
-        self.assertIn('\nDISPYNODE_CPUS=2\n', ended.out)
-        self.assertIn('\nDISPYNODE_IDLE_TIMEOUT=60\n', ended.out)
+        for line in ('DISPYNODE_CPUS=2', 'DISPYNODE_IDLE_TIMEOUT=60'):
+            self.assertIn(line, ended.out.splitlines())
 
 
 if __name__ == '__main__':
