@@ -27,6 +27,27 @@ def leave(common, listeners, delivery, nursery):
     common.loop.stop()
 
 
+def wait_until_empty(state, limit):
+    """Wait until no computation is open, `limit` seconds at most, or None."""
+    deadline = None if limit is None else monotonic() + limit
+    while not state.wait_until_empty(None if deadline is None else deadline - monotonic()):
+        if deadline is not None and monotonic() >= deadline:
+            log.warning('draining has taken %g s: open computations are stopped', limit)
+            break
+
+
+def wait_until_no_jobs(state, delivery, limit):
+    """Wait until no job runs and all replies are out, `limit` seconds at most, or None."""
+    deadline = None if limit is None else monotonic() + limit
+    while deadline is None or monotonic() < deadline:
+        left = None if deadline is None else deadline - monotonic()
+        if state.wait_until_no_jobs(left) and not delivery.pending():
+            break
+        time.sleep(0.02)
+    else:
+        log.warning('draining has taken %g s: running jobs are stopped', limit)
+
+
 def kill_rest(state):
     """End what did not end in time: interrupt user code in supervisors, then end them by force."""
     for number, patience in ((signal.SIGTERM, 1.0), (signal.SIGKILL, 0.5)):

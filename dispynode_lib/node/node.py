@@ -321,8 +321,7 @@ class Node(object):
         self._watchdog.reschedule()
 
     def _on_ending(self, computation):
-        """A computation has no job left and takes no more: its scheduler may lose the node by
-        that."""
+        """A computation has no job left and takes no more: its scheduler may lose the node."""
         if self._state.begin_cleanup(computation):
             if computation.zombie or computation.moved:
                 self._notices.terminated(computation)
@@ -344,8 +343,7 @@ class Node(object):
             self.stop()
 
     def _preload(self):
-        """Have the nursery load what the operator names, and what jobs import again and again;
-        return those names."""
+        """Have the nursery load what the operator names, and what jobs import often; return it."""
         names = [name for name in self.options.preload if name not in (u'learn', u'none')]
         names += [name for name in self._imports.names() if name not in names]
         self._nursery.preload(names)
@@ -390,13 +388,7 @@ class Node(object):
             start_thread('drain', self._stop_when_empty)
 
     def _stop_when_empty(self):
-        limit = self.options.drain_timeout
-        deadline = None if limit is None else monotonic() + limit
-        while not self._state.wait_until_empty(None if deadline is None else deadline -
-                                               monotonic()):
-            if deadline is not None and monotonic() >= deadline:
-                log.warning('draining has taken %g s: open computations are stopped', limit)
-                break
+        leaving.wait_until_empty(self._state, self.options.drain_timeout)
         self.stop()
 
     def drain_jobs(self):
@@ -414,8 +406,7 @@ class Node(object):
             self.stop()
 
     def _drain_jobs(self, limit):
-        """Take no more jobs, wait for those that run, `limit` seconds at most, or None, and
-        stop."""
+        """Take no more jobs, wait for those that run, `limit` seconds or None, and stop."""
         self._state.set_phase(states.DRAINING)
         if self._state.phase() != states.DRAINING:
             return
@@ -428,19 +419,11 @@ class Node(object):
         start_thread('drain-jobs', self._stop_without_jobs, limit)
 
     def _stop_without_jobs(self, limit):
-        deadline = None if limit is None else monotonic() + limit
-        while deadline is None or monotonic() < deadline:
-            left = None if deadline is None else deadline - monotonic()
-            if self._state.wait_until_no_jobs(left) and not self._delivery.pending():
-                break
-            time.sleep(0.02)
-        else:
-            log.warning('draining has taken %g s: running jobs are stopped', limit)
+        leaving.wait_until_no_jobs(self._state, self._delivery, limit)
         self.stop()
 
     def stop(self, at_once=False):
-        """End jobs, tell schedulers, close everything. Returns soon; wait() tells when it has been
-        done."""
+        """End jobs, tell schedulers, close everything. Returns soon; wait() tells the end."""
         if not self._state.set_phase(states.STOPPING):
             return                          # it is being stopped
         try:
@@ -449,8 +432,7 @@ class Node(object):
             self._stop(at_once)
 
     def leave(self, replaced=False):
-        """End, and leave all that is open to the next node; `replaced`: to be this process. Returns
-        soon."""
+        """End, and leave all to the next node; `replaced`: to be this process. Returns soon."""
         start_thread('leave', self._leave, replaced)
 
     def _leave(self, replaced):
@@ -466,8 +448,7 @@ class Node(object):
         self.on_end()
 
     def wait(self, timeout):
-        """Wait up to `timeout` seconds (None: without limit) for the end; return whether it has
-        come."""
+        """Wait up to `timeout` seconds (None: no limit) for the end; return whether it has come."""
         return self._ended.wait(timeout)
 
     def _stop(self, at_once):
@@ -495,8 +476,8 @@ class Node(object):
         for computation in computations:
             computation.close(terminate=True, why=STOPPED)
         while monotonic() < deadline:
-            if self._state.wait_until_empty(deadline -
-                                            monotonic()) and not self._delivery.pending():
+            left = deadline - monotonic()
+            if self._state.wait_until_empty(left) and not self._delivery.pending():
                 break
             time.sleep(0.01)
         leaving.kill_rest(self._state)

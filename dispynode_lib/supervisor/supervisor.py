@@ -199,11 +199,9 @@ class Supervisor(object):
         if error is not None:
             self._log(WARNING, error)
 
-    def _on_close(self, how, cleanup):
-        if how == b'stop':
-            self._processes.stop_all()
-        else:  # jobs have ended; what a thread of theirs holds up is not waited for
-            self._timers.add(LINGER, self._processes.stop_all, ORPHAN_QUICKER)
+    def _on_close(self, cleanup):
+        # jobs have ended; what a thread of theirs holds up is not waited for
+        self._timers.add(LINGER, self._processes.stop_all, ORPHAN_QUICKER)
         if self._learner is not None:
             self._learner.report()
         with_cleanup = cleanup == b'1'
@@ -218,17 +216,7 @@ class Supervisor(object):
     # user code in this process
 
     def _run_user_code(self, function, *args):
-        """Call `function`, which runs what the user wrote, ready to be interrupted by SIGTERM.
-
-        Raises Stopped if that has come before: nothing would interrupt it.
-        """
-        try:
-            self._signals.enter_user_code(self._control_fd)
-            if self._signals.stop_asked:
-                raise Stopped('the node ends this computation')
-            return function(*args)
-        finally:
-            self._signals.leave_user_code()
+        return self._signals.run_user_code(self._control_fd, function, *args)
 
     def _clean_up(self):
         """Run the cleanup function, if any; return an error text or None."""
@@ -482,7 +470,7 @@ FRAMES = {
     b'remember': (Supervisor._on_remember, 3, 3),
     b'settled': (lambda supervisor, numbers: supervisor._hand_over.settle(numbers), 2, 2),
     b'end': (Supervisor._on_node_gone, 1, 1),
-    b'close': (Supervisor._on_close, 3, 3),         # b'stop' or b'cleanup'; whether to run cleanup
+    b'close': (Supervisor._on_close, 2, 2),         # whether to run cleanup
 }
 
 

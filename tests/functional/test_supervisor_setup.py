@@ -86,7 +86,7 @@ def compute():
             u'"w").close()\n'
         )
         node.control.sock.sendall(
-            control.pack(b'close', b'0', b'1') + control.pack(b'setup', None, b'setup'))
+            control.pack(b'close', b'1') + control.pack(b'setup', None, b'setup'))
         self.assertEqual(node.control.take(b'setup')[0], b'error')
         self.assertEqual(node.control.take(b'closed'), [None])
         self.assertEqual(node.wait(), 0)
@@ -192,7 +192,7 @@ def cleanup():
         code = u'def setup(): return 0\ndef cleanup(): dispynode_shutdown()'
         node = self.opened(code, client_shutdown=b'1')
         node.setup(setup_argument(), b'setup')
-        node.control.send(b'close', b'0', b'1')
+        node.control.send(b'close', b'1')
         self.assertEqual(node.control.take(b'shutdown'), [])
         self.assertEqual(node.control.take(b'closed'), [None])
         node = self.opened(code)

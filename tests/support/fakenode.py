@@ -247,7 +247,7 @@ class FakeNode(object):
 
     def close(self, cleanup=b'1'):
         """Send `close` and wait for the end; return the error text of cleanup or None."""
-        self.control.send(b'close', b'0', cleanup)
+        self.control.send(b'close', cleanup)
         error = self.control.take(b'closed')[0]
         self.wait()
         return None if error is None else error.decode('utf-8')

@@ -44,7 +44,7 @@ class History(unittest.TestCase):
 
     def closes(self, with_cleanup=b'1'):
         """The supervisor has been told to close; it does."""
-        self.assertEqual(self.room.link.sent[-1], (b'close', b'0', with_cleanup))
+        self.assertEqual(self.room.link.sent[-1], (b'close', with_cleanup))
         self.room.says(b'closed', None)
 
 
@@ -408,7 +408,7 @@ class RenewingTest(History):
             room.says(b'closed', None)
             self.assert_gone()
             sent = [frame for link in room.nursery.links for frame in link.sent]
-            self.assertEqual(sent.count((b'close', b'0', b'1')), cleanups)
+            self.assertEqual(sent.count((b'close', b'1')), cleanups)
             self.assertEqual(room.news.named('on_renewed'), [])
 
     def test_the_supervisor_dies_and_another_one_runs_cleanup(self):

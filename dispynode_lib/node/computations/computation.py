@@ -121,8 +121,7 @@ class Computation(object):
     # -- opening and setup
 
     def start(self, done):
-        """Start its supervisor and send it the code; `done(error text or None)` when that is
-        compiled.
+        """Start its supervisor and send it the code; `done(error or None)` when it is compiled.
 
         May wait. Raises EnvironmentError if there can be no supervisor.
         """
@@ -356,8 +355,7 @@ class Computation(object):
         return not job.is_live()            # it may have been stopped, and its reply be under way
 
     def settled(self, job):
-        """The reply to a job is with its client, or on disk: let go of all that is left of it. Any
-        thread."""
+        """The reply to a job is with its client, or on disk: let go of what is left. Any thread."""
         self.jobs.settled(job)
 
     def idle_since(self, now):
@@ -396,8 +394,7 @@ class Computation(object):
     # -- renewing and closing
 
     def renew(self, terminate):
-        """End jobs if `terminate`, run cleanup, and be ready for another setup; NODE_CLOSED says
-        when. Any thread."""
+        """End jobs if `terminate`, run cleanup, be ready for another setup. Any thread."""
         if terminate:
             for job in self._state.jobs(self.id):
                 self.stop_job(job)

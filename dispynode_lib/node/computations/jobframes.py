@@ -98,3 +98,10 @@ def indented(text):
     return u'\n    '.join([
         printable(line, LOG_SIZE) for line in to_text(text)[:LOG_SIZE].split(u'\n')
     ])
+
+
+def tell_start(job, pid):
+    """Log in which process a job runs, None if that has ended."""
+    Log('dispynode.computations').debug(
+        'job %d of computation %d runs in process %s', job.uid, job.computation.id,
+        pid or 'that has ended already')

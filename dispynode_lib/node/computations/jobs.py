@@ -11,7 +11,7 @@ from dispynode_lib.log import DEBUG, Log, output
 from dispynode_lib.node.files import bigfiles
 from dispynode_lib.host.wording import describe_exit
 from dispynode_lib.node.computations.adoption import Adopted, next_program
-from dispynode_lib.node.computations.jobframes import read_done
+from dispynode_lib.node.computations.jobframes import read_done, tell_start
 from dispynode_lib.node.computations.link import (
     DISMISS, END, EXIT, EXITED, GIVE, GIVEN, GONE, IDLE, LOSE, SHUT, TAKE_BACK, TELL, Child)
 from dispynode_lib.node.computations.link import LIFE as CHILD
@@ -105,7 +105,7 @@ class Jobs(object):
             self._supervision.send(b'program', b'%d' % child.number, *control.unpack(frame[4:])[1:])
             self._loop.call_soon(self._begin_time, job)
             if output.level <= DEBUG:
-                self._supervision.ask_pids(lambda pids: _tell_start(job, pids.get(child.number)))
+                self._supervision.ask_pids(lambda pids: tell_start(job, pids.get(child.number)))
         except PeerGone as error:
             log.debug('computation %d: %s', self._computation.id, error)
             self._loop.call_soon(self._take_back, job, child, frame)
@@ -160,7 +160,7 @@ class Jobs(object):
                 self._loop.call_soon(self._not_sent, child)
                 continue
             child.sent = True
-            _tell_start(job, child.pid)
+            tell_start(job, child.pid)
             if self._options.job_time:
                 self._loop.call_soon(self._begin_time, job)
             if child.phase in (SHUT, EXITED):       # meanwhile, and was left to this thread
@@ -497,8 +497,3 @@ class Jobs(object):
                 self._lost(child, u'the supervisor of the computation ended, and the job with it')
         self.adopted.on_link_closed()
         self._usage.expect_nothing()
-
-
-def _tell_start(job, pid):
-    log.debug('job %d of computation %d runs in process %s', job.uid, job.computation.id, pid
-              or 'that has ended already')

@@ -203,7 +203,7 @@ class Supervision(object):
         if with_cleanup and self.phase == COMPILED:
             self.tell(b'remember', *remember[1:])
         if LIFE.change(self, CLOSE):
-            self.tell(b'close', b'0', b'1' if with_cleanup else b'0')
+            self.tell(b'close', b'1' if with_cleanup else b'0')
             if self._options.cleanup_timeout:
                 self._bind_cleanup(self._options.cleanup_timeout)
 

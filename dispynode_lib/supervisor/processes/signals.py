@@ -87,6 +87,20 @@ class Signals(object):
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
         self.install()
 
+    def run_user_code(self, fd, function, *args):
+        """Call `function`, which runs what the user wrote, ready to be interrupted by SIGTERM or the
+        end of socket `fd`.
+
+        Raises Stopped if SIGTERM has come before: nothing would interrupt it.
+        """
+        try:
+            self.enter_user_code(fd)
+            if self.stop_asked:
+                raise Stopped('the node ends this computation')
+            return function(*args)
+        finally:
+            self.leave_user_code()
+
     def _on_socket(self, _number, _frame):
         poll = select.poll()
         poll.register(self._watched, 0)
