@@ -19,7 +19,7 @@ def run():
     if sys.argv[1:2] == ['--supervise']:
         from dispynode_lib.supervisor.nursery import main
         sys.exit(main())
-    from dispynode_lib.cli.main import program
+    from dispynode_lib.__main__ import program
     program()
 
 

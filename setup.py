@@ -44,7 +44,7 @@ setup(
     packages=find_packages(include=['dispynode_lib', 'dispynode_lib.*']),
     package_data={'dispynode_lib': ['data/*']},
     scripts=['dispynode.py'],
-    entry_points={'console_scripts': ['dispynode = dispynode_lib.cli.main:program']},
+    entry_points={'console_scripts': ['dispynode = dispynode_lib.__main__:program']},
     python_requires='>=2.7,!=3.0.*,!=3.1.*,!=3.2.*,!=3.3.*,!=3.4.*,!=3.5.*',
     install_requires=['psutil<7; python_version < "3"', 'psutil; python_version >= "3"'],
     zip_safe=False,

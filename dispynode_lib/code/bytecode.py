@@ -1,7 +1,7 @@
 """The code of a module as Python keeps it beside the source file, or compiled.
 
 Read as it is kept: to load it and write it again would cost 6 % of a start, and 2 % of the memory
-of a node.
+of a node. Nothing is imported here that is not loaded before a start: see KeptImporter.
 """
 from __future__ import absolute_import, division, print_function
 
@@ -10,12 +10,56 @@ import os
 import struct
 import sys
 
-from dispynode_lib.host.compat import PY2
+from dispynode_lib.code.packed import PACKAGE_FILE, Importer
+
+PY2 = sys.version_info[0] == 2
 
 if PY2:
     import imp
 else:
+    import _imp
     import _frozen_importlib_external as external
+
+PACKAGE = 'dispynode_lib.'
+
+
+class KeptImporter(Importer):
+    """Imports modules of the tree whose code Python 3 has kept and which has not changed since; all
+    others are left to Python.
+
+    Python itself would look through each folder and ask for each ending of names: 10 % of a start.
+    """
+
+    def __init__(self):
+        super(KeptImporter, self).__init__({})
+        self.once = True
+
+    def find_spec(self, name, path=None, target=None):
+        """Return the spec of a module, None for one that Python has to find."""
+        if not path or not name.startswith(PACKAGE):
+            return None
+        place = '%s/%s' % (path[0], name.rpartition('.')[2])
+        place += PACKAGE_FILE if os.path.isdir(place) else '.py'
+        try:
+            code = _kept(place)
+        except EnvironmentError:
+            return None                     # there is none, or this tree is an archive
+        if code is None:
+            return None
+        self.modules[name] = place, None, code
+        return super(KeptImporter, self).find_spec(name)
+
+    def get_code(self, name):
+        """Return the code object of a module; it names the file where that lies now."""
+        code = super(KeptImporter, self).get_code(name)
+        _imp._fix_co_filename(code, self.modules[name][0])
+        return code
+
+
+def install():
+    """Have the tree imported as it is kept, where this Python can."""
+    if not PY2:
+        sys.meta_path.insert(0, KeptImporter())
 
 
 def read(name, path):

@@ -1,12 +1,14 @@
 from __future__ import absolute_import, division, print_function
 
 import os
+import py_compile
 import shutil
+import sys
 import tempfile
+import traceback
 import unittest
 
-from dispynode_lib.code import packed
-from dispynode_lib.code import image
+from dispynode_lib.code import bytecode, image, packed
 from tests.test_layers import PACKAGE, imports, module_files, parse
 
 
@@ -84,3 +86,81 @@ class SupervisorsCodeTest(unittest.TestCase):
         self.assertEqual(source is not None, one_file)
         self.assertIsInstance(
             packed.importer.get_marshalled(PACKAGE + '.wire.control') if one_file else code, bytes)
+
+
+@unittest.skipIf(sys.version_info[0] == 2, 'left to Python 2.7 as a whole')
+class KeptImporterTest(unittest.TestCase):
+
+    def setUp(self):
+        self.folder = tempfile.mkdtemp()
+        self.addCleanup(shutil.rmtree, self.folder)
+        self.importer = bytecode.KeptImporter()
+
+    def write(self, name, text, folder=None):
+        path = os.path.join(folder or self.folder, name)
+        if not os.path.isdir(os.path.dirname(path)):
+            os.makedirs(os.path.dirname(path))
+        with open(path, 'w') as source:
+            source.write(text)
+        return path
+
+    def keep(self, name, text, **more):
+        path = self.write(name, text)
+        py_compile.compile(path, doraise=True, **more)
+        return path
+
+    def find(self, name='dispynode_lib.mine', folder=None):
+        return self.importer.find_spec(name, [folder or self.folder])
+
+    def load(self, spec):
+        module = type(sys)(spec.name)
+        self.importer.exec_module(module)
+        return module
+
+    def test_what_is_kept_is_imported(self):
+        path = self.keep('mine.py', 'mark = 4\n')
+        spec = self.find()
+        self.assertEqual((spec.origin, spec.submodule_search_locations), (path, None))
+        self.assertEqual(self.load(spec).mark, 4)
+
+    def test_a_source_that_has_changed_is_left_to_python(self):
+        path = self.keep('mine.py', 'mark = 4\n')
+        self.write('mine.py', 'mark = 55\n')
+        self.assertIsNone(self.find())
+        self.keep('mine.py', 'mark = 55\n')
+        os.utime(path, (1, 1))
+        self.assertIsNone(self.find())
+
+    def test_what_is_not_kept_or_not_ours_is_left_to_python(self):
+        self.write('mine.py', 'mark = 4\n')
+        self.assertIsNone(self.find())
+        self.keep('other.py', '')
+        self.assertIsNone(self.find('other'))
+        self.assertIsNone(self.importer.find_spec('dispynode_lib.other'))
+        self.assertIsNone(self.find('dispynode_lib.missing'))
+        self.assertIsNone(self.find(folder=os.path.join(self.folder, 'dispynode.zip', 'inside')))
+
+    @unittest.skipIf(sys.version_info < (3, 7), 'there are none on 3.6')
+    def test_code_known_by_the_hash_of_its_source_is_left_to_python(self):
+        self.keep('mine.py', 'mark = 4\n',
+                  invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
+        self.assertIsNone(self.find())
+
+    def test_a_package_goes_before_what_an_older_release_has_left(self):
+        self.keep('mine.py', 'mark = "old"\n')
+        path = self.keep('mine/__init__.py', 'mark = "new"\n')
+        spec = self.find()
+        self.assertEqual(spec.submodule_search_locations, [os.path.dirname(path)])
+        self.assertEqual(self.load(spec).mark, 'new')
+
+    def test_errors_name_the_file_where_it_lies_now(self):
+        self.keep('before/mine.py', 'def fail():\n    raise ValueError(4)\n')
+        after = os.path.join(self.folder, 'after')
+        os.rename(os.path.join(self.folder, 'before'), after)
+        module = self.load(self.find(folder=after))
+        try:
+            module.fail()
+        except ValueError:
+            shown = traceback.format_exc()
+        self.assertIn('"%s", line 2, in fail\n    raise ValueError(4)' %
+                      os.path.join(after, 'mine.py'), shown)
