@@ -150,6 +150,26 @@ import case.inner
 print(case.mark, case.inner.mark, sorted(name for name in sys.modules if name in ("case", "case.inner", "upper", "lower")))'''),
                          "3 4 ['case', 'case.inner', 'lower', 'upper']")
 
+    def test_a_module_of_a_package_that_was_imported_before_is_loaded_once(self):
+        self.write(self.home, 'needing.py', 'import case.inner\n')
+        self.assertEqual(self.run_code("""
+import case
+print(preloaded.load("case.inner"), hasattr(case, "inner"), "upper" in sys.modules)
+open(%(home)r + "/case/inner.py", "w").write("mark = 9")
+preloaded.load("needing")
+import needing, case.inner
+print(case.inner.mark, needing.case is case, case.inner is sys.modules["case.inner"])"""),
+                         'None False False\n4 True True')
+
+    def test_a_module_of_a_package_that_was_replaced_is_made_anew(self):
+        self.assertEqual(self.run_code("""
+import case
+preloaded.load("case.inner")
+open(%(home)r + "/case/inner.py", "w").write("mark = 99")
+del sys.modules["case"]
+import case.inner
+print(case.inner.mark)"""), '99')
+
     def test_a_package_does_not_show_modules_that_nobody_has_imported(self):
         self.assertEqual(self.run_code("""
 preloaded.load("case"); preloaded.load("case.inner")
@@ -227,6 +247,36 @@ for _ in range(2):
         os._exit(0)
     os.wait()''').split()
         self.assertEqual(len(set(numbers)), 2, numbers)
+
+    @unittest.skipIf(sys.version_info < (3, 7), 'modules have nothing called at forks there')
+    def test_what_modules_do_at_forks_is_done_only_where_they_were_imported(self):
+        self.assertEqual(self.run_code("""
+real, calls = os.register_at_fork, []
+def register(**hooks):
+    calls.append(sorted(hooks))
+os.register_at_fork = register
+for name in list(sys.modules):
+    if name.partition(".")[0] in ("logging", "threading", "concurrent"): del sys.modules[name]
+preloaded.load("logging")
+preloaded.load("concurrent.futures.thread")
+print(calls, os.register_at_fork is register)
+if not os.fork():
+    import logging
+    print(len(calls), ["after_in_child"] in calls); sys.stdout.flush()
+    os._exit(0)
+os.wait()"""), "[] True\n2 True")
+
+    @unittest.skipIf(sys.version_info < (3, 8), 'threads have no such numbers there')
+    def test_the_main_thread_has_the_number_of_the_job(self):
+        self.assertEqual(self.run_code("""
+sys.modules.pop("threading", None)
+preloaded.load("threading")
+if not os.fork():
+    import threading
+    print(threading.main_thread().native_id == threading.get_native_id() == os.getpid())
+    sys.stdout.flush()
+    os._exit(0)
+os.wait()"""), 'True')
 
     def test_the_working_folder_is_that_of_who_imports_it(self):
         self.assertEqual(self.run_code('''

@@ -28,8 +28,7 @@ STOCK, GAPS = 128, 512  # module objects that are made at once, and those that a
 
 
 def _renew_random(module):
-    if not _reseeds_itself():
-        module.seed()
+    module.seed()
 
 
 def _renew_process(module):
@@ -50,6 +49,12 @@ def _renew_logging(module):
     atexit.register(module.shutdown)
 
 
+def _renew_threading(module):
+    main = getattr(module, '_main_thread', None)        # Python 3
+    if hasattr(main, '_set_native_id'):                 # Python 3.8
+        main._set_native_id()
+
+
 def _renew_executors(module):
     if EXECUTORS_EXIT:
         atexit.register(module._python_exit)
@@ -66,7 +71,8 @@ RENEWED = dict(
     GENERATORS, **{
         'concurrent.futures.process': _renew_executors,
         'concurrent.futures.thread': _renew_executors, 'logging': _renew_logging,
-        'multiprocessing.process': _renew_process, 'zoneinfo': _renew_zoneinfo
+        'multiprocessing.process': _renew_process, 'threading': _renew_threading,
+        'zoneinfo': _renew_zoneinfo
     })
 
 
@@ -93,6 +99,8 @@ class Preloaded(object):
         self._path = [entry for entry in sys.path if entry and os.path.isabs(entry)]
         self._modules = {}                  # name -> module
         self._needs = {}                    # name -> names of all modules that importing it brings
+        self._packages = {}  # name of a module -> its package, which was imported before
+        self._hooks = {}                    # name -> what it registered to be called at a fork
         self._unbound = set()               # names that their packages do not have as attributes
         self._stock = []                    # empty module objects, see _take_object()
         self._has_new = False               # something was loaded since settle()
@@ -142,13 +150,18 @@ class Preloaded(object):
         sys.path[:] = self._path
         self._loading = True
         new_module = getattr(IMPORT_SYSTEM, '_new_module', None)
+        register = getattr(os, 'register_at_fork', None)        # Python 3.7
         try:
+            if register is not None:
+                os.register_at_fork = lambda **hooks: self._note_hooks(register, hooks)
             if new_module is not None:
                 IMPORT_SYSTEM._new_module = self._take_object
             __import__(name)
         except Exception:                   # some cannot be imported everywhere
             error = '%s: %s: %s' % ((name, sys.exc_info()[0].__name__) + sys.exc_info()[1:2])
         finally:
+            if register is not None:
+                os.register_at_fork = register
             if new_module is not None:
                 IMPORT_SYSTEM._new_module = new_module
             self._loading, self._given = False, given
@@ -157,12 +170,23 @@ class Preloaded(object):
                             for each in list(sys.modules) if each not in before], error is not None)
         return error
 
+    def _note_hooks(self, register, hooks):
+        """Take what a module that is being loaded wants to have called at forks. In the standard
+        library that matters only to a process that has imported it, and makes forks dearer."""
+        name = sys._getframe(2).f_globals.get('__name__') or ''
+        if name in self._needs or not is_standard(name.partition('.')[0]):
+            register(**hooks)
+        else:
+            self._hooks.setdefault(name, []).append(hooks)
+
     def _put_away(self, came, failed):
         if failed:  # what was put aside before can stay, the rest may be half made
             for each in came:
                 module = sys.modules.pop(each)
                 if each in self._needs:
                     self._modules[each] = module
+                else:
+                    self._hooks.pop(each, None)
             return
         needs = complete_needs(came) if COMPLETE_LAST else all_needs(came)
         self._has_new = True
@@ -170,7 +194,10 @@ class Preloaded(object):
             self._modules[each] = sys.modules.pop(each)
             self._needs.setdefault(each, needs[each])
         for each in came:
-            if each not in self._needs.get(each.rpartition('.')[0], ()):
+            parent = each.rpartition('.')[0]
+            if parent and parent not in self._modules:
+                self._packages[each] = sys.modules.get(parent)
+            if each not in self._needs.get(parent, ()):
                 self._unbind(each)          # its package can be had without it
 
     def _take_object(self, name):
@@ -245,7 +272,8 @@ class Preloaded(object):
         very same."""
         modules, present, needs = self._modules, sys.modules, self._needs[name]
         parent = name.rpartition('.')[0]
-        if name in self._given or (parent and present.get(parent) is not modules.get(parent)):
+        if name in self._given or (parent and present.get(parent) is not
+                                   (modules.get(parent) or self._packages.get(name))):
             return False
         strangers = self._strangers()
         if strangers is None:
@@ -268,12 +296,18 @@ class Preloaded(object):
         if not self._loading:
             self._given.update(missing)
             if os.getpid() != self._pid:
-                for each in missing:
-                    if each in RENEWED:
-                        RENEWED[each](modules[each])
+                self._renew(missing)
         if not PYTHON2:
             del present[name]               # the import machinery puts it there; it is nobody's yet
         return True
+
+    def _renew(self, names):
+        """Do in this process what importing modules `names` would have done in it."""
+        for name in names:
+            for hooks in self._hooks.get(name, ()):
+                os.register_at_fork(**hooks)
+            if name in RENEWED:
+                RENEWED[name](self._modules[name])
 
     def _strangers(self):
         """Return the names of modules in folders on `sys.path` that were not there before; None if
