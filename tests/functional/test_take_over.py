@@ -7,11 +7,12 @@ import subprocess
 import threading
 import unittest
 
+from dispynode_lib.node.computations.link import SEND_TIMEOUT
 from tests.support.computation import load_result
 from tests.support.nodecase import NATIVE, TIMEOUT
 from tests.support.nodeprocess import NodeProcess
 from tests.support.scheduler import FakeScheduler
-from tests.support.waiting import wait_until
+from tests.support.waiting import clock, wait_until
 
 CODE = '''
 import os, time
@@ -27,7 +28,7 @@ def note(path, word):
     with open(path, 'a') as notes:
         notes.write(word + '\\n')
 
-def f(path, name, size=0):
+def f(path, name, size=0, more=''):
     note(path, 'begun ' + name)
     while not os.path.exists(path + '.' + name):
         time.sleep(0.01)
@@ -105,6 +106,18 @@ class TakeOverTest(unittest.TestCase):
         self.let_end('one')
         self.assertEqual(self.result(job)[0], 'one')
         self.assertEqual(self.notes(), ['begun one', 'ended one'])
+
+    def test_after_many_restarts_the_node_still_answers_while_a_job_with_much_to_read_runs(self):
+        self.start()
+        job = self.running('one', 0, 'x' * 50000)
+        for _turn in range(6):
+            self.again()
+        begun = clock()
+        self.let_end('two')
+        self.assertEqual(self.result(self.running('two'))[0], 'two')
+        self.assertLess(clock() - begun, SEND_TIMEOUT)
+        self.let_end('one')
+        self.assertEqual(self.result(job)[0], 'one')
 
     def test_a_job_can_be_terminated_and_the_computation_closed(self):
         _node, _scheduler, computation = self.start()

@@ -374,8 +374,8 @@ def connect(address, port, timeout, tls=None):
 
 
 def unacknowledged(sock):
-    """Return the bytes sent by a TCP socket that the peer's host has not acknowledged; 0 where only
-    Linux would know.
+    """Return how many of the bytes sent by a socket the peer's host has not acknowledged (TCP), or
+    the peer has not read (AF_UNIX: with what the system adds); 0 where only Linux would know.
 
     Raises EnvironmentError.
     """

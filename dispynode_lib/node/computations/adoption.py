@@ -6,6 +6,7 @@ import time
 
 from dispynode_lib.errors import PeerGone
 from dispynode_lib.host.compat import monotonic
+from dispynode_lib.host.network import net
 from dispynode_lib.log import Log
 from dispynode_lib.node.computations.link import Child, is_readable
 from dispynode_lib.node.replies import journal as journals
@@ -138,9 +139,11 @@ class Adopted(object):
             return True
         if noted.frame is not None and not is_readable(child.sock):
             try:
-                # it may not have had it; of two copies it looks at the first
-                child.send(noted.frame)
-            except PeerGone as error:
+                # it may not have had it; of two copies it looks at the first. One that is not read
+                # is enough: else many nodes fill the channel, and the loop's thread waits for room
+                if not net.unacknowledged(child.sock):
+                    child.send(noted.frame)
+            except (EnvironmentError, PeerGone) as error:
                 log.debug('job process %d of computation %d: %s', child.number,
                           self._computation.id, error)
         self._go_on(job)
