@@ -47,7 +47,7 @@ class Programs(object):
 
     def __init__(self, poll, timers, processes, send, over_limit):
         """`send(number, pieces)` brings the report of a program to the node; `over_limit(number,
-        sentence)` tells it."""
+        option, sentence)` tells it."""
         self._poll = poll
         self._timers = timers
         self._processes = processes
@@ -171,7 +171,7 @@ class Programs(object):
             program.budget.take(size)
         except OverLimit as error:
             program.budget = None
-            self._over_limit(program.number, str(error))
+            self._over_limit(program.number, control.JOB_OUTPUT, str(error))
             self._processes.kill(program.number)
 
     def _close(self, program, fd):

@@ -145,8 +145,8 @@ class Supervisor(object):
         if limits.watched():
             Watch(limits, self._processes, self._timers, self._over_limit)
 
-    def _over_limit(self, number, sentence):
-        frame = control.pack(b'limit', b'%d' % number, _encode(sentence))
+    def _over_limit(self, number, option, sentence):
+        frame = control.pack(b'limit', b'%d' % number, _encode(option), _encode(sentence))
         self._hand_over.note_limit(number, frame)
         self._send_raw([frame])
 

@@ -15,6 +15,10 @@ NOTHING = 0xFFFFFFFF
 # Of jobs: the status numbers that nodes send (docs/protocol.rst, "Status numbers")
 PROVISIONAL, TERMINATED, FINISHED = 7, 9, 11
 
+# Options that set limits of jobs, as `limit` frames name them
+LIMITS = JOB_TIME, JOB_OUTPUT, JOB_PROCESSES, JOB_MEMORY = (
+    '--job_time', '--job_output', '--job_processes', '--job_memory')
+
 # (seconds after the request, signal name): how a job is stopped; the one place for these times
 STOP_STEPS = ((0.0, 'SIGINT'), (3.0, 'SIGTERM'), (5.0, 'SIGKILL'))
 

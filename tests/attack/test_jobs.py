@@ -41,6 +41,9 @@ BODIES = {
         'for fd in fds():\n    try: os.write(fd, frame(b"done", b"7", None, b"", b"", None, b"1", '
         'b"2"))\n'
         '    except OSError: pass\nreturn 1', 9, ''),
+    'tells of a limit that there is none of': (
+        'for fd in fds():\n    try: os.write(fd, frame(b"limit", b"--\\xff", b"mine"))\n'
+        '    except OSError: pass\nreturn 1', 9, ''),
     'tells two ends': (
         'for fd in fds():\n    try: os.write(fd, frame(b"done", b"9", None, b"", b"", b"mine", '
         'b"1", b"2") * 2)\n'

@@ -101,6 +101,13 @@ class ProcessIdentity(unittest.TestCase):
         self.assertIsNone(processes.identity(0))
 
 
+class EndedJob(object):
+    uid, stopping, limit = 1, False, None
+
+    class computation(object):
+        id, name = 7, u'f'
+
+
 class Words(unittest.TestCase):
 
     def test_durations(self):
@@ -120,14 +127,13 @@ class Words(unittest.TestCase):
         history.ended(1)
         self.assertEqual(history.idle_since(history.began + 100), history.last_busy)
 
+    def test_an_error_that_reads_like_a_limit_is_a_failure(self):
+        past = History().job_ended(EndedJob, 9, 0.0, 1.0,
+                                   u'the job was stopped: it ran for 9 s, --job_time allows 2')
+        self.assertEqual((past.outcome, past.limit), ('failed', None))
+
     def test_history_is_bounded(self):
-        history = History()
-
-        class job(object):
-            uid, stopping = 1, False
-
-            class computation(object):
-                id, name = 7, u'f'
+        history, job = History(), EndedJob
         for number in range(200):
             history.job_ended(job, 11 if number % 2 else 9, 0.0, 1.0,
                               u'Traceback\n  ...\nValueError: x\n')

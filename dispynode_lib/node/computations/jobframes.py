@@ -8,7 +8,8 @@ from dispynode_lib.host.wording import counted
 from dispynode_lib.log import Log
 from dispynode_lib.node.shared.allowance import Allowance
 from dispynode_lib.node.shared.complaints import printable
-from dispynode_lib.wire.control import FINISHED, TERMINATED, number
+from dispynode_lib.node.shared.job import Limit
+from dispynode_lib.wire.control import FINISHED, LIMITS, TERMINATED, number
 
 log = Log('dispynode.jobs')
 
@@ -49,6 +50,17 @@ def _seconds(part):
     return value
 
 
+def read_limit(fields):
+    """Return the Limit that a `limit` frame tells of: `fields`, the option and a sentence. Raises
+    ProtocolError."""
+    if len(fields) != 2:
+        raise ProtocolError('a limit frame of %d parts' % len(fields))
+    option, sentence = [to_text(part or b'') for part in fields]
+    if option not in LIMITS:
+        raise ProtocolError('a limit frame of an unknown option')
+    return Limit(str(option), sentence)
+
+
 def text_of(part):
     """Return a part of a frame as text, None as None."""
     return to_text(part) if part is not None else None
@@ -60,7 +72,7 @@ def last_words(job, status, result, stdout, stderr, exception, start, end):
     if job.timer is not None:
         job.timer.cancel()
     if job.limit is not None:
-        return TERMINATED, None, stdout, stderr, job.limit, start, end
+        return TERMINATED, None, stdout, stderr, job.limit.sentence, start, end
     if job.stopping and status == TERMINATED:
         return TERMINATED, None, None, None, job.why, start, end
     return status, result, stdout, stderr, exception, start, end

@@ -11,7 +11,7 @@ from dispynode_lib.log import DEBUG, Log, output
 from dispynode_lib.node.files import bigfiles
 from dispynode_lib.host.wording import describe_exit
 from dispynode_lib.node.computations.adoption import Adopted, next_program
-from dispynode_lib.node.computations.jobframes import read_done, tell_start
+from dispynode_lib.node.computations.jobframes import read_done, read_limit, tell_start
 from dispynode_lib.node.computations.link import (
     DISMISS, END, EXIT, EXITED, GIVE, GIVEN, GONE, IDLE, LOSE, SHUT, TAKE_BACK, TELL, Child)
 from dispynode_lib.node.computations.link import LIFE as CHILD
@@ -34,9 +34,7 @@ REST = 2.0                                  # seconds without a job after which 
 HANDING_OVER = 0.01  # seconds until the next look at a job that is being handed over
 
 JOB_FRAMES = (b'exited', b'done', b'limit', b'used')
-
 GIVABLE = (states.ADMITTED, states.WAITING)
-
 
 
 class Jobs(object):
@@ -183,8 +181,9 @@ class Jobs(object):
         """Stop a job that began at `began` (monotonic) and has run for as long as it may. The
         loop's thread."""
         if job.is_live():
-            job.limit = u'the job was stopped: it ran for %.1f s, --job_time allows %g' % (
-                monotonic() - began, self._options.job_time)
+            sentence = u'the job was stopped: it ran for %.1f s, %s allows %g' % (
+                monotonic() - began, control.JOB_TIME, self._options.job_time)
+            job.limit = states.Limit(control.JOB_TIME, sentence)
             self.stop(job)
 
     def _hand_over(self, job, frame):
@@ -354,6 +353,8 @@ class Jobs(object):
             self._on_file_done(child, parts[1:])
         elif parts and parts[0] == b'log' and child.job is not None:
             self._computation.job_log.write(parts, child.job.uid)
+        elif parts and parts[0] == b'limit':
+            self._note_limit(child, parts[1:])
         else:
             raise ProtocolError('unknown frame')
 
@@ -401,7 +402,7 @@ class Jobs(object):
         elif kind == b'done':
             self.on_program_done(number(fields[0]), fields[1:])
         elif kind == b'limit':
-            self.on_limit(number(fields[0]), to_text(fields[1]))
+            self._note_limit(self._children.get(number(fields[0])), fields[1:])
         else:
             self._usage.on_used(fields[0], self._children)
 
@@ -440,11 +441,11 @@ class Jobs(object):
                 self._resting = self._loop.call_later(REST, self._rest)
         self._computation.finish(child.job, *done)
 
-    def on_limit(self, child_number, sentence):
-        """The supervisor has found a job over a limit, and kills it."""
-        child = self._children.get(child_number)
+    @staticmethod
+    def _note_limit(child, fields):
+        """A job is over a limit, and is being killed, or has ended by itself."""
         if child is not None and child.phase in (GIVEN, SHUT, EXITED):
-            child.job.limit = sentence
+            child.job.limit = read_limit(fields)
 
     def on_lost_child(self):
         """A new job process could not be taken over, for want of descriptors, and ends; try

@@ -9,10 +9,6 @@ import time
 from dispynode_lib.wire.control import FINISHED
 
 OUTCOMES = ('finished', 'failed', 'stopped')
-# so begins what is said of a job that was stopped by one of LIMITS
-OVER_LIMIT = u'the job was stopped: '
-BY_LIMIT = 'stopped by '  # so begins the outcome then, and the name of the limit follows
-LIMITS = ('--job_time', '--job_memory', '--job_output', '--job_processes')
 CPU_BOUNDS = (0.01, 0.1, 1, 10, 100, 1000, 10000)           # seconds
 MEMORY_BOUNDS = tuple(16 * 4 ** step << 20 for step in range(8))        # bytes: 16 MiB to 256 GiB
 RECENT_JOBS = 50
@@ -22,22 +18,18 @@ SAMPLES = 73                                # one hour, and more of them in the 
 
 class PastJob(object):
     """A job that has ended: id and name of its computation, uid, outcome, when, after how long, why
-    it failed.
+    it failed, the option of the limit that it went over (None: it was within its limits).
 
     Also what its process used: cpu_seconds, peak_memory (bytes), exit_status or signal (a name);
     None: not known, or not yet.
     """
 
-    __slots__ = ('computation', 'name', 'uid', 'outcome', 'ended', 'seconds', 'reason',
+    __slots__ = ('computation', 'name', 'uid', 'outcome', 'ended', 'seconds', 'reason', 'limit',
                  'cpu_seconds', 'peak_memory', 'exit_status', 'signal')
 
     def __init__(self, *values):
         for name, value in zip(self.__slots__, values + (None, None, None, None)):
             setattr(self, name, value)
-
-    def limit(self):
-        """Return the option that says what the job went over, None if it was within its limits."""
-        return self.outcome[len(BY_LIMIT):] if self.outcome.startswith(BY_LIMIT) else None
 
     def fields(self):
         """Return all as a dict."""
@@ -118,10 +110,11 @@ class History(object):
         status   FINISHED or another
         reason   the client's text, its last line is kept
         """
-        outcome = outcome_of(job, status, reason)
+        outcome = outcome_of(job, status)
         past = PastJob(job.computation.id, job.computation.name, job.uid, outcome, end,
                        max(0.0, end - start),
-                       reason.strip().rpartition(u'\n')[2][:200] if reason else None)
+                       reason.strip().rpartition(u'\n')[2][:200] if reason else None,
+                       job.limit.option if job.limit is not None else None)
         with self._lock:
             self._jobs.append(past)
             self._outcomes[outcome] = self._outcomes.get(outcome, 0) + 1
@@ -161,15 +154,13 @@ class History(object):
             return list(self._samples)
 
 
-def outcome_of(job, status, reason):
+def outcome_of(job, status):
     """Return one of OUTCOMES, or 'stopped by --job_time' and so on for a job that went over a
     limit."""
+    if job.limit is not None:
+        return 'stopped by %s' % job.limit.option
     if status == FINISHED:
         return 'finished'
-    if reason and reason.startswith(OVER_LIMIT):
-        for limit in LIMITS:
-            if limit in reason:
-                return BY_LIMIT + limit
     return 'stopped' if job.stopping else 'failed'
 
 

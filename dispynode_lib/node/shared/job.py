@@ -1,6 +1,8 @@
 """A job that was accepted, and its life cycle."""
 from __future__ import absolute_import, division, print_function
 
+import collections
+
 from dispynode_lib.node.shared.phases import Life, every
 
 # phases of a job. The thread that has admitted it changes them until it is given to a process or
@@ -34,6 +36,10 @@ EDGES = {
 LIFE = Life(u'a job', EDGES, every((FINISHED, STOPPED), (WAIT, STOP)))
 
 
+# what a job went over: the option that says how much it may have, and a sentence for its author
+Limit = collections.namedtuple('Limit', 'option sentence')
+
+
 class Job(object):
     """One job that was accepted and not yet replied to."""
 
@@ -49,7 +55,7 @@ class Job(object):
         self.phase = ADMITTED
         self.repeated = False  # its client sent it more than once; belongs to NodeState
         self.slot = None                    # of node.replies.journal
-        self.limit = None  # sentence on the limit that it went over; the loop's thread only
+        self.limit = None                   # Limit that it went over; the loop's thread only
         self.timer = None  # host.io.loop.Timer of --job_time; the loop's thread only
         self.why = None                     # sentence for its client, if not he asked it to stop
         self.big = None                     # bigfiles.Arguments, while its file is needed

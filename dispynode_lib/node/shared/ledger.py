@@ -30,7 +30,7 @@ class Ledger(object):
                     ('name', past.name), ('code', computation.usage.checksum()), ('uid', past.uid),
                     ('start', past.ended - past.seconds), ('end', past.ended),
                     ('cpu_seconds', past.cpu_seconds), ('peak_memory', past.peak_memory),
-                    ('outcome', past.outcome), ('limit', past.limit()),
+                    ('outcome', past.outcome), ('limit', past.limit),
                     ('exit_status', past.exit_status), ('signal', past.signal))
 
     def computation(self, computation, opened):

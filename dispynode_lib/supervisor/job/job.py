@@ -113,8 +113,9 @@ def _call(computation, pickles, code):
 def _report(fd, computation, pieces, exception, started):
     """Send the one frame that says how the job ended; a big result is handed over in a file."""
     computation.api.is_over = True
-    if computation.budget is not None and computation.budget.sentence():
-        pieces, exception = None, to_bytes(computation.budget.sentence())
+    over = computation.budget is not None and computation.budget.sentence()
+    if over:
+        pieces, exception = None, to_bytes(over)
     head = FINISHED if exception is None else TERMINATED
     if pieces is not None:
         size = sum(map(len, pieces))
@@ -130,6 +131,8 @@ def _report(fd, computation, pieces, exception, started):
     frame = done_frame(head, pieces,
                        stdout.value() if stdout.is_used else b'',
                        stderr.value() if stderr.is_used else b'', exception, started, now())
+    if over:
+        frame.insert(0, control.pack(b'limit', to_bytes(control.JOB_OUTPUT), exception))
     try:
         write_pieces(fd, frame)
     except EnvironmentError:

@@ -5,6 +5,7 @@ import os
 
 from dispynode_lib.host import proc
 from dispynode_lib.supervisor.processes import stopping
+from dispynode_lib.wire.control import JOB_MEMORY, JOB_OUTPUT, JOB_PROCESSES
 
 INTERVAL = 0.25                             # seconds between looks at the processes of jobs
 SPARE_DATA = 256 << 20                      # bytes a job may ask for at once beyond twice its limit
@@ -73,15 +74,15 @@ class Budget(object):
         """Return what to tell the job's author (str), None while all is well."""
         if self._written <= self._limit:
             return None
-        return 'the job was stopped: it wrote %d bytes, --job_output allows %d' % (self._written,
-                                                                                   self._limit)
+        return 'the job was stopped: it wrote %d bytes, %s allows %d' % (
+            self._written, JOB_OUTPUT, self._limit)
 
 
 class Watch(object):
     """Looks at the processes of jobs, and ends those of a job that is over a limit."""
 
     def __init__(self, limits, processes, timers, tell):
-        """`tell(number, sentence)` is called before job process `number` is killed."""
+        """`tell(number, option, sentence)` is called before job process `number` is killed."""
         self._limits, self._processes, self._timers, self._tell = limits, processes, timers, tell
         timers.add(INTERVAL, self._look)
 
@@ -92,22 +93,23 @@ class Watch(object):
             return
         table = stopping.all_processes()
         for number, pid in list(live.items()):
-            sentence = self._judge([pid] +
-                                   [relative.pid for relative in stopping.below(pid, table)])
-            if sentence is not None:
-                self._tell(number, sentence)
+            found = self._judge([pid] +
+                                [relative.pid for relative in stopping.below(pid, table)])
+            if found is not None:
+                self._tell(number, *found)
                 self._processes.kill(number)
 
     def _judge(self, pids):
         limits = self._limits
         if limits.processes and len(pids) > limits.processes:
-            return 'the job was stopped: it had %d processes, --job_processes allows %d' % (
-                len(pids), limits.processes)
+            return JOB_PROCESSES, 'the job was stopped: it had %d processes, %s allows %d' % (
+                len(pids), JOB_PROCESSES, limits.processes)
         if limits.memory:
             used = sum([memory_of(pid) for pid in pids])
             if used > limits.memory:
-                return 'the job was stopped: it used %d bytes of memory, --job_memory allows %d' % (
-                    used, limits.memory)
+                return JOB_MEMORY, (
+                    'the job was stopped: it used %d bytes of memory, %s allows %d' %
+                    (used, JOB_MEMORY, limits.memory))
         return None
 
 
