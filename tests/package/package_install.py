@@ -28,11 +28,9 @@ class PackageTest(unittest.TestCase):
     def setUpClass(cls):
         cls.folder = tempfile.mkdtemp(prefix='dispynode-package-')
         cls.addClassCleanup(shutil.rmtree, cls.folder, ignore_errors=True)
-        told = json.loads(os.environ['DISPYNODE_TEST_PACKAGE'])
+        maker = json.loads(os.environ['DISPYNODE_TEST_PACKAGE'])
         cls.python = os.path.join(cls.folder, 'env', 'bin', 'python')
-        cls.call(*(told['maker'] + [os.path.join(cls.folder, 'env')]))
-        if told['pip']:
-            cls.call(cls.python, '-m', 'pip', 'install', '-q', told['pip'])
+        cls.call(*(maker + [os.path.join(cls.folder, 'env')]))
         # pip builds in the folder that it is given; the project itself stays as it is
         cls.source = os.path.join(cls.folder, 'source')
         shutil.copytree(

@@ -2,7 +2,9 @@
 
 An environment is kept while its recipe, its interpreter and itself are sound; its marker file
 holds the recipe's text. Old releases need old tools: dispy to 4.9 does not work after Python 3.6,
-its setup.py neither with newer setuptools; 4.10 to 4.14 want setuptools < 60.
+its setup.py neither with newer setuptools; 4.10 to 4.14 want setuptools < 60. The pip that old
+Pythons bring (9.0.1 with some 3.8) may not know where the package index is today: virtualenv,
+which brings a newer one, makes their environments.
 """
 from __future__ import absolute_import, division, print_function
 
@@ -17,6 +19,7 @@ PROJECT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file
 MARKER = 'dispynode-recipe.txt'
 STEP_TIMEOUT = 400
 OPTIONAL = '?'              # first word of a step that may fail
+OLD_PIP = ('2.7', '3.6', '3.7', '3.8')      # Pythons whose environments virtualenv makes
 
 
 class CannotBuild(Exception):
@@ -27,26 +30,22 @@ class Recipe(object):
     """name; release of dispy ('' for a tool); python: minor versions that will do, best first.
 
     steps   lists of arguments of pip
-    maker   None: the interpreter's venv module; else the name of a recipe that has virtualenv
     check   Python code that must run in the finished environment
     """
 
-    def __init__(self, name, python, steps, release='', maker=None, check='import dispy'):
+    def __init__(self, name, python, steps, release='', check='import dispy'):
         self.name, self.python, self.steps = name, tuple(python), steps
-        self.release, self.maker, self.check = release, maker, check
+        self.release, self.check = release, check
 
-    def text(self, version):
-        """Return what the marker holds; `version`: of the interpreter."""
-        lines = [self.name, 'python ' + version, 'maker ' + str(self.maker), self.check]
+    def text(self, version, maker):
+        """Return what the marker holds; `version`: of the interpreter; `maker`: of the
+        environment."""
+        lines = [self.name, 'python ' + version, 'maker ' + maker, self.check]
         return '\n'.join(lines + [' '.join(step) for step in self.steps]) + '\n'
 
 
 def _legacy(release, pycos='4.7.2'):
     return [['install', 'pycos==' + pycos, 'dispy==' + release]]
-
-
-def _old_pip(release, pycos='4.7.2'):
-    return [['install', 'pip==21.3.1', 'wheel==0.37.1']] + _legacy(release, pycos)
 
 
 def _modern(release):
@@ -69,10 +68,9 @@ DOCUMENTS = Recipe('documents', ('3.13', '3.12', '3.11', '3.10'), [
 
 CLIENTS = (
     Recipe('4.8.7 on 2.7', ('2.7', ),
-           _legacy('4.8.7') + [[OPTIONAL, 'install', '--only-binary=:all:', 'psutil<7']], '4.8.7',
-           TOOLS),
+           _legacy('4.8.7') + [[OPTIONAL, 'install', '--only-binary=:all:', 'psutil<7']], '4.8.7'),
     Recipe('4.8.7 on 3.6', ('3.6', ),
-           _old_pip('4.8.7') + [[OPTIONAL, 'install', '--only-binary=:all:', 'psutil']], '4.8.7'),
+           _legacy('4.8.7') + [[OPTIONAL, 'install', '--only-binary=:all:', 'psutil']], '4.8.7'),
     Recipe('4.12.4 on 3.8', ('3.8', ), _middle('4.12.4'), '4.12.4'),
     Recipe('4.14.0 on 3.8', ('3.8', ), _middle('4.14.0'), '4.14.0'),
     Recipe('4.15.2 on 3.10', ('3.10', ), _modern('4.15.2'), '4.15.2'),
@@ -82,11 +80,10 @@ CLIENTS = (
 
 # clients that only have to find a node, and be found (tests/network/network_releases.py)
 FINDERS = (
-    Recipe('4.6.17 on 2.7', ('2.7', ), [['install', 'asyncoro==4.5.6', 'dispy==4.6.17']], '4.6.17',
-           TOOLS),
-    Recipe('4.7.7 on 2.7', ('2.7', ), _legacy('4.7.7'), '4.7.7', TOOLS),
-    Recipe('4.8.9 on 3.6', ('3.6', ), _old_pip('4.8.9', '4.8.15'), '4.8.9'),
-    Recipe('4.9.1 on 3.6', ('3.6', ), _old_pip('4.9.1', '4.8.15'), '4.9.1'),
+    Recipe('4.6.17 on 2.7', ('2.7', ), [['install', 'asyncoro==4.5.6', 'dispy==4.6.17']], '4.6.17'),
+    Recipe('4.7.7 on 2.7', ('2.7', ), _legacy('4.7.7'), '4.7.7'),
+    Recipe('4.8.9 on 3.6', ('3.6', ), _legacy('4.8.9', '4.8.15'), '4.8.9'),
+    Recipe('4.9.1 on 3.6', ('3.6', ), _legacy('4.9.1', '4.8.15'), '4.9.1'),
     Recipe('4.10.6 on 3.8', ('3.8', ), _middle('4.10.6', '4.8.15'), '4.10.6'),
     Recipe('4.11.1 on 3.8', ('3.8', ), _middle('4.11.1', '4.8.15'), '4.11.1'),
     Recipe('4.13.0 on 3.8', ('3.8', ), _middle('4.13.0'), '4.13.0'),
@@ -131,11 +128,19 @@ class Environments(object):
             raise found
         return found
 
+    def maker(self, interpreter, recipe=None):
+        """Return the command that makes an environment of an Interpreter in the folder that
+        follows; raise CannotBuild."""
+        if _wants_virtualenv(recipe, interpreter):
+            return [self.python(TOOLS), '-m', 'virtualenv', '-q', '-p', interpreter.python]
+        return [interpreter.python, '-m', 'venv']
+
     def _ensure(self, recipe):
         interpreter = self.interpreter(recipe)
         path = os.path.join(self._folder, recipe.name.replace(' ', '-'))
         python = os.path.join(path, 'bin', 'python')
-        text = recipe.text(interpreter.version)
+        maker = TOOLS.name if _wants_virtualenv(recipe, interpreter) else 'venv'
+        text = recipe.text(interpreter.version, maker)
         try:
             os.makedirs(self._folder, exist_ok=True)
             with locked(path + '.lock'):
@@ -148,11 +153,7 @@ class Environments(object):
         return python
 
     def _build(self, recipe, interpreter, path, python):
-        if recipe.maker:
-            maker = [self.python(recipe.maker), '-m', 'virtualenv', '-q', '-p', interpreter.python]
-        else:
-            maker = [interpreter.python, '-m', 'venv']
-        _run(maker + [path])
+        _run(self.maker(interpreter, recipe) + [path])
         for step in recipe.steps:
             try:
                 _run([python, '-m', 'pip', '-q'] + [word for word in step if word != OPTIONAL])
@@ -160,6 +161,10 @@ class Environments(object):
                 if step[0] != OPTIONAL:
                     raise
         _run([python, '-c', recipe.check])
+
+
+def _wants_virtualenv(recipe, interpreter):
+    return recipe is not TOOLS and interpreter.minor in OLD_PIP
 
 
 def _is_sound(path, python, text, check):

@@ -58,6 +58,8 @@ fetch() {       # SUITE COMPONENTS KEYRING NAME...: where python2.7, python3.6, 
         packages="$packages $name"
         case $name in python3*) packages="$packages $name-venv" ;; esac
         case $name in python3.[6-9]) packages="$packages python3-distutils" ;; esac
+        # dispy keeps what it recovers in a file of dbm: only gdbm writes it before the program ends
+        [ "$keyring" = debian ] || packages="$packages python3-gdbm"
     done
     apt install --download-only --no-install-recommends $packages >/dev/null || return 1
     unpack "$suite"

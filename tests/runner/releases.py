@@ -7,8 +7,7 @@ import subprocess
 import sys
 
 from tests.runner import containers
-from tests.runner.environments import CLIENTS, DOCUMENTS, PROJECT, TOOLS, CannotBuild
-from tests.runner.interpreters import OLDEST
+from tests.runner.environments import CLIENTS, DOCUMENTS, PROJECT, CannotBuild
 from tests.runner.suites import Suite
 
 ONE_FILE = os.path.join(PROJECT, 'build', 'dispynode.py')
@@ -23,8 +22,6 @@ TIMEOUTS = {'package': 500, 'container': 300}
 CLIENT = '4.15.2 on 3.11'
 ONE_FILE_CLIENTS = ('4.8.7 on 2.7, node 2.7', '4.8.7 on 3.6, node 3.6', '4.15.2 on 3.11, node 3.6',
                     '4.15.2 on 3.11, node %s')
-# the one that comes with it knows no pyproject and no wheels of today
-OLD_PIP = {'3.6': 'pip==21.3.1'}
 
 
 def make_one_file():
@@ -101,14 +98,7 @@ def whole(suites, only_one_file):
 
 def _package(interpreter, environments):
     def prepare():
-        maker = [interpreter.python, '-m', 'venv']
-        if interpreter.minor == OLDEST:
-            maker = [environments.python(TOOLS), '-m', 'virtualenv', '-q', '-p', interpreter.python]
-        return {
-            'DISPYNODE_TEST_PACKAGE': json.dumps({
-                'maker': maker, 'pip': OLD_PIP.get(interpreter.minor)
-            })
-        }
+        return {'DISPYNODE_TEST_PACKAGE': json.dumps(environments.maker(interpreter))}
 
     return Suite('package', 'Python ' + interpreter.version, sys.executable,
                  ['tests.package.package_install'], TIMEOUTS['package'], prepare=prepare)
