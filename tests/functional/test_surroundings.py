@@ -64,7 +64,7 @@ def temporary_folder(folder):
     return kept.name
 
 def at_exit(path):
-    import atexit
+    import atexit, logging                  # which registers a function itself
     atexit.register(write, path)
     return True
 

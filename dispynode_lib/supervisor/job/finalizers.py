@@ -8,6 +8,7 @@ import sys
 from dispynode_lib.supervisor.processes.lean import PYTHON2
 from dispynode_lib.supervisor.job.names import ModuleType
 
+OWN_HANDLERS = 0 if PYTHON2 else 1          # that `logging` itself has
 KEPT = (type(lambda: None), type, ModuleType)       # of the globals, what a __del__ may still call
 
 
@@ -65,7 +66,13 @@ class Finalizers(object):
 
     def are_wanted(self):
         """Return, in a job process, whether run() may have something to do."""
-        return self._inherits or count_functions() != self._at_start or self._collects()
+        functions = count_functions() - self._at_start
+        logging = sys.modules.get('logging')
+        if logging is not None and len(logging._handlerList) > OWN_HANDLERS:
+            return True
+        if logging is not None and not self._inherits:
+            functions -= 1                  # to close the handlers at the end: there are none
+        return functions != 0 or self._collects()
 
     def _collects(self):
         return self._always or temporary_names() is not self._names

@@ -64,7 +64,7 @@ def serve(fd, computation):
     _report(fd, computation, pieces, exception, started)
     if len(sys.modules) != computation.modules_before and computation.learner is not None:
         computation.learner.tell()
-    if ('threading' in sys.modules or 'multiprocessing.util' in sys.modules
+    if (_has_threads() or 'multiprocessing.util' in sys.modules
             or computation.finalizers.are_wanted()):
         _end_as_programs_do(computation)
     return TOLD_WELL if exception is None else TOLD_FAILURE
@@ -137,6 +137,12 @@ def _report(fd, computation, pieces, exception, started):
         write_pieces(fd, frame)
     except EnvironmentError:
         os._exit(0)                         # the node has gone: there is nobody to tell
+
+
+def _has_threads():
+    """Return whether the job has threads, or what is left of them, besides this one."""
+    threading = sys.modules.get('threading')
+    return threading is not None and len(threading._active) + len(threading._limbo) > 1
 
 
 def _end_as_programs_do(computation):
