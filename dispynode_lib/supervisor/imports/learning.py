@@ -140,6 +140,7 @@ class Learner(object):
     def report(self):
         """Tell what jobs import again and again, if that has not been told."""
         self._preloaded.settle()
+        self._preloaded.look()
         told, self._told = [name for name in self._told if self._may_load(name)], []
         self._on_learned(told)
 

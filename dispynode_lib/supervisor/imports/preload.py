@@ -23,7 +23,10 @@ NOT_TAKEN = frozenset([
 ])
 
 IMPORT_SYSTEM = sys.modules.get('_frozen_importlib')
-FRESH = 2.0  # seconds after a change in which a folder may change unseen: its clock has ticks
+EMPTY = frozenset()
+# seconds after a change in which a folder may change unseen, for its clock has ticks: clocks of
+# whole seconds, and others
+COARSE, FINE = 2.0, 0.1
 STOCK, GAPS = 128, 512  # module objects that are made at once, and those that are not used
 
 
@@ -106,6 +109,7 @@ class Preloaded(object):
         self._has_new = False               # something was loaded since settle()
         self._given = set()                 # names of those that were imported since
         self._loading = False
+        self._known_path, self._added = None, None  # sys.path; entries of it that are not in _path
         self._listed = {}  # folder -> (which, and when it changed; names of modules in it)
 
     def install(self):
@@ -124,6 +128,7 @@ class Preloaded(object):
 
     def rebase(self):
         """Forget what was imported until now: it is in `sys.modules` for good."""
+        self.look()
         for name in self._given:
             self._modules.pop(name, None)
             self._needs.pop(name, None)
@@ -309,34 +314,43 @@ class Preloaded(object):
             if name in RENEWED:
                 RENEWED[name](self._modules[name])
 
+    def look(self):
+        """Look at the folders on `sys.path` for all that are forked later."""
+        self._strangers()
+
     def _strangers(self):
-        """Return the names of modules in folders on `sys.path` that were not there before; None if
-        that cannot be told."""
-        found, left = set(), set(self._path)
-        for entry in sys.path:
-            if entry in left:
-                left.discard(entry)
-            elif entry not in self._path:
-                names = self._list(entry)
-                if names is None:
-                    return None
-                found |= names
-        return None if left else found
+        """Return the names (a set) of modules in folders on `sys.path` that were not there before;
+        None if that cannot be told."""
+        if sys.path != self._known_path:
+            self._known_path, self._added = sys.path[:], None
+            if set(self._path) <= set(sys.path):
+                self._added = [entry for entry in sys.path if entry not in self._path]
+        if self._added is None:
+            return None
+        found = EMPTY
+        for entry in self._added:
+            names = self._list(entry)
+            if names is None:
+                return None
+            found = found | names if found and names else found or names
+        return found
 
     def _list(self, folder):
         try:
             status = os.stat(folder or '.')
         except EnvironmentError:
-            return set()                    # nothing can be found in it
+            return EMPTY                    # nothing can be found in it
         mark = status.st_dev, status.st_ino, status.st_mtime
         known = self._listed.get(folder)
-        if known is None or known[0] != mark or time.time() - status.st_mtime < FRESH:
-            try:
-                names = set([name.partition('.')[0] for name in os.listdir(folder or '.')])
-            except EnvironmentError:
-                return None                 # an archive
-            known = self._listed[folder] = mark, names
-        return known[1]
+        if known is not None and known[0] == mark:
+            return known[1]
+        try:
+            names = frozenset([name.partition('.')[0] for name in os.listdir(folder or '.')])
+        except EnvironmentError:
+            return None                     # an archive
+        if time.time() - status.st_mtime > (FINE if status.st_mtime % 1 else COARSE):
+            self._listed[folder] = mark, names
+        return names
 
 
 def complete_needs(came):
