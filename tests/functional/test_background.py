@@ -97,7 +97,7 @@ class Background(OperatorCase):
         self.assertEqual((ended.status, ended.out, ended.err), (0, '', ''))
         self.assertEqual(self.status()['pid'], pid)
         os.kill(pid, 9)
-        self.wait(lambda: self.ctl('status').status == 3)
+        self.wait(self.has_ended)
         self.assertEqual(self.run_node('--ensure').status, 0)
         self.assertNotEqual(self.status()['pid'], pid)
 
@@ -253,14 +253,14 @@ class Background(OperatorCase):
         pid = self.status()['pid']
         for name in ('pid', 'ctl', 'state.json'):
             os.unlink(os.path.join(self.state_folder, name))
-        self.wait(lambda: self.ctl('status').status == 0)
+        self.wait(lambda: self.ask('status'))
         self.assertEqual(self.status()['pid'], pid)
         self.assertEqual(self.run_node('--ensure').status, 0)
         self.assertEqual(int(read(os.path.join(self.state_folder, 'pid'))), pid)
         ended = self.run_node()
         self.assertEqual(ended.status, 75, ended)
         self.told('quit')
-        self.wait(lambda: self.ctl('status').status == 3)
+        self.wait(self.has_ended)
 
     def test_an_address_that_is_not_there_yet_may_come(self):
         for address in ('198.51.100.1', 'no-such-host.invalid'):
@@ -288,7 +288,7 @@ class Background(OperatorCase):
 
     def serve_a_client(self):
         """Wait until this test's node serves, and let it do a job."""
-        self.wait(lambda: self.ctl('status').status == 0)
+        self.wait(lambda: self.ask('status'))
         there = Detached()
         there.ip_addr, there.port = '127.0.0.1', self.port
         with self.scheduler(there) as scheduler:

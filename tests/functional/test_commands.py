@@ -69,6 +69,7 @@ class Commands(OperatorCase):
 
     def test_status_of_an_idle_node(self):
         with self.node('-c', '1', '--name', 'lazy'):
+            self.assertEqual(json.loads(self.told('status', '--json'))['pid'], self.status()['pid'])
             text = self.told('status')
             self.assertIn('lazy (dispynode ', text)
             self.assertIn('is serving', text)
@@ -352,13 +353,13 @@ class Terminal(OperatorCase):
     def test_a_node_in_the_background_of_a_shell_ends_when_its_terminal_is_closed(self):
         self.start_in_shell('%s &')
         self.close_terminal()
-        self.wait(lambda: self.ctl('status').status == 3, 'the node to end')
+        self.wait(self.has_ended, 'the node to end')
 
     def test_nohup_keeps_a_node_when_its_terminal_is_closed(self):
         self.run_at_terminal(['bash', '--norc', '--noediting', '-i'])
         self.read_until('$ ')
         self.type('nohup %s > log 2>&1 &' % ' '.join(self.command()))
-        self.wait(lambda: self.ctl('status').status == 0, 'the node to serve')
+        self.wait(lambda: self.ask('status'), 'the node to serve')
         self.close_terminal()
         self.wait(lambda: self.process.poll() is not None, 'the shell to end')
         self.assertEqual(self.ctl('status').status, 0)
@@ -407,7 +408,7 @@ class Terminal(OperatorCase):
         self.told('cpus', '0')  # the log tells of it, no prompt follows: the shell has its own
         self.read_until('command of the operator: cpus 0\r\n')
         self.told('quit')
-        self.wait(lambda: self.ctl('status').status == 3, 'the node to end')
+        self.wait(self.has_ended, 'the node to end')
         self.assertNotIn('why, status): ', self.text)
 
     def test_exit_and_interrupt_work_alike(self):

@@ -43,7 +43,7 @@ class FullLogTest(OperatorCase):
                 'stdin', null), stdout=settings.get('stdout', null), stderr=err)
         self.addCleanup(processes.wait_exit, process, 10)
         self.addCleanup(lambda: process.poll() is None and process.kill())
-        self.wait(lambda: self.ctl('status').status == 0)
+        self.wait(lambda: self.ask('status'))
         return process
 
     def full_pipe(self):
@@ -120,8 +120,8 @@ class FullLogTest(OperatorCase):
             with open(os.devnull, 'r+b') as null:
                 process = processes.spawn(self.command('--log_file', path, *options), self.mark,
                                           stdin=null, stdout=null, stderr=null)
-            self.wait(lambda: self.ctl('status').status == 0)
+            self.wait(lambda: self.ask('status'))
             self.told('quit')
             wait_until(lambda: process.poll() is not None, 15, 'the node to end')
             self.assertEqual(process.returncode, 0, options)
-            self.wait(lambda: self.ctl('status').status == 3)
+            self.wait(self.has_ended)

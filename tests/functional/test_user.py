@@ -126,7 +126,7 @@ class UserTest(OperatorCase):
         self.assertEqual((ended.status, ended.out, ended.err), (0, '', ''), (self.program, options))
         self.assert_is_of_nobody()
         self.told('quit')
-        self.wait(lambda: self.ctl('status').status == 3)
+        self.wait(self.has_ended)
 
     def test_user_fails_with_the_one_file_and_in_the_background(self):
         log, pid_file = [os.path.join(self.folder, name) for name in ('node.log', 'node.pid')]

@@ -1,7 +1,6 @@
 """Which suites there are on this machine, and what of the project's promises cannot be run."""
 from __future__ import absolute_import, division, print_function
 
-import glob
 import json
 import os
 import shutil
@@ -11,7 +10,7 @@ from tests.runner import releases
 from tests.runner.environments import CLIENTS, FINDERS, CannotBuild
 from tests.runner.interpreters import NEWEST, OLDEST, OLDEST_3, OTHERS, SUPPORTED, sort_key
 from tests.runner.machines import MACHINES, WithoutLinux
-from tests.runner.suites import Suite
+from tests.runner.suites import Suite, modules_in
 
 PROJECT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 KINDS = ('unit', 'functional', 'attack', 'interop', 'network', 'package', 'container', 'machine')
@@ -35,8 +34,11 @@ MANY_JOBS = ('4.15.2 on 3.11',)
 EXAMPLES = ('4.15.2 on 3.10', '4.12.4 on 3.8')          # the second one recovers: 4.15.2 cannot
 # of the functional tests, those that interpreters between the named ones run: where they differ, it
 # shows here
-BETWEEN = ('test_check', 'test_jobs', 'test_job_endings', 'test_programs', 'test_setup_cleanup',
-           'test_supervisor')
+BETWEEN = ('test_check', 'test_jobs', 'test_job_endings', 'test_programs',
+           'test_setup_cleanup.SetupCleanup', 'test_supervisor')
+# what shell scripts and documents say does not depend on the Python: the newest runs them, and the
+# files that are printed the one file, too
+NEWEST_ONLY = ('test_data_files', 'test_documents')
 # of the functional tests, what 32 bits and other processors may do otherwise, and what may be asked
 # of qemu
 MACHINE = ('test_check', 'test_jobs', 'test_job_endings', 'test_files', 'test_big_jobs',
@@ -107,13 +109,16 @@ class Plan(object):
         targets, flags = ['tests/' + kind], []
         if kind == 'attack' and interpreter.minor != self.newest:
             targets = ['tests.attack.' + name for name in OLD_ATTACKED]
-        if kind == 'functional' and interpreter.minor not in self.named and not self._full:
-            targets = ['tests.functional.' + name for name in BETWEEN]
+        if kind == 'functional' and interpreter.minor != self.newest and not self._full:
+            names = BETWEEN
+            if interpreter.minor in self.named:
+                names = modules_in('functional', but=NEWEST_ONLY)
+            targets = ['tests.functional.' + name for name in names]
         if kind == 'unit':
             flags = ['-bb', '-W', 'error']
-            names = sorted(glob.glob(os.path.join(PROJECT, 'tests', 'test_*.py')))
             targets = ['tests/unit', 'tests/wire']
-            targets += ['tests.' + os.path.basename(name)[:-3] for name in names]
+            if interpreter.minor in self.named or self._full:   # they look at the sources
+                targets += ['tests.' + name for name in modules_in('.')]
         self.suites.append(
             Suite(kind, 'Python ' + interpreter.version, interpreter.python, targets,
                   TIMEOUTS[kind], flags, own_network=kind in ('functional',

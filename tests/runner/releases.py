@@ -8,13 +8,15 @@ import sys
 
 from tests.runner import containers
 from tests.runner.environments import CLIENTS, DOCUMENTS, PROJECT, CannotBuild
-from tests.runner.suites import Suite
+from tests.runner.suites import Suite, modules_in
 
 ONE_FILE = os.path.join(PROJECT, 'build', 'dispynode.py')
 # of the functional tests, those that see how the program was started, and its main job; the newest
-# Python runs all
-ONE_FILE_TESTS = ('test_check', 'test_release', 'test_jobs', 'test_programs', 'test_setup_cleanup',
-                  'test_background', 'test_commands', 'test_data_files', 'test_signals')
+# Python runs all but those that start no node
+ONE_FILE_TESTS = ('test_check', 'test_release', 'test_jobs', 'test_programs', 'test_background',
+                  'test_data_files')
+WITHOUT_NODE = ('test_documents', 'test_supervisor', 'test_supervisor_sending',
+                'test_supervisor_setup')
 TABLE_KINDS = ('unit', 'functional', 'interop')
 ONE_FILE_BETWEEN = ('test_check',)  # by interpreters between those that every change must pass on
 ONE_FILE_KINDS = ('unit', 'functional', 'attack', 'interop', 'network')
@@ -40,8 +42,10 @@ def add(plan, kinds, minors, wanted, environments):
         if suite.kind == 'unit' and suite.minor not in minors:
             continue
         one_file = with_one_file(suite)
-        if suite.kind == 'functional' and suite.minor != plan.newest:
+        if suite.kind == 'functional':
             names = ONE_FILE_TESTS if suite.minor in minors else ONE_FILE_BETWEEN
+            if suite.minor == plan.newest:
+                names = modules_in('functional', but=WITHOUT_NODE)
             one_file = one_file.changed(targets=['tests.functional.' + name for name in names])
         plan.suites.append(one_file)
     for minor in minors:

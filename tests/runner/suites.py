@@ -2,6 +2,7 @@
 from __future__ import absolute_import, division, print_function
 
 import copy
+import glob
 import json
 import os
 import shutil
@@ -62,6 +63,13 @@ class Outcome(object):
             parts.append('%d skipped' % len(self.skipped))
         return '%-10s %-34s %6.1f s  %s' % (
             self.suite.kind, self.suite.title, self.seconds, ', '.join(parts))
+
+
+def modules_in(folder, but=()):
+    """Return the names of the modules of tests in a folder of tests/, without those of `but`."""
+    paths = glob.glob(os.path.join(PROJECT, 'tests', folder, 'test_*.py'))
+    names = sorted(os.path.basename(path)[:-len('.py')] for path in paths)
+    return [name for name in names if name not in but]
 
 
 def network_prefix():

@@ -2,7 +2,6 @@
 from __future__ import absolute_import, division, print_function
 
 import io
-import json
 import os
 import shutil
 import subprocess
@@ -10,6 +9,8 @@ import sys
 import tempfile
 import unittest
 
+from dispynode_lib.host.process import lockfile
+from dispynode_lib.node.operator import control_socket, statefolder
 from tests.support import processes
 from tests.support.dialects import NEWEST, Dialect
 from tests.support.nodeprocess import PROGRAM, NodeProcess, free_port
@@ -89,8 +90,24 @@ class OperatorCase(unittest.TestCase):
         return ended.out
 
     def status(self):
-        """Return the node's status, a dict."""
-        return json.loads(self.told('status', '--json'))
+        """Return the node's status, a dict, as --ctl status --json tells it: asked here, for most
+        tests ask again and again, and each time a program would have to be started."""
+        answer = self.ask('status')
+        self.assertTrue(answer, 'no node answers in ' + self.state_folder)
+        return answer['data']
+
+    def ask(self, *words):
+        """Return the answer of this test's node to a command, a dict; None if there is no node."""
+        path = os.path.join(self.state_folder, statefolder.SOCKET)
+        try:
+            return control_socket.ask(path, words, TIMEOUT)
+        except EnvironmentError:
+            return None
+
+    def has_ended(self):
+        """Return whether this test's node has ended."""
+        return not self.ask('status') and not lockfile.owner(
+            os.path.join(self.state_folder, statefolder.PID))
 
     def node(self, *options, **settings):
         """Return a NodeProcess with this test's port and folder, to be used in a `with`."""
