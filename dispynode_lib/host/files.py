@@ -22,11 +22,26 @@ def write(path, *pieces):
     Several threads may write the same one at once. Raises EnvironmentError.
     """
     partial = '%s.%s%s' % (path, str(random_hex(4)), PARTIAL)
-    fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    _fill(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), partial, path, pieces)
+
+
+def write_into(spare, path, *pieces):
+    """Write `pieces` (bytes) in place of what the file `spare` holds, which is then called `path`;
+    return False if there is no such file. Raises EnvironmentError."""
+    try:
+        fd = os.open(spare, os.O_WRONLY)
+    except EnvironmentError:
+        return False
+    _fill(fd, spare, path, pieces)
+    return True
+
+
+def _fill(fd, partial, path, pieces):
     try:
         try:
             for piece in pieces:
                 write_all(fd, piece)
+            os.ftruncate(fd, sum(len(piece) for piece in pieces))
         finally:
             os.close(fd)
         os.rename(partial, path)
@@ -65,9 +80,20 @@ def remove(path):
             log.warning('removing %s: %s', path, error)
 
 
+def rename(path, other):
+    """Rename a file; return whether that went well, as it does not where there is none."""
+    try:
+        os.rename(path, other)
+        return True
+    except EnvironmentError as error:
+        log.debug('renaming %s: %s', path, error)
+        return False
+
+
 def remove_partial(folder):
-    """Remove what a process that was killed has left of write(). Raises EnvironmentError."""
-    for name in os.listdir(folder):
+    """Remove what write() of a process that was killed has left in a folder, if that is there.
+    Raises EnvironmentError."""
+    for name in os.listdir(folder) if os.path.isdir(folder) else ():
         if name.endswith(PARTIAL):
             remove(os.path.join(folder, name))
 

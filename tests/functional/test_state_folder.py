@@ -100,13 +100,16 @@ class StateFolder(OperatorCase):
                 node.assert_no_processes(20)
         with self.node() as node:
             self.serve_a_client(node)
-            self.wait(lambda: 'computations' not in os.listdir(self.state_folder)
-                      or not os.listdir(os.path.join(self.state_folder, 'computations')))
+            self.wait(lambda: not self.records(), 'records of the computations to go')
             self.wait(lambda: 'left' not in os.listdir(self.state_folder),
                       'what was moved aside to go')
             self.wait(lambda: os.listdir(self.files) == [os.path.basename(self.state_folder)],
                       lambda: 'folders of dead nodes to go: %r' % os.listdir(self.files))
         self.assertLessEqual(set(self.in_state_folder()), set(['releases', 'signs']))
+
+    def records(self):
+        return [name for name in os.listdir(os.path.join(self.state_folder, 'computations'))
+                if not name.endswith('.part')]
 
     def noted_jobs(self):
         with open(os.path.join(self.state_folder, 'journal'), 'rb') as journal:

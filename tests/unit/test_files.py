@@ -39,12 +39,26 @@ class FilesTest(unittest.TestCase):
         with open(self.path, 'rb') as source:
             self.assertEqual(source.read(), b'nowore')
 
+    def test_a_spare_file_is_used_as_a_whole(self):
+        spare = self.path + files.PARTIAL
+        self.assertFalse(files.write_into(spare, self.path, b'now'))
+        files.write(spare, b'before')
+        same = os.stat(spare).st_ino
+        self.assertTrue(files.write_into(spare, self.path, b'n', b'ow'))
+        self.assertEqual(os.stat(self.path).st_ino, same)
+        with open(self.path, 'rb') as source:
+            self.assertEqual(source.read(), b'now')
+        self.assertEqual(os.listdir(self.folder), ['state.json'])
+        self.assertTrue(files.rename(self.path, spare))
+        self.assertFalse(files.rename(self.path, spare))
+
     def test_what_a_killed_writer_has_left_is_removed(self):
         files.write(self.path, b'whole')
         with open(self.path + '.12ab.part', 'wb') as left:
             left.write(b'ha')
         files.remove_partial(self.folder)
         self.assertEqual(os.listdir(self.folder), ['state.json'])
+        files.remove_partial(os.path.join(self.folder, 'missing'))
 
     def test_removing_what_is_not_there_is_no_error(self):
         files.remove(self.path)

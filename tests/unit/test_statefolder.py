@@ -76,6 +76,17 @@ class RecordsTest(unittest.TestCase):
         self.state.leftovers()()
         self.assertFalse(os.path.exists(os.path.join(self.state.path, 'left')))
 
+    def test_a_record_that_was_just_written_hinders_no_take_over(self):
+        folder = os.path.join(self.state.path, 'computations')
+        os.rename(os.path.join(folder, 'x'), os.path.join(folder, '2.0123abcd.part'))
+        record = {'id': 1, 'folder': os.path.join(self.root, '127.0.0.1', 'kept')}
+        with open(os.path.join(folder, '1'), 'w') as target:
+            json.dump(record, target)
+        self.state.open()
+        self.addCleanup(self.state.close)
+        self.assertEqual(self.state.before()[1], [record])
+        self.assertEqual(os.listdir(folder), ['1'])
+
     def test_records_that_lie_remove_nothing(self):
         inside = [
             os.path.join(self.root, name)

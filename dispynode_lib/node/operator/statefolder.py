@@ -134,7 +134,8 @@ class StateFolder(object):
             self.generation = 1 + int((self._before or {}).get(u'generation', 0))
         except (TypeError, ValueError):
             self._before = {}
-        files.remove_partial(self.path)
+        for folder in (self.path, self.file(COMPUTATIONS), self.file(records.ARGUMENTS)):
+            files.remove_partial(folder)
         if self._clean:
             Cleaning(self.root, self.path).run()
         os.environ[MARK] = processes.identity(os.getpid()) or '-'
@@ -207,6 +208,7 @@ class StateFolder(object):
         if clean:
             for name in (STATE, SOCKET, KEEPER):
                 files.remove(self.file(name))
+            files.remove_partial(self.file(COMPUTATIONS))
             for name in (COMPUTATIONS, UNDELIVERED, BIG, records.ARGUMENTS, records.SUPERVISORS):
                 files.remove_empty(self.file(name))
         for lock in reversed(self._locks):
@@ -320,7 +322,7 @@ def read_records(path):
     """Return [(file name, dict)] of the computations that the state folder `path` tells of."""
     folder = os.path.join(path, COMPUTATIONS)
     try:
-        names = os.listdir(folder)
+        names = [name for name in os.listdir(folder) if not name.endswith(files.PARTIAL)]
     except EnvironmentError:
         names = []
     if not names:
