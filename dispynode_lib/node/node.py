@@ -134,7 +134,8 @@ class Node(object):
         self._service = Service(self._common, self._notices, self._announcer, self._delivery)
         self._addresses = Addresses(
             self._common, Host(self.options.ip_addr), self._serve_at, self._watchdog.reschedule,
-            on_more=self._announcer.begin_anew, on_network_changed=self._on_network_changed)
+            on_more=self._announcer.begin_anew,
+            on_network_changed=lambda: self._operation.network_changed())
         self._build_operator()
         self._build_requests()
         return schedulers
@@ -198,7 +199,7 @@ class Node(object):
         callers = Callers(self._common, self._complaints)
         opening = Opening(
             self._common, callers, computations.make, self._folders, self._delivery,
-            self._spool, self._notices, self._announcer, self._complaints,
+            self._spool, self._notices, self._announcer, self._announcer.cut_off, self._complaints,
             on_opened=self._on_opened, on_freed=self._on_freed)
         jobs = JobRequests(self._common, callers, self._journal, self._spool, self._delivery)
         dispatcher = Dispatcher(
@@ -211,8 +212,9 @@ class Node(object):
         self._reception = Reception(
             self._common.loop, self.options, self._complaints, self._penalties,
             is_allowed=is_allowed, is_token=self._is_token, is_earlier=self._identity.is_earlier,
-            handle=dispatcher.handle, handle_at_once=dispatcher.job_at_once,
-            serve_http=self._pages.serve, big_folder=self._big_folder, tls=self._tls)
+            on_earlier=self._announcer.came_from_earlier, handle=dispatcher.handle,
+            handle_at_once=dispatcher.job_at_once, serve_http=self._pages.serve,
+            big_folder=self._big_folder, tls=self._tls)
         self._datagrams = DatagramListener(
             self._ports.udp_sockets(), discovery.on_datagram, self._complaints, is_allowed)
 
@@ -231,7 +233,7 @@ class Node(object):
         self._service.look(monotonic())
         self._datagrams.start()
         self._announcer.expect(schedulers)
-        self._announcer.come_back()
+        self._announcer.cut_off.come_back()
         if socks:
             self._announcer.begin()
         self._operation.begin()
@@ -308,9 +310,6 @@ class Node(object):
             self._announcer.begin()
             self._addresses.look_soon()
 
-    def _on_network_changed(self):
-        self._operation.network_changed()
-
     # -- computations that come and go
 
     def _on_opened(self, computation):
@@ -333,6 +332,7 @@ class Node(object):
         log.info('computation %d (%s) ended: %s%s', computation.id, printable(computation.name),
                  counted(jobs, u'job'), u': ' + in_words(computation.outcomes) if jobs else u'')
         self._operation.ended(computation)
+        self._announcer.cut_off.ended(computation)
         self._state.end_cleanup(computation)
         if not self._state.computations():
             self._preload()

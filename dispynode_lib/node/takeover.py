@@ -131,7 +131,7 @@ class Heritage(object):
         computation.callers = one.callers
         computation.folder = folders.adopt(one.folder)
         computation.folder.note_uses(one.files_path)
-        computation.record.adopt()
+        computation.record.adopt(one.data)
         computation.begun.set()
         return computation
 

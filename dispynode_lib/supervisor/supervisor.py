@@ -152,14 +152,17 @@ class Supervisor(object):
 
     def _on_setup(self, argument, which):
         self._settled = False
+        if not self._hand_over.setup[0]:        # else the node before this one had it run
+            self._hand_over.setup = self._set_up(argument, which)
+        self._send(b'setup', *self._hand_over.setup)
+
+    def _set_up(self, argument, which):
         try:
             if self._ending is not None:
                 raise Stopped('the frame was on its way when close was sent')
-            status, text = self._run_user_code(self._opened().run_setup, which, argument)
+            return self._run_user_code(self._opened().run_setup, which, argument)
         except Stopped:
-            status, text = b'error', b'the computation ended before its setup had begun'
-        self._hand_over.setup = status, text
-        self._send(b'setup', status, text)
+            return b'error', b'the computation ended before its setup had begun'
 
     def _on_fork(self, count):
         self._wanted += control.number(count)
@@ -189,10 +192,7 @@ class Supervisor(object):
     def _on_pids(self):
         self._reap()
         self._account.tell()
-        parts = []
-        for number, pid in self._processes.pids():
-            parts += [b'%d' % number, b'%d' % pid]
-        self._send(b'pids', *parts)
+        self._send(b'pids', *[b'%d' % value for pair in self._processes.pids() for value in pair])
 
     def _on_remember(self, argument, which):
         error = self._opened().remember_cleanup(which, argument)

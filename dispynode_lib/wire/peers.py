@@ -5,6 +5,7 @@ Source: docs/protocol.rst, "The smallest set of dialects".
 from __future__ import absolute_import, division, print_function
 
 SETUP_SHARES_FROM = (4, 10)         # a setup result of 1 or 2 is success from this release on
+SETUP_ALWAYS_FROM = (4, 10)         # from then on SETUP is sent even if there is no such function
 
 
 class Peer(object):
@@ -32,6 +33,11 @@ class Peer(object):
         if release is not None and release < SETUP_SHARES_FROM:
             return (0,)
         return (0, 1, 2)
+
+    def always_sets_up(self):
+        """Return whether SETUP follows each COMPUTE of this peer."""
+        release = release_tuple(self.version)
+        return release is None or release >= SETUP_ALWAYS_FROM
 
 
 def peer_of(message):

@@ -11,6 +11,7 @@ from dispynode_lib.errors import PeerGone, ProtocolError
 from dispynode_lib.log import CRITICAL, output
 from dispynode_lib.node.access.penalties import Penalties
 from dispynode_lib.node.computations.making import Computations
+from dispynode_lib.node.discovery.cutoff import CutOff
 from dispynode_lib.node.replies.spool import Spool
 from dispynode_lib.node.requests.callers import Callers
 from dispynode_lib.node.requests.dispatcher import Dispatcher
@@ -161,7 +162,8 @@ class Desk(FakeRoom):
         callers = Callers(self.common, self.complaints)
         self.opening = Opening(
             self.common, callers, self._make, self.folders, self.delivery, self.spool, self.notices,
-            self.announcer, self.complaints, self.told.on_opened, self.told.on_freed)
+            self.announcer, CutOff(self.common, self.notices), self.complaints,
+            self.told.on_opened, self.told.on_freed)
         self.job_requests = JobRequests(
             self.common, callers, self.journal, self.spool, self.delivery)
         self.dispatcher = Dispatcher(

@@ -33,12 +33,12 @@ class ReceptionCase(unittest.TestCase):
         self.complaints, self.options = Complaints(), Options()
         self.options.msg_timeout = TIMEOUT
         self.allowed = {}                   # address -> False
-        self.can_be_done_at_once = True
+        self.can_be_done_at_once, self.earlier = True, []
         self.penalties = Penalties(clock=self.loop.clock)
         self.reception = Reception(
             self.loop, self.options, self.complaints, self.penalties,
             is_allowed=lambda address: self.allowed.get(address, True),
-            is_token=TOKEN.__eq__, is_earlier=EARLIER.__eq__,
+            is_token=TOKEN.__eq__, is_earlier=EARLIER.__eq__, on_earlier=self.earlier.append,
             handle=self.handle, handle_at_once=self.handle_at_once,
             serve_http=lambda connection: connection.sock.send(b'page'),
             big_folder=None, new_workers=self.new_workers)
@@ -206,6 +206,7 @@ class Tokens(ReceptionCase):
         client = self.arrive(EARLIER + struct.pack('>L', PRE_AUTH_LIMIT + 1))
         self.assert_closed(client, reset=True)
         self.assertEqual(self.complaints.counts(), {'token of an earlier run': 1})
+        self.assertEqual(self.earlier, [FAR])           # and is told of this run
 
     def test_a_length_of_four_gigabytes_takes_no_memory(self):
         client = self.arrive(WRONG + b'\xff' * 4)

@@ -9,6 +9,7 @@ import threading
 from dispynode_lib.host.network import net
 from dispynode_lib.host.compat import fraction, monotonic
 from dispynode_lib.log import Log
+from dispynode_lib.node.discovery.cutoff import CutOff
 from dispynode_lib.node.discovery.knocks import Knocks
 from dispynode_lib.node.discovery.notices import unique
 from dispynode_lib.wire import releases
@@ -21,7 +22,6 @@ STEPS = (0.0, 2.0, 6.0, 14.0, 30.0, 60.0)
 EVERYBODY_STEPS = 2  # so many of these times it is broadcast to clients of the likeliest releases
 WHOLE_STEPS = 0, 3                          # then to those of all
 NAMED_INTERVAL = 60.0  # seconds between later attempts to reach --scheduler_node
-COME_BACK = (1.0, 3.0, 10.0, 30.0)  # seconds between pings to schedulers of a node that has died
 WAITING_LIMIT = 200                         # clients remembered that were turned away
 ADDRESSES = 4                               # tried of one of them
 EARLY = 0.05                                # seconds that an announcement may come too soon
@@ -81,10 +81,6 @@ class Rounds(object):
         return bunch
 
 
-def _ignore(_reply, _error):
-    """Nothing depends on it."""
-
-
 class Announcer(object):
     """Decides whom to ping when; notices sends it. Any thread."""
 
@@ -115,6 +111,7 @@ class Announcer(object):
         self._rounds = Rounds(random)
         self._expected = {}  # (address, port) -> Candidate: clients of a node that was killed
         self._knocks = Knocks(common, notices, self._is_wanted, clock, random)
+        self.cut_off = CutOff(common, notices, clock)
 
     # -- what others tell
 
@@ -147,19 +144,14 @@ class Announcer(object):
             self._expected = dict(((address, port), Candidate([address], port, release))
                                   for address, port, release in schedulers)
 
-    def come_back(self, times=COME_BACK):
-        """Ping the schedulers of computations that were taken over, some times.
-
-        One whose request was cut off has given up this node; those that have not take no notice.
-        """
-        found = dict((computation.scheduler, computation)
-                     for computation in self._state.computations())
-        for scheduler, computation in found.items():
-            if computation.peer.version is not None:
-                self._notices.knock(computation.node_ip_addr, scheduler, computation.peer.version,
-                                    _ignore)
-        for later in times[:1]:
-            self._loop.call_soon(self._loop.call_later, later, self.come_back, times[1:])
+    def came_from_earlier(self, address):
+        """A client at `address` came with the token of an earlier run: ping it in the releases that
+        it may be of, on a connection, until it asks this node. May be the loop's thread."""
+        with self._lock:
+            self._named[address] = [address]
+            self._found.discard(address)
+        if self._state.refusal() is None:
+            self._workers.run(self._knock, address, [address], self._candidates())
 
     def turned_away(self, ping, source):
         """A client pinged in vain: it will not ask again, so it is pinged when the node is free."""

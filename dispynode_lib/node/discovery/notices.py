@@ -214,11 +214,11 @@ class Notices(object):
         for computation in one_for_each_scheduler(self._state.computations()):
             self.node_cpus(computation, cpus)
 
-    def node_cpus(self, computation, cpus):
-        """Tell a scheduler how many CPUs it may use from now on."""
-        identity = self._identity
-        self._send(computation.scheduler, replies.node_cpus(
-            computation.peer, computation.node_ip_addr, identity.sign, cpus))
+    def node_cpus(self, computation, cpus, done=None):
+        """Tell a scheduler how many CPUs it may use from now on; `done` as of a Call."""
+        payload = replies.node_cpus(computation.peer, computation.node_ip_addr, self._identity.sign,
+                                    cpus)
+        self._send(computation.scheduler, payload, done)
 
     def node_ends(self, computations):
         """Send TERMINATED to the scheduler of each computation, once."""
@@ -230,9 +230,7 @@ class Notices(object):
         identity = self._identity
         payload = replies.terminated(computation.peer, computation.node_ip_addr, identity.port,
                                      identity.sign)
-        address = computation.scheduler
-        self._call(address, payload, False, done
-                   or (lambda reply, error: self._sent(address, error)))
+        self._send(computation.scheduler, payload, done)
 
     def terminated_at(self, address, peer, own):
         """Tell the peer at (address, port) that this node, known to it by `own`, is gone for it."""
@@ -254,8 +252,9 @@ class Notices(object):
         address."""
         log.log(INFO if self._unreached_lines.take(address, monotonic()) else DEBUG, text, *args)
 
-    def _send(self, address, payload):
-        self._call(address, payload, False, lambda reply, error: self._sent(address, error))
+    def _send(self, address, payload, done=None):
+        self._call(address, payload, False, done
+                   or (lambda reply, error: self._sent(address, error)))
 
     def _call(self, address, payload, await_reply, done):
         call = Call(self._loop, address, [framing.frame(payload)], await_reply,

@@ -112,11 +112,24 @@ class Record(object):
     def __init__(self, records, computation):
         self._records, self._computation = records, computation
         self._opened = self._removed = False
+        self._answered = False              # SETUP was
+        self.adopted = False                # a node before this one has opened it
         self._room = 0                      # bytes that its first line may take, once it is written
 
-    def adopt(self):
-        """Go on with what a node before this one has written."""
-        self._opened = True
+    @property
+    def in_doubt(self):
+        """Whether its client may not have the answers of a node before this one."""
+        return self.adopted and not self._answered
+
+    def adopt(self, data):
+        """Go on with `data`, what a node before this one has written."""
+        self._opened = self.adopted = True
+        self._answered = bool(data.get('answered'))
+
+    def note_answered(self):
+        """Write that SETUP was answered. A worker's thread."""
+        self._answered = True
+        self.write()
 
     def open(self):
         """Write what COMPUTE said, before it is answered."""
@@ -136,7 +149,7 @@ class Record(object):
 
     def note_setup(self, frame):
         """Write how it is set up (parts of the frame), before that is done."""
-        if self._opened and frame[1] is not None:
+        if self._opened and frame[1] is not None and self._records.orphan_timeout:
             try:
                 files.write(self._path('setup'), control.pack(*frame))
             except EnvironmentError as error:
@@ -144,24 +157,31 @@ class Record(object):
 
     def write(self):
         """Write where it stands. A worker's thread."""
-        if self._removed or not self._opened:
-            return
         from dispynode_lib.host import plainjson
-        computation = self._computation
+        written = None
         try:
-            self._put(
-                plainjson.dumps({
-                    u'format': FORMAT, u'id': computation.id, u'name': computation.name,
-                    u'folder': to_text(computation.folder.path), u'cleanup': bool(
-                        computation.request.cleanup), u'scheduler': list(
-                            computation.scheduler), u'release': computation.peer.version,
-                    u'python2': computation.peer.python2, u'protocol': computation.peer.protocol,
-                    u'node_ip_addr': computation.node_ip_addr, u'callers': sorted(
-                        computation.callers), u'set_up': computation.setup is not None,
-                    u'stage': computation.stage(), u'closed_by_client': computation.closed_by_client
-                }).encode('ascii'))
+            # it may change, or be removed, while another thread writes what was true before
+            while self._opened and not self._removed and written != self._told():
+                written = self._told()
+                self._put(plainjson.dumps(written).encode('ascii'))
+            if self._removed:
+                files.remove(self._records.path(COMPUTATIONS, '%d' % self._computation.id))
         except EnvironmentError as error:
             self._complain(error)
+
+    def _told(self):
+        computation = self._computation
+        return {
+            u'format': FORMAT, u'id': computation.id, u'name': computation.name,
+            u'folder': to_text(computation.folder.path), u'cleanup': bool(
+                computation.request.cleanup), u'scheduler': list(
+                    computation.scheduler), u'release': computation.peer.version,
+            u'python2': computation.peer.python2, u'protocol': computation.peer.protocol,
+            u'node_ip_addr': computation.node_ip_addr, u'callers': sorted(
+                computation.callers), u'set_up': computation.setup is not None,
+            u'answered': self._answered, u'stage': computation.stage(),
+            u'closed_by_client': computation.closed_by_client
+        }
 
     def _put(self, line):
         """Write the first line, in its place if there is room; the argument of COMPUTE follows
@@ -213,7 +233,7 @@ class Remembered(object):
         if self.request.id != data['id']:
             raise ProtocolError('it is of another computation')
         self.setup = None
-        if data['set_up'] and os.path.exists(path + 'setup'):
+        if os.path.exists(path + 'setup'):
             self.setup = tuple(control.unpack(_read(path + 'setup')[4:]))
         self.folder = to_path(data['folder'])
         self.files_path = path + 'files'

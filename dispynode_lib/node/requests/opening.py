@@ -21,7 +21,7 @@ class Opening(object):
     """Opens computations, gives them their files, has them set up and closed."""
 
     def __init__(self, common, callers, new_computation, folders, delivery, spool, notices,
-                 announcer, complaints, on_opened, on_freed):
+                 announcer, cut_off, complaints, on_opened, on_freed):
         """Handle requests of `callers`, a Callers, by `common`, a node.shared.common.Common.
 
         new_computation   function(COMPUTE record, its bytes, Peer, scheduler, this node's address)
@@ -33,7 +33,8 @@ class Opening(object):
         self._identity, self._callers = common.identity, callers
         self._new_computation, self._folders = new_computation, folders
         self._delivery, self._spool = delivery, spool
-        self._notices, self._announcer, self._complaints = notices, announcer, complaints
+        self._notices, self._complaints = notices, complaints
+        self._announcer, self._cut_off = announcer, cut_off
         self._on_opened, self._on_freed = on_opened, on_freed
         self._waiting = {}          # Computation -> [COMPUTE to be answered]; the loop's thread
 
@@ -202,11 +203,12 @@ class Opening(object):
                 log.warning('setup of computation %d failed: %s',
                             computation.id, printable(error, 2000))
                 computation.close(terminate=True)
-            computation.record.write()
             payload = ACK if error is None else to_bytes(error)
         except Exception as problem:
             payload = fault(request, problem)
         answer(request, payload)
+        if error is None:
+            computation.record.note_answered()
 
     # -- files
 
@@ -241,6 +243,7 @@ class Opening(object):
                 self._close(computation, message)
             elif message.close and self._state.computation(message.compute_id) is None:
                 self._spool.close((message.compute_id, message.auth))     # it ended before
+                self._cut_off.closed_unknown(net.canonical(to_text(request.address[0])))
         finally:
             request.reply(ACK)
 
@@ -253,6 +256,10 @@ class Opening(object):
         if not message.close:
             log.info('computation %d is to be set up anew', computation.id)
             computation.renew(terminate=message.terminate_pending)
+            return
+        if self._cut_off.keeps(computation):
+            log.info('computation %d stays open: its client, whose request was cut off, may use it',
+                     computation.id)
             return
         computation.closed_by_client = True
         self._spool.close((computation.id, computation.auth))

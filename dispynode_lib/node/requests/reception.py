@@ -116,7 +116,8 @@ class Reception(object):
     it."""
 
     def __init__(self, loop, options, complaints, penalties, is_allowed, is_token, is_earlier,
-                 handle, handle_at_once, serve_http, big_folder, tls=None, new_workers=Workers):
+                 on_earlier, handle, handle_at_once, serve_http, big_folder, tls=None,
+                 new_workers=Workers):
         """What each part is told and asked:
 
         options         only msg_timeout, which may change
@@ -125,6 +126,7 @@ class Reception(object):
         is_allowed      function address -> whether it is listened to; None: everybody is
         is_token        function token -> whether it is this node's
         is_earlier      function token -> whether it is that of an earlier run of this node
+        on_earlier      function(address): a client came with one
         handle          function request -> True if it keeps the connection
         handle_at_once  function JOB request -> False if it would have to wait
         serve_http      function connection that answers a GET
@@ -145,7 +147,7 @@ class Reception(object):
         self._complaints = complaints
         self._penalties = penalties
         self._is_allowed = is_allowed
-        self._is_earlier = is_earlier
+        self._is_earlier, self._on_earlier = is_earlier, on_earlier
         self._tls = tls
         self._serve_http = serve_http
         self._big_folder = big_folder
@@ -313,6 +315,7 @@ class Reception(object):
         if not connection.authorised and self._is_earlier(connection.data[:TOKEN_SIZE]):
             cause = 'token of an earlier run'
             reset_at_close(connection.sock)
+            self._on_earlier(connection.address[0])
         elif cause == NOT_LET_IN:
             self._penalties.wrong_secret(connection.address[0])
         self._complain(connection, cause, error)
