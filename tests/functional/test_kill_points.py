@@ -120,6 +120,16 @@ class Case(unittest.TestCase):
         self.assertEqual((reply.status, len(job.replies)), (11, 1), reply)
         return load_result(reply.result)
 
+    def wait_record(self, computation, words):
+        """Wait until the node has noted that about a computation."""
+        path = os.path.join(self.node.folder, '.node-%d' % self.node.port, 'computations',
+                            '%d' % computation.id)
+
+        def noted():
+            with open(path, 'rb') as source:
+                return words in source.readline()
+        wait_until(noted, TIMEOUT)
+
     def runs(self, computation, name='one'):
         """Assert that the computation takes a job, which runs once."""
         self.let_end(name)
@@ -189,6 +199,7 @@ class OpeningTest(Case):
     def test_a_client_that_notices_nothing_is_told_nothing(self):
         self.start(OPENED + 'after')
         computation = self.scheduler.open(self.code, 'f')
+        self.wait_record(computation, b'"answered": true')
         self.node.kill()
         self.node.start()
         # pings end the first look; it would have been told by then
