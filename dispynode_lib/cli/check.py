@@ -17,6 +17,7 @@ from dispynode_lib.host.process import accounts
 from dispynode_lib.node.access import held
 from dispynode_lib.node.operator import statefolder
 from dispynode_lib.node.shared import identity
+from dispynode_lib.node.shared.imports import KnownImports
 from dispynode_lib.cli.trial import Failed
 
 LITTLE_DISK = 100 << 20                     # bytes
@@ -249,6 +250,35 @@ def check_files(options):
     return u'none given'
 
 
+def check_preload(options):
+    """Try to load what the operator names, and what jobs of this node have imported."""
+    from dispynode_lib.cli import preloading
+    if u'none' in options.preload:
+        return u'nothing, as --preload none says'
+    named = [name for name in options.preload if name != u'learn']
+    path = os.path.join(statefolder.place(options)[1], KnownImports.FILE)
+    known = KnownImports(path).names()
+    tried = preloading.try_modules(named + [name for name in known if name not in named])
+    text = u'; '.join(_loaded(options, named, [each for each in tried if each.error is None]))
+    refused = [each.error for each in tried if each.error is not None]
+    if refused:
+        raise Lacking(u'%s; not loaded ahead of jobs: %s' % (text, u'; '.join(refused)))
+    return text
+
+
+def _loaded(options, named, tried):
+    """Yield what is loaded ahead of jobs, in words."""
+    yield u'whatever jobs import' if u'learn' in options.preload else (
+        u'what jobs import of the standard library')
+    for each in tried:
+        if each.name in named:
+            yield u'%s (%.0f ms%s)' % (each.name, 1000 * each.seconds, each.left and
+                                       u'; leaves %s, so only because it is named' % each.left)
+    known = [each.seconds for each in tried if each.name not in named]
+    if known:
+        yield u'%d known from earlier jobs (%.0f ms)' % (len(known), 1000 * sum(known))
+
+
 def check_names(options):
     """Look up the names of other hosts."""
     identity.external_addresses(options.ext_ip_addr)
@@ -297,4 +327,5 @@ HOST_CHECKS = (
     ('user', check_user),
     ('files', check_files),
     ('other hosts', check_names),
+    ('preload', check_preload),
 ) + tuple((name, promise(lacks, loss)) for name, lacks, loss in surroundings.PROMISES)

@@ -147,7 +147,7 @@ class Node(object):
         self._nursery = Nursery(loop, workers, self._folder.path, self._job_output.fd)
         self._nursery.on_news = self._watchdog.reschedule
         self._before.keeper.hand_on(self._nursery, self._listeners)
-        self._imports = KnownImports(self._in_folder('imports') if keeps else None)
+        self._imports = KnownImports(self._in_folder(KnownImports.FILE) if keeps else None)
         if self._preload():
             self._nursery.prepare()         # it takes its time
 

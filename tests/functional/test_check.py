@@ -2,6 +2,7 @@
 from __future__ import absolute_import, division, print_function
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -12,6 +13,7 @@ import unittest
 
 from dispynode_lib.cli import check, trial
 from dispynode_lib.host import compat
+from dispynode_lib.node.shared.imports import KnownImports
 from tests.support import processes
 from tests.support.nodeprocess import PROGRAM, free_port
 from tests.support.waiting import clock
@@ -32,17 +34,18 @@ class Check(unittest.TestCase):
         shutil.rmtree(self.folder)
         self.assertEqual((left, remains), ({}, []))
 
-    def start(self, *options):
+    def start(self, *options, **variables):
         """Start the check with its temporary files in our folder; return the Popen."""
         command = [sys.executable, PROGRAM, '--check', '-i', '127.0.0.1', '-p',
                    str(self.port)] + list(options)
-        env = dict(os.environ, TMPDIR=self.folder)
+        env = dict(os.environ, TMPDIR=self.folder, **variables)
         return processes.spawn(command, self.mark, env, stdout=subprocess.PIPE,
                                stderr=subprocess.PIPE)
 
-    def check(self, *options):
+    def check(self, *options, **variables):
         """Run the check; return ({check: its line without the name}, all that it said)."""
-        out, err = [compat.to_text(text) for text in self.start(*options).communicate()]
+        process = self.start(*options, **variables)
+        out, err = [compat.to_text(text) for text in process.communicate()]
         lines = out.splitlines()
         self.assertTrue(lines[0].startswith('dispynode '), out)
         found = {'sum': lines[-1]}
@@ -50,7 +53,7 @@ class Check(unittest.TestCase):
             if line.startswith('      |'):
                 continue
             word, name, text = line[:6].strip(), line[6:20].strip(), line[20:]
-            self.assertIn(word, ('ok', 'WRONG'), line)
+            self.assertIn(word, ('ok', 'lacks', 'WRONG'), line)
             self.assertTrue(text, line)
             found[name] = word + ' ' + text
         return found, out + err
@@ -81,6 +84,49 @@ class Check(unittest.TestCase):
         self.assertTrue(found['CPUs'].startswith('ok 1, as -c says'), shown)
         self.assertIn('installed', found['psutil'])
         self.assertIn('free in ' + self.folder, found['disk'])
+
+    def preload(self, policy, **modules):
+        """Return what is said of --preload `policy`, with `modules` (name=text) on the path."""
+        place = os.path.join(self.folder, 'modules')
+        os.mkdir(place)
+        try:
+            for name, text in modules.items():
+                with open(os.path.join(place, name + '.py'), 'w') as module:
+                    module.write(text)
+            found, shown = self.check('--preload', policy, PYTHONPATH=place)
+        finally:
+            shutil.rmtree(place)
+        return re.sub('[0-9]+ ms', 'N ms', found.get('preload', shown))
+
+    def test_it_tells_which_modules_are_loaded_ahead_of_jobs(self):
+        self.assertEqual(self.preload('none'), 'ok nothing, as --preload none says')
+        self.assertEqual(self.preload('learn'), 'ok whatever jobs import')
+        self.assertEqual(
+            self.preload('prints,opens', prints='print("heard")', opens='kept = open("/dev/null")'),
+            'ok what jobs import of the standard library; prints (N ms); opens (N ms; leaves open '
+            'files, so only because it is named)')
+
+    def test_it_tells_which_modules_cannot_be_loaded_ahead_of_jobs(self):
+        said = self.preload('fails,ends,exits,good', fails='raise ValueError("no such luck")',
+                            ends='import os; os._exit(3)', exits='raise SystemExit(3)', good='')
+        self.assertEqual(
+            said, 'lacks what jobs import of the standard library; good (N ms); not loaded ahead of '
+            'jobs: fails: ValueError: no such luck; ends: it ends the process that imports it; '
+            'exits: SystemExit: 3')
+
+    def test_it_tries_modules_that_jobs_have_imported(self):
+        folder = os.path.join(self.folder, 'files')
+        state = os.path.join(folder, '.node-%d' % self.port)
+        os.makedirs(state)
+        try:
+            for _ in range(2):
+                path = os.path.join(state, KnownImports.FILE)
+                KnownImports(path).note([b'colorsys', b'no_such_module'])
+            said = self.check('--dest_path_prefix', folder)[0]['preload']
+        finally:
+            shutil.rmtree(folder)
+        self.assertIn('; 1 known from earlier jobs (', said)
+        self.assertIn('; not loaded ahead of jobs: no_such_module: ', said)
 
     def test_taken_port(self):
         sock = socket.socket()

@@ -210,6 +210,11 @@ print(preloaded.load("broken"), "lower" in sys.modules, preloaded.names())
 print(preloaded.load("nowhere.at.all") is None)'''),
                          'broken: ValueError: no False []\nFalse')
 
+    def test_one_that_exits_ends_nobody(self):
+        self.write(self.home, 'exits.py', 'import lower\nraise SystemExit(3)\n')
+        self.assertEqual(self.run_code('print(preloaded.load("exits"), preloaded.names())'),
+                         'exits: SystemExit: 3 []')
+
     @unittest.skipIf(sys.version_info < (3, 4), 'reload is a statement of its own there')
     def test_it_can_be_loaded_again(self):
         self.assertEqual(self.run_code('''

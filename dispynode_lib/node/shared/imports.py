@@ -28,6 +28,8 @@ class KnownImports(object):
     are not.
     """
 
+    FILE = 'imports'                        # in the state folder
+
     def __init__(self, path):
         """`path`: of the file, which need not exist; None: remember nothing."""
         self._path = path

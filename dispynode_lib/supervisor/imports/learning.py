@@ -179,15 +179,16 @@ def _be_trial(preloaded, name, write_end):
     try:
         os.setsid()
         end_by_alarm(int(TRIAL_TIMEOUT) + 1)
-        before = _surroundings()
-        if preloaded.load(name) is None and _surroundings() == before:
+        before = surroundings()
+        if preloaded.load(name) is None and surroundings() == before:
             os.write(write_end, b'1')
     finally:
         os._exit(0)
 
 
-def _surroundings():
-    """Return what a module that is loaded before a fork must leave as it is."""
+def surroundings():
+    """Return what a module that is loaded before a fork must leave as it is: threads, descriptors,
+    working folder, locale, processes, signal handlers."""
     import locale
     return (len(os.listdir('/proc/self/task')), sorted(os.listdir('/proc/self/fd')), os.getcwd(),
             locale.setlocale(locale.LC_ALL), stopping.descendants(os.getpid()),

@@ -162,7 +162,7 @@ class Preloaded(object):
             if new_module is not None:
                 IMPORT_SYSTEM._new_module = self._take_object
             __import__(name)
-        except Exception:                   # some cannot be imported everywhere
+        except (Exception, SystemExit):     # some cannot be imported everywhere
             error = '%s: %s: %s' % ((name, sys.exc_info()[0].__name__) + sys.exc_info()[1:2])
         finally:
             if register is not None:
