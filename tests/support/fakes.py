@@ -87,11 +87,6 @@ class FakeLoop(object):
         """As that of a Loop."""
         self.soon.append((function, args))
 
-    @staticmethod
-    def in_loop():
-        """A history has one thread: the loop's."""
-        return True
-
     def turn(self):
         """Call back for each descriptor that is ready now, then what was to be called soon.
 

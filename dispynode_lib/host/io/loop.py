@@ -3,9 +3,11 @@ from __future__ import absolute_import, division, print_function
 
 import collections
 import errno
+import functools
 import heapq
 import itertools
 import os
+import threading
 
 from dispynode_lib.host.compat import Poller, get_thread_id, monotonic, set_cloexec
 from dispynode_lib.log import Log
@@ -165,6 +167,27 @@ class Loop(object):
             function(*args)
         except Exception:
             log.exception('a callback of the loop failed: %r', function)
+
+
+def gather(questions, timeout):
+    """Ask several at once and wait for their answers; not in the loop's thread.
+
+    questions   {key: function that takes `done`}; the loop's thread calls done(*answer)
+    timeout     seconds to wait for all of them
+    Return {key: answer (tuple)} of those that answered in time.
+    """
+    answers = {}
+    all_there = threading.Event()
+
+    def take(key, *answer):
+        answers[key] = answer
+        if len(answers) == len(questions):
+            all_there.set()
+    for key, ask in questions.items():
+        ask(functools.partial(take, key))
+    if questions:
+        all_there.wait(timeout)
+    return dict(answers)
 
 
 def set_blocking(fd, blocking):

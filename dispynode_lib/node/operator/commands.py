@@ -1,12 +1,13 @@
 """The operator's commands: the same at the terminal and through the control socket."""
 from __future__ import absolute_import, division, print_function
 
+import functools
 import os
-import threading
 
 from dispynode_lib.options import table
 from dispynode_lib.errors import OptionError
 from dispynode_lib.host import resources
+from dispynode_lib.host.io.loop import gather
 from dispynode_lib.host.wording import counted
 from dispynode_lib.log import Log
 from dispynode_lib.node.shared import faults
@@ -169,20 +170,11 @@ class Commands(object):
 
     def _ask_schedulers(self, computations):
         """Send a pulse to each scheduler; return the set of those that answer."""
-        answering, waiting = set(), []
-        for computation in one_for_each_scheduler(computations):
-            answered = threading.Event()
-
-            def take(_reply, error, scheduler=computation.scheduler, answered=answered):
-                if error is None:
-                    answering.add(scheduler)
-                answered.set()
-            busy = min(self._state.used_cpus(), self._state.cpus())
-            self._notices.pulse(computation, busy, take)
-            waiting.append(answered)
-        for answered in waiting:
-            answered.wait(self._options.msg_timeout + 1.0)
-        return answering
+        busy = min(self._state.used_cpus(), self._state.cpus())
+        pulses = dict((one.scheduler, functools.partial(self._notices.pulse, one, busy))
+                      for one in one_for_each_scheduler(computations))
+        answers = gather(pulses, self._options.msg_timeout + 1.0)
+        return set(scheduler for scheduler, (_reply, error) in answers.items() if error is None)
 
     def _close(self, computations, reason_to_stay):
         lines, closed = [], []

@@ -2,11 +2,11 @@
 from __future__ import absolute_import, division, print_function
 
 import os
-import threading
 import time
 
 from dispynode_lib import __version__
 from dispynode_lib.host.compat import PYTHON_VERSION, monotonic, to_text
+from dispynode_lib.host.io.loop import gather
 from dispynode_lib.host.wording import counted, duration
 from dispynode_lib.node.shared.history import in_words
 from dispynode_lib.node.discovery import visitors
@@ -148,19 +148,8 @@ def _job(job, now, pids):
 def job_pids(computations):
     """Return {computation id: {number of a job process: pid}}, as far as supervisors answer
     soon."""
-    found, asked = {}, []
-    for computation in computations:
-        answered = threading.Event()
-
-        def take(pids, computation_id=computation.id, answered=answered):
-            found[computation_id] = pids
-            answered.set()
-        computation.ask_pids(take)
-        asked.append(answered)
-    deadline = time.time() + PIDS_TIMEOUT
-    for answered in asked:
-        answered.wait(max(0.0, min(PIDS_TIMEOUT, deadline - time.time())))
-    return dict(found)
+    answers = gather(dict((one.id, one.ask_pids) for one in computations), PIDS_TIMEOUT)
+    return dict((computation_id, pids) for computation_id, (pids,) in answers.items())
 
 
 # in words
