@@ -37,10 +37,10 @@ def signal_name(number):
 def describe_exit(status):
     """Return one sentence (text) for a job that ended without giving its result.
 
-    status   as os.waitpid gives it, or None if it is not known
+    status   as os.waitpid gives it, or None if nobody was there to wait for it
     """
     if status is None:
-        return u'the job ended without giving its result, and how it ended is not known'
+        return u'the supervisor of the computation ended, and the job with it'
     if os.WIFSIGNALED(status):
         number = os.WTERMSIG(status)
         hint = u' (the system may have run out of memory)' if number == signal.SIGKILL else u''

@@ -141,12 +141,11 @@ class Node(object):
         return schedulers
 
     def _build_nursery(self):
-        loop, workers = self._common.loop, self._common.workers
-        keeps = u'none' not in self.options.preload
-        self._job_output = JobOutput(loop)
+        loop, keeps = self._common.loop, u'none' not in self.options.preload
+        self._job_output, workers = JobOutput(loop), self._common.workers
         self._nursery = Nursery(loop, workers, self._folder.path, self._job_output.fd)
         self._nursery.on_news = self._watchdog.reschedule
-        self._before.keeper.hand_on(self._nursery, self._listeners)
+        self._before.hand_on(self._nursery, self._listeners)
         self._imports = KnownImports(self._in_folder(KnownImports.FILE) if keeps else None)
         if self._preload():
             self._nursery.prepare()         # it takes its time
@@ -491,7 +490,8 @@ class Node(object):
         self._addresses.close()
         bigfiles.remove_folder(self._big_folder)
         self._init_file.close(0.5 if at_once else self.options.stop_timeout)
-        self._operation.close(self._nursery.has_lost)
+        self._nursery.supervisors.end_rest()
+        self._operation.close()
         if self._spool.total():
             log.warning(
                 '%s to clients could not be delivered: kept in %s, for the next node with this '

@@ -12,7 +12,7 @@ from dispynode_lib.host.wording import counted
 from dispynode_lib.log import Log
 from dispynode_lib.node.operator.control_socket import ControlSocket
 from dispynode_lib.node.shared.history import SAMPLE_INTERVAL
-from dispynode_lib.node.operator.statefolder import SOCKET, end_own
+from dispynode_lib.node.operator.statefolder import SOCKET
 from dispynode_lib.node.timed.watchdog import Duty
 
 log = Log('dispynode.operation')
@@ -83,11 +83,9 @@ class Operation(object):
         elif self._notifier is not None:
             os.environ.update(self._notifier.environment)
 
-    def close(self, lost=False):
-        """The node has ended; `lost`: a supervisor has died before it could tidy up. May wait."""
+    def close(self):
+        """The node has ended."""
         self._socket.close()
-        if lost:
-            end_own()
         self._folder.close()
         if self._ledger is not None:
             self._ledger.finish()

@@ -51,9 +51,16 @@ class Before(object):
         else:
             identity.keep_sign(self.heritage.sign, options)
             folder.keep_records()
-            folder.spared = lambda: self.heritage.spared
-        folder.sign, self._folder = identity.sign, folder
+        folder.sign, self._folder, self._supervisors = identity.sign, folder, None
 
+    def hand_on(self, nursery, listeners):
+        """Have the nursery keep what is in `listeners` (dict, sockets are its keys), and end what
+        the node before has left."""
+        self.keeper.hand_on(nursery, listeners)
+        supervisors = self._supervisors = nursery.supervisors
+        supervisors.mark, supervisors.is_replaced = self._folder.mark, self._folder.is_replaced
+        supervisors.keeper_pids = self.keeper.pids
+        self._folder.end_before = supervisors.end_before
 
     def settle(self, path, spool):
         """Keep a final reply for each job in the journal at `path`, if none of them goes on."""
@@ -74,7 +81,7 @@ class Before(object):
         if self.heritage is not None:
             self._folder.begin()            # its generation, before it is used
             self.heritage.take_over(computations, folders, notices, common.state, common.loop,
-                                    journal, spool, big_folder)
+                                    journal, spool, big_folder, self._supervisors)
 
 
 def on_replaced(loop):
@@ -93,9 +100,9 @@ class Heritage(object):
     def __init__(self, records, sign, remembered):
         """`remembered`: [records.Remembered]; `sign`: by which clients know the dead node."""
         self._records, self.sign, self._remembered = records, sign, remembered
-        self.spared = set()                 # pids of supervisors that have been taken over
 
-    def take_over(self, computations, folders, notices, state, loop, journal, spool, big_folder):
+    def take_over(self, computations, folders, notices, state, loop, journal, spool, big_folder,
+                  supervisors):
         """Make the computations known to this node, and begin to talk to their supervisors.
 
         The arguments are the node's parts. Raises EnvironmentError, ProtocolError: nothing was
@@ -111,12 +118,19 @@ class Heritage(object):
             self._adopt_job(job, made, state, journal, spool)
         adoption.number_programs_after(max([job.number for job in noted] + [0]))
         bigfiles.remove_but(big_folder, [argument_file(job) for job in noted])
-        for computation, one, its_jobs in made.values():
-            self._begin(computations, computation, one, its_jobs, sockets.pop(computation.id, []),
-                        loop)
+        begun = [(computation, one, self._find(computation, sockets.pop(computation.id, []), loop),
+                  its_jobs) for computation, one, its_jobs in made.values()]
         for left in sockets.values():       # their COMPUTE was never answered
             for _key, path in left:
                 link.end_supervisor(path, self._records.generation)
+        for _computation, _one, found, _its_jobs in begun:
+            if found is not None:
+                supervisors.note(found.pid)
+        if any(adoption.is_lost(job, found) for _computation, _one, found, its_jobs in begun
+               for _job, job in its_jobs):
+            supervisors.end_before(None, 0)             # before their clients are told
+        for parts in begun:
+            loop.call_soon(computations.adopt, *parts)
         log.info(
             'taken over from the node before this one: %s, %s', counted(len(made), u'computation'),
             counted(sum(len(its_jobs) for _computation, _one, its_jobs in made.values()), u'job'))
@@ -151,7 +165,8 @@ class Heritage(object):
             job.big = bigfiles.Arguments(path, None)
         its_jobs.append((job, noted))
 
-    def _begin(self, computations, computation, one, its_jobs, sockets, loop):
+    def _find(self, computation, sockets, loop):
+        """Return the Link to its supervisor, None if that has died."""
         found = None
         for key, path in sockets:
             if found is None:
@@ -162,9 +177,7 @@ class Heritage(object):
             log.warning(
                 'computation %d: its supervisor has died with the node; its running jobs are lost',
                 computation.id)
-        else:
-            self.spared.add(found.pid)
-        loop.call_soon(computations.adopt, computation, one, found, its_jobs)
+        return found
 
     def _connect(self, path, key, loop):
         try:
@@ -229,9 +242,10 @@ class Keeper(object):
     def __init__(self, path, timeout):
         """`path`: its socket; `timeout`: seconds that the one of this node is to wait."""
         self.wanted = '%g:%s' % (timeout, path) if timeout else None
-        self._sock, self.listeners = None, []
+        self._sock, self._pid, self.listeners = None, None, []
         try:
             self._sock = unixsocket.connect(path, TIMEOUT)
+            self._pid = unixsocket.peer_pid(self._sock)
         except EnvironmentError:
             return                          # there is none, as nearly always
         try:
@@ -250,6 +264,10 @@ class Keeper(object):
         """Have the nursery keep what is in `listeners` (dict, sockets are its keys) from now on."""
         nursery.listeners, nursery.on_shared = lambda: list(listeners), self.let_go
         nursery.keeper = self.wanted
+
+    def pids(self):
+        """Return its pid as long as it is needed, in a list."""
+        return [self._pid] if self._sock is not None and self._pid else []
 
     def let_go(self):
         """It is not needed any more. Any thread."""

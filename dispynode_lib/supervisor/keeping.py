@@ -61,15 +61,16 @@ class Listeners(object):
         if self._sock is not None:
             self._sock.close()
 
-    def wait_for_node(self):
+    def wait_for_node(self, look):
         """The node has gone: give the listeners to the next one, if it comes in time, and while
-        there are supervisors."""
+        there are supervisors; call `look()` now and then."""
         fds = [fd for fd in self._fds if is_listening(fd)]
         if not fds or self._sock is None:
             return
         deadline = monotonic() + self._timeout
         while monotonic() < deadline and self._is_of_use():
             if not is_readable(self._sock, LOOK):
+                look()
                 continue
             if give(self._sock, fds):
                 break

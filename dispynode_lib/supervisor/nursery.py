@@ -47,10 +47,19 @@ def main():
             continue
         fds = fd, receiver.receive_fd()
         if None in fds:
-            stopping.end_descendants(supervisors)   # left by supervisors that jobs have killed
-            listeners.wait_for_node()
+            stopping.end_descendants(supervisors)   # left by supervisors that have died
+            listeners.wait_for_node(lambda: end_left(supervisors))
             os._exit(0)                     # the node has gone; each supervisor sees that by itself
         supervisors.add(_fork(receiver, listeners, control_fd, fds))
+
+
+def end_left(supervisors):
+    """End what supervisors have left that have died, if there is something; `supervisors`: pids of
+    all."""
+    below = stopping.descendants(os.getpid())
+    if below is None or any(relative.parent == os.getpid() and relative.pid not in supervisors
+                            for relative in below):
+        stopping.end_descendants(supervisors)
 
 
 def names_to_load():

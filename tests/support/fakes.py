@@ -290,7 +290,7 @@ class FakeLink(object):
 
     def drain(self, child):
         """As that of a Link; `left` of a FakeChild are the frames in its channel."""
-        for parts in child.left:
+        for parts in child.left if child.sock is not None else ():
             self.children.on_child_frame(child, parts)
         if child.sock is not None:
             self.children.on_child_closed(child)
@@ -322,6 +322,7 @@ class FakeNursery(object):
 
     def __init__(self):
         self.links, self.broken = [], False
+        self.supervisors = Recorder()
 
     def take(self):
         """As that of a Nursery."""

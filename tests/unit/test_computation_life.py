@@ -476,18 +476,30 @@ class RenewingTest(History):
 
 class LostSupervisorTest(History):
 
-    def test_jobs_that_run_go_on_and_the_next_one_gets_another_supervisor(self):
+    def test_jobs_that_run_are_ended_and_the_next_one_gets_another_supervisor(self):
         self.room.set_up()
-        _job, child = self.room.run_job()
+        self.room.run_job()
         self.room.link.dies()
         self.assertEqual(self.phases(), (computations.OPEN, supervisions.NONE))
-        child.tell()
-        self.assertEqual(self.room.replies, [(1, 11, None)])
+        self.assertEqual(self.room.replies, [])
+        self.room.settle()
+        self.assertEqual(self.room.nursery.supervisors.calls, [('lose', (4000,)), ('end_left', (4000, [1001]))])
+        self.assertEqual(self.room.replies, [(1, 9, LOST)])
         self.room.start_job(2)
         self.room.says(b'opened', None)
         self.room.says(b'setup', b'ok', None)               # as the one before
         self.room.fork().tell()
         self.assertEqual(self.room.replies[1:], [(2, 11, None)])
+
+    def test_a_result_that_was_told_before_counts(self):
+        self.room.set_up()
+        _job, child = self.room.run_job()
+        _job, other = self.room.run_job(2)
+        self.room.link.dies()
+        child.tell()                                        # while its process is being ended
+        other.left = [done()]                               # seen only then
+        self.room.settle()
+        self.assertEqual(self.room.replies, [(1, 11, None), (2, 11, None)])
 
     def test_a_job_that_waits_gets_another_one_at_once(self):
         self.room.set_up()
@@ -508,15 +520,14 @@ class LostSupervisorTest(History):
 
     def test_another_one_is_not_to_be_had_after_close(self):
         self.room.set_up()
-        _job, child = self.room.run_job()
+        self.room.run_job()
         self.room.start_job(2)
         self.room.close()
         self.room.nursery.broken = True
         self.room.link.dies()
         self.room.settle()
-        self.assertEqual(self.room.replies, [(2, 9, u'no supervisor can be started: no memory')])
-        child.tell()
-        self.room.settle()
+        self.assertEqual(self.room.replies,
+                         [(1, 9, LOST), (2, 9, u'no supervisor can be started: no memory')])
         self.assert_gone()
 
     def test_it_dies_before_setup(self):
@@ -533,6 +544,7 @@ class LostSupervisorTest(History):
         job = self.room.start_job()
         self.assertEqual((job.phase, self.room.link.kinds()[-1]), (jobs.RUNNING, b'program'))
         self.room.link.dies()
+        self.room.settle()
         self.assertEqual(self.room.replies, [(1, 9, LOST)])
         self.room.start_job(2)                              # and the next one waits for another supervisor
         self.room.says(b'opened', None)
@@ -772,10 +784,9 @@ class JobTest(History):
         child = room.fork()
         room.computation.jobs._idle = Interrupted(room.computation.jobs._idle, lambda: room.give(job))
         room.link.dies()
-        room.settle()
         self.assertEqual((job.phase, child.phase), (jobs.RUNNING, links.GIVEN))
-        child.tell()
-        self.assertEqual(room.replies, [(1, 11, None)])
+        child.end()
+        self.assertEqual(room.replies, [(1, 9, LOST)])
 
     def test_a_process_that_closes_its_channel_and_lives_on(self):
         _job, child = self.room.run_job()
@@ -804,11 +815,25 @@ class JobTest(History):
         self.room.says(b'exited', b'1', b'9')
         self.assertEqual((child.phase, self.room.replies), (links.TOLD, [(1, 11, None)]))
 
-    def test_its_channel_ends_after_its_supervisor(self):
-        _job, child = self.room.run_job()
+    def test_its_channel_ends_with_its_supervisor(self):
+        for end in ((lambda child: child.end(), lambda child: self.room.link.dies()),
+                    (lambda child: self.room.link.dies(), lambda child: child.end())):
+            self.setUp()
+            _job, child = self.room.run_job()
+            for step in end:
+                step(child)
+            self.room.settle()
+            self.assertEqual((child.phase, self.room.replies), (links.TOLD, [(1, 9, LOST)]))
+
+    def test_a_process_that_a_thread_gives_a_job_when_its_supervisor_has_died(self):
+        job, child = self.room.run_job()
+        child.sent = False
         self.room.link.dies()
-        child.end()
-        self.assertEqual((child.phase, len(self.room.replies)), (links.TOLD, 1))
+        self.room.settle()
+        self.assertEqual((job.phase, child.phase), (jobs.RUNNING, links.GIVEN))
+        child.sent = True
+        self.room.loop.pass_time(HANDING_OVER)
+        self.assertEqual((child.phase, self.room.replies), (links.TOLD, [(1, 9, LOST)]))
 
     def test_a_job_over_its_time(self):
         self.room.options.job_time = 3.0

@@ -40,6 +40,12 @@ def number_programs_after(number_):
         _program_numbers = itertools.count(number_ + 1)
 
 
+def is_lost(noted, link):
+    """Return whether the process of a journal.Noted job is not below the supervisor at `link`, None
+    if there is none."""
+    return bool(noted.number) and (link is None or noted.key != link.key)
+
+
 def _dormant_for(job):
     """Return the seconds in which the client may still send a job again; each node counts on."""
     return min(DORMANT, max(DORMANT_AT_LEAST, DORMANT - (time.time() - job.started)))
@@ -61,7 +67,7 @@ class Adopted(object):
         thread."""
         link = self._supervision.link
         for job, noted in noted_jobs:
-            if noted.number and (link is None or noted.key != link.key):
+            if is_lost(noted, link):
                 self._give_up(job, LOST)
             elif noted.number:
                 self._expected[noted.number] = job, noted
@@ -105,11 +111,11 @@ class Adopted(object):
                 self._give_up(job, LOST)
         link.begin_channels()
 
-    def on_link_closed(self):
+    def on_link_closed(self, link):
         """The supervisor is gone, and with it what it has not passed on."""
         expected, self._expected, self._held = self._expected, {}, {}
-        for job, _noted in expected.values():
-            self._give_up(job, LOST)
+        for number_, (job, _noted) in expected.items():
+            self._jobs.attach(Child(number_, link=link), job)
 
     def _adopt_program(self, child, job, noted, is_known):
         if not is_known and noted.frame is None:

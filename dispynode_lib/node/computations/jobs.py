@@ -275,12 +275,7 @@ class Jobs(object):
             self._stop_waiting(job)
         elif not child.sent:
             self._loop.call_later(HANDING_OVER, self._stop, job)
-        elif child.link is not None and child.link is not self._supervision.link:
-            log.warning('job %d of computation %d cannot be stopped: its supervisor has ended',
-                        job.uid, self._computation.id)
-            child.link.close_child(child)
-            self._lost(child, None)
-        else:
+        elif child.link is self._supervision.link:      # else it is ended with its supervisor
             self._supervision.tell(b'stop', b'%d' % child.number)
 
     def _stop_waiting(self, job):
@@ -486,15 +481,20 @@ class Jobs(object):
                                      or describe_exit(child.exit_status))
 
     def on_link_closed(self, link):
-        """The supervisor is gone. Jobs that run go on: their channels do not need it."""
-        children, self._children = self._children, {}
+        """The supervisor is gone: return the job processes that it had. on_left_ended() follows."""
+        children, self._children = list(self._children.values()), {}
         with self._lock:
             self._forking = 0
         for child in list(self._idle):
             if child.link is link and self._take(child):
                 self.dismiss(child)
-        for child in children.values():
-            if child.sent and child.sock is None:
-                self._lost(child, u'the supervisor of the computation ended, and the job with it')
-        self.adopted.on_link_closed()
         self._usage.expect_nothing()
+        return children
+
+    def on_left_ended(self, child):
+        """A job process was ended, for its supervisor had died: what it has told counts."""
+        if child.phase in (GIVEN, SHUT) and not child.sent:
+            self._loop.call_later(HANDING_OVER, self.on_left_ended, child)
+        elif child.phase in (GIVEN, SHUT):
+            child.link.drain(child)
+            self._lost(child, None)

@@ -381,7 +381,7 @@ class Link(object):
         return []
 
     def drain(self, child):
-        """Read what a child that has exited left in its channel; then close it."""
+        """Read what a child that has exited left in its channel, if it has one; then close it."""
         for _ in range(LEFT):               # a program that the job has left may write on for ever
             if not child.is_read or not is_readable(child.sock):
                 break

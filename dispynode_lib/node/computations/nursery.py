@@ -10,6 +10,7 @@ import threading
 
 from dispynode_lib.errors import PeerGone
 from dispynode_lib.code import image as program
+from dispynode_lib.host import processes
 from dispynode_lib.host.compat import spawn, to_text
 from dispynode_lib.host.descriptors import send_fd
 from dispynode_lib.host.io.streams import Stream, wait_for, would_block
@@ -24,6 +25,78 @@ FORK_TIMEOUT = 20.0                         # seconds
 KEEP_AFTER, TRY_AGAIN = 0.3, 5.0            # seconds: after the start of the node, after a failure
 # seconds without a client after which the process is not kept, once it was seen to run
 REST_AFTER = 10.0
+ENDING = 1.0  # seconds from the end of a supervisor's connection until it is killed
+PATIENCE = 10.0  # seconds in which what a dead node has left may end by itself
+
+
+class Supervisors(object):
+    """The supervisors that may live, and what those have left that died.
+
+    All that the nursery starts has `mark` in its environment (processes.MARK). What bears it and is
+    not below a living supervisor has lost its own.
+    """
+
+    # functions: the pids of the nursery, and of the one of the node before this one (sequences);
+    # whether another node has taken over from this one
+    nursery_pids = keeper_pids = is_replaced = staticmethod(lambda: ())
+    mark = None
+
+    def __init__(self, lock):
+        """`lock`: held while one is made, and while what others have left is ended."""
+        self._lock = lock
+        self._living = {}                   # pid -> start time
+        self._lost = set()                  # pids of those that died, until what they left is ended
+
+    def note(self, pid):
+        """Note a supervisor, and forget those that have gone."""
+        self._living = dict((one, started) for one, started in list(self._living.items())
+                            if processes.start_time(one) == started)
+        self._living[pid] = processes.start_time(pid)
+
+    def lose(self, pid):
+        """Note that a supervisor has died: end_left() follows."""
+        self._lost.add(pid)
+
+    def end_left(self, pid, groups=()):
+        """End what a supervisor has left that has died. May wait.
+
+        groups   process groups of its jobs, for a host that does not tell of its processes
+        """
+        started = self._living.get(pid)
+        if started is not None:             # it may have closed its socket itself, and live on
+            processes.wait_gone([(pid, started)], ENDING)
+        if not self.is_replaced():
+            with self._lock:
+                if started is not None:
+                    processes.kill(pid, started)
+                processes.end_groups(groups)
+                self._end([self.mark], 'a supervisor that had died')
+        self._lost.discard(pid)
+
+    def end_rest(self):
+        """End what supervisors have left that died only now. May wait."""
+        for pid in list(self._lost):
+            self.end_left(pid)
+
+    def end_before(self, identity, patience=PATIENCE):
+        """End what a dead node has left. May wait.
+
+        identity   processes.MARK of what it started itself, None if that is to stay
+        patience   seconds in which that may end by itself
+        """
+        marks = [self.mark] if identity is None else [self.mark, identity]
+        processes.wait_gone(self._left(marks), patience)
+        with self._lock:
+            self._end(marks, 'the node before this one')
+
+    def _end(self, marks, who):
+        for pid in processes.end(lambda: self._left(marks)):
+            log.warning('process %d, left by %s, has been killed', pid, who)
+
+    def _left(self, marks):
+        living = [pid for pid, started in list(self._living.items())
+                  if processes.start_time(pid) == started]
+        return processes.left(marks, living, list(self.nursery_pids()) + list(self.keeper_pids()))
 
 
 class Nursery(object):
@@ -48,9 +121,10 @@ class Nursery(object):
         self._loop = loop
         self._workers = workers
         self._lock = threading.Lock()       # held while a supervisor is made, and for its code
+        self.supervisors = Supervisors(self._lock)
+        self.supervisors.nursery_pids = self.pids
         self._process = self._sock = None
         self._closed = False
-        self.has_lost = False               # a supervisor has died: who ends what it left?
         self._kept = False
         self._is_on_trial = False           # the process was started only to see that it runs
         self._trouble = None                # why the process cannot be started
@@ -213,6 +287,8 @@ class Nursery(object):
     def _environment(self):
         self._names = self._wanted
         environment = dict([BIND_NOW], **os.environ)
+        if self.supervisors.mark is not None:
+            environment[processes.MARK] = self.supervisors.mark
         if self._names:
             environment[PRELOAD] = str(u','.join(self._names))
         if self.keeper is not None:
@@ -250,6 +326,7 @@ class Nursery(object):
             pid = PID.unpack(bytes(Stream(self._sock, FORK_TIMEOUT).read_exact(PID.size)))[0]
             if not pid:
                 raise EnvironmentError(errno.EAGAIN, 'no more processes')
+            self.supervisors.note(pid)
         except (EnvironmentError, PeerGone):
             control.close()
             channels.close()

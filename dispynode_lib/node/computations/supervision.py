@@ -247,8 +247,8 @@ class Supervision(object):
         """The supervisor is gone: as wished after close, or by a fault."""
         before, pid = self.phase, self.link.pid
         LIFE.change(self, LOST)
-        self._drop()
-        self._nursery.has_lost = True
+        self._nursery.supervisors.lose(pid)
+        self._workers.run(self._end_left, pid, self._drop())
         if before not in LEAVING:
             log.error('computation %d: supervisor %d ended unexpectedly', self._owner.id, pid)
         if before == COMPILING:
@@ -261,13 +261,25 @@ class Supervision(object):
         else:
             self._owner.on_lost()
 
+    def _end_left(self, pid, children):
+        """What supervisor `pid` had started ends with it; `children` have or had jobs. A worker's
+        thread."""
+        try:
+            self._nursery.supervisors.end_left(pid, [
+                child.pid for child in children if child.sock is not None])
+        finally:
+            for child in children:
+                self._loop.call_soon(self._owner.jobs.on_left_ended, child)
+
     def _drop(self):
-        """Let go of it; its jobs that run go on."""
+        """Let go of it; return the job processes (Child) that it had."""
         self._unbind()
         link, self.link = self.link, None
         link.close()
-        self._owner.jobs.on_link_closed(link)
+        self._owner.jobs.adopted.on_link_closed(link)
+        children = self._owner.jobs.on_link_closed(link)
         self._answer_pids({})
+        return children
 
     def _bind(self, seconds, function, *args):
         """Call `function(*args)` in `seconds` unless the supervisor has done what it is doing, or

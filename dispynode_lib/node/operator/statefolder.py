@@ -5,14 +5,13 @@ from __future__ import absolute_import, division, print_function
 import os
 import socket
 import stat
-import time
 
 from dispynode_lib.options import table
 from dispynode_lib.errors import StartError
 from dispynode_lib.host import files, processes, trust
 from dispynode_lib.host.network import net
 from dispynode_lib.host.process import accounts, lockfile
-from dispynode_lib.host.compat import monotonic, random_hex, text_type, to_native, to_path, to_text
+from dispynode_lib.host.compat import random_hex, text_type, to_native, to_path, to_text
 from dispynode_lib.log import Log
 from dispynode_lib.node.replies import records
 from dispynode_lib.node.files.folders import make_folder
@@ -21,9 +20,6 @@ from dispynode_lib.wire import releases
 
 log = Log('dispynode.state')
 
-MARK = '_DISPYNODE_OF'  # environment of all that a node starts: the node's identity
-PATIENCE = 10.0  # seconds in which supervisors of a dead node may end by themselves
-OWN_PATIENCE = 0.5                          # seconds in which those of a node that ends may do so
 PID, STATE, SOCKET, LOG = 'pid', 'state.json', 'ctl', 'log'
 COMPUTATIONS, UNDELIVERED = 'computations', 'undelivered'
 BIG = 'big'                                 # see node.files.bigfiles
@@ -117,7 +113,9 @@ class StateFolder(object):
         self._kept = []                     # of those that go on in this node
         self.sign = None                    # of this node
         self.generation = 1                 # of the nodes that have taken over from each other
-        self.spared = lambda: ()            # function: pids of supervisors that were taken over
+        # of all that nurseries start: of this node and of those from which it has taken over
+        self.mark = None
+        self.end_before = lambda _identity: None        # see nursery.Supervisors
 
     def file(self, name):
         """Return the absolute path of a file in it."""
@@ -138,7 +136,9 @@ class StateFolder(object):
             files.remove_partial(folder)
         if self._clean:
             Cleaning(self.root, self.path).run()
-        os.environ[MARK] = processes.identity(os.getpid()) or '-'
+        before, own = self._before or {}, processes.identity(os.getpid()) or u'-'
+        self.mark = to_native(before.get(u'mark', before.get(u'identity', u'jobs-' + own)))
+        os.environ[processes.MARK] = to_native(own)
 
     def begin(self):
         """The node serves from now on: write down who it is, for the next one. Raises
@@ -146,8 +146,9 @@ class StateFolder(object):
         self.write(
             STATE, {
                 u'format': records.FORMAT, u'generation': self.generation, u'sign': self.sign,
-                u'pid': os.getpid(), u'identity': os.environ[MARK], u'host': to_text(
-                    socket.gethostname()), u'port': self._port, u'root': to_text(self.root)
+                u'pid': os.getpid(), u'identity': to_text(os.environ[processes.MARK]),
+                u'mark': to_text(self.mark), u'host': to_text(socket.gethostname()),
+                u'port': self._port, u'root': to_text(self.root)
             })
 
     def renew(self):
@@ -187,7 +188,9 @@ class StateFolder(object):
             before = json.loads(text)
         except (ValueError, RuntimeError):
             return {}                       # the host went down while it was written
-        right = isinstance(before, dict) and isinstance(before.get('identity'), text_type)
+        right = isinstance(before, dict) and all(
+            isinstance(before.get(key, u''), text_type)
+            for key in (u'identity', u'mark')) and u'identity' in before
         return before if right else {}
 
     def write(self, name, value):
@@ -214,6 +217,11 @@ class StateFolder(object):
         for lock in reversed(self._locks):
             lock.release()
         files.remove_empty(self.path)
+
+    def is_replaced(self):
+        """Return whether another node has taken over from this one."""
+        found = (self._read_before() or {}).get(u'generation')
+        return isinstance(found, int) and found > self.generation
 
     # -- what a dead node left
 
@@ -248,9 +256,10 @@ class StateFolder(object):
         return self._tidy
 
     def _tidy(self):
-        identity = (self._before or {}).get('identity')
-        if identity and identity != os.environ[MARK]:           # else this process was that node
-            end_marked(identity, PATIENCE, 'the node before this one', self.spared)
+        if self._before:
+            # what this process has started when it was that node goes on
+            self.end_before(None if self._before[u'identity'] == os.environ[processes.MARK] else
+                            self._before[u'identity'])
         if os.path.isdir(self.file(LEFT)):
             remove_tree(self.file(LEFT))
 
@@ -294,28 +303,6 @@ class StateFolder(object):
                                                                               self.root) else []
         return len(below) > 1 and not below[0].startswith(PREFIX) and os.path.realpath(
             folder) == folder
-
-
-def end_own():
-    """End what this node has started, as far as it has not ended yet. May wait."""
-    end_marked(os.environ[MARK], OWN_PATIENCE, 'a supervisor that had died')
-
-
-def end_marked(identity, patience, who, spared=lambda: ()):
-    """End what the node with `identity` started: first wait whether it ends by itself, then
-    SIGKILL.
-
-    who      text for the log: who has left it
-    spared   function: pids of those that stay, with all that they have started
-    """
-    deadline = monotonic() + patience
-    left = processes.marked(MARK, identity)
-    while left and monotonic() < deadline:
-        time.sleep(0.1)
-        left = [(pid, started) for pid, started in left if processes.start_time(pid) == started]
-    for pid, started in processes.marked(MARK, identity):
-        if not processes.descends(pid, spared()) and processes.kill(pid, started):
-            log.warning('process %d, left by %s, has been killed', pid, who)
 
 
 def read_records(path):
