@@ -76,7 +76,7 @@ def remove(path):
     try:
         os.unlink(path)
     except EnvironmentError as error:
-        if error.errno != errno.ENOENT:
+        if error.errno != errno.ENOENT and os.path.lexists(path):
             log.warning('removing %s: %s', path, error)
 
 

@@ -71,6 +71,9 @@ class HandOver(object):
         mask = os.umask(0o077)
         try:
             with_short_name(path, sock.bind)
+        except EnvironmentError:
+            sock.close()
+            raise
         finally:
             os.umask(mask)
         sock.listen(BACKLOG)

@@ -86,6 +86,17 @@ class JournalTest(unittest.TestCase):
             target.write(b'none')
         self.assertRaises(ProtocolError, Journal(self.path, b'token').take_over)
 
+    def test_jobs_are_noted_as_soon_as_there_is_room(self):
+        times = [100.0]
+        self.addCleanup(setattr, journal, 'monotonic', journal.monotonic)
+        journal.monotonic = lambda: times[0]
+        self.journal = Journal(os.path.join(self.folder, 'later', 'journal'), b'token')
+        self.assertIsNone(self.add(1, b'').slot)
+        os.mkdir(os.path.join(self.folder, 'later'))
+        self.assertIsNone(self.add(2, b'').slot)        # it is not tried for each
+        times[0] += journal.RETRY
+        self.assertIsNotNone(self.add(3, b'').slot)
+
     def test_what_the_release_before_has_noted_is_told_as_lost(self):
         kept = []
         spool = Recorder(

@@ -14,7 +14,7 @@ import time
 
 from dispynode_lib.errors import ProtocolError
 from dispynode_lib.host import files
-from dispynode_lib.host.compat import read_at, set_cloexec, to_bytes, to_text, write_at
+from dispynode_lib.host.compat import monotonic, read_at, set_cloexec, to_bytes, to_text, write_at
 from dispynode_lib.host.wording import counted
 from dispynode_lib.log import Log
 from dispynode_lib.node.replies.spool import LOST, Owner
@@ -25,6 +25,7 @@ log = Log('dispynode.journal')
 
 SLOT = 1024  # bytes: two identifiers of 128, two addresses of 255 and the rest
 SLOTS = 64                                  # made at a time
+RETRY = 5.0                                 # seconds until making them is tried again
 BODY = 131072                               # bytes that the second file has for each slot
 # length of what follows at BEGIN, 0: the slot is free; version; flags; number of the job process;
 # key of its supervisor
@@ -63,7 +64,7 @@ class Journal(object):
         self._parts = []                    # mmaps of SLOTS slots each
         # (mmap, offset in it, number), the last one is taken first: few pages are touched
         self._free = []
-        self._broken = False
+        self._retry_at = None               # monotonic; set while no slots can be made
         self._bodies = None                 # descriptor of the second file
 
     def add(self, job, frame=None):
@@ -127,18 +128,24 @@ class Journal(object):
     def _grow(self):
         """Make more slots; return whether that went well."""
         with self._lock:
-            if self._free or self._broken:
+            if self._free or self._retry_at is not None and monotonic() < self._retry_at:
                 return bool(self._free)
             try:
                 self._add_part(self._map(len(self._parts) * SLOTS * SLOT))
             except (EnvironmentError, ValueError) as error:
-                self._broken = True
-                log.error(
-                    'accepted jobs are not noted in %s: %s; should this node be killed, their '
-                    'clients would have '
-                    'to find out by themselves', self._path, error)
+                self._tell_trouble(error)
                 return False
+            if self._retry_at is not None:
+                log.info('accepted jobs are noted in %s again', self._path)
+                self._retry_at = None
             return True
+
+    def _tell_trouble(self, error):
+        if self._retry_at is None:
+            log.error(
+                'accepted jobs are not noted in %s: %s; should this node be killed before there '
+                'is room, their clients would have to find out by themselves', self._path, error)
+        self._retry_at = monotonic() + RETRY
 
     def _add_part(self, memory):
         first = len(self._parts) * SLOTS

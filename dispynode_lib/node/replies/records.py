@@ -29,6 +29,7 @@ class Records(object):
         without a node."""
         self.folder, self.orphan_timeout, self.generation = folder, orphan_timeout, generation
         self._spare = []                    # paths of files for the next records: nearly always one
+        self._troubled = False              # a record could not be written, and that was told
 
     def prepare(self):
         """Make the folders in which supervisors and records are to be. May wait."""
@@ -45,6 +46,9 @@ class Records(object):
         path, spare = self._record(computation_id), self._take_spare()
         if spare is None or not files.write_into(spare, path, *pieces):
             files.write(path, *pieces)
+        if self._troubled:
+            self._troubled = False
+            log.info('records of computations can be written again')
 
     def _take_spare(self):
         try:
@@ -70,6 +74,16 @@ class Records(object):
 
     def _record(self, computation_id):
         return self.path(COMPUTATIONS, '%d' % computation_id)
+
+    def complain(self, computation_id, error):
+        """Tell that a record cannot be written: in full for the first one."""
+        if self._troubled:
+            log.debug('computation %d: its record cannot be written: %s', computation_id, error)
+        else:
+            self._troubled = True
+            log.warning(
+                'computation %d: its record cannot be written: %s; while that lasts, should this '
+                'node die, what was opened meanwhile is lost', computation_id, error)
 
     def new_key(self):
         """Return 16 bytes by which a new supervisor is known, None if it is to end with this
@@ -145,7 +159,7 @@ class Record(object):
         return self._path('files') if self._records.orphan_timeout else None
 
     def _complain(self, error):
-        log.warning('computation %d: its record cannot be written: %s', self._computation.id, error)
+        self._records.complain(self._computation.id, error)
 
     def note_setup(self, frame):
         """Write how it is set up (parts of the frame), before that is done."""
