@@ -102,11 +102,11 @@ class Node(object):
             self._init_file.init(self.is_wanted)
             chosen = net.node_addresses(self.options.ip_addr)
             socks = self._open_ports([address for address, _why in chosen])
-            schedulers = self._build()
-            self._serve(socks, chosen, schedulers)
+            self._before.begin()
+            self._serve(socks, chosen, self._build())
         except StartError:
             self._init_file.close(self.options.stop_timeout)
-            self._folder.close(clean=False)
+            self._before.give_up()
             raise
 
     def _open_ports(self, addresses):

@@ -45,13 +45,23 @@ class Before(object):
         before, records = folder.before()
         self.heritage = None if options.clean else find(before, records, self.records,
                                                         folder.is_of_client)
-        if self.heritage is None:
-            end_all(self.records)
-            self.keeper.let_go()
-        else:
+        if self.heritage is not None:
             identity.keep_sign(self.heritage.sign, options)
             folder.keep_records()
         folder.sign, self._folder, self._supervisors = identity.sign, folder, None
+
+    def begin(self):
+        """End what is not to go on: this node has its ports by now, so that no other one lives
+        here, also where locks get lost."""
+        self._folder.clean()
+        if self.heritage is None:
+            end_all(self.records)
+            self.keeper.let_go()
+
+    def give_up(self):
+        """This start has failed: leave all as it was."""
+        self.keeper.close()
+        self._folder.close(clean=False)
 
     def hand_on(self, nursery, listeners):
         """Have the nursery keep what is in `listeners` (dict, sockets are its keys), and end what
@@ -277,6 +287,13 @@ class Keeper(object):
                 sock.sendall(control.KEEP_NO_MORE)
             except EnvironmentError as error:
                 log.debug('the keeper of listeners: %s', error)
+            sock.close()
+
+    def close(self):
+        """It is needed on."""
+        if self._sock is not None:
+            self._sock.close()
+        for sock in self.listeners:
             sock.close()
 
 

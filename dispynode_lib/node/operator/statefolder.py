@@ -134,11 +134,15 @@ class StateFolder(object):
             self._before = {}
         for folder in (self.path, self.file(COMPUTATIONS), self.file(records.ARGUMENTS)):
             files.remove_partial(folder)
-        if self._clean:
-            Cleaning(self.root, self.path).run()
         before, own = self._before or {}, processes.identity(os.getpid()) or u'-'
         self.mark = to_native(before.get(u'mark', before.get(u'identity', u'jobs-' + own)))
         os.environ[processes.MARK] = to_native(own)
+
+    def clean(self):
+        """Remove what --clean names, if it was given: this node has its ports by now, so that no
+        other one lives here."""
+        if self._clean:
+            Cleaning(self.root, self.path).run()
 
     def begin(self):
         """The node serves from now on: write down who it is, for the next one. Raises
