@@ -174,7 +174,10 @@ class OldStateTest(unittest.TestCase):
             self.assertEqual(reply.status, 9)
             self.assertIn('exit status 3', reply.exception)
             return
-        self.assertEqual((reply.status, reply.exception), (11, None), name)
+        self.assertEqual(reply.exception, None, name)
+        if name == 'stopped' and reply.status == 9:
+            return                          # it was killed when it was kept
+        self.assertEqual(reply.status, 11, name)
         if name.startswith('prog'):
             self.assertEqual(Reader(reply.result).load(), 0)
             self.assertIn(name[-4:].encode('ascii'), reply.stdout)

@@ -78,8 +78,17 @@ class Adopted(object):
             else:
                 self._dormant[job] = noted.frame
                 self._loop.call_later(_dormant_for(job), self.wake, job)
-            if noted.flags & journals.STOPPING:
+            if noted.flags & journals.STOPPING and not noted.number:
                 self._jobs.stop(job)
+
+    def _attach(self, child, job, noted):
+        """A process has the job; one that was being stopped is stopped again."""
+        self._jobs.attach(child, job)
+        self._stop_again(job, noted)
+
+    def _stop_again(self, job, noted):
+        if noted.flags & journals.STOPPING:
+            self._jobs.stop(job)
 
     def _give_up(self, job, why):
         self._computation.finish(job, TERMINATED, exception=why)
@@ -114,8 +123,8 @@ class Adopted(object):
     def on_link_closed(self, link):
         """The supervisor is gone, and with it what it has not passed on."""
         expected, self._expected, self._held = self._expected, {}, {}
-        for number_, (job, _noted) in expected.items():
-            self._jobs.attach(Child(number_, link=link), job)
+        for number_, (job, noted) in expected.items():
+            self._attach(Child(number_, link=link), job, noted)
 
     def _adopt_program(self, child, job, noted, is_known):
         if not is_known and noted.frame is None:
@@ -125,6 +134,7 @@ class Adopted(object):
         if not is_known:                    # the frame has not reached the supervisor
             self._supervision.tell(b'program', b'%d' % child.number,
                                    *control.unpack(noted.frame[4:])[1:])
+        self._stop_again(job, noted)
         self._go_on(job)
 
     def takes(self, child):
@@ -139,7 +149,7 @@ class Adopted(object):
                 return False
             self._jobs.dismiss(child)       # its job was settled
             return True
-        self._jobs.attach(child, job)
+        self._attach(child, job, noted)
         if status != control.LIVES:
             self._jobs.on_exited(child.number, status)
             return True
