@@ -3,7 +3,6 @@ stopped."""
 from __future__ import absolute_import, division, print_function
 
 import collections
-import threading
 
 from dispynode_lib.errors import PeerGone, ProtocolError
 from dispynode_lib.host.compat import monotonic, to_bytes, to_text
@@ -58,7 +57,6 @@ class Jobs(object):
         self._computation, self._supervision = computation, supervision
         self._program = computation.program
         self._usage, self._journal, self._big_folder = usage, journal, big_folder
-        self._lock = threading.Lock()       # for the count only
         self._forking = 0                   # children that were asked for and have not come yet
         self._idle = collections.deque()    # children that wait for a job
         self._waiting = collections.deque()  # (job, frame) without a child
@@ -118,9 +116,8 @@ class Jobs(object):
         child.sent = True
 
     def expect(self, count):
-        """Note that `count` processes are to come."""
-        with self._lock:
-            self._forking += count
+        """Note that `count` processes are to come. The loop's thread."""
+        self._forking += count
 
     def _take_back(self, job, child, frame):
         """A program could not be sent: let it wait, unless it has been given up meanwhile."""
@@ -163,7 +160,7 @@ class Jobs(object):
                 self._loop.call_soon(self._begin_time, job)
             if child.phase in (SHUT, EXITED):       # meanwhile, and was left to this thread
                 self._loop.call_soon(self._child_gone, child)
-            self.top_up()
+            self._loop.call_soon(self.top_up)
             return
 
     def _not_sent(self, child):
@@ -210,18 +207,17 @@ class Jobs(object):
         """Have a child forked ahead, and while jobs come as many as could come at once.
 
         If there are fewer then, some more are asked for: to wake the supervisor, and the copying of
-        what it writes to after a fork, cost nearly the same for several children as for one.
+        what it writes to after a fork, cost nearly the same for several children as for one. The
+        loop's thread.
         """
         if self._program or not self._computation.can_fork():
             return
-        wanted = self._count_wanted()
-        with self._lock:
-            missing = wanted - len(self._idle) - self._forking
-            if missing <= 0:
-                return
-            if self._resting is not None:
-                missing += SPARE
-            self._forking += missing
+        missing = self._count_wanted() - len(self._idle) - self._forking
+        if missing <= 0:
+            return
+        if self._resting is not None:
+            missing += SPARE
+        self._forking += missing
         try:
             self._supervision.send(b'fork', b'%d' % missing)
         except PeerGone as error:
@@ -337,8 +333,7 @@ class Jobs(object):
 
     def has_come(self):
         """A process that was asked for, or expected, is there."""
-        with self._lock:
-            self._forking = max(0, self._forking - 1)
+        self._forking = max(0, self._forking - 1)
 
     def on_child_frame(self, child, parts):
         """Take a frame from a job process."""
@@ -483,8 +478,7 @@ class Jobs(object):
     def on_link_closed(self, link):
         """The supervisor is gone: return the job processes that it had. on_left_ended() follows."""
         children, self._children = list(self._children.values()), {}
-        with self._lock:
-            self._forking = 0
+        self._forking = 0
         for child in list(self._idle):
             if child.link is link and self._take(child):
                 self.dismiss(child)
