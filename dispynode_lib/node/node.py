@@ -143,8 +143,8 @@ class Node(object):
     def _build_nursery(self):
         loop, keeps = self._common.loop, u'none' not in self.options.preload
         self._job_output, workers = JobOutput(loop), self._common.workers
-        self._nursery = Nursery(loop, workers, self._folder.path, self._job_output.fd)
-        self._nursery.on_news = self._watchdog.reschedule
+        self._nursery = Nursery(loop, workers, self._folder.path, self._job_output.fd,
+                                self._watchdog.reschedule)
         self._before.hand_on(self._nursery, self._listeners)
         self._imports = KnownImports(self._in_folder(KnownImports.FILE) if keeps else None)
         if self._preload():
@@ -157,14 +157,14 @@ class Node(object):
         self._big_folder = self._in_folder('big')
         bigfiles.make_folder(self._big_folder, self._before.heritage is None)
         self._spool = Spool(self._in_folder('undelivered'), token)
-        self._delivery = Delivery(loop, workers, self._spool, self.options, self._as_client())
+        self._notices = Notices(self._common, self._as_client())
+        self._delivery = Delivery(
+            loop, workers, self._spool, self.options, lambda job: job.computation.settled(job),
+            self._notices.unreached, self._as_client())
         self._journal = Journal(self._in_folder('journal'), token)
         self._before.settle(self._in_folder('journal'), self._spool)
-        self._delivery.on_settled = lambda job: job.computation.settled(job)
 
     def _build_discovery(self):
-        self._notices = Notices(self._common, self._as_client())
-        self._delivery.on_unreached = self._notices.unreached
         self._visitors = Visitors()
         self._announcer = Announcer(self._common, self._notices, self._visitors, self._complaints,
                                     KnownReleases(self._in_folder('releases')))

@@ -28,7 +28,7 @@ class HeldTest(unittest.TestCase):
         self.addCleanup(
             lambda: (setattr(output, 'level', before[0]), setattr(output, 'handler', before[1])))
         output.level, output.handler = INFO, lambda record: told.append(record.message)
-        delivery = Delivery(Loop(), AtOnce(), Recorder(keep=False, total=0), Options())
+        delivery = Delivery(Loop(), AtOnce(), Recorder(keep=False, total=0), Options(), None, None)
         letter = _Letter(FakeComputation(None), 5, u'ab', [b'reply'])
         for _attempt in range(4):
             outbox = delivery._outboxes[CLIENT] = _Outbox()
@@ -59,7 +59,7 @@ class HoldTest(unittest.TestCase):
     def setUp(self):
         self.loop, self.workers = Timers(), Recorder()
         self.spool = Recorder(owners=[OWNER], owner=OWNER, total=1, refused=0, jobs=[(1, u'cd')])
-        self.delivery = Delivery(self.loop, self.workers, self.spool, Options())
+        self.delivery = Delivery(self.loop, self.workers, self.spool, Options(), None, None)
         self.delivery.hold_back()
         self.delivery.retry_all()
 

@@ -47,9 +47,10 @@ class DeliveryHistories(unittest.TestCase):
         self.addCleanup(shutil.rmtree, folder)
         self.loop, self.workers, self.spool = FakeLoop(), FakeWorkers(), Spool(folder, b'token')
         self.calls, self.settled, self.unreached = [], [], []
-        self.delivery = Delivery(self.loop, self.workers, self.spool, Options())
-        self.delivery.on_settled = lambda job: self.settled.append('job %d' % job.uid)
-        self.delivery.on_unreached = lambda *args: self.unreached.append(args)
+        self.delivery = Delivery(
+            self.loop, self.workers, self.spool, Options(), on_settled=lambda job:
+            self.settled.append('job %d' % job.uid), on_unreached=lambda *args:
+            self.unreached.append(args))
         self.computation = Computation()
 
     def new_call(self, _loop, address, _pieces, _has_reply, _timeout, done, _tls):

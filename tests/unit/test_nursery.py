@@ -45,7 +45,7 @@ class NurseryTest(unittest.TestCase):
     def setUp(self):
         image, program.supervisor_image = program.supervisor_image, lambda _folder: None
         self.addCleanup(setattr, program, 'supervisor_image', image)
-        self.nursery = Tried(None, Workers())
+        self.nursery = Tried(None, Workers(), None, 2, lambda: None)
 
     def test_an_idle_node_keeps_no_process_once_it_was_seen_to_run(self):
         self.assertEqual(self.nursery.keep_wait(0), KEEP_AFTER)
@@ -114,7 +114,7 @@ class SupervisorsTest(unittest.TestCase):
 
     def take(self, *made):
         """Return the number of the supervisor that a nursery gives whose processes say so."""
-        self.nursery = Answering(None, Workers())
+        self.nursery = Answering(None, Workers(), None, 2, lambda: None)
         self.nursery.made = list(made)
         link = self.nursery.take()
         for sock in (link._sock, link._channels):

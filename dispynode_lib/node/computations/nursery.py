@@ -104,19 +104,20 @@ class Nursery(object):
 
     It is also started soon after the node's start, to see that it can be, and ended if no client
     comes then: an idle node is as small as it can be.
-
-    on_news()   is called when there is another answer of trouble()
     """
 
-    on_news = staticmethod(lambda: None)
     # function: the sockets (list) that it is to keep for the next node
     listeners = staticmethod(lambda: ())
     on_shared = staticmethod(lambda: None)  # is called when it has them
 
-    def __init__(self, loop, workers, folder=None, output=2):
-        """`folder`: where the code of supervisors may be put away (code/image.Store); `output`:
-        their descriptors 1 and 2."""
-        self._output = output
+    def __init__(self, loop, workers, folder, output, on_news):
+        """Begin without a process; the node before this one may hand on what it is to keep.
+
+        folder      where the code of supervisors may be put away (code/image.Store)
+        output      their descriptors 1 and 2
+        on_news()   there is another answer of trouble()
+        """
+        self._output, self._on_news = output, on_news
         self._folder = folder
         self._loop = loop
         self._workers = workers
@@ -180,7 +181,7 @@ class Nursery(object):
             log.error('%s', trouble)
         else:
             log.info('supervisors can be started again')
-        self.on_news()
+        self._on_news()
 
     def preload(self, names):
         """Have the modules `names` (list of text) loaded before supervisors are forked: by the next

@@ -90,13 +90,15 @@ class Delivery(object):
     Methods named _* run in the loop's thread, the others in any.
     """
 
-    def __init__(self, loop, workers, spool, options, tls=None):
+    def __init__(self, loop, workers, spool, options, on_settled, on_unreached, tls=None):
         """Deliver by `loop`, read and write files by `workers`.
 
         spool     keeps what could not be delivered
         options   each may change: msg_timeout, seconds for each step of a connection;
                   zombie_interval, seconds of silence after which a client has to ask for its
                   replies, 0: never
+        on_settled(job)   a node.shared.state.Job: the client has the reply, or the disk
+        on_unreached(address, text, *args)   a kept reply has not been taken
         """
         self._loop = loop
         self._workers = workers
@@ -111,9 +113,7 @@ class Delivery(object):
         self._held_back = set()             # computation keys: see hold_back()
         self._timer = None
         self._retry = FIRST_RETRY
-        # function(node.shared.state.Job): the client has the reply, or the disk
-        self.on_settled = None
-        self.on_unreached = None  # function(address, text, *args): a kept reply has not been taken
+        self._on_settled, self._on_unreached = on_settled, on_unreached
 
     def pending(self):
         """Return how many replies are neither delivered nor kept yet."""
@@ -145,8 +145,8 @@ class Delivery(object):
 
     def _settle(self, letter):
         job, letter.accepted = letter.accepted, None
-        if job is not None and self.on_settled is not None:
-            self.on_settled(job)
+        if job is not None:
+            self._on_settled(job)
 
     def _send(self, letter):
         address = letter.computation.result_address
@@ -360,7 +360,7 @@ class Delivery(object):
         if error in (None, UNKNOWN):
             self._workers.run(self._settle_sent, round_, letter, error)
             return
-        self.on_unreached(
+        self._on_unreached(
             letter.computation.result_address[0],
             'the kept reply to job %d of computation %d cannot '
             'be delivered yet: %s', letter.uid, letter.computation.id, error)
