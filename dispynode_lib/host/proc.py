@@ -3,6 +3,9 @@ from __future__ import absolute_import, division, print_function
 
 import os
 
+from dispynode_lib.texts import to_bytes
+
+MARK = '_DISPYNODE_OF'                      # environment of all that a node starts
 STATE, PARENT, SESSION, STARTED = 0, 1, 3, 19           # places in what stat_fields() returns
 ARGUMENTS_BEGIN, ARGUMENTS_END = 45, 46                 # of memory
 
@@ -28,6 +31,13 @@ def stat_fields(pid):
     """
     # the name may hold blanks and brackets
     return read('/proc/%s/stat' % pid).rpartition(b')')[2].split()
+
+
+def is_marked(pid, *values):
+    """Return whether process `pid` was started with one of `values` (texts) for MARK."""
+    found = (b'\0' + read('/proc/%d/environ' % pid)).partition(
+        b'\0' + to_bytes(MARK) + b'=')[2].partition(b'\0')[0]
+    return found in [to_bytes(value) for value in values]
 
 
 def read(path):

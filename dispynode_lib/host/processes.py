@@ -7,9 +7,9 @@ import signal
 import time
 
 from dispynode_lib.host import proc, resources
-from dispynode_lib.host.compat import monotonic, to_bytes
+from dispynode_lib.host.compat import monotonic
 
-MARK = '_DISPYNODE_OF'  # environment of all that a node starts
+MARK = proc.MARK
 ROUNDS = 20  # of looking and killing, at most: what forks without end may be faster
 DEATH = 1.0  # seconds that killed processes may take to go
 LOOK = 0.01                                 # seconds between looks whether they have
@@ -42,11 +42,8 @@ def identity(pid):
 def is_marked(pid, values):
     """Return whether process `pid` was started with one of `values` (texts) for MARK."""
     if proc.is_there():
-        found = (b'\0' + proc.read('/proc/%d/environ' % pid)).partition(
-            b'\0' + to_bytes(MARK) + b'=')[2].partition(b'\0')[0]
-    else:
-        found = to_bytes(_asked(pid, lambda process: process.environ().get(MARK)) or '')
-    return found in [to_bytes(value) for value in values]
+        return proc.is_marked(pid, *values)
+    return _asked(pid, lambda process: process.environ().get(MARK)) in values
 
 
 def left(values, kept, alone):

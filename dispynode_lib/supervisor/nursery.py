@@ -9,6 +9,7 @@ import os
 import select
 import struct
 
+from dispynode_lib.host import proc
 from dispynode_lib.supervisor import keeping, rehearsal, supervisor
 from dispynode_lib.supervisor.imports import preload
 from dispynode_lib.supervisor.job import output, surroundings
@@ -29,6 +30,7 @@ def main():
         os.setpgrp()                        # an interrupt from the terminal is for the node
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)       # nobody asks for the status of a supervisor
+    mark = os.environ.get(proc.MARK, '')
     if os.environ.get(control.BIND_NOW[0]) == control.BIND_NOW[1]:
         del os.environ[control.BIND_NOW[0]]             # it is not the user's
     control_fd = take_standard()
@@ -48,18 +50,25 @@ def main():
         fds = fd, receiver.receive_fd()
         if None in fds:
             stopping.end_descendants(supervisors)   # left by supervisors that have died
-            listeners.wait_for_node(lambda: end_left(supervisors))
+            listeners.wait_for_node(lambda: end_left(supervisors, mark))
             os._exit(0)                     # the node has gone; each supervisor sees that by itself
         supervisors.add(_fork(receiver, listeners, control_fd, fds))
 
 
-def end_left(supervisors):
-    """End what supervisors have left that have died, if there is something; `supervisors`: pids of
-    all."""
+def end_left(supervisors, mark):
+    """End what supervisors have left that have died, while there is no node.
+
+    supervisors   pids of all that were forked here
+    mark          by which all is known that nurseries of this state folder have started: a job
+                  whose supervisor another one has forked is now a child of our own parent
+    """
     below = stopping.descendants(os.getpid())
     if below is None or any(relative.parent == os.getpid() and relative.pid not in supervisors
                             for relative in below):
         stopping.end_descendants(supervisors)
+    for relative in stopping.leaders_below(os.getppid()):
+        if proc.is_marked(relative.pid, mark):
+            stopping.kill_session(relative)
 
 
 def names_to_load():

@@ -266,15 +266,27 @@ class WithTheNodeTest(SupervisorCase):
         self.assert_all_lost(computation, jobs)
 
     def test_killed_after_a_node_that_has_taken_it_over(self):
-        self.start()
-        computation = self.open()
-        jobs = [self.running(computation, 'one', True)]
-        self.node.kill()
-        self.node.start()
-        self.node.kill()
-        os.kill(jobs[0][2], signal.SIGKILL)
-        self.node.start()
-        self.assert_all_lost(computation, jobs)
+        for with_late in (False, True):     # a supervisor of the second node's own
+            self.start()
+            computation = self.open()
+            jobs = [self.running(computation, 'one', True)]
+            running, pid, _supervisor = self.running(self.open(), 'three')
+            self.node.kill()
+            self.node.start()
+            if with_late:
+                jobs.append(self.running(self.open(), 'two', True))
+            self.node.kill()
+            for _job, _pid, supervisor in jobs:
+                os.kill(supervisor, signal.SIGKILL)
+            for name, (_job, job_pid, _supervisor) in zip(('one', 'two'), jobs):
+                self.assert_ended(job_pid, *self.notes('child')[name])      # while there is no node
+            self.assertTrue(processes.lives(pid))
+            self.node.start()
+            for job, _pid, _supervisor in jobs:
+                self.assert_lost(job, 'the node was killed')
+            self.let_end('three', 'four')
+            self.assert_result(running, 'three')
+            self.assert_result(self.running(computation, 'four')[0], 'four')
 
     def test_killed_alone_when_another_node_has_taken_it_over(self):
         self.start()

@@ -14,6 +14,7 @@ from dispynode_lib.host import processes
 from dispynode_lib.host.compat import spawn, to_text
 from dispynode_lib.host.descriptors import send_fd
 from dispynode_lib.host.io.streams import Stream, wait_for, would_block
+from dispynode_lib.host.wording import counted
 from dispynode_lib.log import Log
 from dispynode_lib.node.computations.link import Link, socket_pair
 from dispynode_lib.wire.control import BIND_NOW, KEEPER, PRELOAD
@@ -25,6 +26,7 @@ FORK_TIMEOUT = 20.0                         # seconds
 KEEP_AFTER, TRY_AGAIN = 0.3, 5.0            # seconds: after the start of the node, after a failure
 # seconds without a client after which the process is not kept, once it was seen to run
 REST_AFTER = 10.0
+NAMED = 20  # processes that the log names, at most
 ENDING = 1.0  # seconds from the end of a supervisor's connection until it is killed
 PATIENCE = 10.0  # seconds in which what a dead node has left may end by itself
 
@@ -90,8 +92,10 @@ class Supervisors(object):
             self._end(marks, 'the node before this one')
 
     def _end(self, marks, who):
-        for pid in processes.end(lambda: self._left(marks)):
-            log.warning('process %d, left by %s, has been killed', pid, who)
+        killed = processes.end(lambda: self._left(marks))
+        if killed:
+            log.warning('killed %s, left by %s: %s', counted(len(killed), u'process'), who,
+                        ', '.join('%d' % pid for pid in sorted(killed)[:NAMED]))
 
     def _left(self, marks):
         living = [pid for pid, started in list(self._living.items())

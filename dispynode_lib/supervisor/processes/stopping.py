@@ -116,6 +116,22 @@ def below(pid, processes):
     return [relative for relative in found.values() if relative is not None]
 
 
+def leaders_below(pid):
+    """Return the Relatives that are children of `pid` and began a session, as jobs do."""
+    try:
+        found = [_look_at(child) for child in _children(pid)]
+    except EnvironmentError:
+        return []
+    return [one for one in found if one is not None and one.session == one.pid]
+
+
+def kill_session(leader):
+    """Kill the Relative `leader` with its session and all that descends from it."""
+    for name in ('SIGSTOP', 'SIGKILL'):                 # stopped first: it forks no more meanwhile
+        relatives = [leader] + below(leader.pid, all_processes())
+        signal_relatives(relatives, getattr(signal, name), None)
+
+
 def signal_group(pid, number):
     """Send signal `number` to the process group `pid`, or to the process if it has no group yet."""
     try:
