@@ -40,14 +40,17 @@ class KeptImporter(Importer):
             return None
         place = '%s/%s' % (path[0], name.rpartition('.')[2])
         place += PACKAGE_FILE if os.path.isdir(place) else '.py'
+        cached = external.cache_from_source(place)
         try:
-            code = _kept(place)
+            code = _kept(place, cached)
         except EnvironmentError:
             return None                     # there is none, or this tree is an archive
         if code is None:
             return None
         self.modules[name] = place, None, code
-        return super(KeptImporter, self).find_spec(name)
+        spec = super(KeptImporter, self).find_spec(name)
+        spec.cached = cached                # else it is found out again
+        return spec
 
     def get_code(self, name):
         """Return the code object of a module; it names the file where that lies now."""
@@ -66,7 +69,7 @@ def read(name, path):
     """Return the code of the module in file `path` as marshal writes it: what Python keeps of it,
     or compiled."""
     try:
-        code = _kept_on_python2(path) if PY2 else _kept(path)
+        code = _kept_on_python2(path) if PY2 else _kept(path, external.cache_from_source(path))
     except EnvironmentError:
         code = None                         # nothing is kept: Python 3 does so now, if it may
     if code is not None:
@@ -77,14 +80,19 @@ def read(name, path):
         return marshal.dumps(compile(source.read(), path, 'exec', 0, True))
 
 
-def _kept(path):
-    with open(external.cache_from_source(path), 'rb') as kept:
-        data = kept.read()
+def _kept(path, cached):
+    """Return the code in file `cached`, None if it is not that of the source in file `path` now."""
+    fd = os.open(cached, os.O_RDONLY)       # a file object would take twice as long
+    try:
+        size = os.fstat(fd).st_size
+        data = os.read(fd, size)
+    finally:
+        os.close(fd)
     found = os.stat(path)
     mark = struct.pack('<LL', int(found.st_mtime) & 0xffffffff, found.st_size & 0xffffffff)
     flags = b'\0\0\0\0' if sys.version_info >= (3, 7) else b''
     head = external.MAGIC_NUMBER + flags + mark
-    return data[len(head):] if data.startswith(head) else None
+    return data[len(head):] if data.startswith(head) and len(data) == size else None
 
 
 def _kept_on_python2(path):
