@@ -31,8 +31,6 @@ from dispynode_lib.node.files import bigfiles
 from dispynode_lib.node.files.folders import Folders
 from dispynode_lib.node.initfile import InitFile
 from dispynode_lib.node.operation import Operation
-from dispynode_lib.node.operator.commands import Commands
-from dispynode_lib.node.operator.health import Pages
 from dispynode_lib.node.operator.statefolder import StateFolder
 from dispynode_lib.node.operator.status import Status
 from dispynode_lib.node.replies.delivery import Delivery
@@ -121,12 +119,11 @@ class Node(object):
 
     def _build(self):
         """Make all parts, the lowest room first; return what _take_over() does."""
-        loop = Loop()
-        workers = Workers(WORKERS, loop)
-        self._common = Common(self.options, self._state, loop, workers, self._identity)
+        loop, options = Loop(), self.options
+        self._common = Common(options, self._state, loop, Workers(WORKERS, loop), self._identity)
         self._watchdog = Watchdog()
         self._complaints = Complaints()
-        self._penalties = Penalties(bool(self.options.secret or self.options.admin_secret))
+        self._penalties = Penalties(bool(options.secret or options.admin_secret))
         self._build_nursery()
         self._build_replies()
         schedulers = self._before.set_aside(self._delivery)
@@ -172,20 +169,14 @@ class Node(object):
             self._common, self._notices, self._visitors, self._announcer, self._nursery)
 
     def _build_operator(self):
-        reschedule = self._watchdog.reschedule
-        status = Status(
+        self._status = Status(
             self._common, self._folder, self._history, self._ports, self._addresses, self._nursery,
             self._visitors, self._announcer, self._delivery, self._spool, self._service,
             self._complaints, self._penalties)
-        self._commands = Commands(
-            self._common, status, self._service, self._notices, self._announcer,
-            set_cpus=self.set_cpus, drain=self.drain, stop=self.stop, reschedule=reschedule,
-            restart=lambda: self.leave(replaced=True))
-        self._pages = Pages(self._common, status, self._history, self._complaints)
         self._operation = Operation(
-            self._common, self._folder, self._history, self._ledger, status, self._service,
-            began=self._began, run_command=self._commands.run, set_cpus=self.set_cpus,
-            drain_jobs=self.drain_jobs, stop=self.stop, reschedule=reschedule)
+            self._common, self._folder, self._history, self._ledger, self._status, self._service,
+            began=self._began, run_command=self._run_command, set_cpus=self.set_cpus,
+            drain_jobs=self.drain_jobs, stop=self.stop, reschedule=self._watchdog.reschedule)
 
     def _build_requests(self):
         is_allowed = guard.filter_of(self.options.allow)
@@ -210,9 +201,10 @@ class Node(object):
         self._identity.remember_signs(self._in_folder('signs'))
         self._reception = Reception(
             self._common.loop, self.options, self._complaints, self._penalties,
-            is_allowed=is_allowed, is_token=self._is_token, is_earlier=self._identity.is_earlier,
+            is_allowed=is_allowed, is_earlier=self._identity.is_earlier,
+            is_token=lambda token: framing.same_token(token, self._identity.token),
             on_earlier=self._announcer.came_from_earlier, handle=dispatcher.handle,
-            handle_at_once=dispatcher.job_at_once, serve_http=self._pages.serve,
+            handle_at_once=dispatcher.job_at_once, serve_http=self._serve_page,
             big_folder=self._big_folder, tls=self._tls)
         self._datagrams = DatagramListener(
             self._ports.udp_sockets(), discovery.on_datagram, self._complaints, is_allowed)
@@ -259,9 +251,6 @@ class Node(object):
 
     def _as_client(self):
         return self._tls.as_client if self._tls is not None else None
-
-    def _is_token(self, token):
-        return framing.same_token(token, self._identity.token)
 
     # -- ports and addresses
 
@@ -367,7 +356,18 @@ class Node(object):
 
     def command(self, words, done):
         """Do the operator's command `words` in a thread of its own; `done(Answer)` there."""
-        self._common.workers.run(lambda: done(self._commands.run(words)))
+        self._common.workers.run(lambda: done(self._run_command(words)))
+
+    def _run_command(self, words):
+        from dispynode_lib.node.operator.commands import Commands   # few nodes are ever asked
+        return Commands(
+            self._common, self._status, self._service, self._notices, self._announcer,
+            self.set_cpus, self.drain, self.stop, self._watchdog.reschedule,
+            restart=lambda: self.leave(replaced=True)).run(words)
+
+    def _serve_page(self, connection):
+        from dispynode_lib.node.operator.health import Pages
+        Pages(self._common, self._status, self._history, self._complaints).serve(connection)
 
     def dump(self):
         """Write state and stacks to the log. Returns soon."""

@@ -3,13 +3,14 @@ from __future__ import absolute_import, division, print_function
 import os
 import py_compile
 import shutil
+import subprocess
 import sys
 import tempfile
 import traceback
 import unittest
 
 from dispynode_lib.code import bytecode, image, packed
-from tests.test_layers import PACKAGE, imports, module_files, parse
+from tests.test_layers import PACKAGE, PROJECT, imports, module_files, parse
 
 
 class StoreTest(unittest.TestCase):
@@ -88,6 +89,25 @@ class SupervisorsCodeTest(unittest.TestCase):
             packed.importer.get_marshalled(PACKAGE + '.wire.control') if one_file else code, bytes)
 
 
+class StartTest(unittest.TestCase):
+
+    # what a node loads when somebody asks for it, or once it serves
+    LATER = ('cli.check', 'cli.console', 'cli.ctl', 'cli.printed', 'cli.replace', 'code.image',
+             'host.process.detach', 'host.process.notify', 'node.operator.commands',
+             'node.operator.health', 'node.operator.metrics', 'node.operator.page',
+             'node.operator.plots', 'node.shared.ledger', 'options.configfile')
+    MOST = 128                              # modules; each makes a start 0.3 % longer
+
+    def test_a_start_loads_what_every_node_needs_and_no_more(self):
+        program = ('import sys; sys.path.insert(0, %r); import dispynode_lib.cli.main, '
+                   'dispynode_lib.host.surroundings, dispynode_lib.node.node; '
+                   'print(" ".join(name for name in sys.modules if sys.modules[name]))' % PROJECT)
+        told = subprocess.check_output([sys.executable, '-c', program]).decode('ascii').split()
+        loaded = set(name[len(PACKAGE) + 1:] for name in told if name.startswith(PACKAGE))
+        self.assertEqual(sorted(loaded & set(self.LATER)), [])
+        self.assertLessEqual(len(loaded), self.MOST)
+
+
 @unittest.skipIf(sys.version_info[0] == 2, 'left to Python 2.7 as a whole')
 class KeptImporterTest(unittest.TestCase):
 
@@ -95,9 +115,6 @@ class KeptImporterTest(unittest.TestCase):
         self.folder = tempfile.mkdtemp()
         self.addCleanup(shutil.rmtree, self.folder)
         self.importer = bytecode.KeptImporter()
-        # a folder for all that is kept (PYTHONPYCACHEPREFIX) does not follow what is moved
-        self.addCleanup(setattr, sys, 'pycache_prefix', getattr(sys, 'pycache_prefix', None))
-        sys.pycache_prefix = None
 
     def write(self, name, text, folder=None):
         path = os.path.join(folder or self.folder, name)

@@ -9,7 +9,6 @@ import struct
 import threading
 
 from dispynode_lib.errors import PeerGone
-from dispynode_lib.code import image as program
 from dispynode_lib.host import processes
 from dispynode_lib.host.compat import spawn, to_text
 from dispynode_lib.host.descriptors import send_fd
@@ -222,7 +221,7 @@ class Nursery(object):
             self._workers.run(self._rest)
             return
         with self._lock:
-            program.supervisor_image(self._folder)
+            self._image()
         self._kept = True
         on_trial = self._process is None and not self._wanted
         self.prepare()
@@ -269,10 +268,14 @@ class Nursery(object):
             raise
         self._note(None)
 
+    def _image(self):
+        from dispynode_lib.code import image        # not before the node serves
+        return image.supervisor_image(self._folder)
+
     def _start_process(self):
         sock, far = socket_pair()
         sock.setblocking(False)
-        image = program.supervisor_image(self._folder)
+        image = self._image()
         try:
             self._process = spawn(image.command, far.fileno(), self._environment(), self._output)
             far.close()                     # or its end would not be seen here
