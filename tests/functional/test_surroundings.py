@@ -73,6 +73,12 @@ def deleted(path):
     kept = Deleted(path)
     return True
 
+def deleted_of_module(path):
+    global kept
+    import usersmodule
+    kept = usersmodule.Deleted(path)
+    return True
+
 class Deleted(object):
     def __init__(self, path):
         self.path = path
@@ -105,6 +111,7 @@ def setup(folder):
 def folder_is_there():
     return os.path.exists(folder_of_setup.name)
 '''
+WITHOUT = CODE.replace('__del__', 'end')    # by itself it has no finalizers
 
 
 class Surroundings(NodeCase):
@@ -161,6 +168,23 @@ class Ends(NodeCase):
             wait_until(lambda: os.path.exists(path), TIMEOUT, 'what %s writes' % what)
             with open(path) as stream:
                 self.assertEqual(stream.read(), 'x')
+
+    def test_objects_of_modules_that_the_client_sent_are_deleted_at_the_end(self):
+        computation, folder = self.open(WITHOUT, 'f'), self.folder()
+        path, module = os.path.join(folder, 'mark'), os.path.join(folder, 'usersmodule.py')
+        with open(module, 'w') as stream:
+            stream.write('class Deleted(object):\n'
+                         '    def __init__(self, path):\n        self.path = path\n'
+                         '    def __del__(self):\n        open(self.path, "w").close()\n')
+        computation.send_file(module)
+        self.assertIs(computation.run('deleted_of_module', path).value, True)
+        wait_until(lambda: os.path.exists(path), TIMEOUT, 'what __del__ writes')
+
+    def test_temporary_files_of_a_job_are_removed_though_setup_had_made_some(self):
+        folder = self.folder()
+        computation = self.open(WITHOUT, 'f', setup='setup', setup_args=(folder,))
+        name = computation.run('temporary_file', folder).value
+        wait_until(lambda: not os.path.exists(name), TIMEOUT, 'the end of ' + name)
 
     def test_what_setup_left_for_the_end_is_not_done_by_jobs(self):
         folder = self.folder()

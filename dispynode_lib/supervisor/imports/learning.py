@@ -63,7 +63,7 @@ class Learner(object):
         """Tell the supervisor what was imported since it forked this process, what others need
         first."""
         curious, loaded = self._messages < CURIOUS, self._preloaded
-        if not curious and len(sys.modules) == len(self._base) + loaded.count_given():
+        if not curious and self.has_given_all():
             return
         names = [
             to_bytes(name) for name, module in list(sys.modules.items())
@@ -80,6 +80,10 @@ class Learner(object):
                 size += len(name) + 1
         if lines:
             self._write(lines)
+
+    def has_given_all(self):
+        """Return whether all that was imported since was loaded ahead."""
+        return len(sys.modules) == len(self._base) + self._preloaded.count_given()
 
     def _write(self, lines):
         try:

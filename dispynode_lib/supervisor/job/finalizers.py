@@ -3,6 +3,7 @@ from __future__ import absolute_import, division, print_function
 
 import atexit
 import gc
+import os
 import sys
 
 from dispynode_lib.supervisor.processes.lean import PYTHON2
@@ -17,9 +18,25 @@ def count_functions():
     return len(atexit._exithandlers) if PYTHON2 else atexit._ncallbacks()
 
 
-def temporary_names():
-    """Return the generator of names of temporary files, None before the first one."""
-    return getattr(sys.modules.get('tempfile'), '_name_sequence', None)
+def has_temporary_names():
+    """Return whether this process has made names of temporary files."""
+    names = getattr(sys.modules.get('tempfile'), '_name_sequence', None)
+    return getattr(names, '_rng_pid', None) == os.getpid()
+
+
+def modules_have(word, folder):
+    """Return whether the source of a module in `folder` contains `word` (bytes)."""
+    for module in list(sys.modules.values()):
+        path = getattr(module, '__file__', None)
+        path = os.path.join(folder, path or os.sep)     # some are relative to that folder
+        if path.startswith(folder + os.sep):
+            try:
+                with open(path[:-1] if path.endswith('c') else path, 'rb') as source:
+                    if word in source.read():
+                        return True
+            except EnvironmentError:        # a folder, or it is gone
+                continue
+    return False
 
 
 class Finalizers(object):
@@ -28,8 +45,7 @@ class Finalizers(object):
     def __init__(self):
         self._inherited = count_functions()
         self._at_start = 0
-        self._names = None                  # of temporary files, when the job began
-        self._always = False
+        self._always = False                # the code has classes with __del__
         self._inherits = False  # what setup imported has something to do at the end of each job
         self._before = {}                   # globals that were there before any job
 
@@ -62,7 +78,11 @@ class Finalizers(object):
 
     def begin(self):
         """Note, in a job process, what is registered when the job begins."""
-        self._at_start, self._names = count_functions(), temporary_names()
+        self._at_start = count_functions()
+
+    def look_into_modules(self, folder):
+        """Look, in a job process, into modules that it may have imported from `folder`."""
+        self._always = self._always or modules_have(b'__del__', folder)
 
     def are_wanted(self):
         """Return, in a job process, whether run() may have something to do."""
@@ -75,7 +95,7 @@ class Finalizers(object):
         return functions != 0 or self._collects()
 
     def _collects(self):
-        return self._always or temporary_names() is not self._names
+        return self._always or has_temporary_names()
 
     def run(self, namespace):
         """Run the finalizers, in a job process. `namespace`: the globals of the user's code."""

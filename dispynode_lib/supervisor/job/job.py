@@ -62,8 +62,8 @@ def serve(fd, computation):
     except BaseException:                   # the user's code may raise anything
         pieces, exception = None, _failure_text(sys.exc_info())
     _report(fd, computation, pieces, exception, started)
-    if len(sys.modules) != computation.modules_before and computation.learner is not None:
-        computation.learner.tell()
+    if len(sys.modules) != computation.modules_before:
+        _look_at_modules(computation)
     if (_has_threads() or 'multiprocessing.util' in sys.modules
             or computation.finalizers.are_wanted()):
         _end_as_programs_do(computation)
@@ -137,6 +137,15 @@ def _report(fd, computation, pieces, exception, started):
         write_pieces(fd, frame)
     except EnvironmentError:
         os._exit(0)                         # the node has gone: there is nobody to tell
+
+
+def _look_at_modules(computation):
+    """Tell what the job has imported; look for finalizers in what was not loaded ahead."""
+    learner = computation.learner
+    if learner is not None:
+        learner.tell()
+    if learner is None or not learner.has_given_all():
+        computation.finalizers.look_into_modules(computation.folder)
 
 
 def _has_threads():
