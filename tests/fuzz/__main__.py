@@ -10,7 +10,7 @@ import os
 import sys
 
 PROJECT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-MEASURED = ('wire/*', 'wire/pickle/*', 'options/configfile.py', 'node/computations/jobframes.py',
+MEASURED = ('wire/*', 'wire/pickle/*', 'options/configfile.py', 'node/computations/frames.py',
             'node/replies/journal.py', 'node/discovery/known.py', 'node/shared/identity.py')
 
 

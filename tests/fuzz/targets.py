@@ -10,7 +10,7 @@ import tempfile
 from dispynode_lib.options import configfile
 from dispynode_lib.errors import ConfigError, OptionError, PeerGone, ProtocolError
 from dispynode_lib.log import CRITICAL, output
-from dispynode_lib.node.computations import jobframes
+from dispynode_lib.node.computations import frames
 from dispynode_lib.node.discovery import known
 from dispynode_lib.node.operator import control_socket, statefolder
 from dispynode_lib.node.replies import journal
@@ -154,14 +154,14 @@ def framed_reply(data):
 def control_frames(data):
     """What a job writes to its channel, in pieces."""
     splitter = control.Splitter(LARGEST)
-    log = jobframes.JobLog(1)
+    log = frames.JobLog(1)
     try:
         for start in range(0, len(data), 7):
             for parts in splitter.feed(data[start:start + 7]):
                 if parts[:1] == [b'log']:
                     log.write(parts, 7)
                 else:
-                    jobframes.read_done(parts[1:], program=len(data) % 2 == 0)
+                    frames.read_done(parts[1:], program=len(data) % 2 == 0)
     except ProtocolError:
         return
 

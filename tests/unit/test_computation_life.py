@@ -12,7 +12,7 @@ from dispynode_lib.log import CRITICAL, output
 from dispynode_lib.node.computations import computation as computations
 from dispynode_lib.node.computations import link as links
 from dispynode_lib.node.computations import supervision as supervisions
-from dispynode_lib.node.computations.jobframes import ENDED
+from dispynode_lib.node.computations.frames import ENDED
 from dispynode_lib.node.computations.jobs import AT_ONCE, EXIT_NEWS_TIMEOUT, HANDING_OVER, SILENT
 from dispynode_lib.node.shared import job as jobs
 from dispynode_lib.node.shared import phases

@@ -8,9 +8,9 @@ import time
 from dispynode_lib.host.compat import monotonic
 from dispynode_lib.log import Log
 from dispynode_lib.node.computations import supervision as supervisions
-from dispynode_lib.node.computations.jobframes import ENDED, JobLog, last_words
+from dispynode_lib.node.computations.frames import (
+    ENDED, JobLog, has_cleanup_function, last_words, open_frame)
 from dispynode_lib.node.computations.jobs import JOB_FRAMES, Jobs
-from dispynode_lib.node.computations.openframe import has_cleanup_function, open_frame
 from dispynode_lib.node.replies.records import Record
 from dispynode_lib.node.computations.supervision import Supervision
 from dispynode_lib.node.computations.usage import Usage

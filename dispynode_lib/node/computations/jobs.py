@@ -10,7 +10,7 @@ from dispynode_lib.log import DEBUG, Log, output
 from dispynode_lib.node.files import bigfiles
 from dispynode_lib.host.wording import describe_exit
 from dispynode_lib.node.computations.adoption import Adopted, next_program
-from dispynode_lib.node.computations.jobframes import read_done, read_limit, tell_start
+from dispynode_lib.node.computations.frames import read_done, read_limit, tell_start
 from dispynode_lib.node.computations.link import (
     DISMISS, END, EXIT, EXITED, GIVE, GIVEN, GONE, IDLE, LOSE, SHUT, TAKE_BACK, TELL, Child)
 from dispynode_lib.node.computations.link import LIFE as CHILD

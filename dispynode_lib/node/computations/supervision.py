@@ -7,7 +7,7 @@ import signal
 from dispynode_lib.errors import PeerGone, ProtocolError
 from dispynode_lib.host.compat import to_text
 from dispynode_lib.log import Log
-from dispynode_lib.node.computations.jobframes import ENDED, indented, text_of
+from dispynode_lib.node.computations.frames import ENDED, indented, text_of
 from dispynode_lib.node.shared.complaints import printable
 from dispynode_lib.node.shared.phases import Life, every
 from dispynode_lib.wire.control import number
