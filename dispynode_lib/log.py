@@ -46,7 +46,7 @@ class Log(object):
             self._tell(DEBUG, text, args)
 
     def info(self, text, *args):
-        """What happens in the ordinary course."""
+        """Tell what happens in the ordinary course."""
         self.log(INFO, text, *args)
 
     def warning(self, text, *args):

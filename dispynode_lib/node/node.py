@@ -59,7 +59,7 @@ log = Log('dispynode.node')
 
 LAST_OUTPUT = 0.2  # seconds that the end waits for what jobs wrote to standard error
 STOPPED = u'the node was stopped before the job had ended'
-BREATH = 0.1                                # seconds: its client may come back at once
+RESPITE = 0.1                               # seconds: its client may come back at once
 SPREAD = 0.2  # seconds over which nodes that become free together announce themselves
 WORKERS = 16                                # threads at most for what the node does itself
 
@@ -341,7 +341,7 @@ class Node(object):
         """The node has no scheduler any more."""
         log.info('the node is free')
         self._answers.forget()
-        self._announcer.begin(BREATH + SPREAD * fraction())
+        self._announcer.begin(RESPITE + SPREAD * fraction())
         self._watchdog.reschedule()
 
     # -- what operators ask for
@@ -395,8 +395,8 @@ class Node(object):
         self._drain_jobs(self.options.drain_timeout)
 
     def terminate(self, may_keep=True):
-        """As stop(), but with --keep_jobs, if `may_keep`, or --grace running jobs go on. Returns
-        soon."""
+        """Stop as stop() does, but let jobs go on with --keep_jobs, if `may_keep`, or --grace.
+        Returns soon."""
         if may_keep and self.options.keep_jobs and self.options.orphan_timeout:
             self.leave()
         elif self.options.grace:

@@ -26,7 +26,7 @@ STOP_MARGIN = 30.0                          # seconds that a stop may take besid
 
 
 class Operation(object):
-    """What goes on beside the work: begin() when the node serves, close() at the end."""
+    """Operation of the node, besides its work: begin() when the node serves, close() at the end."""
 
     def __init__(self, common, folder, history, ledger, status, service, began, run_command,
                  set_cpus, drain_jobs, stop, reschedule):

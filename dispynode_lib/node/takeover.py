@@ -280,7 +280,7 @@ class Keeper(object):
         return [self._pid] if self._sock is not None and self._pid else []
 
     def let_go(self):
-        """It is not needed any more. Any thread."""
+        """Let the process go, which is not needed any more. Any thread."""
         sock, self._sock = self._sock, None
         if sock is not None:
             try:
@@ -290,7 +290,7 @@ class Keeper(object):
             sock.close()
 
     def close(self):
-        """It is needed on."""
+        """Close what this node has of it; the process itself goes on."""
         if self._sock is not None:
             self._sock.close()
         for sock in self.listeners:

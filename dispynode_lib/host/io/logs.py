@@ -130,7 +130,7 @@ class LogFile(object):
 
 
 def open_or_refuse(path, option=u'--log_file'):
-    """As open_log, but raise StartError."""
+    """Open a log as open_log() does, but raise StartError."""
     try:
         return open_log(path)
     except EnvironmentError as error:

@@ -52,7 +52,7 @@ def _dormant_for(job):
 
 
 class Adopted(object):
-    """Of one computation; the loop's thread."""
+    """Adopted jobs of one computation; the loop's thread."""
 
     def __init__(self, jobs, computation, supervision, journal, common):
         """`jobs`: node.computations.jobs.Jobs; the others are as there."""

@@ -139,7 +139,7 @@ class Computation(object):
             self.supervision.attach(link)
 
     def abandon(self):
-        """It cannot begin, for there is no supervisor; its files have been removed. Any thread."""
+        """Give up what cannot begin for want of a supervisor; its files are gone. Any thread."""
         self._loop.call_soon(LIFE.change, self, ABANDON)
 
     def stage(self):

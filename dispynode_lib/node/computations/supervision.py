@@ -65,8 +65,9 @@ COMING, LEAVING = (STARTING, COMPILING), (CLOSING, CLEANING)
 
 
 class Supervision(object):
-    """One supervisor after the other. Methods named on_* and _* run in the loop's thread, others
-    where it is said.
+    """Supervision of one computation: one supervisor after the other.
+
+    Methods named on_* and _* run in the loop's thread, others where it is said.
 
     phase   see above
     link    node.computations.link.Link; None without a supervisor
@@ -262,8 +263,8 @@ class Supervision(object):
             self._owner.on_lost()
 
     def _end_left(self, pid, children):
-        """What supervisor `pid` had started ends with it; `children` have or had jobs. A worker's
-        thread."""
+        """End what supervisor `pid` had started, as it has; `children` have or had jobs. A
+        worker's thread."""
         try:
             self._nursery.supervisors.end_left(pid, [
                 child.pid for child in children if child.sock is not None])

@@ -13,7 +13,7 @@ MOST_UNSETTLED = 10000  # ended jobs of which the supervisor may still have to t
 
 
 class Usage(object):
-    """The loop's thread, but for reading the attributes.
+    """Usage of one computation; the loop's thread, but for reading the attributes.
 
     cpu_seconds   CPU time of all jobs of which it is known
     peak_memory   bytes, of the job that needed most; None if that is known of none

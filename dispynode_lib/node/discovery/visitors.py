@@ -30,7 +30,7 @@ class Visitor(object):
 
 
 class Visitors(object):
-    """Any thread; times are monotonic seconds."""
+    """All visitors of late; any thread. Times are monotonic seconds."""
 
     def __init__(self, clock=monotonic):
         self._clock = clock

@@ -121,7 +121,7 @@ class Records(object):
 
 
 class Record(object):
-    """Of one computation; `computation` tells what is written."""
+    """The record of one computation, which says what is written."""
 
     def __init__(self, records, computation):
         self._records, self._computation = records, computation
@@ -214,7 +214,7 @@ class Record(object):
             files.remove(path)
 
     def remove(self):
-        """It has gone with all its files."""
+        """Remove the record: the computation has gone with all its files."""
         self._removed = True
         self._records.remove(self._computation.id)
         for kind in ('setup', 'files') if self._opened else ():

@@ -17,7 +17,7 @@ class Dispatcher(object):
 
     def __init__(self, identity, open_to_all, table, job_at_once, knows_token,
                  complaints, penalties):
-        """What it is told and asks:
+        """Dispatch by these tables, and ask these functions:
 
         open_to_all   {opcode: handler} of requests not about a computation; they need no token
         table         {opcode: handler} of the others

@@ -118,7 +118,7 @@ class Reception(object):
     def __init__(self, loop, options, complaints, penalties, is_allowed, is_token, is_earlier,
                  on_earlier, handle, handle_at_once, serve_http, big_folder, tls=None,
                  new_workers=Workers):
-        """What each part is told and asked:
+        """Receive for these parts, which are told and asked this:
 
         options         only msg_timeout, which may change
         complaints      note(address, cause, text)

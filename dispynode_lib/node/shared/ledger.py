@@ -15,7 +15,7 @@ TELL_INTERVAL = 60.0  # seconds between two lines in the log about lines that ca
 
 
 class Ledger(object):
-    """Any thread; nobody waits for the file."""
+    """The ledger; any thread, none waits for the file."""
 
     def __init__(self, path):
         """Raise StartError if `path` cannot be written."""
