@@ -29,6 +29,7 @@ SESSION = 'session'  # likewise, one after another: commands that find a node ru
 COMMANDS = {
     'python3 dispynode.py --check': HERE,
     'dispynode.py --check': HERE,
+    'dispynode.py --check --preload numpy,pandas': 'tests/functional/test_check.py',
     'python3 packaging/onefile.py build/dispynode.py': HERE,
     'python3 packaging/onefile.py': HERE,
     'python3 build/dispynode.py --version': HERE,

@@ -93,26 +93,28 @@ def compute():
 
     def test_the_numbers_that_mean_success_depend_on_the_client(self):
         code = u'def setup(value): return value'
-        newer = self.opened(code)
         for number in (0, 1, 2):
+            newer = self.opened(code)
             self.assertEqual(newer.setup(setup_argument(number), b'setup'), (b'%d' % number, None))
+            # setup runs once; another node that asks hears how that ended
+            self.assertEqual(newer.setup(setup_argument(3), b'setup'), (b'%d' % number, None))
         for value in (3, None, 'x', 0.0):
-            status, text = newer.setup(setup_argument(value), b'setup')
+            status, text = self.opened(code).setup(setup_argument(value), b'setup')
             self.assertEqual(status, b'error')
             self.assertIn('"setup" failed with %r' % (value,), text.replace("u'", "'"))
         older = self.opened(code, setup_accepts=b'0')
         self.assertEqual(older.setup(setup_argument(1), b'setup')[0], b'error')
 
     def test_a_setup_that_raises_tells_with_frames_of_the_user(self):
-        node = self.opened(u'''
+        code = u'''
 import sys
 def setup(how):
     if how:
         raise ValueError('no data')
     sys.exit('leaving')
-''')
+'''
         for how, text in ((1, 'ValueError: no data'), (0, 'leaving')):
-            status, trace = node.setup(setup_argument(how), b'setup')
+            status, trace = self.opened(code).setup(setup_argument(how), b'setup')
             self.assertEqual(status, b'error')
             self.assertIn(text, trace)
             self.assertEqual(trace.count('  File "'), 1)
