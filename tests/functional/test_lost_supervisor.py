@@ -3,6 +3,7 @@ from __future__ import absolute_import, division, print_function
 
 import os
 import signal
+import subprocess
 import unittest
 
 from tests.support import processes
@@ -298,6 +299,23 @@ class WithTheNodeTest(SupervisorCase):
         self.assert_lost(jobs[0][0])
         self.assertFalse(processes.lives(jobs[0][1]))
         self.assert_ended(*self.notes('child')['one'])
+
+    def test_killed_alone_when_the_node_has_replaced_itself(self):
+        self.start()
+        computation = self.open()
+        job, pid, supervisor = self.running(computation, 'one', True)
+        spared = self.running(self.open(), 'two')
+        for turn in range(2, 4):
+            command = self.node.command()
+            subprocess.check_call(command[:command.index('--daemon')] + [
+                '--ctl', 'restart', '-p', '%d' % self.node.port, '--dest_path_prefix', self.node.folder])
+            wait_until(lambda: self.node.log().count('serves at') == turn, TIMEOUT)
+        os.kill(supervisor, signal.SIGKILL)
+        self.assert_lost(job)
+        self.assertFalse(processes.lives(pid))
+        self.assert_ended(*[pid for pids in self.notes('child').values() for pid in pids])
+        self.let_end('two')
+        self.assert_result(spared[0], 'two')
 
 
 if __name__ == '__main__':

@@ -1,14 +1,21 @@
 """node/computations/nursery: when its process is there."""
 from __future__ import absolute_import, division, print_function
 
+import os
 import socket
+import subprocess
+import threading
 import unittest
 
 from dispynode_lib.code import image as program
+from dispynode_lib.host import processes
 from dispynode_lib.log import CRITICAL, output
 from dispynode_lib.node.computations import nursery as nurseries
 from dispynode_lib.node.computations.link import socket_pair
-from dispynode_lib.node.computations.nursery import KEEP_AFTER, PID, REST_AFTER, TRY_AGAIN, Nursery
+from dispynode_lib.node.computations.nursery import (
+    KEEP_AFTER, PID, REST_AFTER, TRY_AGAIN, Nursery, Supervisors)
+from tests.support.processes import lives
+from tests.support.waiting import wait_until
 
 
 class Workers(object):
@@ -145,3 +152,54 @@ class SupervisorsTest(unittest.TestCase):
         self.nursery.close()
         with self.assertRaises(EnvironmentError):
             self.nursery.take()
+
+
+class LeftTest(unittest.TestCase):
+
+    def setUp(self):
+        self.supervisors = Supervisors(threading.Lock())
+        self.supervisors.mark = 'jobs-of-unit-test-%d' % os.getpid()
+        level, output.level = output.level, CRITICAL
+        self.addCleanup(setattr, output, 'level', level)
+
+    def process(self):
+        """Return a process that a nursery may have started."""
+        process = subprocess.Popen(
+            ['sleep', '60'], env=dict(os.environ, **{processes.MARK: self.supervisors.mark}))
+        self.addCleanup(process.wait)
+        self.addCleanup(lambda: process.poll() is None and process.kill())
+        wait_until(lambda: processes.is_marked(process.pid, [self.supervisors.mark]), 10)
+        return process.pid
+
+    def test_what_is_below_no_living_supervisor_is_ended(self):
+        supervisor, left, other = [self.process() for _number in range(3)]
+        for pid in (supervisor, other):
+            self.supervisors.note(pid)
+        self.supervisors.end_left(other)    # it has closed its connection, and lives on
+        self.assertEqual([lives(pid) for pid in (supervisor, left, other)], [True, False, False])
+
+    def test_a_node_that_was_replaced_ends_nothing(self):
+        left = self.process()
+        self.supervisors.is_replaced = lambda: True
+        self.supervisors.lose(left)
+        self.supervisors.end_left(left)
+        self.assertTrue(lives(left))
+
+    def test_what_died_last_is_ended_before_the_node(self):
+        left = self.process()
+        self.supervisors.end_rest()
+        self.assertTrue(lives(left))
+        self.supervisors.lose(left + 1)
+        self.supervisors.end_rest()
+        self.assertFalse(lives(left))
+
+    def test_those_that_have_gone_are_forgotten(self):
+        living = self.process()
+        self.supervisors.note(living)
+        self.supervisors.note(4194304)      # more than a system gives away
+        self.assertEqual(list(self.supervisors._living), [living])
+        for pid in range(4194304, 4194404):
+            self.supervisors._living[pid] = 1           # they had it for a while
+        self.supervisors.note(living)
+        self.assertLess(len(self.supervisors._living), 40)
+        self.assertIn(living, self.supervisors._living)

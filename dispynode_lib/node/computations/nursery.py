@@ -45,14 +45,17 @@ class Supervisors(object):
     def __init__(self, lock):
         """`lock`: held while one is made, and while what others have left is ended."""
         self._lock = lock
-        self._living = {}                   # pid -> start time
+        self._living, self._look_at = {}, 16  # pid -> start time; how many are looked at again
         self._lost = set()                  # pids of those that died, until what they left is ended
 
     def note(self, pid):
-        """Note a supervisor, and forget those that have gone."""
-        self._living = dict((one, started) for one, started in list(self._living.items())
-                            if processes.start_time(one) == started)
-        self._living[pid] = processes.start_time(pid)
+        """Note a supervisor; once there are twice as many, forget those that have gone."""
+        started = processes.start_time(pid)
+        if started is not None:
+            self._living[pid] = started
+        if len(self._living) > self._look_at:
+            self._living = dict((one, self._living[one]) for one in self._pids())
+            self._look_at = 2 * len(self._living) + 16
 
     def lose(self, pid):
         """Note that a supervisor has died: end_left() follows."""
@@ -97,9 +100,12 @@ class Supervisors(object):
                         ', '.join('%d' % pid for pid in sorted(killed)[:NAMED]))
 
     def _left(self, marks):
-        living = [pid for pid, started in list(self._living.items())
-                  if processes.start_time(pid) == started]
-        return processes.left(marks, living, list(self.nursery_pids()) + list(self.keeper_pids()))
+        return processes.left(marks, self._pids(), list(self.nursery_pids()) + list(
+            self.keeper_pids()))
+
+    def _pids(self):
+        return [pid for pid, started in list(self._living.items())
+                if processes.start_time(pid) == started]
 
 
 class Nursery(object):
