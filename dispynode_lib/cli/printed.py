@@ -59,19 +59,22 @@ def _read(file_name):
         return source.read()
 
 
+def _flags(which):
+    return [flag for row in ROWS if which(row) for flag in row.flags]
+
+
+def _takes_any_value(row):
+    return row.kind not in (path, switch) and row.name not in ('ctl', 'print_file', 'log_format')
+
+
 def _filled(text):
-    for mark, make in ((u'@COMMAND@', program_path), (u'@PYTHON@', lambda: to_text(sys.executable)),
-                       (u'@VERSION@', lambda: to_text(__version__)), (u'@MAN_OPTIONS@',
-                                                                      man_options),
-                       (u'@FLAGS@', lambda: u' '.join(flag for row in ROWS for flag in row.flags)),
-                       (u'@PATH_FLAGS@', lambda: u'|'.join(flag for row in ROWS if row.kind is path
-                                                           for flag in row.flags)),
-                       (u'@VALUE_FLAGS@',
-                        lambda: u'|'.join(flag for row in ROWS
-                                          if row.kind not in (path, switch) and row.name not in
-                                          ('ctl', 'print_file', 'log_format')
-                                          for flag in row.flags)),
-                       (u'@PRINT_NAMES@', lambda: u' '.join(key for key, _file, _about in FILES))):
+    for mark, make in (
+            (u'@COMMAND@', program_path), (u'@PYTHON@', lambda: to_text(sys.executable)),
+            (u'@VERSION@', lambda: to_text(__version__)), (u'@MAN_OPTIONS@', man_options),
+            (u'@FLAGS@', lambda: u' '.join(_flags(lambda row: True))),
+            (u'@PATH_FLAGS@', lambda: u'|'.join(_flags(lambda row: row.kind is path))),
+            (u'@VALUE_FLAGS@', lambda: u'|'.join(_flags(_takes_any_value))),
+            (u'@PRINT_NAMES@', lambda: u' '.join(key for key, _file, _about in FILES))):
         if mark in text:
             text = text.replace(mark, make())
     return text

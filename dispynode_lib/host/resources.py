@@ -102,8 +102,8 @@ def cpuset(root=''):
     """Return (CPUs of the cpuset of this process, file that says so), (None, None) if nothing says
     so. Both versions."""
     for folder, version in _cgroups(root, 'cpuset'):
-        for name in ('cpuset.cpus.effective', ) if version == 2 else ('cpuset.effective_cpus',
-                                                                      'cpuset.cpus'):
+        for name in ('cpuset.cpus.effective',) if version == 2 else (
+                'cpuset.effective_cpus', 'cpuset.cpus'):
             count = _count_of_list(_first_line(root + folder + '/' + name))
             if count:
                 return count, folder + '/' + name
@@ -235,8 +235,8 @@ class Meter(object):
     def __init__(self, folder, root=''):
         """`folder`: path on the disk that jobs use."""
         self._folder = folder
-        self._memory, self._stat = KernelFile(root + '/proc/meminfo'), KernelFile(root +
-                                                                                  '/proc/stat')
+        self._memory = KernelFile(root + '/proc/meminfo')
+        self._stat = KernelFile(root + '/proc/stat')
         self._times = (0, 0)                # (idle, all) at the last reading, in ticks
         self._cpu = 100.0
         self._psutil_read = False
@@ -259,8 +259,8 @@ class Meter(object):
         if free is None:
             return None
         if available is None:               # before Linux 3.14
-            available = free + (_kilobytes(text, b'Buffers') or 0) + (_kilobytes(text, b'Cached')
-                                                                      or 0)
+            available = free + (_kilobytes(text, b'Buffers') or 0) + (
+                _kilobytes(text, b'Cached') or 0)
         total = _kilobytes(text, b'SwapTotal')
         swap = 100.0 * (_kilobytes(text, b'SwapFree') or 0) / total if total else 100.0
         return available * 1024, round(swap, 1)

@@ -28,8 +28,8 @@ def duration(seconds):
 def signal_name(number):
     """Return 'SIGKILL' for 9, and so on; 'signal 77' for one without a name."""
     for name in dir(signal):
-        if name.startswith('SIG') and not name.startswith('SIG_') and getattr(signal,
-                                                                              name) == number:
+        is_signal = name.startswith('SIG') and not name.startswith('SIG_')
+        if is_signal and getattr(signal, name) == number:
             return name
     return 'signal %d' % number
 

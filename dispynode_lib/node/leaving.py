@@ -57,6 +57,6 @@ def kill_rest(state):
                         'SIGTERM' if number == signal.SIGTERM else 'SIGKILL')
             computation.kill(number)
         deadline = monotonic() + patience
-        while left and monotonic() < deadline and not state.wait_until_empty(deadline -
-                                                                             monotonic()):
+        while left and monotonic() < deadline and not state.wait_until_empty(
+                deadline - monotonic()):
             continue

@@ -24,8 +24,8 @@ class Options(object):
     scheduler_port      int, None if not given (dispy_port if that was given)
     cpus                int > 0: CPUs to use, after finish()
     usable_cpus         int > 0: CPUs this process may use; cpus_reason says why that many
-    msg_timeout, ping_interval, zombie_interval, drain_timeout, stop_timeout   float seconds; 0
-                                                                               never
+    msg_timeout, ping_interval, zombie_interval, drain_timeout, stop_timeout
+                        float seconds; 0 never
     max_file_size       int bytes, 0 no limit
     service_start, service_stop, service_end   int minutes since midnight, or None
     serve               int, -1 no limit

@@ -61,8 +61,8 @@ class HandOver(object):
         try:
             self._listen(computation.socket)
         except EnvironmentError as error:
-            return 'its jobs would end with this node: listening at %s: %s' % (computation.socket,
-                                                                               error)
+            return 'its jobs would end with this node: listening at %s: %s' % (
+                computation.socket, error)
         poll.register(self.fd, select.POLLIN)
         return None
 

@@ -80,8 +80,8 @@ class Listeners(object):
         """Return whether there is a supervisor, and no later process like this one."""
         try:
             names = os.listdir(os.path.join(os.path.dirname(self._path), SUPERVISORS))
-            return os.stat(self._path).st_ino == self._place and any(not name.endswith(CLEANED)
-                                                                     for name in names)
+            return os.stat(self._path).st_ino == self._place and any(
+                not name.endswith(CLEANED) for name in names)
         except EnvironmentError:
             return False
 

@@ -124,8 +124,8 @@ class Fields(object):
     def truth(self, key, default):
         """Return a truth value; 0, 1 and None will do."""
         value = self.values.get(key, default)
-        if value is not None and type(value) is not bool and not (type(value) in integer_types
-                                                                  and value in (0, 1)):
+        if value is not None and type(value) is not bool and not (
+                type(value) in integer_types and value in (0, 1)):
             raise self.unexpected(key, value, 'a truth value')
         return bool(value)
 

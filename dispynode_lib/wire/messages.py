@@ -71,8 +71,8 @@ class Ping(Message):
     """A client, scheduler or relay asks for a PONG. `sign` is None from some relays."""
 
     FIELDS = (('version', Fields.word_of_release), ('sign', Fields.word, None),
-              ('port', Fields.port), ('ip_addrs', _addresses), ('node_ip_addr', Fields.address,
-                                                                None), ('relay', _is_given))
+              ('port', Fields.port), ('ip_addrs', _addresses),
+              ('node_ip_addr', Fields.address, None), ('relay', _is_given))
     __slots__ = _names(FIELDS)
 
 
@@ -94,8 +94,8 @@ class File(Message):
     FIELDS = (('name', Fields.text), ('dest_path', Fields.text, u''), ('compute_id', _id_or_none),
               ('sep', Fields.text, u'/', 1))
     STATUS = (('size', Fields.integer, 0, 2**63), ('mode', Fields.integer, 0, 2**32),
-              ('atime', Fields.number, -_MAX_TIME, _MAX_TIME), ('mtime', Fields.number, -_MAX_TIME,
-                                                                _MAX_TIME))
+              ('atime', Fields.number, -_MAX_TIME, _MAX_TIME),
+              ('mtime', Fields.number, -_MAX_TIME, _MAX_TIME))
     __slots__ = _names(FIELDS + STATUS)
 
     def __init__(self, fields):
@@ -142,12 +142,10 @@ class Compute(Message):
 
     FIELDS = (('type', Fields.integer, FUNCTION, PROGRAM + 1), ('name', Fields.name),
               ('id', Fields.integer), ('code', Fields.code, u''), ('dest_path', Fields.text, None),
-              ('xfer_files', _files), ('exclusive', Fields.truth,
-                                       True), ('reentrant', Fields.truth,
-                                               False), ('scheduler_ip_addr', Fields.address, None),
-              ('scheduler_port', Fields.port), ('node_ip_addr', Fields.address,
-                                                None), ('auth', Fields.word), ('job_result_port',
-                                                                               Fields.port),
+              ('xfer_files', _files), ('exclusive', Fields.truth, True),
+              ('reentrant', Fields.truth, False), ('scheduler_ip_addr', Fields.address, None),
+              ('scheduler_port', Fields.port), ('node_ip_addr', Fields.address, None),
+              ('auth', Fields.word), ('job_result_port', Fields.port),
               ('pulse_interval', _seconds_or_none), ('client_reply_addr', _reply_address))
     __slots__ = _names(FIELDS) + ('setup', 'setup_in_compute', 'cleanup', 'cleanup_in_compute')
 
@@ -202,8 +200,8 @@ class Close(Message):
     """The end of a computation, or (`close` False) of its setup only."""
 
     FIELDS = (('compute_id', Fields.integer), ('auth', Fields.word),
-              ('node_ip_addr', Fields.address, None), ('terminate_pending', Fields.truth,
-                                                       False), ('close', Fields.truth, True))
+              ('node_ip_addr', Fields.address, None), ('terminate_pending', Fields.truth, False),
+              ('close', Fields.truth, True))
     __slots__ = _names(FIELDS)
 
 
@@ -247,9 +245,9 @@ class JobReply(Message):
 
     FIELDS = (('uid', Fields.integer), ('hash', Fields.word), ('ip_addr', Fields.address),
               ('status', Fields.integer, 0, 100), ('result', Fields.binary), ('stdout', _output),
-              ('stderr', _output), ('exception', Fields.text, None,
-                                    None), ('start_time', Fields.number, 0, _MAX_TIME,
-                                            None), ('end_time', Fields.number, 0, _MAX_TIME, None))
+              ('stderr', _output), ('exception', Fields.text, None, None),
+              ('start_time', Fields.number, 0, _MAX_TIME, None),
+              ('end_time', Fields.number, 0, _MAX_TIME, None))
     __slots__ = _names(FIELDS)
 
 
@@ -265,11 +263,10 @@ class Pong(Message):
     """A node's answer to a PING."""
 
     FIELDS = (('ip_addr', Fields.address), ('port', Fields.port), ('sign', Fields.word),
-              ('version',
-               Fields.word_of_release), ('name', Fields.text), ('cpus', Fields.integer, 0,
-                                                                1000000), ('platform', Fields.text),
-              ('auth', Fields.binary), ('avail_info', _avail_info), ('scheduler_ip_addr',
-                                                                     Fields.address, None))
+              ('version', Fields.word_of_release), ('name', Fields.text),
+              ('cpus', Fields.integer, 0, 1000000), ('platform', Fields.text),
+              ('auth', Fields.binary), ('avail_info', _avail_info),
+              ('scheduler_ip_addr', Fields.address, None))
     __slots__ = _names(FIELDS)
 
 

@@ -180,9 +180,9 @@ def job_reply_parts(peer, uid, hash, ip_addr, status, result, stdout, stderr, ex
     if result is None:
         result = NULL_RESULT
     size = len(result)
-    head = b''.join((opcode, words.head, integer(uid), words.hash, text(hash,
-                                                                        python2), words.ip_addr,
-                     text(ip_addr, python2), words.status, integer(status), words.result,
+    head = b''.join((opcode, words.head, integer(uid), words.hash, text(hash, python2),
+                     words.ip_addr, text(ip_addr, python2), words.status, integer(status),
+                     words.result,
                      string_head(size, b'U', b'T') if python2 else string_head(size, b'C', b'B')))
     tail = b''.join(
         (words.stdout, _output(stdout, python2, words.empty), words.stderr,

@@ -117,8 +117,8 @@ def local_address():
             if not is_loopback(address) and has_address(address):
                 return address, u'address of the host name %s' % compat.to_text(name)
     except EnvironmentError as error:
-        return u'127.0.0.1', u'no network found (%s: %s)' % (compat.to_text(name), error.strerror
-                                                             or error)
+        return u'127.0.0.1', u'no network found (%s: %s)' % (
+            compat.to_text(name), error.strerror or error)
     return u'127.0.0.1', u'no network found'
 
 

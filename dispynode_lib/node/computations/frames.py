@@ -101,8 +101,8 @@ class JobLog(object):
         if self._left_out:
             log.warning('%s: %s left out', where, counted(self._left_out, u'log record'))
             self._left_out = 0
-        Log(str(name) if name in LOGGERS else 'dispynode.job').log(level, '%s: %s', where,
-                                                                   indented(parts[3] or b''))
+        logger = Log(str(name) if name in LOGGERS else 'dispynode.job')
+        logger.log(level, '%s: %s', where, indented(parts[3] or b''))
 
 
 def indented(text):

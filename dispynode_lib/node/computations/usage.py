@@ -38,8 +38,8 @@ class Usage(object):
     def job_ended(self, child, past):
         """Note a job's end (history.PastJob) in the process `child`, None if it never had one."""
         link = self._supervision.link
-        if child is None or child.used is not None or link is None or child.link not in (None,
-                                                                                         link):
+        if child is None or child.used is not None or (
+                link is None or child.link not in (None, link)):
             self._settle(
                 past, child.used if child is not None and child.used is not None else NOTHING_KNOWN)
             return

@@ -97,11 +97,11 @@ def sentences(fields, port):
 
 
 def _sentence(one, port):
-    who = u'the client at %s port %d (release %s)' % (printable(one['address']), one['port'],
-                                                      printable(one['release']))
+    who = u'the client at %s port %d (release %s)' % (
+        printable(one['address']), one['port'], printable(one['release']))
     if one['refused']:
-        return u'%s waits for the node: refused %s in %s' % (who, times(one['refused']),
-                                                             duration(one['first']))
+        return u'%s waits for the node: refused %s in %s' % (
+            who, times(one['refused']), duration(one['first']))
     if one['answered'] < 2 and one['last'] < PATIENCE:
         return None
     if one['unreached']:

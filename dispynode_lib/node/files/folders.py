@@ -255,8 +255,8 @@ class Folder(object):
         parts = clean_parts(file_record.dest_path or u'', separator, 'dest_path of a file')
         parts.append(clean_name(file_record.name.split(separator)[-1], 'file name'))
         path = os.path.join(self.path, *parts)
-        if not self._is_in_place() or len(parts) > 1 and not is_below(os.path.dirname(path),
-                                                                      self.path):
+        if not self._is_in_place() or (
+                len(parts) > 1 and not is_below(os.path.dirname(path), self.path)):
             raise Refused('%r leads outside the folder of its computation' % file_record.dest_path)
         return path
 

@@ -42,8 +42,8 @@ def fill(partial, file_record, stream, value):
     if size:
         stream.send_frame(value(0))
     done, asked, pace = 0, min(size, CHUNK), Pace(stream.timeout, SLOWEST_FILE)
-    view, fd = aligned_buffer(PIECE) if size > CHUNK else memoryview(bytearray(min(size,
-                                                                                   PIECE))), None
+    view = aligned_buffer(PIECE) if size > CHUNK else memoryview(bytearray(min(size, PIECE)))
+    fd = None
     try:
         fd = _new_file(partial)
         while done < size:

@@ -30,9 +30,8 @@ def _table(status):
             version=status['version'], python=status['python'], name=status['name']), 1)]),
         ('start_time_seconds', GAUGE, 'When the node started, seconds since the epoch.',
          one(status['began'])),
-        ('phase', GAUGE, 'Whether the node is in this phase.', [({'phase': phase.lower()},
-                                                                 int(status['phase'] == phase))
-                                                                for phase in PHASES]),
+        ('phase', GAUGE, 'Whether the node is in this phase.',
+         [({'phase': phase.lower()}, int(status['phase'] == phase)) for phase in PHASES]),
         ('ready', GAUGE, 'Whether the node takes jobs.', one(int(status['ready']))),
         ('cpus', GAUGE, 'CPUs offered.', one(status['cpus'])),
         ('busy_cpus', GAUGE, 'CPUs that jobs hold.', one(status['busy'])),

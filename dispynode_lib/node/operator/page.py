@@ -76,8 +76,8 @@ def _head(status):
         (counted(status['jobs_done'], u'job'), counted(status['clients_done'], u'client'),
          duration(status['uptime']), counted(status['undelivered'], u'undelivered result')),
         u'<p class="small">%s, ports %s; dispynode %s, Python %s, process %d; files in %s</p>' %
-        (escape(u', '.join(status['addresses'])), u', '.join(u'%d' % port
-                                                             for port in status['ports']),
+        (escape(u', '.join(status['addresses'])),
+         u', '.join(u'%d' % port for port in status['ports']),
          status['version'], status['python'], status['pid'], escape(status['folder'])),
     ])
 
@@ -85,8 +85,8 @@ def _head(status):
 def _idle(status):
     if not status['why_idle']:
         return u''
-    return u'<h2>Why it is idle</h2><ul>%s</ul>' % u''.join(u'<li>%s</li>' % escape(line)
-                                                            for line in status['why_idle'])
+    return u'<h2>Why it is idle</h2><ul>%s</ul>' % u''.join(
+        u'<li>%s</li>' % escape(line) for line in status['why_idle'])
 
 
 def _plots(status, samples):
@@ -110,8 +110,8 @@ def _plots(status, samples):
         curve(u'memory free, GB', lambda sample: sample.memory / GIGABYTE, None, u'%.1f'),
         curve(u'disk free, GB', lambda sample: sample.disk / GIGABYTE, None, u'%.1f'),
     ]
-    return u'<h2>The last %d minutes</h2><div class="plots">%s</div>%s' % (span / 60,
-                                                                           u''.join(figures), KEY)
+    return u'<h2>The last %d minutes</h2><div class="plots">%s</div>%s' % (
+        span / 60, u''.join(figures), KEY)
 
 
 def _jobs(status):
@@ -164,10 +164,10 @@ def _used(job):
 
 
 def _table(head, rows):
-    return u'<div class="wide"><table><tr>%s</tr>%s</table></div>' % (u''.join(
-        u'<th>%s</th>' % word
-        for word in head), u''.join(u'<tr>%s</tr>' % u''.join(u'<td>%s</td>' % escape(cell)
-                                                              for cell in row) for row in rows))
+    top = u''.join(u'<th>%s</th>' % word for word in head)
+    below = u''.join(u'<tr>%s</tr>' % u''.join(u'<td>%s</td>' % escape(cell) for cell in row)
+                     for row in rows)
+    return u'<div class="wide"><table><tr>%s</tr>%s</table></div>' % (top, below)
 
 
 def _time(when, form=u'%H:%M:%S'):

@@ -87,12 +87,12 @@ def _across(when, now, span):
 
 def _grid(now, span, bottom):
     """Return the frame, and the times below it."""
-    shape = u'<rect class="frame" x="%d" y="%d" width="%d" height="%.1f"/>' % (LEFT, ABOVE, WIDTH,
-                                                                               bottom - ABOVE)
+    shape = u'<rect class="frame" x="%d" y="%d" width="%d" height="%.1f"/>' % (
+        LEFT, ABOVE, WIDTH, bottom - ABOVE)
     for part, anchor in ((0, u'start'), (0.5, u'middle'), (1, u'end')):
         x = LEFT + WIDTH * part
-        shape += u'<line class="tick" x1="%.1f" y1="%d" x2="%.1f" y2="%.1f"/>' % (x, ABOVE, x,
-                                                                                  bottom + 3)
+        shape += u'<line class="tick" x1="%.1f" y1="%d" x2="%.1f" y2="%.1f"/>' % (
+            x, ABOVE, x, bottom + 3)
         shape += _text(x, bottom + BELOW - 3,
                        time.strftime('%H:%M', time.localtime(now - span * (1 - part))), anchor)
     return shape

@@ -92,8 +92,8 @@ class Records(object):
 
     def socket_path(self, computation_id, key):
         """Return where the supervisor with `key` is found; '' for none."""
-        return '' if key is None else os.path.join(self.folder, SUPERVISORS, '%d-%s' %
-                                                   (computation_id, key.decode('ascii')))
+        return '' if key is None else os.path.join(
+            self.folder, SUPERVISORS, '%d-%s' % (computation_id, key.decode('ascii')))
 
     def path(self, *names):
         """Return the path of a file."""

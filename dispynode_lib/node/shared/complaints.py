@@ -15,8 +15,8 @@ INTERVAL = 60.0  # seconds between two lines about the same peer and cause
 REMEMBERED = 1000                           # (peer, cause) pairs
 BURST, RATE = 60, 0.5  # lines at once, and a second, for all peers and causes together
 # what a terminal or an editor would act on, and what no encoding can write
-ODD = ((0x00, 0x1f), (0x7f, 0x9f), (0x2028, 0x202e), (0x2066, 0x2069), (0xd800, 0xdfff), (0xfeff,
-                                                                                          0xfeff))
+ODD = ((0x00, 0x1f), (0x7f, 0x9f), (0x2028, 0x202e), (0x2066, 0x2069), (0xd800, 0xdfff),
+       (0xfeff, 0xfeff))
 
 
 class Complaints(object):

@@ -42,8 +42,8 @@ class Sums(object):
 
     def __init__(self):
         self.jobs, self.cpu_seconds, self.peak_memory = 0, 0.0, 0
-        self.cpu_counts, self.memory_counts = [0] * (len(CPU_BOUNDS) +
-                                                     1), [0] * (len(MEMORY_BOUNDS) + 1)
+        self.cpu_counts = [0] * (len(CPU_BOUNDS) + 1)
+        self.memory_counts = [0] * (len(MEMORY_BOUNDS) + 1)
 
     def add(self, seconds, memory):
         """Count one more job."""

@@ -25,9 +25,9 @@ class Ledger(object):
     def job(self, computation, past):
         """Note that a job (history.PastJob) of a node.computations.computation.Computation has
         ended."""
-        self._write(('event', 'job'), ('computation', past.computation), ('client',
-                                                                          client_of(computation)),
-                    ('name', past.name), ('code', computation.usage.checksum()), ('uid', past.uid),
+        self._write(('event', 'job'), ('computation', past.computation),
+                    ('client', client_of(computation)), ('name', past.name),
+                    ('code', computation.usage.checksum()), ('uid', past.uid),
                     ('start', past.ended - past.seconds), ('end', past.ended),
                     ('cpu_seconds', past.cpu_seconds), ('peak_memory', past.peak_memory),
                     ('outcome', past.outcome), ('limit', past.limit),

@@ -185,8 +185,8 @@ class Computation(object):
             shown = repr(value)[:200]
         except Exception:                   # a class of the user's
             shown = type(value).__name__
-        text = '"setup" failed with %s: function "%s" has to return %s' % (shown, name,
-                                                                           ' or '.join(numbers))
+        text = '"setup" failed with %s: function "%s" has to return %s' % (
+            shown, name, ' or '.join(numbers))
         return to_bytes(text)
 
     def _calls(self, which, argument):

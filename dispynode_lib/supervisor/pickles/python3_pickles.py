@@ -128,14 +128,15 @@ class Loader(pickle.Unpickler):
         pickle.Unpickler.load_build(self)
 
 
-for _number, _function in (
-    (0x80, Loader.load_proto), (0x42, Loader.load_binbytes), (0x43, Loader.load_short_binbytes),
-    (0x8c, Loader.load_short_binunicode), (0x8d, Loader.load_binunicode8), (0x8e,
-                                                                            Loader.load_binbytes8),
-    (0x8f, Loader.load_empty_set), (0x90, Loader.load_additems), (0x91, Loader.load_frozenset),
-    (0x81, Loader.load_newobj), (0x92, Loader.load_newobj_ex), (0x93, Loader.load_stack_global),
-    (0x94, Loader.load_memoize), (0x95, Loader.load_frame), (0x96, Loader.load_bytearray8),
-    (0x97, Loader.load_buffer), (0x98, Loader.load_readonly_buffer), (0x62, Loader.load_build)):
+for _number, _function in ((0x80, Loader.load_proto), (0x42, Loader.load_binbytes),
+                           (0x43, Loader.load_short_binbytes), (0x8c, Loader.load_short_binunicode),
+                           (0x8d, Loader.load_binunicode8), (0x8e, Loader.load_binbytes8),
+                           (0x8f, Loader.load_empty_set), (0x90, Loader.load_additems),
+                           (0x91, Loader.load_frozenset), (0x81, Loader.load_newobj),
+                           (0x92, Loader.load_newobj_ex), (0x93, Loader.load_stack_global),
+                           (0x94, Loader.load_memoize), (0x95, Loader.load_frame),
+                           (0x96, Loader.load_bytearray8), (0x97, Loader.load_buffer),
+                           (0x98, Loader.load_readonly_buffer), (0x62, Loader.load_build)):
     Loader.dispatch[struct.pack('B', _number)] = getattr(_function, '__func__', _function)
 
 
@@ -202,8 +203,8 @@ class Writer(pickle.Pickler):
 
 
 def _as_text(value):
-    return value.decode('ascii') if type(value) is str and all(letter < '\x80'
-                                                               for letter in value) else value
+    is_plain = type(value) is str and all(letter < '\x80' for letter in value)
+    return value.decode('ascii') if is_plain else value
 
 
 def _text_keys(state):

@@ -71,8 +71,9 @@ def load_first(data, key):
             stack = reader.stack
             if len(stack) == 3 and len(reader.marks) == 1:
                 first = stack[0].decode('latin-1') if type(stack[0]) is bytes else stack[0]
-                return (stack[1], Form(reader.python2, reader.protocol)) if first == key else (None,
-                                                                                               None)
+                if first != key:
+                    return None, None
+                return stack[1], Form(reader.python2, reader.protocol)
     except (ProtocolError, IndexError, struct.error, ValueError):
         pass                                        # load() will tell what is wrong
     return None, None
