@@ -443,7 +443,9 @@ def _pass_on(node, number, wanted, jobs_only, warm):
         return True
     node.stop(at_once=wanted == AT_ONCE)
     if wanted == AT_ONCE:
-        node.wait(LAST_WAIT)
+        if not node.wait(LAST_WAIT):
+            Log('dispynode.cli').warning(
+                'stopped at once, before all had ended: the next node does the rest')
         return False
     return True
 

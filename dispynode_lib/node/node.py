@@ -53,7 +53,6 @@ from dispynode_lib.node.shared.identity import Identity
 from dispynode_lib.node.timed import duties
 from dispynode_lib.node.timed.service import Service
 from dispynode_lib.node.timed.watchdog import Duty, Watchdog
-from dispynode_lib.wire import framing
 
 log = Log('dispynode.node')
 
@@ -201,11 +200,10 @@ class Node(object):
         self._identity.remember_signs(self._in_folder('signs'))
         self._reception = Reception(
             self._common.loop, self.options, self._complaints, self._penalties,
-            is_allowed=is_allowed, is_earlier=self._identity.is_earlier,
-            is_token=lambda token: framing.same_token(token, self._identity.token),
-            on_earlier=self._announcer.came_from_earlier, handle=dispatcher.handle,
-            handle_at_once=dispatcher.job_at_once, serve_http=self._serve_page,
-            big_folder=self._big_folder, tls=self._tls)
+            is_allowed=is_allowed, is_token=self._identity.is_present,
+            is_earlier=self._identity.is_earlier, on_earlier=self._announcer.came_from_earlier,
+            handle=dispatcher.handle, handle_at_once=dispatcher.job_at_once,
+            serve_http=self._serve_page, big_folder=self._big_folder, tls=self._tls)
         self._datagrams = DatagramListener(
             self._ports.udp_sockets(), discovery.on_datagram, self._complaints, is_allowed)
 
@@ -423,8 +421,9 @@ class Node(object):
 
     def stop(self, at_once=False):
         """End jobs, tell schedulers, close everything. Returns soon; wait() tells the end."""
-        if not self._state.set_phase(states.STOPPING):
-            return                          # it is being stopped
+        if not self._state.begin_end():
+            return                          # it is being stopped, or left to the next one
+        self._state.set_phase(states.STOPPING)
         try:
             start_thread('stop', self._stop, at_once)
         except threading.ThreadError:       # no more threads to be had: in this one
@@ -432,7 +431,8 @@ class Node(object):
 
     def leave(self, replaced=False):
         """End, and leave all to the next node; `replaced`: to be this process. Returns soon."""
-        start_thread('leave', self._leave, replaced)
+        if self._state.begin_end():
+            start_thread('leave', self._leave, replaced)
 
     def _leave(self, replaced):
         self.is_replaced = replaced
@@ -440,6 +440,7 @@ class Node(object):
         self._watchdog.stop()
         leaving.leave(self._common, list(self._listeners.values()), self._delivery, self._nursery)
         self._init_file.close(self.options.stop_timeout)
+        self._operation.left()
         self._end()
 
     def _end(self):

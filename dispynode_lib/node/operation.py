@@ -83,6 +83,10 @@ class Operation(object):
         elif self._notifier is not None:
             os.environ.update(self._notifier.environment)
 
+    def left(self):
+        """All is left to the next node, on purpose."""
+        self._folder.note_left()
+
     def close(self):
         """The node has ended."""
         self._socket.close()

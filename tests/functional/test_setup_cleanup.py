@@ -255,12 +255,14 @@ def compute():
 
     def test_close_interrupts_a_setup_that_does_not_end(self):
         code = 'import time\ndef setup(): time.sleep(1000)\ndef f(): return 1\n'
-        computation = self.open(code, 'f', setup='setup', send_setup=False)
+        computation, before = self.open(code, 'f', setup='setup', send_setup=False), self.node.log()
         with computation.scheduler.connection('SETUP', MODERN.setup(computation.id, ()), timeout=TIMEOUT) as waiting:
             wait_until(lambda: self.sleeping(), TIMEOUT)
             computation.close()
             self.assertNotEqual(waiting.recv(100)[4:], b'ACK')
         self.wait_files([])
+        self.node.wait_log('setup of computation %d has ended with' % computation.id)
+        self.assertNotIn('Traceback', self.node.log()[len(before):])
 
     def test_close_ends_a_setup_that_catches_what_is_to_interrupt_it(self):
         code = '''

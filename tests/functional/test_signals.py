@@ -65,6 +65,23 @@ class Signals(OperatorCase):
             self.assertEqual([job.wait().status for job in jobs], [9, 9])
             scheduler.wait_for('TERMINATED')
 
+    def test_an_end_at_once_in_the_middle_of_a_cleanup_says_so(self):
+        code = MARKED + '''
+def cleanup(path=%r):
+    open(path + '.cleaning', 'w').close()
+    wait(path)
+''' % self.mark_path
+        with self.node('-c', '2', '--stop_timeout', '60') as node:
+            scheduler = self.scheduler(node)
+            self.addCleanup(scheduler.close)
+            scheduler.open(code, 'wait', cleanup='cleanup')
+            node.signal(signal.SIGTERM)
+            self.wait(lambda: os.path.exists(self.mark_path + '.cleaning'))
+            node.signal(signal.SIGINT)
+            node.wait_exit()
+            node.wait_log('stopped at once, before all had ended')
+            self.release_jobs()
+
     def test_terminate_tells_jobs_and_scheduler(self):
         with self.node('-c', '2') as node:
             scheduler, _computation, jobs = self.running(node)

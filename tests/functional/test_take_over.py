@@ -219,6 +219,29 @@ class TakeOverTest(unittest.TestCase):
         node.kill()
         node.start()
 
+    def test_a_second_signal_while_it_leaves_its_jobs_ends_none(self):
+        for numbers in ((signal.SIGTERM, ) * 2, (signal.SIGTERM, signal.SIGINT),
+                        (signal.SIGINT, signal.SIGTERM)):
+            node, _scheduler, _computation = self.start('--keep_jobs')
+            job = self.running('one')
+            for number in numbers:
+                told = node.log().count('this node is to end')
+                node.signal(number)
+                wait_until(lambda: node.status is not None
+                           or node.log().count('this node is to end') > told, TIMEOUT)
+            node.wait_exit()
+            node.start()
+            self.assertNotIn('without tidying up', node.log())
+            node.wait_log('has left its jobs to this one')
+            node.options.remove('--keep_jobs')
+            self.let_end('one')
+            self.assertEqual(self.result(job)[0], 'one')
+            self.assertEqual(self.scheduler.messages('TERMINATED'), [])
+            node.kill()
+            node.start()
+            node.wait_log('without tidying up')
+            os.unlink(self.path)
+
     def test_without_a_next_node_jobs_end_in_time(self):
         node, _scheduler, _computation = self.start('--orphan_timeout', '0.5')
         self.running('one')

@@ -12,7 +12,7 @@ from dispynode_lib.host import files, processes, trust
 from dispynode_lib.host.network import net
 from dispynode_lib.host.process import accounts, lockfile
 from dispynode_lib.host.compat import random_hex, text_type, to_native, to_path, to_text
-from dispynode_lib.log import Log
+from dispynode_lib.log import INFO, WARNING, Log
 from dispynode_lib.node.replies import records
 from dispynode_lib.node.files.folders import make_folder
 from dispynode_lib.node.files.removal import move, remove_tree
@@ -147,12 +147,22 @@ class StateFolder(object):
     def begin(self):
         """The node serves from now on: write down who it is, for the next one. Raises
         StartError."""
+        self._write_state(False)
+
+    def note_left(self):
+        """The node ends, and leaves its jobs to the next one on purpose."""
+        try:
+            self._write_state(True)
+        except StartError as error:         # the next one will take this for a fault
+            log.warning('%s', error)
+
+    def _write_state(self, has_left):
         self.write(
             STATE, {
                 u'format': records.FORMAT, u'generation': self.generation, u'sign': self.sign,
                 u'pid': os.getpid(), u'identity': to_text(os.environ[processes.MARK]),
                 u'mark': to_text(self.mark), u'host': to_text(socket.gethostname()),
-                u'port': self._port, u'root': to_text(self.root)
+                u'port': self._port, u'root': to_text(self.root), u'left': has_left
             })
 
     def renew(self):
@@ -254,9 +264,11 @@ class StateFolder(object):
         if self._before is None and not self._records and not left:
             return None
         if self._before is not None or self._records:
-            log.warning(
-                'the node before this one (process %s) ended without tidying up; this one does',
-                (self._before or {}).get('pid', 'unknown'))
+            before = self._before or {}
+            level, how = (INFO, 'has left its jobs to this one') if before.get('left') else (
+                WARNING, 'ended without tidying up; this one does')
+            log.log(level, 'the node before this one (process %s) %s', before.get('pid', 'unknown'),
+                    how)
         return self._tidy
 
     def _tidy(self):

@@ -199,7 +199,9 @@ class Opening(object):
 
     def _set_up(self, request, computation, error, first):
         try:
-            if error is not None and first:
+            if error is not None and self._state.is_closing(computation):
+                log.info('setup of computation %d has ended with the computation', computation.id)
+            elif error is not None and first:
                 log.warning('setup of computation %d failed: %s',
                             computation.id, printable(error, 2000))
                 computation.close(terminate=True)

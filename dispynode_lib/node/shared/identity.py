@@ -51,6 +51,10 @@ class Identity(object):
         ]
         self.tokens += self.earlier
 
+    def is_present(self, token):
+        """Return whether a client that sends `token` (bytes) knows this node as it is."""
+        return framing.same_token(token, self.token)
+
     def is_earlier(self, token):
         """Return whether a client that sends `token` (bytes) knows this node from an earlier
         run."""

@@ -64,6 +64,7 @@ class NodeState(object):
         self._outside_hours = None          # why nothing new is taken now (text)
         self._jobs_until = None             # monotonic time until which jobs are taken all the same
         self._last_job = 0.0
+        self._ends = False                  # it is being stopped, or left to the next node
 
     # -- the node as a whole
 
@@ -83,6 +84,12 @@ class NodeState(object):
             self._phase = phase
             self._changed.notify_all()
             return True
+
+    def begin_end(self):
+        """Return whether nobody has begun to end the node before."""
+        with self._lock:
+            first, self._ends = not self._ends, True
+            return first
 
     def refusal(self):
         """Return None if a client may have the node now, else (cause in a word or two, reason in
