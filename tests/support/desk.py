@@ -65,7 +65,7 @@ class FakeRequest(object):
         self.big, self.stream = big, self
         self.answers, self.error, self.is_closed = [], None, False
         # function: what happens while it is being answered
-        self.is_gone, self.meanwhile = False, None
+        self.is_gone, self.has_closed, self.meanwhile = False, False, None
         self._reads = list(reads)
 
     @staticmethod
@@ -82,6 +82,11 @@ class FakeRequest(object):
             raise PeerGone('the client has gone')
         assert not self.is_closed, 'it is closed: %r' % payload
         self.answers.append(payload)
+
+    def need_peer(self):
+        """As that of a Request; it `has_closed` before."""
+        if self.has_closed:
+            raise PeerGone('the client has gone')
 
     def read_frame(self, _limit):
         """Return what the peer says next."""

@@ -174,6 +174,17 @@ def _wanted(error, default):
     return select.POLLOUT if wants_write(error) else default
 
 
+def is_at_end(sock):
+    """Return whether the peer of a plain connection has closed it, and nothing is left to be
+    read."""
+    if type(sock) is not socket.socket:
+        return False                        # TLS
+    try:
+        return not sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+    except EnvironmentError as error:
+        return not would_block(error)
+
+
 def close_quietly(sock):
     """Close a socket that may be broken."""
     try:

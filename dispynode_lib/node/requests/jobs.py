@@ -43,6 +43,7 @@ class JobRequests(object):
         big = request.big
         try:
             message = read(request, messages.read_job, NONSENSE)
+            request.need_peer()
             if big is not None:
                 field = read(
                     request, lambda _argument: blobs.holder(message, big.stand_in), NONSENSE)
@@ -66,6 +67,7 @@ class JobRequests(object):
     def at_once(self, request):
         """Do as on_job() without waiting: return False, having done nothing, if no CPU is free."""
         message = read(request, messages.read_job, NONSENSE)
+        request.need_peer()
         if is_beginning(self._state.computation(message.compute_id)):
             return False
         try:

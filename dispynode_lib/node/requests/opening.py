@@ -48,6 +48,7 @@ class Opening(object):
     def on_compute(self, request):
         """Open a computation: the number of CPUs when its code compiles, else a text."""
         compute = read(request, messages.read_compute, to_bytes(INVALID))
+        request.need_peer()
         try:
             computation, known = self._open(compute, request)
         except Refused as refused:

@@ -9,7 +9,7 @@ from dispynode_lib.host.compat import PY2, set_cloexec
 from dispynode_lib.host.io.bodies import read_rest
 from dispynode_lib.host.io.loop import READ, WRITE
 from dispynode_lib.host.io.streams import (
-    Stream, close_quietly, reset_at_close, wants_write, would_block)
+    Stream, close_quietly, is_at_end, reset_at_close, wants_write, would_block)
 from dispynode_lib.host.io.workers import Workers
 from dispynode_lib.log import Log
 from dispynode_lib.node.files import bigfiles
@@ -105,6 +105,12 @@ class Request(object):
     def reply(self, payload):
         """Send one frame. Raises PeerGone."""
         self.stream.send_frame(payload)
+
+    def need_peer(self):
+        """Raise PeerGone if the peer has closed already: it has waited for too long, and may ask
+        again."""
+        if is_at_end(self.stream.sock):
+            raise PeerGone('%s: its peer has given up waiting' % self.opcode)
 
     def close(self):
         """Close the connection."""
