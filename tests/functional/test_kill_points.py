@@ -29,12 +29,19 @@ def setup(path):
 def cleanup(path=%r):
     note(path, 'cleanup')
 
-def f(path, name, size=0):
+def f(path, name, size=0, more=b'', printed=0):
+    print('x' * printed)
     note(path, 'begun ' + name)
     while not os.path.exists(path + '.' + name):
         time.sleep(0.01)
     note(path, 'ended ' + name)
     return name, 'x' * size
+'''
+PROGRAM = '''
+import sys
+with open(%r, 'a') as notes:
+    notes.write('ran\\n')
+print(len(sys.argv[1]))
 '''
 LEGACY = Dialect('4.8.7', PY2, 2 if PY2 else 4)
 DYING = os.path.join(PROJECT, 'tests', 'support', 'dying.py')
@@ -265,6 +272,254 @@ class OpeningTest(Case):
         wait_until(lambda: closing, TIMEOUT)
         self.scheduler.stop_listening()
         self.node.wait_log('the node is free', TIMEOUT)
+
+
+class JobTest(Case):
+    """A job runs once, and its client takes one reply, wherever its node dies.
+
+    Where that is after the client has taken the reply, and before it was noted, it comes again.
+    """
+
+    def start_with_one(self, point, **settings):
+        """Start a node that will die at `point`, with a computation; return that."""
+        self.start(point)
+        self.taken = []
+        self.scheduler.answers['JOB_REPLY'] = self.answer
+        self.computation_ = self.scheduler.open(self.code, 'f', **settings)
+        return self.computation_
+
+    def answer(self, message):
+        """Answer a reply as clients do, that know a job until they have its reply."""
+        first = message.value.uid not in self.taken
+        self.taken.append(message.value.uid)
+        return b'ACK' if first else b'NAK'
+
+    def each(self, points):
+        """Go through `points`: each is that of the node which is started when the one before has
+        died."""
+        computation = self.start_with_one(points[0])
+        for number, point in enumerate(points):
+            if number:
+                self.node.env['DISPYNODE_TEST_DIES'] = point
+                self.node.start()
+            yield computation, '%d' % number, point
+        self.node.start()
+
+    def send(self, job):
+        """Send a job until it is acknowledged: as a client does that is cut off, if it does."""
+        try:
+            self.computation_.send(job)
+        except (EnvironmentError, EOFError, Refused):
+            return False
+        return True
+
+    def check(self, jobs, size=0):
+        """Assert that each of {name: job} ran once and ended well, and that nothing is kept."""
+        for name, job in jobs.items():
+            value = load_result(job.wait(TIMEOUT).result)
+            self.assertEqual((value[0], len(value[1])), (name, size))
+            self.assertEqual(len(set([(reply.status, reply.result) for reply in job.replies])), 1)
+            self.assertEqual(self.notes().count('begun ' + name), 1, name)
+        self.assertEqual(self.computation_.pending_jobs()['pending'], 0)
+        self.assertEqual(self.computation_.close(), b'ACK')
+        kept = os.path.join(self.node.folder, '.node-%d' % self.node.port, 'undelivered')
+        wait_until(lambda: not os.path.isdir(kept) or not os.listdir(kept), TIMEOUT)
+
+    def test_a_job_runs_once_wherever_it_stands_when_the_node_dies(self):
+        jobs = {}
+        for computation, name, point in self.each([
+                'node.replies.journal Journal.add before',
+                'node.replies.journal Journal.add after',
+                'node.replies.journal Journal.note_accepted before',
+                'node.replies.journal Journal.note_accepted after',
+                'node.replies.journal Journal.note_process before',
+                'node.replies.journal Journal.note_process after',
+                'node.computations.link Child.send before',
+                'node.computations.link Child.send after']):
+            job = jobs[name] = computation.make_job(self.path, name)
+            self.arm()
+            accepted = self.send(job)
+            self.node.wait_exit()
+            self.let_end(name)
+            if not accepted:
+                self.meanwhile(self.send, job)
+        self.check(jobs)
+
+    def test_what_its_client_has_given_up_while_there_was_no_node_is_not_run(self):
+        computation, other = self.start_with_one(OPENED + 'after'), self.computation()
+        job = computation.make_job(self.path, 'one')
+        self.node.kill()
+        for opcode, record in (('JOB', job.record), ('COMPUTE', other.record)):
+            with self.scheduler.connection(opcode, record):
+                pass                        # its listener is open still
+        self.let_end('one', 'two')
+        self.node.start()
+        self.assertEqual(computation.run(self.path, 'two').value[0], 'two')
+        self.assertEqual(self.notes(), ['begun two', 'ended two'])
+        self.assertEqual(self.result(computation.send(job))[0], 'one')
+        self.assertEqual(self.notes().count('begun one'), 1)
+        self.assertNotIn('%d' % other.id, self.node.log())
+
+    def test_jobs_run_once_where_the_node_dies_between_a_fork_and_its_note(self):
+        for when in ('before', 'after'):
+            self.start_with_one('node.computations.jobs Jobs.on_child ' + when)
+            self.arm()
+            jobs, refused = {}, []
+            for name in '0123':             # more than have processes that wait
+                job = jobs[name] = self.computation_.make_job(self.path, name)
+                if not self.send(job):
+                    refused.append(job)
+            self.node.wait_exit()
+            self.let_end(*jobs)
+            self.node.start()
+            self.assertTrue(all([self.send(job) for job in refused]))
+            self.check(jobs)
+
+    def test_a_result_is_delivered_wherever_it_stands_when_the_node_dies(self):
+        for size in (0, 100000, 200000, 1000000):
+            jobs = {}
+            for computation, name, point in self.each([
+                    'node.computations.jobs Jobs._on_done before',
+                    'node.replies.delivery Delivery.deliver before',
+                    'node.replies.delivery Delivery.deliver after',
+                    'node.replies.delivery Delivery._judge before',
+                    'node.computations.jobs Jobs.settled before',
+                    'node.computations.jobs Jobs.settled after']):
+                job = jobs[name] = computation.submit(self.path, name, size)
+                wait_until(lambda: 'begun ' + name in self.notes(), TIMEOUT)
+                self.arm()
+                self.let_end(name)
+                self.node.wait_exit()
+            self.check(jobs, size)
+            self.node.stop()
+
+    def test_a_job_is_stopped_once_wherever_TERMINATE_JOB_stands_when_the_node_dies(self):
+        jobs = {}
+        for computation, name, point in self.each([
+                'node.computations.jobs Jobs.stop before',
+                'node.replies.journal Journal.note_stopping before',
+                'node.replies.journal Journal.note_stopping after',
+                'node.computations.jobs Jobs._stop after']):
+            job = jobs[name] = computation.submit(self.path, name)
+            wait_until(lambda: 'begun ' + name in self.notes(), TIMEOUT)
+            self.arm()
+            try:
+                computation.terminate(job)
+            except EnvironmentError:
+                pass                        # it was read all the same
+            self.node.wait_exit()
+        self.let_end('0', '1')              # the request was lost with the node: they go on
+        self.assertEqual([(jobs[name].wait(TIMEOUT).status, len(jobs[name].replies))
+                          for name in '0123'], [(11, 1)] * 2 + [(9, 1)] * 2)
+
+    def test_a_computation_is_closed_once_wherever_CLOSE_stands_when_the_node_dies(self):
+        for point in ('node.requests.opening Opening._close before',
+                      'node.replies.records Record.write before',
+                      'node.replies.records Record.write after',
+                      'node.computations.computation Computation._close after',
+                      'node.computations.supervision Supervision.close before',
+                      'node.computations.supervision Supervision.close after',
+                      'node.computations.computation Computation._remove before',
+                      'node.operation Operation.ended before',
+                      'node.operation Operation.ended after'):
+            computation = self.start_with_one(point, cleanup='cleanup')
+            job = computation.submit(self.path, 'one')
+            wait_until(lambda: 'begun one' in self.notes(), TIMEOUT)
+            self.wait_record(computation, b'"answered": true')
+            self.arm()
+            try:
+                done = computation.close() == b'ACK'
+            except (EnvironmentError, EOFError):
+                done = False
+            self.node.wait_exit()
+            self.node.start()
+            if not done:
+                self.assertEqual(computation.close(), b'ACK')
+            self.assertEqual(job.wait(TIMEOUT).status, 9)
+            self.scheduler.node_sign = None
+            self.scheduler.ping(timeout=TIMEOUT)    # free
+            folder = os.path.join(self.node.folder, '127.0.0.1')
+            wait_until(lambda: not os.path.isdir(folder) or not os.listdir(folder), TIMEOUT)
+            self.assertEqual(self.notes().count('cleanup'), 1, point)
+            self.assertEqual(set(reply.status for reply in job.replies), set([9]))
+            self.node.stop()
+
+    def test_a_node_that_dies_while_it_takes_over_changes_nothing(self):
+        self.start_with_one('node.takeover Heritage.take_over before')
+        jobs = {}
+        for name in ('one', 'two'):
+            jobs[name] = self.computation_.submit(self.path, name)
+            wait_until(lambda: 'begun ' + name in self.notes(), TIMEOUT)
+        self.node.kill()
+        self.let_end('one')
+        for point in ('node.takeover Heritage.take_over before',
+                      'node.takeover Heritage.take_over after',
+                      'node.takeover Heritage._begin after',
+                      'node.computations.adoption Adopted.adopt after',
+                      'node.computations.adoption Adopted.on_held before',
+                      'node.computations.adoption Adopted.takes after'):
+            self.node.env['DISPYNODE_TEST_DIES'] = point
+            self.arm()
+            self.node._launch()
+            self.node.wait_exit(TIMEOUT)
+        self.node.start()
+        self.let_end('two')
+        self.check(jobs)
+
+    def dies(self, job, *names):
+        """Send a job; the node dies of it. Start the next one; return the reply."""
+        self.arm()
+        self.assertTrue(self.send(job))
+        self.let_end(*names)
+        self.node.wait_exit(TIMEOUT)
+        self.node.start()
+        reply = job.wait(TIMEOUT)
+        self.assertEqual(len(job.replies), 1)
+        return reply
+
+    def test_a_job_too_big_to_be_noted_is_answered_where_it_was_half_given(self):
+        big = b'x' * 1000000
+        for when in ('half', 'after'):
+            computation = self.start_with_one('node.computations.link Child.send ' + when)
+            job = computation.make_job(self.path, 'one', more=big)
+            reply = self.dies(job)
+            self.assertEqual(reply.status, 9)
+            self.assertIn('while it gave the job to its process', reply.exception)
+            self.runs(computation, 'two')
+        job = computation.submit(self.path, 'three', more=big)
+        wait_until(lambda: 'begun three' in self.notes(), TIMEOUT)
+        self.node.kill()                    # one that was given goes on
+        self.node.start()
+        self.let_end('three')
+        self.assertEqual(self.result(job)[0], 'three')
+
+    def test_a_job_with_big_arguments_in_a_file_is_run_once(self):
+        for when in ('before', 'after'):
+            computation = self.start_with_one('node.computations.link Child.send ' + when)
+            job = computation.make_job(self.path, 'one', 0, b'x' * 1000000)
+            self.assertEqual(self.dies(job, 'one').value[0], 'one')
+            self.assertEqual(self.notes().count('begun one'), 1)
+
+    def test_much_output_cut_off_while_it_was_read_is_answered_once(self):
+        for when in ('before', 'after'):
+            computation = self.start_with_one('node.computations.link Link._read ' + when)
+            job = computation.make_job(self.path, 'one', printed=3000000)
+            reply = self.dies(job, 'one')
+            self.assertEqual((reply.status, self.notes().count('begun one')),
+                             (11 if when == 'before' else 9, 1), reply.exception)
+            self.runs(computation, 'two')
+
+    def test_a_program_with_big_arguments_is_run_or_answered_once(self):
+        for point in ('node.replies.journal Journal.note_process after',
+                      'node.computations.jobs Jobs._start_program after'):
+            self.start(point)
+            program = os.path.join(self.node.folder, 'tool.py')
+            with open(program, 'w') as target:
+                target.write(PROGRAM % self.path)
+            computation = self.computation_ = self.scheduler.open_program(program)
+            reply = self.dies(computation.make_job(*['x' * 100000] * 10))
+            self.assertIn((reply.status, self.notes()), ((11, ['ran']), (9, [])), reply.exception)
+            self.assertEqual(computation.run('xxx').stdout.strip(), b'3')
 
 
 if __name__ == '__main__':

@@ -177,7 +177,7 @@ def _wanted(error, default):
 def is_at_end(sock):
     """Return whether the peer of a plain connection has closed it, and nothing is left to be
     read."""
-    if type(sock) is not socket.socket:
+    if hasattr(sock, 'do_handshake'):
         return False                        # TLS
     try:
         return not sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)

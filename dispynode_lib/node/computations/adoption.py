@@ -22,6 +22,9 @@ LOST = (
 NOT_NOTED = (
     u'the node was killed before the job ran, and what to run was too big to be noted; '
     u'the node has started again since')
+HALF_GIVEN = (
+    u'the node was killed while it gave the job to its process, and what to run was too big to be '
+    u'noted; the node has started again since')
 DORMANT = 10.0  # seconds in which a client may send a job again that was not acknowledged
 DORMANT_AT_LEAST = 1.0  # of each node: they may follow each other quickly
 
@@ -162,6 +165,8 @@ class Adopted(object):
             except (EnvironmentError, PeerGone) as error:
                 log.debug('job process %d of computation %d: %s', child.number,
                           self._computation.id, error)
+        if noted.frame is None and not noted.flags & journals.GIVEN:
+            self._jobs.stop(job, HALF_GIVEN)
         self._go_on(job)
         return True
 

@@ -155,6 +155,7 @@ class Jobs(object):
                 self._loop.call_soon(self._not_sent, child)
                 continue
             child.sent = True
+            self._journal.note_given(job, frame)
             tell_start(job, child.pid)
             if self._options.job_time:
                 self._loop.call_soon(self._begin_time, job)

@@ -32,9 +32,11 @@ BODY = 131072                               # bytes that the second file has for
 HEAD = struct.Struct('>L4sLL16s')
 VERSION = b'jobs'
 BEGIN = HEAD.size
-ACCEPTED, STOPPING = 1, 2                   # flags: its client was told so; it was asked to stop
-FLAGS_AT, NUMBER_AT = 8, 12
-NUMBER_AND_KEY = struct.Struct('>L16s')
+# flags: its client was told so; it was asked to stop; its process has it, all of what is too big to
+# be noted
+ACCEPTED, STOPPING, GIVEN = 1, 2, 1 << 24
+GIVEN_AT, FLAGS_AT, NUMBER_AT = 8, 11, 12   # a byte each: several threads set them
+NUMBER_AND_KEY, FLAG = struct.Struct('>L16s'), struct.Struct('B')
 OLDEST_FIELDS = 11  # of a slot as written before there were versions, which began at 4
 NOTHING_MORE = control.pack(b'', None, None)[4:]
 WORDS = (u'the node was killed while the job ran, or before its reply was delivered; '
@@ -103,11 +105,16 @@ class Journal(object):
 
     def note_accepted(self, job):
         """Note that the client of a job has been sent the ACK."""
-        self._change(job.slot, FLAGS_AT, struct.pack('>L', ACCEPTED))
+        self._change(job.slot, FLAGS_AT, FLAG.pack(ACCEPTED))
 
     def note_stopping(self, job):
         """Note that a job was asked to stop."""
-        self._change(job.slot, FLAGS_AT, struct.pack('>L', ACCEPTED | STOPPING))
+        self._change(job.slot, FLAGS_AT, FLAG.pack(ACCEPTED | STOPPING))
+
+    def note_given(self, job, frame):
+        """Note that a process has been given all of a job that is too big to be noted."""
+        if len(frame) > BODY:
+            self._change(job.slot, GIVEN_AT, FLAG.pack(GIVEN >> 24))
 
     def note_process(self, job, key, number):
         """Note that job process `number` of the supervisor with `key` (16 bytes) gets a job."""

@@ -12,7 +12,9 @@ from dispynode_lib.supervisor.processes.lean import PYTHON2, pickles, to_bytes
 from dispynode_lib.wire.control import LENGTH, NOTHING
 
 READ_SIZE = 65536
-BIG_RESULT = 262144  # bytes of a pickled result from which on it goes into a file
+# bytes of a pickled result from which on it goes into a file: a channel holds 180,000, which the
+# next node finds there should the present one die
+BIG_RESULT = 163840
 STREAMED_SIZE = 65536                       # smaller arguments are read as a whole first
 FRAMED = 4  # protocols from here on can be unpickled from a stream in big steps
 
