@@ -421,9 +421,8 @@ class Node(object):
 
     def stop(self, at_once=False):
         """End jobs, tell schedulers, close everything. Returns soon; wait() tells the end."""
-        if not self._state.begin_end():
+        if not self._state.begin_end(states.STOPPING):
             return                          # it is being stopped, or left to the next one
-        self._state.set_phase(states.STOPPING)
         try:
             start_thread('stop', self._stop, at_once)
         except threading.ThreadError:       # no more threads to be had: in this one

@@ -85,10 +85,13 @@ class NodeState(object):
             self._changed.notify_all()
             return True
 
-    def begin_end(self):
-        """Return whether nobody has begun to end the node before."""
+    def begin_end(self, phase=None):
+        """Enter `phase`, unless somebody has begun to end the node before; return whether not."""
         with self._lock:
             first, self._ends = not self._ends, True
+            if first and phase is not None:
+                self._phase = phase
+                self._changed.notify_all()
             return first
 
     def refusal(self):
