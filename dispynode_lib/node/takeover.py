@@ -132,7 +132,7 @@ class Heritage(object):
                   its_jobs) for computation, one, its_jobs in made.values()]
         for left in sockets.values():       # their COMPUTE was never answered
             for _key, path in left:
-                link.end_supervisor(path, self._records.generation)
+                link.end_supervisor(path)
         for _computation, _one, found, _its_jobs in begun:
             if found is not None:
                 supervisors.note(found.pid)
@@ -182,7 +182,7 @@ class Heritage(object):
             if found is None:
                 found = self._connect(path, key, loop)
             else:
-                link.end_supervisor(path, self._records.generation)
+                link.end_supervisor(path)
         if found is None:
             log.warning(
                 'computation %d: its supervisor has died with the node; its running jobs are lost',
@@ -194,7 +194,7 @@ class Heritage(object):
             return link.take_over(loop, path, key, self._records.generation)
         except EnvironmentError as error:
             log.debug('no supervisor at %s: %s', path, error)
-            link.end_supervisor(path, self._records.generation)
+            link.end_supervisor(path)
             return None
 
 
@@ -312,4 +312,4 @@ def end_all(records):
     """End all supervisors that are there: they are not taken over."""
     for sockets in records.supervisors().values():
         for _key, path in sockets:
-            link.end_supervisor(path, records.generation)
+            link.end_supervisor(path)

@@ -10,10 +10,12 @@ import unittest
 from dispynode_lib.node.computations.link import SEND_TIMEOUT
 from tests.support.computation import load_result
 from tests.support.nodecase import NATIVE, TIMEOUT
-from tests.support.nodeprocess import NodeProcess
+from tests.support.nodeprocess import PROJECT, NodeProcess
+from tests.support.processes import lives
 from tests.support.scheduler import FakeScheduler
 from tests.support.waiting import clock, wait_until
 
+LATER = os.path.join(PROJECT, 'tests', 'support', 'later.py')
 CODE = '''
 import os, time
 
@@ -256,6 +258,30 @@ class TakeOverTest(unittest.TestCase):
         node.options.append('--clean')
         node.start()
         wait_until(lambda: not [command for command in node.processes().values() if '--supervise' in command], TIMEOUT)
+
+    def test_a_job_told_as_lost_does_not_run_on_where_the_state_of_the_node_was_lost(self):
+        node, _scheduler, _computation = self.start()
+        job = self.running('one')
+        node.kill()
+        os.unlink(os.path.join(node.folder, '.node-%d' % node.port, 'state.json'))
+        node.start()
+        wait_until(lambda: not [command for command in node.processes().values()
+                                if '--supervise' in command], TIMEOUT)
+        self.assertEqual(job.wait(TIMEOUT).status, 9)
+
+    def test_jobs_of_a_supervisor_of_an_unknown_version_end_before_their_clients_are_told(self):
+        node, _scheduler, _computation = self.start()
+        job = self.running('one')
+        before = [pid for pid, command in node.processes().items() if '--supervise' in command]
+        node.kill()
+        node.program = LATER
+        node.start()
+        self.assertEqual(job.wait(TIMEOUT).status, 9)
+        self.assertEqual([pid for pid in before if lives(pid)], [])
+        node.wait_log('does not take this node for its own (version); its running jobs are lost')
+        self.let_end('two')
+        self.assertEqual(self.result(self.running('two'))[0], 'two')
+        self.assertEqual(self.notes(), ['begun one', 'begun two', 'ended two'])
 
     def test_a_record_of_another_release_is_not_misread(self):
         node, _scheduler, computation = self.start()

@@ -32,6 +32,7 @@ SEND_TIMEOUT = 30.0
 PEEK_LIMIT = 180000
 STUCK = 0.05  # seconds after which a frame that does not grow is no frame that is being written
 SETTLE_AT, SETTLE_AFTER = 16, 0.2  # settled jobs, or seconds, after which the supervisor is told
+LAST_GENERATION = 1 << 62                   # later than that of any node
 LEFT = 64  # reads of what an ended job has left in its channel: more than that holds
 
 
@@ -434,10 +435,11 @@ def take_over(loop, path, key, generation):
     return link
 
 
-def end_supervisor(path, generation):
-    """Have the supervisor that listens at `path` end, if there is one."""
+def end_supervisor(path):
+    """Have the supervisor that listens at `path` end, if there is one: none goes on with it,
+    whichever node it belonged to."""
     try:
-        link = take_over(None, path, None, generation)
+        link = take_over(None, path, None, LAST_GENERATION)
     except EnvironmentError as error:
         log.debug('no supervisor at %s: %s', path, error)
         files.remove(path)
