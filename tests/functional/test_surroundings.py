@@ -140,7 +140,7 @@ class Surroundings(NodeCase):
         computation = self.open(CODE, 'f')
         path = os.path.join(self.folder(), 'pids')
         job = computation.submit('runs_on', 300, path)
-        wait_until(lambda: os.path.exists(path), TIMEOUT, 'the pids')
+        wait_until(lambda: os.path.exists(path) and os.path.getsize(path), TIMEOUT, 'the pids')
         with open(path) as stream:
             pids = stream.read().split()
         computation.terminate(job)
@@ -165,7 +165,8 @@ class Ends(NodeCase):
         for what in ('at_exit', 'deleted'):
             path = os.path.join(folder, what)
             computation.run(what, path)
-            wait_until(lambda: os.path.exists(path), TIMEOUT, 'what %s writes' % what)
+            wait_until(lambda: os.path.exists(path) and os.path.getsize(path), TIMEOUT,
+                       'what %s writes' % what)
             with open(path) as stream:
                 self.assertEqual(stream.read(), 'x')
 
