@@ -115,6 +115,9 @@ class KeptImporterTest(unittest.TestCase):
         self.folder = tempfile.mkdtemp()
         self.addCleanup(shutil.rmtree, self.folder)
         self.importer = bytecode.KeptImporter()
+        # a folder for all that is kept (PYTHONPYCACHEPREFIX) does not follow what is moved
+        self.addCleanup(setattr, sys, 'pycache_prefix', getattr(sys, 'pycache_prefix', None))
+        sys.pycache_prefix = None
 
     def write(self, name, text, folder=None):
         path = os.path.join(folder or self.folder, name)

@@ -2,6 +2,7 @@
 from __future__ import absolute_import, division, print_function
 
 import os
+import sys
 
 from dispynode_lib.host import proc
 from dispynode_lib.supervisor.processes import stopping
@@ -9,6 +10,8 @@ from dispynode_lib.wire.control import JOB_MEMORY, JOB_OUTPUT, JOB_PROCESSES
 
 INTERVAL = 0.25                             # seconds between looks at the processes of jobs
 SPARE_DATA = 256 << 20                      # bytes a job may ask for at once beyond twice its limit
+# bytes that a free-threaded Python asks for in advance, whatever it needs
+RESERVED = 1 << 30 if 't' in getattr(sys, 'abiflags', '') else 0
 KEYS = ('nice', 'memory', 'output', 'processes', 'descriptors')
 
 
@@ -39,7 +42,8 @@ class Limits(object):
                 _lower(resource, resource.RLIMIT_NOFILE, self.descriptors)
             if self.memory and hasattr(resource, 'RLIMIT_DATA'):
                 # one big request cannot be noticed in time: it fails
-                _lower(resource, resource.RLIMIT_DATA, 2 * self.memory + SPARE_DATA)
+                _lower(resource, resource.RLIMIT_DATA,
+                       2 * self.memory + SPARE_DATA + RESERVED)
 
     def watched(self):
         """Return whether somebody has to look at the processes of jobs."""
