@@ -133,17 +133,22 @@ class Heritage(object):
         for left in sockets.values():       # their COMPUTE was never answered
             for _key, path in left:
                 link.end_supervisor(path)
-        for _computation, _one, found, _its_jobs in begun:
-            if found is not None:
-                supervisors.note(found.pid)
-        if any(adoption.is_lost(job, found) for _computation, _one, found, its_jobs in begun
-               for _job, job in its_jobs):
-            supervisors.end_before(None, 0)             # before their clients are told
+        self._end_lost(begun, supervisors)
         for parts in begun:
             loop.call_soon(computations.adopt, *parts)
         log.info(
             'taken over from the node before this one: %s, %s', counted(len(made), u'computation'),
             counted(sum(len(its_jobs) for _computation, _one, its_jobs in made.values()), u'job'))
+
+    @staticmethod
+    def _end_lost(begun, supervisors):
+        """End jobs whose supervisors have died, before their clients are told."""
+        pids = [found.pid for _computation, _one, found, _its_jobs in begun if found is not None]
+        for pid in pids:
+            supervisors.note(pid)
+        if all(pids) and any(adoption.is_lost(noted, found) for _computation, _one, found, its_jobs
+                             in begun for _job, noted in its_jobs):
+            supervisors.end_before(None, 0)
 
     @staticmethod
     def _make(one, computations, folders, notices):

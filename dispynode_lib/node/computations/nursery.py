@@ -49,12 +49,14 @@ class Supervisors(object):
         self._lost = set()                  # pids of those that died, until what they left is ended
 
     def note(self, pid):
-        """Note a supervisor; once there are twice as many, forget those that have gone."""
+        """Note a supervisor; once there are twice as many, forget those that have gone. Any
+        thread."""
         started = processes.start_time(pid)
         if started is not None:
             self._living[pid] = started
         if len(self._living) > self._look_at:
-            self._living = dict((one, self._living[one]) for one in self._pids())
+            for gone in set(self._living).difference(self._pids()):
+                self._living.pop(gone, None)
             self._look_at = 2 * len(self._living) + 16
 
     def lose(self, pid):

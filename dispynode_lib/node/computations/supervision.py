@@ -129,6 +129,7 @@ class Supervision(object):
         """A supervisor that was taken over tells where it stands."""
         told = dict(zip(fields[1::2], fields[2::2]))
         self.link.pid = number(told[b'pid'])
+        self._nursery.supervisors.note(self.link.pid)   # where the socket does not tell its pid
         status = told[b'setup']
         self._owner.jobs.adopted.on_held(self.link, told[b'held'], told[b'programs'])
         if told[b'ending'] == b'1' and self._owner.is_cleaning_up():
