@@ -129,6 +129,7 @@ class Record(object):
         self._answered = False              # SETUP was
         self.adopted = False                # a node before this one has opened it
         self._room = 0                      # bytes that its first line may take, once it is written
+        self._fixed = None                  # JSON of what never changes, without its last brace
 
     @property
     def in_doubt(self):
@@ -175,26 +176,35 @@ class Record(object):
         written = None
         try:
             # it may change, or be removed, while another thread writes what was true before
-            while self._opened and not self._removed and written != self._told():
-                written = self._told()
-                self._put(plainjson.dumps(written).encode('ascii'))
+            while self._opened and not self._removed:
+                told = self._told()
+                if told == written:
+                    break
+                written = told
+                self._fixed = self._fixed or plainjson.dumps(self._fixed_part())[:-1]
+                line = u'%s, %s' % (self._fixed, plainjson.dumps(told)[1:])
+                self._put(line.encode('ascii'))
             if self._removed:
                 files.remove(self._records.path(COMPUTATIONS, '%d' % self._computation.id))
         except EnvironmentError as error:
             self._complain(error)
 
-    def _told(self):
+    def _fixed_part(self):
         computation = self._computation
         return {
             u'format': FORMAT, u'id': computation.id, u'name': computation.name,
-            u'folder': to_text(computation.folder.path), u'cleanup': bool(
-                computation.request.cleanup), u'scheduler': list(
-                    computation.scheduler), u'release': computation.peer.version,
-            u'python2': computation.peer.python2, u'protocol': computation.peer.protocol,
-            u'node_ip_addr': computation.node_ip_addr, u'callers': sorted(
-                computation.callers), u'set_up': computation.setup is not None,
-            u'answered': self._answered, u'stage': computation.stage(),
-            u'closed_by_client': computation.closed_by_client
+            u'folder': to_text(computation.folder.path),
+            u'cleanup': bool(computation.request.cleanup),
+            u'scheduler': list(computation.scheduler),
+            u'node_ip_addr': computation.node_ip_addr, u'callers': sorted(computation.callers)
+        }
+
+    def _told(self):
+        computation, peer = self._computation, self._computation.peer
+        return {
+            u'release': peer.version, u'python2': peer.python2, u'protocol': peer.protocol,
+            u'set_up': computation.setup is not None, u'answered': self._answered,
+            u'stage': computation.stage(), u'closed_by_client': computation.closed_by_client
         }
 
     def _put(self, line):

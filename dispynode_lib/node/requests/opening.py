@@ -66,7 +66,7 @@ class Opening(object):
         return True
 
     def _begin(self, computation, request):
-        self._loop.call_soon(self._waiting.__setitem__, computation, [request])
+        self._waiting[computation] = [request]          # the loop does not know it yet
         try:
             computation.start(lambda error: self._workers.run(
                 self._opened, self._waiting.pop(computation), computation, error))
@@ -167,8 +167,6 @@ class Opening(object):
         is_open = False
         try:
             if error is None:
-                log.info('computation %d (%s) of %s opened', computation.id,
-                         printable(computation.name), computation.scheduler[0])
                 self._on_opened(computation)
                 payload, is_open = self._cpus_reply(computation), True
             else:
@@ -179,6 +177,9 @@ class Opening(object):
         if not is_open:
             computation.close(terminate=True)
         reached = [answer(request, payload) for request in requests]
+        if is_open:
+            log.info('computation %d (%s) of %s opened', computation.id,
+                     printable(computation.name), computation.scheduler[0])
         if is_open and any(reached):
             self._delivery.opened(computation)
         elif is_open:
@@ -238,17 +239,20 @@ class Opening(object):
 
     def on_close(self, request):
         """Close a computation. Always answered with ACK; only a full match acts."""
+        closed = False
         try:
             message = messages.read_close(request.argument)
             computation = self._callers.asked(message, request)
             # another address: it found this node at two of them, and gives one up
             if computation is not None and message.node_ip_addr in (None, computation.node_ip_addr):
-                self._close(computation, message)
+                closed = self._close(computation, message)
             elif message.close and self._state.computation(message.compute_id) is None:
                 self._spool.close((message.compute_id, message.auth))     # it ended before
                 self._cut_off.closed_unknown(net.canonical(to_text(request.address[0])))
         finally:
             request.reply(ACK)
+        if closed:
+            log.info('computation %d closed by its client', computation.id)
 
     def _is_for_us(self, message):
         address = message.node_ip_addr
@@ -256,15 +260,15 @@ class Opening(object):
             net.is_address(address) and self._identity.is_ours(net.canonical(address)))
 
     def _close(self, computation, message):
+        """Return whether it is closed by that, for the first time."""
         if not message.close:
             log.info('computation %d is to be set up anew', computation.id)
             computation.renew(terminate=message.terminate_pending)
-            return
+            return False
         if self._cut_off.keeps(computation):
             log.info('computation %d stays open: its client, whose request was cut off, may use it',
                      computation.id)
-            return
+            return False
         computation.closed_by_client = True
         self._spool.close((computation.id, computation.auth))
-        if computation.close(terminate=message.terminate_pending):
-            log.info('computation %d closed by its client', computation.id)
+        return computation.close(terminate=message.terminate_pending)
