@@ -253,10 +253,6 @@ class StateFolder(object):
         """The computations of the dead node go on in this one."""
         self._kept, self._records = self._records, []
 
-    def is_of_client(self, path):
-        """Return whether a computation's folder may be at `path`."""
-        return self._is_of_client(path)
-
     def leftovers(self):
         """Return a function that ends and removes what a dead node left (it takes its time), None
         if there is nothing."""
@@ -292,7 +288,7 @@ class StateFolder(object):
         ]
         for name, record in self._records:
             folder = to_path(record.get('folder') or '/')
-            if record.get('cleanup') and self._is_of_client(folder) and not in_use(folder, kept):
+            if record.get('cleanup') and self.is_of_client(folder) and not in_use(folder, kept):
                 self._move_aside(folder, record.get('id'))
             files.remove(self.file(os.path.join(COMPUTATIONS, name)))
 
@@ -312,13 +308,14 @@ class StateFolder(object):
         while parent != self.root and files.remove_empty(parent):
             parent = os.path.dirname(parent)
 
-    def _is_of_client(self, folder):
+    def is_of_client(self, folder):
         """Return whether a path is in a client's folder, no link on the way: what a record says is
         not trusted."""
-        below = os.path.relpath(folder, self.root).split(os.sep) if is_inside(folder,
-                                                                              self.root) else []
-        return len(below) > 1 and not below[0].startswith(PREFIX) and os.path.realpath(
-            folder) == folder
+        if not is_inside(folder, self.root):
+            return False
+        below = os.path.relpath(folder, self.root).split(os.sep)
+        return (len(below) > 1 and not below[0].startswith(PREFIX)
+                and os.path.realpath(folder) == folder)
 
 
 def read_records(path):
