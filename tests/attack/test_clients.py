@@ -109,16 +109,14 @@ class PathsTest(unittest.TestCase):
             own = os.path.join(home, os.listdir(home)[0])
             os.symlink('/tmp', os.path.join(own, 'link'))
             os.symlink(os.path.join(node.folder, 'evil'), os.path.join(own, 'dangling'))
-            for name, dest_path, sep in (('evil', '..', '/'), ('evil', '../..', '/'), ('evil',
-                                                                                       '/tmp', '/'),
-                                         ('..', '', '/'), ('.', '', '/'), ('evil', 'a/../..', '/'),
-                                         ('evil', 'link', '/'), ('evil', 'link/..',
-                                                                 '/'), ('evil', '..\\..', '\\'),
-                                         ('a\0b', '', '/'), ('evil', 'a\0b',
-                                                             '/'), ('evil' * 100, '',
-                                                                    '/'), ('evil', 'a' * 5000, '/'),
-                                         ('', '', '/'), ('C:\\..', '', '\\'), ('evil', 'dangling',
-                                                                               '/')):
+            for name, dest_path, sep in (('evil', '..', '/'), ('evil', '../..', '/'),
+                                         ('evil', '/tmp', '/'), ('..', '', '/'), ('.', '', '/'),
+                                         ('evil', 'a/../..', '/'), ('evil', 'link', '/'),
+                                         ('evil', 'link/..', '/'), ('evil', '..\\..', '\\'),
+                                         ('a\0b', '', '/'), ('evil', 'a\0b', '/'),
+                                         ('evil' * 100, '', '/'), ('evil', 'a' * 5000, '/'),
+                                         ('', '', '/'), ('C:\\..', '', '\\'),
+                                         ('evil', 'dangling', '/')):
                 send(scheduler, file_record(computation, name, dest_path, sep=sep))
             appeared = (set(os.listdir(top)) | set(os.listdir('/'))) - before
             self.assertEqual([name for name in appeared if 'evil' in name], [])
@@ -195,10 +193,9 @@ class PathsTest(unittest.TestCase):
             computation = scheduler.open(code, 'job')
             before = computation.run().value
             for name, dest_path, expected in (('fifo', '', 1), ('socket', '', 1), ('hard', '', 1),
-                                              ('soft', '', 1), ('folder', '', None), ('x', 'fifo',
-                                                                                      None),
-                                              ('x', 'hard', None), ('state', '', 1), ('x', 'folder',
-                                                                                      1)):
+                                              ('soft', '', 1), ('folder', '', None),
+                                              ('x', 'fifo', None), ('x', 'hard', None),
+                                              ('state', '', 1), ('x', 'folder', 1)):
                 sent = send(scheduler, file_record(computation, name, dest_path))
                 self.assertIn(sent, (expected,) if expected else (None, -1), (name, dest_path))
             with open(os.path.join(node.folder, '.node-%d' % node.port, 'state.json')) as source:
@@ -380,8 +377,8 @@ class DisorderTest(unittest.TestCase):
                     throw(scheduler, opcode, record)
             known = computation.credentials()
             for opcode, fields in (('CLOSE', known), ('JOBS', known), ('PENDING_JOBS', known),
-                                   ('RESEND_JOB_RESULTS', known), ('RETRIEVE_JOB',
-                                                                   dict(known, uid=1, hash=u'a')),
+                                   ('RESEND_JOB_RESULTS', known),
+                                   ('RETRIEVE_JOB', dict(known, uid=1, hash=u'a')),
                                    ('SETUP', {'compute_id': computation.id})):
                 for key in sorted(fields):
                     for value in ODD:

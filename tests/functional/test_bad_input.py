@@ -177,10 +177,10 @@ class BadInput(NodeCase):
             scheduler.dialect = dialect
             job = self.computation.raw_job(b'')
             job.record.compute_id = 4711
-            for opcode, value in (('SETUP', dialect.setup(
-                    4711, ())), ('JOB', job.record), ('TERMINATE_JOB', job.record), ('JOBS', {
-                        'compute_id': 4711, 'auth': 'ab'
-                    }), ('PENDING_JOBS', {'compute_id': 4711, 'auth': 'ab'})):
+            for opcode, value in (('SETUP', dialect.setup(4711, ())), ('JOB', job.record),
+                                  ('TERMINATE_JOB', job.record),
+                                  ('JOBS', {'compute_id': 4711, 'auth': 'ab'}),
+                                  ('PENDING_JOBS', {'compute_id': 4711, 'auth': 'ab'})):
                 scheduler.call(opcode, value)  # hangs, and times out, if it is neither
         scheduler.dialect = self.computation.scheduler.dialect = self.scheduler_dialect()
 

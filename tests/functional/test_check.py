@@ -161,8 +161,8 @@ class Check(unittest.TestCase):
     def test_interrupted_check_leaves_nothing(self):
         last = len(check.HOST_CHECKS)
         for number, lines in ((signal.SIGTERM, 1), (signal.SIGTERM, last + 1),
-                              (signal.SIGINT, last + 1), (signal.SIGTERM, last + 4), (signal.SIGINT,
-                                                                                      last + 6)):
+                              (signal.SIGINT, last + 1), (signal.SIGTERM, last + 4),
+                              (signal.SIGINT, last + 6)):
             ended, deadline = (0, ''), clock() + WAIT
             # on a busy machine it may be done before the signal
             while ended == (0, '') and clock() < deadline:

@@ -221,9 +221,9 @@ class Commands(OperatorCase):
 
     def test_unknown_command(self):
         with self.node():
-            for words, text in ((['nonsense'], 'there is no such command'), ([
-                    'cpus', '1', '2'
-            ], 'give one word after cpus'), (['stop', 'it'], 'give nothing after stop')):
+            for words, text in ((['nonsense'], 'there is no such command'),
+                                (['cpus', '1', '2'], 'give one word after cpus'),
+                                (['stop', 'it'], 'give nothing after stop')):
                 ended = self.ctl(*words)
                 self.assertEqual((ended.status, ended.err.count('\n')), (64, 1), ended)
                 self.assertIn(text, ended.err)

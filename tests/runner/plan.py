@@ -189,9 +189,9 @@ class Plan(object):
         """Add nodes that see no Linux: the oldest and the newest, and one with psutil, which can do
         nearly all."""
         recipes = dict((recipe.name, recipe) for recipe in CLIENTS)
-        for minor, client, names in ((OLDEST, PYTHON2, None), (self.newest, ONE_NODE[0],
-                                                               WITHOUT_LINUX), ('3.11', ONE_NODE[2],
-                                                                                WITH_PSUTIL)):
+        for minor, client, names in ((OLDEST, PYTHON2, None),
+                                     (self.newest, ONE_NODE[0], WITHOUT_LINUX),
+                                     ('3.11', ONE_NODE[2], WITH_PSUTIL)):
             if minor not in self._all or minors and 'nolinux-' + minor not in minors:
                 continue
             interpreter, recipe = self._all[minor], recipes[client]

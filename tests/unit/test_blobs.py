@@ -66,8 +66,8 @@ class BlobsTest(unittest.TestCase):
                         'uid': 7, 'hash': u'ab', 'compute_id': 9, '_args': b'x', '_kwargs': b'y',
                         'xfer_files': [], 'code': u'abc'
                     }), True))
-        for stand_in, args, kwargs in ((b'f' * 32, b'x', b'y'), (b'y', b'y', b'y'), (b'abc', b'abc',
-                                                                                     b'y')):
+        for stand_in, args, kwargs in ((b'f' * 32, b'x', b'y'), (b'y', b'y', b'y'),
+                                       (b'abc', b'abc', b'y')):
             job.args, job.kwargs = args, kwargs
             self.assertRaises(ProtocolError, blobs.holder, job, stand_in)
 

@@ -51,8 +51,8 @@ class PulseIntervalTest(unittest.TestCase):
         self.assertEqual([computation.life for computation in computations], [77.0, 77.0])
 
     def test_only_old_schedulers_are_pulsed_by_datagram(self):
-        for release, times in ((u'4.6.17', 1), (u'4.7.0', 1), (None, 1), (u'4.7.3', 0), (u'4.15.2',
-                                                                                         0)):
+        for release, times in ((u'4.6.17', 1), (u'4.7.0', 1), (None, 1), (u'4.7.3', 0),
+                               (u'4.15.2', 0)):
             pulses = self.make()
             open_computation(self.common.state).peer.version = release
             pulses.send(0.0)

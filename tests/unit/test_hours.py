@@ -155,8 +155,8 @@ class Refused(unittest.TestCase):
 
     def test_times_that_make_no_sense(self):
         for times in (('8:00', None, None), ('8:00', '8:00', '9:00'), ('8:00', '9:00', '8:00'),
-                      ('17:00', '9:00', '8:00'), ('8:00', '18:00', '17:00'), ('8:00', None,
-                                                                              '8:00')):
+                      ('17:00', '9:00', '8:00'), ('8:00', '18:00', '17:00'),
+                      ('8:00', None, '8:00')):
             with self.assertRaises(OptionError) as caught:
                 hours(*times)
             self.assertIn('--service_', caught.exception.args[0])

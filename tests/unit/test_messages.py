@@ -113,8 +113,8 @@ class ReaderTest(unittest.TestCase):
             self.refused(messages.read_ping, dict(PING, **more), text)
         for value, text in (([1], 'PING: argument is a list, expected a dict'),
                             (7, 'an integer, expected a dict'), (b'', 'pickle: '),
-                            (b'cos\nsystem\n.', 'global os system'), (dump(PING, False) + b'x',
-                                                                      '1 bytes after')):
+                            (b'cos\nsystem\n.', 'global os system'),
+                            (dump(PING, False) + b'x', '1 bytes after')):
             self.refused(messages.read_ping, value, text)
 
     def test_annotated_messages(self):
@@ -288,14 +288,14 @@ class ReaderTest(unittest.TestCase):
         self.assertEqual((job.args, job.kwargs, job.code, job.xfer_files), (b'a', b'b', u'', []))
 
     def test_bad_jobs(self):
-        for more, text in ((dict(uid=2**64), 'JOB: field uid is out of range'), (dict(
-                uid=None), 'uid is None, expected an integer'), (dict(uid=True),
-                                                                 'uid is a truth value'),
+        for more, text in ((dict(uid=2**64), 'JOB: field uid is out of range'),
+                           (dict(uid=None), 'uid is None, expected an integer'),
+                           (dict(uid=True), 'uid is a truth value'),
                            (dict(hash=u'a/b'), 'hash is of unexpected letters'),
                            (dict(_args=u'x'), 'JOB: field _args is a text, expected bytes'),
-                           (dict(_kwargs=None),
-                            '_kwargs is None'), (dict(code=7), 'code is an integer'), (dict(
-                                xfer_files={}), 'xfer_files is a dict, expected a list')):
+                           (dict(_kwargs=None), '_kwargs is None'),
+                           (dict(code=7), 'code is an integer'),
+                           (dict(xfer_files={}), 'xfer_files is a dict, expected a list')):
             self.refused(messages.read_job, Record('_DispyJob_', job_fields(**more)), text)
         self.assertEqual(self.without(messages.read_job, job_fields(), '_DispyJob_', 'JOB'),
                          ['_args', '_kwargs', 'compute_id', 'hash', 'uid'])

@@ -17,8 +17,8 @@ class Addresses(unittest.TestCase):
     def test_canonical_forms(self):
         for given, expected in (('10.0.0.1', u'10.0.0.1'), (u'10.0.0.1', u'10.0.0.1'),
                                 (b'10.0.0.1', u'10.0.0.1'), ('fe80:0:0:0:0:0:0:1%eth0', u'fe80::1'),
-                                ('FD00::00AB', u'fd00::ab'), ('::1', u'::1'), ('fd00:0:0:1::1',
-                                                                               u'fd00:0:0:1::1')):
+                                ('FD00::00AB', u'fd00::ab'), ('::1', u'::1'),
+                                ('fd00:0:0:1::1', u'fd00:0:0:1::1')):
             self.assertEqual(net.canonical(given), expected)
             self.assertIsInstance(net.canonical(given), compat.text_type)
 

@@ -127,12 +127,11 @@ class PlainTest(unittest.TestCase):
                              'pickle: opcode 0x%02x at byte 7 is not accepted' % code)
 
     def test_form(self):
-        for data, expected in ((b'\x80\x02}.', (False, 2)), (b'}.', (False, 0)), (b'\x80\x05N.',
-                                                                                  (False, 5)),
-                               (b'\x80\x02U\x01a.', (True, 2)), (b'T\x00\x00\x00\x00.', (True, 0)),
-                               (b"S'a'\n.", (True, 0)), (b'\x80\x03C\x00.',
-                                                         (False, 3)), (b'\x80\x04\x80\x02N.',
-                                                                       (False, 4))):
+        for data, expected in ((b'\x80\x02}.', (False, 2)), (b'}.', (False, 0)),
+                               (b'\x80\x05N.', (False, 5)), (b'\x80\x02U\x01a.', (True, 2)),
+                               (b'T\x00\x00\x00\x00.', (True, 0)), (b"S'a'\n.", (True, 0)),
+                               (b'\x80\x03C\x00.', (False, 3)),
+                               (b'\x80\x04\x80\x02N.', (False, 4))):
             form = load(data)[1]
             self.assertEqual((form.python2, form.protocol), expected, data)
 

@@ -123,8 +123,8 @@ class ChangesTest(WithService):
 
     def test_all_three_one_after_the_other_count_daily(self):
         made = self.make('2026-06-01 12:00')
-        for control, text in (('start_time', '17:00'), ('stop_time', '07:00'), ('end_time',
-                                                                                '08:00')):
+        for control, text in (('start_time', '17:00'), ('stop_time', '07:00'),
+                              ('end_time', '08:00')):
             made.change(control, minutes(text))
         self.assertEqual(made.times(), tuple(float(self.at(text)) for text in (
             '2026-06-01 17:00', '2026-06-02 07:00', '2026-06-02 08:00')))

@@ -72,8 +72,8 @@ class UsageTest(unittest.TestCase):
         program = control.FIRST_PROGRAM
         self.assertEqual([
             used[2:] for _number, used in read_used(
-                packed((1, 113 << 8, 0.0, 0.0), (2, 3 << 8, 0.0, 0.0), (program, 113 << 8, 0.0,
-                                                                        0.0), (3, 9, 0.0, 0.0)))
+                packed((1, 113 << 8, 0.0, 0.0), (2, 3 << 8, 0.0, 0.0),
+                       (program, 113 << 8, 0.0, 0.0), (3, 9, 0.0, 0.0)))
         ], [(None, None), (3, None), (113, None), (None, 'SIGKILL')])
         nan = float('nan')
         for seconds, peak in (control.NOT_KNOWN, (nan, 1.0), (1.0, nan), (1e300, 1.0),
