@@ -87,7 +87,6 @@ class FinishTest(unittest.TestCase):
         thread = threading.Thread(target=lambda: results.append(self.workers.finish(60)))
         thread.daemon = True
         thread.start()
-        wait_until(lambda: self.workers._finishing)
         return results
 
     def test_finish_waits_for_what_a_thread_does_and_for_what_is_queued(self):

@@ -3,6 +3,7 @@ from __future__ import absolute_import, division, print_function
 
 import collections
 import threading
+import time
 
 from dispynode_lib.host.compat import monotonic, start_thread
 from dispynode_lib.log import Log
@@ -11,6 +12,7 @@ log = Log('dispynode.workers')
 
 IDLE_SECONDS = 10.0
 GATHERED = 0.5  # seconds within which threads that became idle end together
+END_LOOK = 0.001  # seconds between two looks, at the end of the node, whether all is done
 
 
 class Worker(object):
@@ -45,8 +47,6 @@ class Workers(object):
         self._loop = loop
         self._look_planned = loop is None
         self._lock = threading.Lock()
-        self._all_idle = threading.Condition(self._lock)
-        self._finishing = False             # somebody waits for that
         self._queue = collections.deque()
         self._threads = 0
         self._idle = collections.deque()    # Workers, the last one became idle last
@@ -85,14 +85,15 @@ class Workers(object):
     def finish(self, timeout):
         """Wait up to `timeout` seconds until nothing is queued or being done; return whether so."""
         deadline = monotonic() + timeout
-        with self._all_idle:
-            while self._queue or len(self._idle) < self._threads:
-                left = deadline - monotonic()
-                if left <= 0:
-                    return False
-                self._finishing = True
-                self._all_idle.wait(left)
+        while self._is_busy():
+            if monotonic() >= deadline:
+                return False
+            time.sleep(END_LOOK)
         return True
+
+    def _is_busy(self):
+        with self._lock:
+            return bool(self._queue) or len(self._idle) < self._threads
 
     def _work(self, task):
         worker = Worker()
@@ -108,8 +109,6 @@ class Workers(object):
                     continue
                 worker.idle_since = monotonic()
                 self._idle.append(worker)
-                if self._finishing:
-                    self._all_idle.notify_all()
                 planning = not self._look_planned and len(self._idle) > 1
                 self._look_planned = self._look_planned or planning
             if planning:
