@@ -41,7 +41,7 @@ _held_while_waiting, _taken_by_loop = {}, {}        # places where locks are mad
 
 # modules: a lock of the first may be held when one of the second is taken, else it is held alone;
 # the log may always be written (docs/architecture.rst, "Locks")
-INSIDE = (('nursery', 'workers'), ('complaints', 'allowance'))
+INSIDE = (('nursery', 'workers'),)
 LEAF = 'writer'
 
 

@@ -33,6 +33,7 @@ class Case(unittest.TestCase):
         self.notices = Recorder(answers=lambda ping, source, own: [((CLIENT, ping.port), b'PONG')])
         self.notices.send = self.send
         loop.call_later = lambda delay, function, *args: self.delays.append((delay, function, args))
+        loop.call_soon = lambda function, *args: function(*args)
         self.answers = Answers(
             self.common, self.notices, self.visitors, Recorder(), Recorder(), self.clock,
             lambda: 0.5)

@@ -33,9 +33,11 @@ class Penalties(object):
     def wrong_secret(self, address):
         """Count a wrong secret from `address` (of a socket); it may be shut out by that."""
         key, now = _key(address) if self._active else None, self._clock()
-        if key is None or self._allowance.take(key, now):
+        if key is None:
             return
         with self._lock:
+            if self._allowance.take(key, now):
+                return
             until, times = self._shut.get(key, (now, 0))
             if until > now:
                 return                      # of a connection that was there before

@@ -12,7 +12,7 @@ BACK_OFF = (2.0, 4.0, 8.0)
 
 
 class Answers(object):
-    """Sends PONGs through notices; any thread."""
+    """Sends PONGs through notices; the loop's thread."""
 
     def __init__(self, common, notices, visitors, announcer, nursery, clock=monotonic,
                  random=fraction):
@@ -24,10 +24,13 @@ class Answers(object):
 
     def give(self, ping, source, own, connected):
         """Answer a PING that came from `source` to `own` (addresses), unless that has just been
-        done.
+        done. Any thread.
 
         connected   whether it came on a connection
         """
+        self._loop.call_soon(self._give, ping, source, own, connected)
+
+    def _give(self, ping, source, own, connected):
         if self._state.refusal_of(ping,
                                   source) is not None or not self._is_first(ping.sign, source):
             return                          # somebody was faster
@@ -37,8 +40,8 @@ class Answers(object):
         self._nursery.prepare()
 
     def forget(self):
-        """The node is free: who asks now is to be answered, whatever there was before."""
-        self._allowance.forget()
+        """Answer whoever asks from now on, for the node is free. Any thread."""
+        self._loop.call_soon(self._allowance.forget)
 
     def _is_first(self, sign, source):
         # relays have no sign
@@ -58,8 +61,7 @@ class Answers(object):
             self._notices.send(target, payload, sent)
 
     def _sent(self, ping, source, own, attempt, errors):
-        """Note whether an answer has arrived anywhere; if not, try again later. In the loop's
-        thread."""
+        """Note whether an answer has arrived anywhere; if not, try again later."""
         arrived = None in errors
         self._visitors.unreached((source, ping.port), None if arrived else errors[0])
         if not arrived and attempt < len(BACK_OFF):

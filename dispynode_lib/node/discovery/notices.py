@@ -118,10 +118,11 @@ class Notices(object):
             log.debug('%s wants an answer at %s: not sent', source, address)
             return False
         now = monotonic()
-        if not self._answers.take(address, now) or not self._all_answers.take(None, now):
+        with self._lock:
+            may = self._answers.take(address, now) and self._all_answers.take(None, now)
+        if not may:
             log.debug('too many answers to %s', address)
-            return False
-        return True
+        return may
 
     # -- looking for clients; a Python 2 pickle of plain strings is read by every Python
 
@@ -250,7 +251,9 @@ class Notices(object):
     def unreached(self, address, text, *args):
         """Log that the client at `address` (text) was not reached: one line a minute about each
         address."""
-        log.log(INFO if self._unreached_lines.take(address, monotonic()) else DEBUG, text, *args)
+        with self._lock:
+            level = INFO if self._unreached_lines.take(address, monotonic()) else DEBUG
+        log.log(level, text, *args)
 
     def _send(self, address, payload, done=None):
         self._call(address, payload, False, done

@@ -129,11 +129,11 @@ class Spool(object):
             self._write(path, payload)
             self._write_mark(path, mark, self._mark_of(key, (uid, hash_)))
         except EnvironmentError as error:
+            with self._lock:
+                level = ERROR if self._lines.take(None, monotonic()) else DEBUG
             log.log(
-                ERROR if self._lines.take(None, monotonic()) else DEBUG,
-                'the reply to job %d of computation %d cannot be delivered, nor be written to %s: '
-                '%s; make room '
-                'or give access there', uid, computation.id, path, error)
+                level, 'the reply to job %d of computation %d cannot be delivered, nor be written '
+                'to %s: %s; make room or give access there', uid, computation.id, path, error)
             return False
         finally:
             self._note_writing(key, -1)
