@@ -111,8 +111,9 @@ class Case(unittest.TestCase):
 
     def is_shown_again(self):
         """Wait until the client was told of a number of CPUs that rises: it sends COMPUTE then."""
-        self.scheduler.wait_for('NODE_CPUS', timeout=TIMEOUT, match=lambda value: value['cpus'] == 3)
-        self.scheduler.wait_for('NODE_CPUS', timeout=TIMEOUT, match=lambda value: value['cpus'] == 4)
+        for cpus in (3, 4):
+            self.scheduler.wait_for(
+                'NODE_CPUS', timeout=TIMEOUT, match=lambda value: value['cpus'] == cpus)
 
     def computation(self, **settings):
         """Return a computation that is not opened yet."""
