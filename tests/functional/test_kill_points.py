@@ -6,10 +6,10 @@ import os
 import threading
 import unittest
 
-from tests.support.computation import Computation, Refused, load_result
+from tests.support.computation import Computation, Refused, load_result, read_frame
 from tests.support.dialects import Dialect
 from tests.support.nodecase import NATIVE, PY2, TIMEOUT
-from tests.support.nodeprocess import PROJECT, NodeProcess, free_port
+from tests.support.nodeprocess import PROJECT, NodeProcess
 from tests.support.scheduler import FakeScheduler
 from tests.support.waiting import wait_until
 
@@ -53,9 +53,10 @@ class Case(unittest.TestCase):
 
     def start(self, point, dialect=NATIVE, *options):
         """Start a node that is to die at `point` once arm() was called, and a client."""
-        port = free_port()
-        self.node = node = NodeProcess(
-            '-c', '4', '--client_release', '%s@%d' % (dialect.release, port), *options,
+        self.scheduler = scheduler = FakeScheduler(None, dialect)
+        self.addCleanup(scheduler.close)
+        self.node = scheduler.node = node = NodeProcess(
+            '-c', '4', '--client_release', '%s@%d' % (dialect.release, scheduler.port), *options,
             program=DYING, env={'DISPYNODE_TEST_DIES': point})
         node.env['DISPYNODE_TEST_ARMED'] = armed = node.folder + '.armed'
         self.arm = lambda: open(armed, 'w').close()
@@ -65,9 +66,8 @@ class Case(unittest.TestCase):
         node.wanted_port = node.port
         self.path = os.path.join(node.folder, 'notes')
         self.code = CODE % self.path
-        self.scheduler = FakeScheduler(node, dialect, port=port)
-        self.addCleanup(self.scheduler.close)
-        return self.scheduler
+        scheduler.node_ip_addr, scheduler.node_port = node.ip_addr, node.port
+        return scheduler
 
     def notes(self):
         if not os.path.exists(self.path):
@@ -180,9 +180,8 @@ class OpeningTest(Case):
         self.cut_off(self.scheduler.call, 'COMPUTE', computation.record)
         answer, = self.restart((computation.close, ))
         self.assertIsInstance(answer, EnvironmentError)         # reset: its token is not known
-        ping = self.scheduler.wait_for('PING', timeout=TIMEOUT,
-                                       match=lambda ping: ping['version'] == NATIVE.release).value
-        self.assertNotEqual(ping['sign'], sign)
+        self.scheduler.wait_for('PING', timeout=TIMEOUT, match=lambda ping: ping['sign'] != sign
+                                and ping['version'] == NATIVE.release)
         self.scheduler.node_sign = None
         self.runs(self.scheduler.open(self.code, 'f'))
 
@@ -263,6 +262,25 @@ class OpeningTest(Case):
                 if dialect.setup_always:
                     computation.setup()
                 self.runs(computation)
+
+    def test_half_a_file_is_sent_again_and_nothing_of_it_stays(self):
+        path = os.path.join(self.start(OPENED + 'after').node.folder, 'sent')
+        with open(path, 'wb') as target:
+            target.write(b'x' * 3000000)
+        computation = self.scheduler.open(self.code, 'f')
+        record = self.scheduler.file_record(path, '', computation.id)
+        with self.scheduler.connection('FILEXFER', record) as connection:
+            read_frame(connection)
+            connection.sendall(b'x' * 500000)
+            self.node.kill()
+        self.node.start()
+        self.assertEqual(computation.send_file(path), 3000000)
+        folder, = [where for where, _folders, names in os.walk(self.node.folder) if 'sent' in names
+                   and where != self.node.folder]
+        self.runs(computation)
+        self.assertEqual(os.path.getsize(os.path.join(folder, 'sent')), 3000000)
+        self.assertEqual(computation.close(), b'ACK')
+        wait_until(lambda: not os.path.exists(folder), TIMEOUT)
 
     def test_a_client_that_has_gone_meanwhile_does_not_keep_the_node(self):
         self.start(OPENED + 'after')
