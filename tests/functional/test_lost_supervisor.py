@@ -57,6 +57,7 @@ echo "child $2 $!" >> "$1"
 echo "begun $2 $$ $PPID" >> "$1"
 sleep 600
 '''
+ENDING = 8  # seconds, less than any patience of the node's or a job's
 LOST = 'the supervisor of the computation ended, and the job with it'
 
 
@@ -109,7 +110,8 @@ class SupervisorCase(unittest.TestCase):
         self.assertIn(why, reply.exception)
 
     def assert_ended(self, *pids):
-        wait_until(lambda: not any(processes.lives(pid) for pid in pids), TIMEOUT,
+        """Wait until processes have gone; their ends are told while they are still going."""
+        wait_until(lambda: not any(processes.lives(pid) for pid in pids), ENDING,
                    lambda: 'the ends of %s; log:\n%s' % (pids, self.node.log_tail()))
 
     def programs(self):
@@ -127,8 +129,7 @@ class LostSupervisorTest(SupervisorCase):
         os.kill(jobs[0][2], signal.SIGKILL)
         for job, _pid, _supervisor in jobs:
             self.assert_lost(job)
-        for _job, pid, _supervisor in jobs:     # before that was told
-            self.assertFalse(processes.lives(pid))
+        self.assert_ended(*[pid for _job, pid, _supervisor in jobs])
         self.assert_ended(*[pid for pids in self.notes('child').values() for pid in pids])
         self.let_end('three', 'four')
         self.assert_result(spared, 'three')
@@ -202,7 +203,7 @@ class LostSupervisorTest(SupervisorCase):
             os.kill(lost[0][2], signal.SIGKILL)
             for job, pid, _supervisor in lost:
                 self.assert_lost(job)
-                self.assertFalse(processes.lives(pid))
+                self.assert_ended(pid)
         self.let_end('spared')
         self.assert_result(spared[0], 'spared')
         self.assertEqual(len(self.notes('ended')), 5)
@@ -297,8 +298,7 @@ class WithTheNodeTest(SupervisorCase):
         self.node.start()
         os.kill(jobs[0][2], signal.SIGKILL)
         self.assert_lost(jobs[0][0])
-        self.assertFalse(processes.lives(jobs[0][1]))
-        self.assert_ended(*self.notes('child')['one'])
+        self.assert_ended(jobs[0][1], *self.notes('child')['one'])
 
     def test_killed_alone_when_the_node_has_replaced_itself(self):
         self.start()
@@ -312,7 +312,7 @@ class WithTheNodeTest(SupervisorCase):
             wait_until(lambda: self.node.log().count('serves at') == turn, TIMEOUT)
         os.kill(supervisor, signal.SIGKILL)
         self.assert_lost(job)
-        self.assertFalse(processes.lives(pid))
+        self.assert_ended(pid)
         self.assert_ended(*[pid for pids in self.notes('child').values() for pid in pids])
         self.let_end('two')
         self.assert_result(spared[0], 'two')

@@ -163,7 +163,7 @@ class StateFolder(OperatorCase):
             pid = int(read(path))
             node.wait_log('left by a supervisor that had died: ')
             self.assertIn(str(pid), node.log())
-            self.assertFalse(processes.lives(pid))
+            self.wait(lambda: not processes.lives(pid), 'process %d to go' % pid)
 
     def test_clean(self):
         for _turn in range(2):
