@@ -42,6 +42,30 @@ def surroundings():
     import tempfile
     return process.ORIGINAL_DIR, os.getcwd(), tempfile.gettempdir(), bytes(process.current_process().authkey)
 
+def view(*names):
+    """What a job that imports `names` sees of itself and of them."""
+    for name in names:
+        __import__(name)
+    import locale, logging, multiprocessing, signal, tempfile, threading
+    modules = dict((name, sys.modules[name]) for name in sorted(sys.modules) if sys.modules[name])
+    seen = {'folders': (os.getcwd(), tempfile.gettempdir(), sys.path), 'environment': dict(os.environ),
+            'locale': locale.setlocale(locale.LC_ALL), 'arguments': sys.argv,
+            'signals': [str(signal.getsignal(number)).partition(' at ')[0] for number in range(1, 32)],
+            'threads': [thread.name for thread in threading.enumerate()],
+            'process': multiprocessing.current_process().name,
+            'logging': (logging.getLogger().level, len(logging.getLogger().handlers), len(logging._handlerList)),
+            'modules': sorted(modules)}
+    for name in names:
+        module = modules[name]
+        spec = getattr(module, '__spec__', None)
+        seen[name] = (module.__name__, getattr(module, '__file__', None), module.__package__, getattr(spec, 'name', None),
+                      type(getattr(module, '__loader__', None)).__name__, getattr(spec, 'origin', None), module.__doc__,
+                      sorted(name for name in vars(module) if name[:2] != '__'))
+    return seen
+
+def count_open():
+    return len(os.listdir('/dev/fd'))
+
 def add_folder(path):
     sys.path.insert(0, path)
     return use('colorsys')
@@ -145,6 +169,21 @@ class LearnedTest(ImportsCase):
         with open(os.path.join(folder, 'colorsys.py'), 'w') as module:
             module.write('mark = "elsewhere"\n')
         self.assertEqual(computation.run('add_folder', folder).value, ['elsewhere'])
+
+    def test_a_job_sees_the_same_where_modules_were_loaded_before(self):
+        names = ('random', 'tempfile', 'logging.handlers', 'json', 'multiprocessing', 'socket',
+                 'threading', 'decimal', 'email.mime.text', 'xml.dom.minidom', 'subprocess')
+        computation = self.open(CODE, 'f')
+        fresh, opened = computation.run('view', *names).value, computation.run('count_open').value
+        self.learn(computation, *names)
+        for _ in range(2):
+            seen = computation.run('view', *names).value
+            if sys.version_info < (3, 8):   # the order of modules tells too little there
+                seen['modules'] = fresh['modules']
+            for what in sorted(fresh):
+                self.assertEqual(fresh[what], seen[what], what)
+        if not PY2:                         # its os.urandom() keeps a descriptor
+            self.assertEqual(computation.run('count_open').value, opened)
 
     def test_modules_of_the_user_are_not_kept(self):
         computation = self.open(CODE, 'f')
