@@ -249,8 +249,8 @@ class Supervisor(object):
         if self._learner is None and computation.preload and computation.type == FUNCTION:
             self._learner = computation.learner = learning.Learner(
                 preload.begin(), computation.preload, self._poll, self._timers, self._on_learned)
-        computation.modules_before = len(
-            sys.modules) if self._learner is None else self._learner.rebase()
+        computation.modules_before = 0
+        computation.note_modules()
 
     def _on_learned(self, names):
         """Jobs import modules `names` again and again; those that can be are loaded."""
@@ -293,6 +293,7 @@ class Supervisor(object):
         held = False
         try:
             far = move_out_of_reach(far)
+            self._computation.note_modules()
             pid = os.fork()
             if not pid:
                 self._become_job(near, far)

@@ -28,6 +28,9 @@ def aside():
 def lacking(*names):
     return [name for name in names if name not in sys.modules and name not in aside()[0]]
 
+def is_loaded(*names):
+    return any(name in sys.modules for name in names)
+
 def use(*names):
     for name in names:
         __import__(name)
@@ -274,8 +277,20 @@ class RememberedTest(ImportsCase):
         type(self).node = NodeProcess(*self.options)
         self.node.__enter__()
 
+    def test_what_describes_a_failure_is_not_taken_for_an_import_of_jobs(self):
+        computation = self.open(CODE, 'f')
+        for _ in range(3):
+            self.assertIn('no_such', computation.run('no_such').exception)
+        wait_until(lambda: computation.run('is_loaded', 'linecache', 'traceback').value or PY2,
+                   TIMEOUT, 'what the supervisor loads after failures')
+        self.learn(computation, 'colorsys')
+        computation.close()
+        known = self.wait_for_line(self.node.folder, 'colorsys')
+        self.assertNotIn('traceback', known)
+
     @staticmethod
     def wait_for_line(folder, name):
+        """Wait until the node in `folder` has noted module `name`; return all words of its note."""
         paths = [
             os.path.join(folder, each, 'imports') for each in os.listdir(folder)
             if each.startswith('.node-')
@@ -285,8 +300,9 @@ class RememberedTest(ImportsCase):
             for path in paths:
                 if os.path.exists(path):
                     with open(path) as source:
-                        return name in source.read().split()
-        wait_until(noted, TIMEOUT, 'a line about %s in %s' % (name, paths))
+                        words = source.read().split()
+                        return words if name in words else None
+        return wait_until(noted, TIMEOUT, 'a line about %s in %s' % (name, paths))
 
 
 class NoneTest(ImportsCase):

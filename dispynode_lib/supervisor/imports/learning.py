@@ -46,10 +46,9 @@ class Learner(object):
         poll.register(self.read_end, select.POLLIN)
 
     def rebase(self):
-        """Note which modules are loaded before jobs are forked; return their number."""
+        """Note which modules are loaded before jobs are forked."""
         self._base = frozenset(sys.modules)
         self._preloaded.rebase()
-        return len(self._base)
 
     # in a job process
 

@@ -262,6 +262,15 @@ class Computation(object):
         hugepages.collapse()
         self.freeze()
 
+    def note_modules(self):
+        """Note, before a job process is forked, which modules are there: to describe the first
+        failure some are loaded."""
+        count = len(sys.modules)
+        if self.modules_before != count:
+            self.modules_before = count
+            if self.learner is not None:
+                self.learner.rebase()
+
     @staticmethod
     def freeze():
         """Exclude all present objects from garbage collection."""

@@ -63,7 +63,7 @@ def serve(fd, computation):
         pieces, exception = None, _failure_text(sys.exc_info())
     _report(fd, computation, pieces, exception, started)
     if len(sys.modules) != computation.modules_before:
-        _look_at_modules(computation)
+        _look_at_modules(computation, exception is not None)
     if (_has_threads() or 'multiprocessing.util' in sys.modules
             or computation.finalizers.are_wanted()):
         _end_as_programs_do(computation)
@@ -139,10 +139,10 @@ def _report(fd, computation, pieces, exception, started):
         os._exit(0)                         # the node has gone: there is nobody to tell
 
 
-def _look_at_modules(computation):
+def _look_at_modules(computation, failed):
     """Tell what the job has imported; look for finalizers in what was not loaded ahead."""
     learner = computation.learner
-    if learner is not None:
+    if learner is not None and not failed:  # to describe a failure imports some, too
         learner.tell()
     if learner is None or not learner.has_given_all():
         computation.finalizers.look_into_modules(computation.folder)
