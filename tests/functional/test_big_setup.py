@@ -25,6 +25,10 @@ def f(path):
         time.sleep(0.02)
     os.unlink(used)
     return total
+
+def loaded(*names):
+    import sys
+    return [name for name in names if name in sys.modules]
 '''
 
 
@@ -56,6 +60,11 @@ class BigSetup(NodeCase):
     def running(self):
         """Return the names of files that say that a job has used the data."""
         return [name for name in self.files_of() if name.endswith('.used')]
+
+    def test_jobs_find_no_module_loaded_that_only_huge_pages_need(self):
+        computation = self.open(CODE, 'loaded', setup='setup', setup_args=(SIZE,))
+        self.assertEqual(computation.run('ctypes', 'os').value, ['os'])
+        computation.close()
 
     def test_ten_jobs_use_what_setup_loaded_and_memory_grows_by_less_than_a_fifth_more(self):
         scheduler = self.scheduler()

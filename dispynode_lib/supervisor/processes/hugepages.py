@@ -7,26 +7,31 @@ from __future__ import absolute_import, division, print_function
 
 import os
 
-from dispynode_lib.supervisor.processes.lean import import_ctypes
-
 WORTHWHILE = 48 << 20                       # bytes in memory; below it forks are cheap anyway
 HUGE = 2 << 20
 MADV_HUGEPAGE, MADV_COLLAPSE = 14, 25
 
 
 def collapse():
-    """Ask for huge pages for the private memory of this process, if it is large."""
+    """Ask for huge pages for the private memory of this process, if it is large.
+
+    By the C half of ctypes: jobs have not imported the rest of it.
+    """
     if _resident() < WORTHWHILE:
         return
-    ctypes = import_ctypes()
     try:
-        madvise = ctypes.CDLL(None).madvise
-    except (EnvironmentError, AttributeError):          # no ctypes, or no such call
+        import _ctypes
+        madvise = _ctypes.dlsym(_ctypes.dlopen(None, 0), 'madvise')
+    except (ImportError, EnvironmentError, AttributeError):     # no ctypes, or no such call
         return
-    madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+
+    class Word(_ctypes._SimpleCData):
+        """An address or a size."""
+        _type_ = 'L'
+
     for begin, end in _areas():
-        madvise(begin, end - begin, MADV_HUGEPAGE)
-        madvise(begin, end - begin, MADV_COLLAPSE)
+        for advice in (MADV_HUGEPAGE, MADV_COLLAPSE):
+            _ctypes.call_function(madvise, (Word(begin), Word(end - begin), advice))
 
 
 def _resident():

@@ -37,16 +37,6 @@ __all__ = [
 ]
 
 
-def import_ctypes():
-    """Return the module ctypes, None where Python has none. Not imported before: it would make
-    every fork dearer."""
-    try:
-        import ctypes
-    except ImportError:
-        return None
-    return ctypes
-
-
 def call_system(name, *arguments):
     """Call function `name` of the C library with whole numbers; return its result, None if that
     cannot be done.
