@@ -7,31 +7,20 @@ from __future__ import absolute_import, division, print_function
 
 import os
 
+from dispynode_lib.supervisor.processes.lean import call_system
+
 WORTHWHILE = 48 << 20                       # bytes in memory; below it forks are cheap anyway
 HUGE = 2 << 20
 MADV_HUGEPAGE, MADV_COLLAPSE = 14, 25
 
 
 def collapse():
-    """Ask for huge pages for the private memory of this process, if it is large.
-
-    By the C half of ctypes: jobs have not imported the rest of it.
-    """
+    """Ask for huge pages for the private memory of this process, if it is large."""
     if _resident() < WORTHWHILE:
         return
-    try:
-        import _ctypes
-        madvise = _ctypes.dlsym(_ctypes.dlopen(None, 0), 'madvise')
-    except (ImportError, EnvironmentError, AttributeError):     # no ctypes, or no such call
-        return
-
-    class Word(_ctypes._SimpleCData):
-        """An address or a size."""
-        _type_ = 'L'
-
     for begin, end in _areas():
         for advice in (MADV_HUGEPAGE, MADV_COLLAPSE):
-            _ctypes.call_function(madvise, (Word(begin), Word(end - begin), advice))
+            call_system('madvise', begin, end - begin, advice)
 
 
 def _resident():

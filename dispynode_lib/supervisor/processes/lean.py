@@ -38,13 +38,20 @@ __all__ = [
 
 
 def call_system(name, *arguments):
-    """Call function `name` of the C library with whole numbers; return its result, None if that
-    cannot be done.
+    """Call function `name` of the C library with whole numbers from 0 on, each as wide as an
+    address; return its result, None if that cannot be done.
 
-    By the C half of ctypes: the rest of it would make every fork dearer.
+    By the C half of ctypes: the rest of it would make every fork dearer, and jobs have not imported
+    it.
     """
     try:
         import _ctypes
-        return _ctypes.call_function(_ctypes.dlsym(_ctypes.dlopen(None, 0), name), arguments)
+
+        class Word(_ctypes._SimpleCData):
+            """A number."""
+            _type_ = 'L'
+
+        return _ctypes.call_function(_ctypes.dlsym(_ctypes.dlopen(None, 0), name),
+                                     tuple(Word(number) for number in arguments))
     except (ImportError, EnvironmentError, AttributeError, TypeError):
         return None                         # another system, or a Python without ctypes
