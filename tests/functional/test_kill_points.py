@@ -216,6 +216,26 @@ class OpeningTest(Case):
         self.assertEqual(computation.close(), b'ACK')
         self.node.wait_log('the node is free')
 
+    def test_a_client_that_sets_up_again_and_is_cut_off_sees_the_node_again_while_a_job_runs(self):
+        self.start('node.requests.opening Opening._set_up before')
+        computation = self.computation(setup='setup')
+        self.let_end('setup')
+        self.assertEqual(self.scheduler.ask('COMPUTE', computation.record), 4)
+        computation.setup(self.path)
+        job = computation.submit(self.path, 'one')
+        wait_until(lambda: 'begun one' in self.notes(), TIMEOUT)
+        self.assertEqual(self.scheduler.ask('COMPUTE', computation.record), 4)  # it forgot the node
+        self.wait_record(computation, b'"answered": false')
+        self.cut_off(computation.setup, self.path)
+        self.node.start()
+        self.is_shown_again()
+        computation.setup(self.path)
+        self.wait_record(computation, b'"answered": true')
+        self.let_end('one')
+        self.assertEqual(self.result(job)[0], 'one')
+        self.runs(computation, 'two')
+        self.assertEqual(self.notes().count('setup'), 1)
+
     def test_jobs_are_not_lost_to_the_CLOSE_of_a_client_cut_off_in_SETUP(self):
         for point in (SET_UP, 'node.requests.opening Opening._set_up before'):
             self.start(point)

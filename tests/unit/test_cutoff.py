@@ -18,7 +18,7 @@ class Computation(object):
     closed_by_client, outcomes = False, ()
 
     class record(object):
-        adopted = in_doubt = True
+        adopted, in_doubt, begun_again = True, True, False
 
     def __init__(self, release=u'4.15.2', **attributes):
         self.peer, self.closed = Peer(release), []
@@ -58,12 +58,20 @@ class CutOffTest(unittest.TestCase):
 
     def test_one_that_has_its_answers_or_a_job_is_only_pinged(self):
         class Settled(object):
-            adopted, in_doubt = True, False
+            adopted, in_doubt, begun_again = True, False, False
         for computation in (Computation(record=Settled), Computation(outcomes={'finished': 1})):
             self.make(computation)
             self.pass_time(60)
             self.assertEqual(self.told(), [])
             self.assertTrue(self.notices.named('knock'))
+
+    def test_one_that_begins_again_is_shown_them_though_jobs_of_before_run(self):
+        class Again(object):
+            adopted = in_doubt = begun_again = True
+        self.make(Computation(record=Again, outcomes={'finished': 1}))
+        self.pass_time(1.0)
+        cpus = self.common.state.cpus()
+        self.assertEqual(self.told(), [cpus - 1, cpus])
 
     def test_a_node_that_takes_nobody_tells_nothing(self):
         self.make(Computation())

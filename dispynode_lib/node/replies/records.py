@@ -127,6 +127,7 @@ class Record(object):
         self._records, self._computation = records, computation
         self._opened = self._removed = False
         self._answered = False              # SETUP was
+        self._again = False                 # COMPUTE has come again, and SETUP not been answered
         self.adopted = False                # a node before this one has opened it
         self._room = 0                      # bytes that its first line may take, once it is written
         self._fixed = None                  # JSON of what never changes, without its last brace
@@ -136,14 +137,21 @@ class Record(object):
         """Whether its client may not have the answers of a node before this one."""
         return self.adopted and not self._answered
 
+    @property
+    def begun_again(self):
+        """Whether its client had forgotten a node before this one, and was about to set up
+        again."""
+        return self.adopted and self._again
+
     def adopt(self, data):
         """Go on with `data`, what a node before this one has written."""
         self._opened = self.adopted = True
-        self._answered = bool(data.get('answered'))
+        self._answered, self._again = bool(data.get('answered')), bool(data.get('again'))
 
-    def note_answered(self):
-        """Write that SETUP was answered. A worker's thread."""
-        self._answered = True
+    def note_answered(self, answered=True):
+        """Write whether SETUP was answered; `answered` False: COMPUTE has come again. A worker's
+        thread."""
+        self._answered, self._again = answered, not answered
         self.write()
 
     def open(self):
@@ -204,7 +212,8 @@ class Record(object):
         return {
             u'release': peer.version, u'python2': peer.python2, u'protocol': peer.protocol,
             u'set_up': computation.setup is not None, u'answered': self._answered,
-            u'stage': computation.stage(), u'closed_by_client': computation.closed_by_client
+            u'again': self._again, u'stage': computation.stage(),
+            u'closed_by_client': computation.closed_by_client
         }
 
     def _put(self, line):

@@ -83,7 +83,13 @@ class Opening(object):
         elif self._state.is_closing(computation):
             self._workers.run(answer, request, to_bytes(ENDED_BEFORE))
         else:
-            self._workers.run(answer, request, self._cpus_reply(computation))
+            self._workers.run(self._answer_again, computation, request)
+
+    def _answer_again(self, computation, request):
+        """Answer a client that has forgotten this node, or had no answer: it will set up again."""
+        if computation.peer.always_sets_up():
+            computation.record.note_answered(False)
+        answer(request, self._cpus_reply(computation))
 
     def _open(self, compute, request):
         if not self._is_for_us(compute) or not net.is_address(compute.scheduler_ip_addr or u'::'):
