@@ -136,7 +136,8 @@ class KeptImporterTest(unittest.TestCase):
         return self.importer.find_spec(name, [folder or self.folder])
 
     def load(self, spec):
-        module = type(sys)(spec.name)
+        from importlib.util import module_from_spec     # Python 2 has none
+        module = module_from_spec(spec)
         self.importer.exec_module(module)
         return module
 
