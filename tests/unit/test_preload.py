@@ -20,6 +20,8 @@ from dispynode_lib.supervisor.imports import preload
 sys.path.remove(%(project)r)
 preloaded = preload.Preloaded()
 preloaded.install()
+def write(name, text):
+    with open(os.path.join(%(home)r, name), "w") as module: module.write(text)
 '''
 MODULES = {
     'lower.py': 'mark = 1\n',
@@ -63,7 +65,7 @@ class PreloadTest(unittest.TestCase):
     def test_a_module_is_there_only_when_it_is_imported(self):
         self.assertEqual(self.run_code('''
 print(preloaded.load("upper"), "upper" in sys.modules, "lower" in sys.modules)
-open(%(home)r + "/upper.py", "w").write("mark = 9")
+write("upper.py", "mark = 9")
 import upper
 print(upper.mark, "lower" in sys.modules, upper.lower is sys.modules["lower"])'''),
                          'None False False\n2 True True')
@@ -163,7 +165,7 @@ print(case.mark, case.inner.mark, sorted(name for name in sys.modules if name in
         self.assertEqual(self.run_code("""
 import case
 print(preloaded.load("case.inner"), hasattr(case, "inner"), "upper" in sys.modules)
-open(%(home)r + "/case/inner.py", "w").write("mark = 9")
+write("case/inner.py", "mark = 9")
 preloaded.load("needing")
 import needing, case.inner
 print(case.inner.mark, needing.case is case, case.inner is sys.modules["case.inner"])"""),
@@ -173,7 +175,7 @@ print(case.inner.mark, needing.case is case, case.inner is sys.modules["case.inn
         self.assertEqual(self.run_code("""
 import case
 preloaded.load("case.inner")
-open(%(home)r + "/case/inner.py", "w").write("mark = 99")
+write("case/inner.py", "mark = 99")
 del sys.modules["case"]
 import case.inner
 print(case.inner.mark)"""), '99')
@@ -245,7 +247,7 @@ print(case.inner.mark, hasattr(case, "inner"))"""), 'True False\nTrue False\n4 T
     @unittest.skipIf(sys.version_info < (3, 8), 'the order of modules tells too little there')
     def test_only_what_a_module_needs_comes_with_it(self):
         self.assertEqual(self.run_code("""
-open(%(home)r + "/all.py", "w").write("import lower, other, case.inner")
+write("all.py", "import lower, other, case.inner")
 print(preloaded.load("all"))
 import other
 print(sorted(set(["lower", "upper", "case", "all", "other"]) & set(sys.modules)))"""), "None\n['lower', 'other']")
