@@ -60,8 +60,10 @@ def view(*names):
             'modules': sorted(modules)}
     for name in names:
         module = modules[name]
+        # Python 2 names the byte code as the file, but not in the process that compiled it
+        path = str(getattr(module, '__file__', None)).replace('.pyc', '.py')
         spec = getattr(module, '__spec__', None)
-        seen[name] = (module.__name__, getattr(module, '__file__', None), module.__package__, getattr(spec, 'name', None),
+        seen[name] = (module.__name__, path, module.__package__, getattr(spec, 'name', None),
                       type(getattr(module, '__loader__', None)).__name__, getattr(spec, 'origin', None), module.__doc__,
                       sorted(name for name in vars(module) if name[:2] != '__'))
     return seen
