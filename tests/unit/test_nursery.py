@@ -14,6 +14,7 @@ from dispynode_lib.node.computations import nursery as nurseries
 from dispynode_lib.node.computations.link import socket_pair
 from dispynode_lib.node.computations.nursery import (
     KEEP_AFTER, PID, REST_AFTER, TRY_AGAIN, Nursery, Supervisors)
+from dispynode_lib.supervisor.processes import stopping
 from tests.support.processes import lives
 from tests.support.waiting import wait_until
 
@@ -162,10 +163,10 @@ class LeftTest(unittest.TestCase):
         level, output.level = output.level, CRITICAL
         self.addCleanup(setattr, output, 'level', level)
 
-    def process(self):
+    def process(self, *command):
         """Return a process that a nursery may have started."""
         process = subprocess.Popen(
-            ['sleep', '60'], env=dict(os.environ, **{processes.MARK: self.supervisors.mark}))
+            command or ['sleep', '60'], env=dict(os.environ, **{processes.MARK: self.supervisors.mark}))
         self.addCleanup(process.wait)
         self.addCleanup(lambda: process.poll() is None and process.kill())
         wait_until(lambda: processes.is_marked(process.pid, [self.supervisors.mark]), 10)
@@ -177,6 +178,22 @@ class LeftTest(unittest.TestCase):
             self.supervisors.note(pid)
         self.supervisors.end_left(other)    # it has closed its connection, and lives on
         self.assertEqual([lives(pid) for pid in (supervisor, left, other)], [True, False, False])
+
+    def test_jobs_of_a_supervisor_that_takes_long_to_be_killed_end_with_it(self):
+        supervisor = self.process('sh', '-c', 'sleep 60 & wait')
+        wait_until(lambda: stopping.descendants(supervisor), 10)
+        job, = stopping.descendants(supervisor)
+        self.supervisors.note(supervisor)
+        killed, kill = [], processes.kill
+
+        def late(pid, *rest):
+            killed.append(pid)
+            return len(killed) == 1 or kill(pid, *rest)     # the first one has no effect yet
+        for module, name, value in ((processes, 'kill', late), (nurseries, 'ENDING', 0.05)):
+            self.addCleanup(setattr, module, name, getattr(module, name))
+            setattr(module, name, value)
+        self.supervisors.end_left(supervisor)
+        self.assertEqual([lives(pid) for pid in (supervisor, job.pid)], [False, False])
 
     def test_a_node_that_was_replaced_ends_nothing(self):
         left = self.process()

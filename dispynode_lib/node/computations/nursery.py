@@ -74,7 +74,10 @@ class Supervisors(object):
         if not self.is_replaced():
             with self._lock:
                 if started is not None:
+                    # a killed process lives on for a while: its jobs are not to be spared for that
+                    self._living.pop(pid, None)
                     processes.kill(pid, started)
+                    processes.wait_gone([(pid, started)], ENDING)
                 processes.end_groups(groups)
                 self._end([self.mark], 'a supervisor that had died')
         self._lost.discard(pid)
