@@ -51,6 +51,7 @@ def view(*names):
         __import__(name)
     import locale, logging, multiprocessing, signal, tempfile, threading
     modules = dict((name, sys.modules[name]) for name in sorted(sys.modules) if sys.modules[name])
+    modules.pop('_pypy_wait', None)     # os.wait4() of PyPy imports it in the supervisor
     seen = {'folders': (os.getcwd(), tempfile.gettempdir(), sys.path), 'environment': dict(os.environ),
             'locale': locale.setlocale(locale.LC_ALL), 'arguments': sys.argv,
             'signals': [str(signal.getsignal(number)).partition(' at ')[0] for number in range(1, 32)],
