@@ -25,7 +25,7 @@ COMPUTATIONS = (  # everything a computation may do; each module with the releas
     ('interop_ledger', ('4.15.2 on 3.11', '4.8.7 on 3.6')),
     ('interop_lifecycle', ('4.15.2 on 3.11', '4.12.4 on 3.8', '4.8.7 on 3.6')),
     ('interop_recovery', ('4.8.7 on 3.6', '4.12.4 on 3.8')),
-    ('interop_restart', ('4.8.7 on 3.6', '4.15.2 on 3.11')),
+    ('interop_restart', ('4.8.7 on 3.6', '4.15.2 on 3.10')),
     ('interop_shared', ('4.8.7 on 3.6', '4.15.2 on 3.10')))
 PYTHON2 = '4.8.7 on 2.7'
 # clients whose node is older or newer

@@ -110,11 +110,13 @@ class HostNode(NodeProcess):
 
 
 class Program(object):
-    """A program on a host; its output goes to a file."""
+    """A program on a host; its output goes to a file in a folder of its own, its working folder:
+    clients begun in the same second would have one file for recovery."""
 
     def __init__(self, host, words, folder):
         self.words = words
-        handle, self.path = tempfile.mkstemp(dir=folder)
+        own = tempfile.mkdtemp(dir=folder)
+        handle, self.path = tempfile.mkstemp(dir=own)
         self.started = time.time()
         self.mark = processes.new_mark()
         try:
@@ -122,7 +124,7 @@ class Program(object):
                 self.process = processes.spawn(
                     host.prefix + words, self.mark,
                     dict(os.environ, PYTHONDONTWRITEBYTECODE='1', PYTHONWARNINGS='ignore'),
-                    stdin=null, stdout=handle, stderr=handle, cwd=folder)
+                    stdin=null, stdout=handle, stderr=handle, cwd=own)
         finally:
             os.close(handle)
 
