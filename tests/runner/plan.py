@@ -13,7 +13,8 @@ from tests.runner.machines import MACHINES, WithoutLinux
 from tests.runner.suites import Suite, modules_in
 
 PROJECT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-KINDS = ('unit', 'functional', 'attack', 'interop', 'network', 'package', 'container', 'machine')
+# as they are begun: the longest first, the last one should not run alone
+KINDS = ('unit', 'functional', 'container', 'attack', 'interop', 'network', 'package', 'machine')
 TIMEOUTS = {'unit': 200, 'functional': 1000, 'attack': 900, 'interop': 180, 'network': 300}
 ONE_NODE = ('4.8.7 on 3.6', '4.12.4 on 3.8', '4.15.2 on 3.11')      # one node serves them in turn
 TLS = ('4.8.7 on 3.6', '4.15.2 on 3.10', '4.15.2 on 3.11')  # those of 3.12 and later cannot
@@ -36,9 +37,9 @@ EXAMPLES = ('4.15.2 on 3.10', '4.12.4 on 3.8')          # the second one recover
 # shows here
 BETWEEN = ('test_check', 'test_jobs', 'test_job_endings', 'test_programs',
            'test_setup_cleanup.SetupCleanup', 'test_supervisor')
-# what shell scripts and documents say does not depend on the Python: the newest runs them, and the
-# files that are printed the one file, too
-NEWEST_ONLY = ('test_data_files', 'test_documents')
+# what shell scripts and documents say does not depend on the Python, nor (but for a long time) where
+# a node is killed: the newest runs them, and the files that are printed the one file, too
+NEWEST_ONLY = ('test_data_files', 'test_documents', 'test_kill_points')
 # of the functional tests, what 32 bits and other processors may do otherwise, and what may be asked
 # of qemu
 MACHINE = ('test_check', 'test_jobs', 'test_job_endings', 'test_files', 'test_big_jobs',

@@ -12,15 +12,15 @@ from tests.runner.suites import Suite, modules_in
 
 ONE_FILE = os.path.join(PROJECT, 'build', 'dispynode.py')
 # of the functional tests, those that see how the program was started, and its main job; the newest
-# Python runs all but those that start no node
+# Python runs all but those that start no node, or one that a test has made of the tree
 ONE_FILE_TESTS = ('test_check', 'test_release', 'test_jobs', 'test_programs', 'test_background',
                   'test_data_files')
-WITHOUT_NODE = ('test_documents', 'test_supervisor', 'test_supervisor_sending',
+WITHOUT_NODE = ('test_documents', 'test_kill_points', 'test_supervisor', 'test_supervisor_sending',
                 'test_supervisor_setup')
 TABLE_KINDS = ('unit', 'functional', 'interop')
 ONE_FILE_BETWEEN = ('test_check',)  # by interpreters between those that every change must pass on
 ONE_FILE_KINDS = ('unit', 'functional', 'attack', 'interop', 'network')
-TIMEOUTS = {'package': 500, 'container': 300}
+TIMEOUTS = {'package': 500, 'container': 600}
 CLIENT = '4.15.2 on 3.11'
 ONE_FILE_CLIENTS = ('4.8.7 on 2.7, node 2.7', '4.8.7 on 3.6, node 3.6', '4.15.2 on 3.11, node 3.6',
                     '4.15.2 on 3.11, node %s')
