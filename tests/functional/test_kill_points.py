@@ -252,6 +252,17 @@ class OpeningTest(Case):
             self.assertEqual([word for word in self.notes() if 'one' not in word],
                              ['setup', 'cleanup'])
 
+    def test_a_JOB_that_overtakes_the_CLOSE_of_a_client_cut_off_in_SETUP_is_not_lost_to_it(self):
+        self.start(SET_UP)
+        computation = self.computation(setup='setup')
+        self.assertEqual(self.scheduler.ask('COMPUTE', computation.record), 4)
+        self.cut_off(computation.setup, self.path)
+        job = computation.make_job(self.path, 'one')
+        self.restart((computation.send, job))
+        self.assertEqual(computation.close(), b'ACK')
+        self.let_end('setup', 'one')
+        self.assertEqual(self.result(job)[0], 'one')
+
     def test_an_old_client_cut_off_in_SETUP_has_its_jobs_run_after_it(self):
         self.start(SET_UP, LEGACY)
         computation = self.computation(setup=('setup', (self.path, ), {}))

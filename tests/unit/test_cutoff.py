@@ -87,6 +87,12 @@ class CutOffTest(unittest.TestCase):
         old = Computation(u'4.8.7')
         self.assertFalse(self.make(old).keeps(old))
 
+    def test_a_close_that_the_first_job_has_overtaken_is_kept_back_and_the_next_one_is_not(self):
+        computation = Computation()
+        cut_off = self.make(computation)
+        self.common.state.adopt_job(computation, 1, u'hash', (), 0)
+        self.assertEqual([cut_off.keeps(computation) for _turn in range(2)], [True, False])
+
     def test_one_kept_open_whose_client_has_gone_is_closed(self):
         computation = Computation()
         self.make(computation, 'refused').keeps(computation)

@@ -47,8 +47,12 @@ class CutOff(object):
 
     def keeps(self, computation):
         """Return whether a computation is to stay open though CLOSE has come for it: its scheduler
-        has sent that for want of an answer, and may use the computation."""
-        kept = (self._is_within(AT_ONCE) and self._is_in_doubt(computation)
+        has sent that for want of an answer, and may use the computation.
+
+        The first CLOSE was sent before the first JOB, which may have overtaken it.
+        """
+        is_first = computation not in self._kept
+        kept = (self._is_within(AT_ONCE) and self._is_in_doubt(computation, with_jobs=is_first)
                 and computation.peer.always_sets_up())
         if kept:
             self._kept.add(computation)
@@ -71,10 +75,11 @@ class CutOff(object):
     def _is_within(self, seconds):
         return self._began is None or self._clock() < self._began + seconds
 
-    def _is_in_doubt(self, computation):
+    def _is_in_doubt(self, computation, with_jobs=False):
         """Return whether the scheduler may not have the answers that it needs to use it."""
         return computation.record.in_doubt and not computation.outcomes and not (
-            self._state.is_closing(computation) or self._state.jobs(computation.id))
+            self._state.is_closing(computation)
+            or not with_jobs and self._state.jobs(computation.id))
 
     def _is_set_up_again(self, computation):
         """Return whether the scheduler was about to use it anew: jobs of before may run."""
