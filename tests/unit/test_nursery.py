@@ -166,7 +166,8 @@ class LeftTest(unittest.TestCase):
     def process(self, *command):
         """Return a process that a nursery may have started."""
         process = subprocess.Popen(
-            command or ['sleep', '60'], env=dict(os.environ, **{processes.MARK: self.supervisors.mark}))
+            command or ['sleep', '60'],
+            env=dict(os.environ, **{processes.MARK: self.supervisors.mark}))
         self.addCleanup(process.wait)
         self.addCleanup(lambda: process.poll() is None and process.kill())
         wait_until(lambda: processes.is_marked(process.pid, [self.supervisors.mark]), 10)
