@@ -228,7 +228,7 @@ class WithTheNodeTest(SupervisorCase):
         for pid in [self.node.pid] + pids:              # none of them sees the end of another
             os.kill(pid, signal.SIGSTOP)
         for pid in [self.node.pid] + pids:
-            os.kill(pid, signal.SIGKILL)
+            processes.send(pid, signal.SIGKILL)         # the nursery may end with the node
         self.node.wait_exit()
         self.node.start()
         self.assert_all_lost(early, jobs)
