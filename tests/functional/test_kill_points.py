@@ -60,10 +60,8 @@ class Case(unittest.TestCase):
             program=DYING, env={'DISPYNODE_TEST_DIES': point})
         node.env['DISPYNODE_TEST_ARMED'] = armed = node.folder + '.armed'
         self.arm = lambda: open(armed, 'w').close()
-        node.__enter__()
-        self.addCleanup(node.__exit__, None, None, None)
+        node.begin(self)
         self.addCleanup(lambda: os.path.exists(armed) and os.unlink(armed))
-        node.wanted_port = node.port
         self.path = os.path.join(node.folder, 'notes')
         self.code = CODE % self.path
         scheduler.node_ip_addr, scheduler.node_port = node.ip_addr, node.port

@@ -66,9 +66,7 @@ class SupervisorCase(unittest.TestCase):
     def start(self, *options):
         """Start a node and a client of it."""
         self.node = node = NodeProcess('-c', '4', *options, program=MANY_CPUS)
-        node.__enter__()
-        self.addCleanup(node.__exit__, None, None, None)
-        node.wanted_port = node.port
+        node.begin(self)
         self.path = os.path.join(node.folder, 'notes')
         self.scheduler = FakeScheduler(node, NATIVE)
         self.addCleanup(self.scheduler.close)

@@ -44,9 +44,7 @@ class TakeOverTest(unittest.TestCase):
     def start(self, *options, **settings):
         """Start a node and a client; return both, with its computation."""
         self.node = node = NodeProcess('-c', '2', *options)
-        node.__enter__()
-        self.addCleanup(node.__exit__, None, None, None)
-        node.wanted_port = node.port
+        node.begin(self)
         self.path = os.path.join(node.folder, 'notes')
         self.scheduler = FakeScheduler(node, NATIVE)
         self.addCleanup(self.scheduler.close)

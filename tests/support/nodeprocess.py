@@ -110,6 +110,12 @@ class NodeProcess(object):
         finally:
             self._discard()
 
+    def begin(self, test):
+        """Start it for a TestCase, which ends it; it has the same port when started again."""
+        self.__enter__()
+        test.addCleanup(self.__exit__, None, None, None)
+        self.wanted_port = self.port
+
     @property
     def pid(self):
         """Return the process id of the node."""
