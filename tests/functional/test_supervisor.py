@@ -9,7 +9,7 @@ import time
 import unittest
 
 from dispynode_lib.supervisor.job import job
-from tests.support.fakenode import QUICK_STEPS, Done, FakeNode
+from tests.support.fakenode import PATIENT_STEPS, QUICK_STEPS, Done, FakeNode
 from tests.support.processes import lives
 
 PY2 = sys.version_info[0] == 2
@@ -481,18 +481,26 @@ os.fork = fork
 @unittest.skipUnless(HAS_PROC, 'needs /proc')
 class StopTest(SupervisorCase):
 
-    def start(self, code, **fields):
-        node = self.node(u'import os, signal, subprocess, sys, time\n' + code, prelude=QUICK_STEPS,
-                         **fields)
+    def start(self, code, prelude=PATIENT_STEPS):
+        """Start a job and wait until it runs: it makes a file `ready`.
+
+        hold() in it sleeps many times: Python does not see a signal that comes right before one
+        long sleep until that ends.
+        """
+        node = self.node(u'''
+import os, signal, subprocess, sys, time
+def hold():
+    open('ready', 'w').close()
+    while True:
+        time.sleep(0.02)
+''' + code, prelude=prelude)
         child = node.start()
         wait_until(lambda: os.path.exists(os.path.join(node.folder, 'ready')))
         return node, child
 
     def stop(self, node, child):
-        started = time.time()
         node.control.send(b'stop', str(child.number).encode('ascii'))
-        status = node.exit_status(child)
-        return status, time.time() - started
+        return node.exit_status(child)
 
     def pid_in(self, node, name):
         with open(os.path.join(node.folder, name)) as stream:
@@ -501,19 +509,16 @@ class StopTest(SupervisorCase):
     def test_a_job_that_obeys_is_gone_at_once(self):
         node, child = self.start(u'''
 def compute():
-    open('ready', 'w').close()
-    time.sleep(60)
+    hold()
 ''')
-        _status, took = self.stop(node, child)
-        self.assertLess(took, 0.45)                     # before the second step
+        self.stop(node, child)                          # the second step is far away
         self.assertIn('the job was interrupted', Done(child.take(b'done')).error)
 
     def test_a_job_that_catches_the_interrupt_and_returns_ends_as_finished(self):
         node, child = self.start(u'''
 def compute():
     try:
-        open('ready', 'w').close()
-        time.sleep(60)
+        hold()
     except KeyboardInterrupt:
         return 'saved'
 ''')
@@ -531,12 +536,11 @@ def compute():
     for name, process in (('same', same), ('other', other)):
         with open(name, 'w') as stream:
             stream.write(str(process.pid))
-    open('ready', 'w').close()
-    time.sleep(60)
-''')
-        status, took = self.stop(node, child)
-        self.assertEqual(status, signal.SIGKILL)
-        self.assertGreater(took, 0.75)
+    hold()
+''', QUICK_STEPS)
+        started = time.time()
+        self.assertEqual(self.stop(node, child), signal.SIGKILL)
+        self.assertGreater(time.time() - started, 0.75)
         for name in ('same', 'other'):
             pid = self.pid_in(node, name)
             wait_until(lambda: not lives(pid))
@@ -545,8 +549,7 @@ def compute():
         node, child = self.start(u'''
 def compute():
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    open('ready', 'w').close()
-    time.sleep(60)
+    hold()
 ''')
         node.control.send(b'kill', str(child.number).encode('ascii'))
         self.assertEqual(node.exit_status(child), signal.SIGKILL)
@@ -567,8 +570,7 @@ def compute():
     def test_the_end_of_the_node_stops_jobs(self):
         node, child = self.start(u'''
 def compute():
-    open('ready', 'w').close()
-    time.sleep(60)
+    hold()
 ''')
         node.control.sock.close()
         child.take(b'done')

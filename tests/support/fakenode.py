@@ -17,10 +17,11 @@ from dispynode_lib.host.descriptors import recv_fd, send_fd, set_cloexec
 from dispynode_lib.wire import control
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-QUICK_STEPS = """
+# preludes: for a job that ignores signals; for one that obeys, on however busy a machine
+QUICK_STEPS, PATIENT_STEPS = ["""
 from dispynode_lib.wire import control
-control.STOP_STEPS = ((0.0, 'SIGINT'), (0.5, 'SIGTERM'), (0.8, 'SIGKILL'))
-"""
+control.STOP_STEPS = ((0.0, 'SIGINT'), (%s, 'SIGTERM'), (%s, 'SIGKILL'))
+""" % times for times in ((0.5, 0.8), (900.0, 901.0))]
 START = (
     'from dispynode_lib.supervisor.processes import descriptors; from dispynode_lib.supervisor '
     'import supervisor; channels = descriptors.move_away(1); '
