@@ -130,6 +130,24 @@ getattr(__import__("importlib"), "invalidate_caches", int)()    # the usual impo
 preload.time = type("Clock", (), {"time": staticmethod(lambda: soon + 1000)})
 import upper; print(upper.mark)"""), '7')
 
+    def test_a_module_that_comes_while_a_folder_is_listed_slowly_wins(self):
+        self.assertEqual(self.run_code(self.TICK[:self.TICK.index('import other')] + """
+changed, clock, real = soon - 200, [soon - 200], os.listdir
+def listdir(folder):
+    names = real(folder)
+    if not os.path.exists("upper.py"):                          # in the tick of the clock
+        with open("upper.py", "w") as module: module.write("mark = 7")
+        os.utime(".", (changed, changed))
+    clock[0] += 1000
+    return names
+preload.time = type("Clock", (), {"time": staticmethod(lambda: clock[0])})
+os.utime(".", (changed, changed))
+os.listdir = listdir
+import other
+os.listdir = real
+getattr(__import__("importlib"), "invalidate_caches", int)()
+import upper; print(upper.mark)"""), '7')
+
     def test_names_and_objects_that_lie_side_by_side_are_the_usual_ones(self):
         self.assertEqual(self.run_code('''
 preloaded.load("case.inner")

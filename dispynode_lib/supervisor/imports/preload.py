@@ -344,11 +344,12 @@ class Preloaded(object):
         known = self._listed.get(folder)
         if known is not None and known[0] == mark:
             return known[1]
+        now = time.time()                   # before the list: what comes after it is not in that
         try:
             names = frozenset([name.partition('.')[0] for name in os.listdir(folder or '.')])
         except EnvironmentError:
             return None                     # an archive
-        if time.time() - status.st_mtime > (FINE if status.st_mtime % 1 else COARSE):
+        if now - status.st_mtime > (FINE if status.st_mtime % 1 else COARSE):
             self._listed[folder] = mark, names
         return names
 
