@@ -40,13 +40,15 @@ class LedgerTest(unittest.TestCase):
         clients, python = configuration()
         with NodeProcess('-c', '1', '--job_time', '4', '--job_memory', '150m', '--ledger',
                          self.path, python=python, port='default') as node:
+            already = 0
             for number, client in enumerate(clients):
                 told = run_client(client, 'ledger.py', node=node, timeout=120)
                 wait_until(lambda: len(self.lines('computation')) == 2 * (number + 1), 30)
-                jobs = self.lines('job')[-len(EXPECTED):]
+                computations = self.lines('computation')[-2:]
+                jobs = self.lines('job')[already:]
+                already += len(jobs)
                 self.check(client.name, told, jobs)
-                self.check_sums(self.lines('computation')[-2:], jobs)
-            self.assertEqual(len(self.lines('job')), len(clients) * len(EXPECTED))
+                self.check_sums(computations, jobs)
 
     def check(self, client, told, jobs):
         by_end = dict((round(line['end'], 3), line) for line in jobs)
@@ -61,7 +63,8 @@ class LedgerTest(unittest.TestCase):
                 self.assertGreaterEqual(line['cpu_seconds'], 0.4)
             if name == 'memory':
                 self.assertGreaterEqual(line['peak_memory'], 100 << 20)
-        self.assertEqual(by_end, {})
+        # a job of which submit() has given None may have run
+        self.assertLessEqual(len(by_end), told['again'], by_end)
 
     def check_sums(self, computations, jobs):
         for line in computations:

@@ -1,7 +1,8 @@
 """Jobs that finish, fail, are cancelled and exceed limits, and programs: what the client sees of
 each.
 
-Prints one line: RESULT and a JSON object {name: [status, start, end, result]}.
+Prints one line: RESULT and a JSON object {name: [status, start, end, result]};
+`again`: how many were submitted twice.
 """
 from __future__ import absolute_import, division, print_function
 
@@ -13,6 +14,7 @@ import time
 import dispy
 
 from main_job import cluster_options
+from submitting import again, submit
 
 PROGRAM = '#!/bin/sh\nexit $1\n'
 
@@ -35,16 +37,6 @@ def work(what, *args):
             stream.write('begun')
         time.sleep(60)
     return what
-
-
-def submit(cluster, *args):
-    """Submit a job; again if it was None: dispy numbers jobs by a place in memory, and may not have
-    forgotten the last one there."""
-    job = cluster.submit(*args)
-    while job is None:
-        time.sleep(0.1)
-        job = cluster.submit(*args)
-    return job
 
 
 def seen(job, timeout=60):
@@ -75,6 +67,7 @@ def main():
     for name, status in (('good', '0'), ('bad', '3')):
         told[name] = seen(submit(cluster, status))
     cluster.close()
+    told['again'] = len(again)
     print('\nRESULT ' + json.dumps(told))
     sys.stdout.flush()
 

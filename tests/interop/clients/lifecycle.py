@@ -11,6 +11,7 @@ import time
 import dispy
 
 from main_job import as_text, cluster_options
+from submitting import submit
 
 ENDED = (dispy.DispyJob.Finished, dispy.DispyJob.Terminated, dispy.DispyJob.Cancelled,
          dispy.DispyJob.Abandoned)
@@ -63,18 +64,6 @@ def job(what, *args):
                 stream.write('%d;' % os.getpid())
             time.sleep(1000)
         time.sleep(1000)
-
-
-def submit(cluster, *args, **kwargs):
-    """Submit a job; again if it was None: dispy numbers jobs by a place in memory, and may not have
-    forgotten the last one there."""
-    job, tries = None, 50
-    while job is None and tries:
-        job = cluster.submit(*args, **kwargs)
-        tries -= 1
-        if job is None:
-            time.sleep(0.1)
-    return job
 
 
 def wait_for(job):

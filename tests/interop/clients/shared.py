@@ -9,6 +9,8 @@ import time
 
 import dispy
 
+from submitting import submit
+
 RELEASE = tuple(int(part) for part in dispy.__version__.split('.'))
 provisional = []
 
@@ -60,7 +62,7 @@ def run(name, exclusive, port, count):
         stream.write('from ' + name)
     cluster = dispy.SharedJobCluster(work, depends=['sent.txt'], setup=setup, exclusive=exclusive,
                                      **options(port))
-    jobs = [cluster.submit(number, '%s-%d.txt' % (name, number)) for number in range(count)]
+    jobs = [submit(cluster, number, '%s-%d.txt' % (name, number)) for number in range(count)]
     told = {'right': 0, 'others': [], 'files': 0}
     for number, job in enumerate(jobs):
         wait_for_end(job)
@@ -84,7 +86,7 @@ def run_program(port):
     given = options(port)
     del given['callback']
     cluster = dispy.SharedJobCluster(os.path.abspath('tool.py'), **given)
-    job = cluster.submit('hello')
+    job = submit(cluster, 'hello')
     job.finish.wait(60)
     told = [
         job.status, job.result,

@@ -12,6 +12,7 @@ import time
 import dispy
 
 import main_job
+from submitting import submit
 
 ENDED = (dispy.DispyJob.Finished, dispy.DispyJob.Terminated, dispy.DispyJob.Cancelled,
          dispy.DispyJob.Abandoned)
@@ -29,7 +30,7 @@ def main():
     cluster = dispy.JobCluster(sender, certfile=certificate, keyfile=certificate, **options)
     told = {'right': 0, 'others': []}
     for size in [10, 2500000] + [5] * number:
-        job = cluster.submit(size)
+        job = submit(cluster, size)
         deadline = time.time() + 30         # a provisional result sets job.finish, too
         while job is not None and job.status not in ENDED and time.time() < deadline:
             time.sleep(0.005)

@@ -15,7 +15,7 @@ import sys
 
 import dispy
 
-from lifecycle import submit
+from submitting import submit
 
 RELEASE = tuple(int(part) for part in dispy.__version__.split('.'))
 AS_TEXT = 'ok, with str as unicode'         # to a client on Python 2
