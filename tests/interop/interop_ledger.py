@@ -38,7 +38,7 @@ class LedgerTest(unittest.TestCase):
 
     def test_the_ledger_says_what_real_clients_saw(self):
         clients, python = configuration()
-        with NodeProcess('-c', '1', '--job_time', '4', '--job_memory', '150m', '--ledger',
+        with NodeProcess('-c', '1', '--job_time', '8', '--job_memory', '150m', '--ledger',
                          self.path, python=python, port='default') as node:
             already = 0
             for number, client in enumerate(clients):
@@ -60,7 +60,7 @@ class LedgerTest(unittest.TestCase):
             self.assertAlmostEqual(line['start'], start, 3)
             self.assertEqual(line['client'], '127.0.0.1')
             if name == 'burn':
-                self.assertGreaterEqual(line['cpu_seconds'], 0.4)
+                self.assertGreaterEqual(line['cpu_seconds'], 0.15)
             if name == 'memory':
                 self.assertGreaterEqual(line['peak_memory'], 100 << 20)
         # a job of which submit() has given None may have run

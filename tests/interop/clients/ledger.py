@@ -50,7 +50,7 @@ def main():
     told, mark = {'release': dispy.__version__,
                   'finished': dispy.DispyJob.Finished}, os.path.abspath('mark')
     cluster = dispy.JobCluster(work, **cluster_options())
-    for name, args in (('burn', ('burn', 0.5)), ('plain', ('plain', )), ('fail', ('fail', )),
+    for name, args in (('burn', ('burn', 0.2)), ('plain', ('plain', )), ('fail', ('fail', )),
                        ('memory', ('memory', )), ('time', ('time', mark + '1'))):
         told[name] = seen(submit(cluster, *args))
     job = submit(cluster, 'cancel', mark)
