@@ -292,14 +292,14 @@ class LimitsTest(unittest.TestCase):
             self.assertEqual(len(job.replies), 1)
 
     def test_job_time(self):
-        self.stopped(['--job_time', '0.5'], 'time.sleep(600)', 'it ran for',
-                     '--job_time allows 0.5')
+        self.stopped(['--job_time', '2'], 'time.sleep(600)', 'it ran for',
+                     '--job_time allows 2')
 
     def test_job_time_of_a_job_that_ignores_signals(self):
         self.stopped(
-            ['--job_time', '0.5'],
+            ['--job_time', '2'],
             'import signal\nfor n in (2, 15): signal.signal(n, signal.SIG_IGN)\ntime.sleep(600)',
-            '--job_time allows 0.5')
+            '--job_time allows 2')
 
     def test_job_memory(self):
         self.stopped(['--job_memory', '60m'],

@@ -22,9 +22,8 @@ from tests.support.fakenode import Done, FakeNode
 from tests.support.nodeprocess import PROJECT, NodeProcess
 from tests.support.pickled import Reader, Record
 from tests.support.scheduler import FakeScheduler
-from tests.support.waiting import wait_until
+from tests.support.waiting import TIMEOUT, wait_until
 
-TIMEOUT = 30
 LAST = (b'done', b'filedone')               # of what a job process tells
 WITH_KEYS = {b'open': 1, b'here': 2}        # frames of pairs, and where those begin
 ANY_NUMBER = (b'pids', b'imports')          # frames of a part for each process, each name

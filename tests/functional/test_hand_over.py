@@ -10,9 +10,10 @@ import tempfile
 import unittest
 
 from dispynode_lib.wire import control
-from tests.functional.test_supervisor import SupervisorCase, wait_until
+from tests.functional.test_supervisor import SupervisorCase
 from tests.support.fakenode import Done
 from tests.support.processes import lives
+from tests.support.waiting import wait_until
 
 WAITS = u'''
 import os, time

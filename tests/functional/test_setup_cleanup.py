@@ -394,7 +394,7 @@ def f():
 
 class CleanupTimeout(NodeCase):
 
-    options = ('-c', '2', '--cleanup_timeout', '0.5')
+    options = ('-c', '2', '--cleanup_timeout', '2')
 
     def setUp(self):
         self.begun = os.path.join(self.folder(), 'begun')

@@ -47,7 +47,7 @@ class Signals(OperatorCase):
             self.assertEqual(node.wait_exit(), 0)
 
     def test_drain_timeout_bounds_it(self):
-        with self.node('-c', '2', '--drain_timeout', '0.5', '--stop_timeout', '3') as node:
+        with self.node('-c', '2', '--drain_timeout', '0.5', '--stop_timeout', '30') as node:
             scheduler, _computation, jobs = self.running(node)
             node.signal(signal.SIGINT)
             self.assertEqual(node.wait_exit(), 0)

@@ -11,17 +11,10 @@ import unittest
 from dispynode_lib.supervisor.job import job
 from tests.support.fakenode import PATIENT_STEPS, QUICK_STEPS, Done, FakeNode
 from tests.support.processes import lives
+from tests.support.waiting import wait_until
 
 PY2 = sys.version_info[0] == 2
 HAS_PROC = os.path.exists('/proc/self/stat')
-
-
-def wait_until(check, timeout=10):
-    deadline = time.time() + timeout
-    while not check():
-        if time.time() > deadline:
-            raise AssertionError('not in time')
-        time.sleep(0.005)
 
 
 FAILURES = """

@@ -7,9 +7,10 @@ import sys
 import time
 import unittest
 
-from tests.functional.test_supervisor import SupervisorCase, wait_until
+from tests.functional.test_supervisor import SupervisorCase
 from tests.support.processes import lives
 from tests.support.fakenode import QUICK_STEPS, Done
+from tests.support.waiting import wait_until
 
 
 class ProgramTest(SupervisorCase):

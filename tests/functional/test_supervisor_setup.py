@@ -7,8 +7,9 @@ import signal
 import unittest
 
 from dispynode_lib.wire import control
-from tests.functional.test_supervisor import SupervisorCase, wait_until
+from tests.functional.test_supervisor import SupervisorCase
 from tests.support.processes import lives
+from tests.support.waiting import wait_until
 
 SETUP = u'''
 import os

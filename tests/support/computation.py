@@ -9,7 +9,7 @@ import struct
 
 from tests.support.dialects import FUNCTION
 from tests.support.pickled import Reader, Record
-from tests.support.waiting import clock, wait_until
+from tests.support.waiting import TIMEOUT, clock, wait_until
 
 TERMINATED, FINISHED, PROVISIONAL = 9, 11, 7
 
@@ -141,7 +141,7 @@ class Job(object):
         finals = [reply for reply in self.replies if reply.status != PROVISIONAL]
         return finals[-1] if finals else None
 
-    def wait(self, timeout=20):
+    def wait(self, timeout=TIMEOUT):
         """Return the final reply; AssertionError if it does not come."""
         scheduler = self.computation.scheduler
         wait_until(self.final, timeout, lambda: 'the reply to job %s%s; node log:\n%s' % (

@@ -15,6 +15,7 @@ import time
 
 from dispynode_lib.host.descriptors import recv_fd, send_fd, set_cloexec
 from dispynode_lib.wire import control
+from tests.support.waiting import TIMEOUT
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 # preludes: for a job that ignores signals; for one that obeys, on however busy a machine
@@ -26,7 +27,6 @@ START = (
     'from dispynode_lib.supervisor.processes import descriptors; from dispynode_lib.supervisor '
     'import supervisor; channels = descriptors.move_away(1); '
     'supervisor.run(descriptors.take_standard(), channels)')
-TIMEOUT = 20.0
 PROTOCOL = 2 if sys.version_info[0] == 2 else 4
 
 DEFAULTS = {

@@ -16,12 +16,11 @@ from dispynode_lib.wire import control
 from tests.support.dialects import NEWEST
 from tests.support.nodeprocess import PROJECT, NodeProcess, free_port
 from tests.support.scheduler import CLOSE, FakeScheduler, hex_digits
-from tests.support.waiting import wait_until
+from tests.support.waiting import TIMEOUT, wait_until
 
 FOLDER = os.path.join(PROJECT, 'tests', 'data', 'releases')
 TAPPED = os.path.join(PROJECT, 'tests', 'support', 'tapped.py')
 ROOT, DIGITS = '/tmp/dispynode-frozen-', 8  # all roots are of one length: paths can be replaced
-TIMEOUT = 30
 RUNS = re.compile(u'((.)\\2{63,})', re.DOTALL)          # equal bytes that are written as a count
 CODE = u'''
 import os, time

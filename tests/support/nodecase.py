@@ -11,14 +11,13 @@ from tests.support.computation import FINISHED, TERMINATED
 from tests.support.dialects import NEWEST, Dialect
 from tests.support.nodeprocess import NodeProcess
 from tests.support.scheduler import FakeScheduler
-from tests.support.waiting import clock, wait_until
+from tests.support.waiting import TIMEOUT, clock, wait_until
 
 __all__ = ('FINISHED', 'NATIVE', 'PY2', 'TERMINATED', 'TIMEOUT', 'NodeCase')
 
 PY2 = str is bytes
 # a client on the same kind of Python as the node
 NATIVE = Dialect('4.15.2', True, 2) if PY2 else NEWEST
-TIMEOUT = 30                # seconds that anything may take on a busy machine
 
 
 class NodeCase(unittest.TestCase):

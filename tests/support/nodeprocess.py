@@ -12,7 +12,7 @@ import tempfile
 
 from dispynode_lib.node.shared.phases import FAULT
 from tests.support import processes
-from tests.support.waiting import wait_until
+from tests.support.waiting import TIMEOUT, wait_until
 
 PROJECT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 # another program to test in place of the tree's: the one-file release, or the original node
@@ -22,8 +22,6 @@ GUARD, MARK = os.path.join(PROJECT, 'tests', 'support', 'loopguard.py'), 'the lo
 DEFAULT_PORTS = (51348, 61591, 9701)
 OWN_PORTS = 10240, 32768  # below those of connections (Linux), none of them a default one
 STRICT = ('-bb', '-W', 'error')
-START_TIMEOUT = 20
-STOP_TIMEOUT = 15
 TAKEN = ('EADDRINUSE', 'Address already in use', 'is taken', 'in use')
 
 
@@ -169,7 +167,7 @@ class NodeProcess(object):
         finally:
             os.close(handle)
 
-    def wait_serving(self, timeout=START_TIMEOUT):
+    def wait_serving(self, timeout=TIMEOUT):
         """Wait until the node takes connections; AssertionError with its log if it does not.
 
         The log comes first: connecting to a port of the ephemeral range at which nobody listens can
@@ -206,7 +204,7 @@ class NodeProcess(object):
         kept = self.log().splitlines()[-lines:]
         return ''.join('    %s\n' % line for line in kept) or '    (nothing)\n'
 
-    def wait_log(self, text, timeout=10):
+    def wait_log(self, text, timeout=TIMEOUT):
         """Wait until the log holds `text`."""
         wait_until(lambda: text in self.log(), timeout,
                    lambda: '%r in the log:\n%s' % (text, self.log_tail()), interval=0.05)
@@ -215,13 +213,13 @@ class NodeProcess(object):
         """Send a signal to the node process."""
         processes.send(self.process.pid, number)
 
-    def wait_exit(self, timeout=STOP_TIMEOUT):
+    def wait_exit(self, timeout=TIMEOUT):
         """Wait for the end of the node; return its exit status."""
         wait_until(lambda: self.status is not None, timeout,
                    lambda: 'the node to end; its log:\n' + self.log_tail())
         return self.status
 
-    def stop(self, timeout=STOP_TIMEOUT):
+    def stop(self, timeout=TIMEOUT):
         """Stop the node by SIGTERM, if it still runs; AssertionError if it does not obey."""
         if self.status is None:
             self.signal(signal.SIGTERM)
@@ -237,7 +235,7 @@ class NodeProcess(object):
         """Return {pid: command line} of the living processes of this node, itself included."""
         return processes.marked(self.mark)
 
-    def assert_no_processes(self, timeout=5):
+    def assert_no_processes(self, timeout=15):
         """Wait for the last process of this node to go; kill and report those that stay."""
         left = processes.end_marked(self.mark, timeout)
         if left:

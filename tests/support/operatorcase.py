@@ -15,9 +15,8 @@ from tests.support import processes
 from tests.support.dialects import NEWEST, Dialect
 from tests.support.nodeprocess import PROGRAM, NodeProcess, free_port
 from tests.support.scheduler import FakeScheduler
-from tests.support.waiting import clock, wait_until
+from tests.support.waiting import TIMEOUT, clock, wait_until
 
-TIMEOUT = 30
 # a client on the same kind of Python as the node
 NATIVE = Dialect('4.15.2', True, 2) if str is bytes else NEWEST
 WAIT = 'def wait(path):\n    import os, time\n    while not os.path.exists(path):\n        time.sleep(0.02)\n    return 42\n'

@@ -18,7 +18,7 @@ from tests.support.computation import (
     next_number, read_exact, read_frame)
 from tests.support.dialects import FUNCTION, NEWEST, PROGRAM
 from tests.support.pickled import Reader
-from tests.support.waiting import clock
+from tests.support.waiting import TIMEOUT, clock
 
 DUMMY_TOKEN = b'x' * 40
 CHUNK = 1024000
@@ -215,7 +215,7 @@ class FakeScheduler(object):
         """Return the Messages with this opcode received so far."""
         return [message for message in self.received if message.opcode == opcode]
 
-    def wait_for(self, opcode, count=1, timeout=10, match=None):
+    def wait_for(self, opcode, count=1, timeout=TIMEOUT, match=None):
         """Wait until `count` messages with `opcode` (for which match(value) is true) are there.
 
         Returns the last of these; AssertionError if they do not come.

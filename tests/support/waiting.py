@@ -4,9 +4,10 @@ from __future__ import absolute_import, division, print_function
 import time
 
 clock = getattr(time, 'monotonic', time.time)
+TIMEOUT = 30                                # seconds that anything may take on a busy machine
 
 
-def wait_until(check, timeout=10, what=None, interval=0.01):
+def wait_until(check, timeout=TIMEOUT, what=None, interval=0.01):
     """Call `check` until it returns something true; return that.
 
     timeout   seconds after which AssertionError is raised
