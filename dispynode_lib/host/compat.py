@@ -176,24 +176,14 @@ class EpollPoller(object):
     READ, WRITE = 1, 4
 
     def __init__(self):
-        self._epoll = select.epoll()
-
-    def add(self, fd, events):
-        self._epoll.register(fd, events)
-
-    def change(self, fd, events):
-        self._epoll.modify(fd, events)
-
-    def remove(self, fd):
-        self._epoll.unregister(fd)
+        self._epoll = poll = select.epoll()
+        self.add, self.change, self.remove, self.close = (
+            poll.register, poll.modify, poll.unregister, poll.close)
 
     def wait(self, timeout):
         """Return [(fd, events)]; `timeout` in seconds or None. Errors and hang-ups count as
         READ|WRITE."""
         return self._epoll.poll(-1 if timeout is None else timeout)
-
-    def close(self):
-        self._epoll.close()
 
 
 class PollPoller(object):
@@ -202,22 +192,13 @@ class PollPoller(object):
     READ, WRITE = 1, 4
 
     def __init__(self):
-        self._poll = select.poll()
-
-    def add(self, fd, events):
-        self._poll.register(fd, events)
-
-    change = add
-
-    def remove(self, fd):
-        self._poll.unregister(fd)
+        self._poll = poll = select.poll()
+        self.add = self.change = poll.register
+        self.remove, self.close = poll.unregister, lambda: None
 
     def wait(self, timeout):
         """Return [(fd, events)]; `timeout` in seconds or None."""
         return self._poll.poll(None if timeout is None else int(timeout * 1000) + 1)
-
-    def close(self):
-        self._poll = None
 
 
 Poller = EpollPoller if hasattr(select, 'epoll') else PollPoller

@@ -216,10 +216,10 @@ class Sockets(unittest.TestCase):
     def test_taken_udp_port_is_not_stolen(self):
         sock = self.keep(net.udp_socket(0))
         port = sock.getsockname()[1]
-        error = self.refusal(net.udp_socket, port, socket.AF_INET, '--node_port')
+        error = self.refusal(net.udp_socket, port, socket.AF_INET)
         self.assertEqual(error.status, 69)
         self.assertIn(u'UDP port %d on 0.0.0.0 is in use by ' % port, error.args[0])
-        self.assertIn(u'with --node_port', error.args[0])
+        self.assertIn(u'with -p', error.args[0])
 
     def test_udp_port_of_a_careless_program_is_not_stolen(self):
         careless = self.keep(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
@@ -238,8 +238,7 @@ class Sockets(unittest.TestCase):
                       error.args[0])
 
     def test_no_permission(self):
-        error = net._bind_error(EnvironmentError(13, 'Permission denied'), u'TCP', u'10.0.0.1', 80,
-                                '-p')
+        error = net._bind_error(EnvironmentError(13, 'Permission denied'), u'TCP', u'10.0.0.1', 80)
         self.assertEqual((error.status, error.args[0]), (
             77,
             u'TCP port 80 on 10.0.0.1: only root may use ports below 1024; choose another port '
@@ -247,7 +246,7 @@ class Sockets(unittest.TestCase):
         ))
 
     def test_other_failure(self):
-        error = net._bind_error(EnvironmentError(24, ''), u'UDP', u'10.0.0.1', 5000, '-p')
+        error = net._bind_error(EnvironmentError(24, ''), u'UDP', u'10.0.0.1', 5000)
         self.assertEqual((error.status, error.args[0]),
                          (69, u'UDP port 5000 on 10.0.0.1: Too many open files'))
 

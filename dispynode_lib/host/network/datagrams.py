@@ -33,8 +33,8 @@ class Arrival(object):
 
     __slots__ = ('source', 'port', 'own', 'directed')
 
-    def __init__(self, source, port, own=None, directed=None):
-        self.source, self.port, self.own, self.directed = source, port, own, directed
+    def __init__(self, source, port, own=None):
+        self.source, self.port, self.own, self.directed = source, port, own, None
 
 
 class PortSockets(object):
@@ -45,8 +45,8 @@ class PortSockets(object):
     for all.
     """
 
-    def __init__(self, port, family, option='-p'):
-        self._port, self._family, self._option = port, family, option
+    def __init__(self, port, family):
+        self._port, self._family = port, family
         self._open = {}                     # address -> socket bound to it
         self._not_joined = set()            # (address, group) that were told of
 
@@ -81,7 +81,7 @@ class PortSockets(object):
 
     def _begin(self, addresses):
         try:
-            sock = net.udp_socket(self._port, self._family, self._option)
+            sock = net.udp_socket(self._port, self._family)
         except StartError as error:
             try:
                 for address in addresses:
@@ -105,7 +105,7 @@ class PortSockets(object):
 
     def _add(self, address, is_needed):
         try:
-            sock = net.shared_udp_socket(address, self._port, self._option)
+            sock = net.shared_udp_socket(address, self._port)
         except StartError as error:
             if is_needed:
                 raise

@@ -281,64 +281,53 @@ def sockaddr(address, port):
                               0, flags)[0][4]
 
 
-def open_listener(address, port, option='-p'):
-    """Return a TCP socket that listens at `address` (text) and `port` (0: any free one).
-
-    Raises StartError; `option` is named as the way to choose another port.
-    """
-    try:
-        sock = _new_socket(family_of(address), socket.SOCK_STREAM)
-    except EnvironmentError as error:
-        raise _bind_error(error, u'TCP', address, port, option)
-    try:
+def open_listener(address, port):
+    """Return a TCP socket that listens at `address` (text) and `port` (0: any free one). Raises
+    StartError."""
+    def prepare(sock):
         # on POSIX this lets a restarted node in at once, and never two listeners
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind(sockaddr(address, port))
         sock.listen(BACKLOG)
-    except EnvironmentError as error:
-        sock.close()
-        raise _bind_error(error, u'TCP', address, port, option)
-    return sock
+    return _bound(u'TCP', address, port, prepare)
 
 
-def udp_socket(port, family=socket.AF_INET, option='-p'):
+def udp_socket(port, family=socket.AF_INET):
     """Return a UDP socket bound to all addresses at `port` that may send broadcasts. Raises
     StartError."""
     address = u'::' if family == socket.AF_INET6 else u'0.0.0.0'
-    try:
-        sock = _new_socket(family, socket.SOCK_DGRAM)
-    except EnvironmentError as error:
-        raise _bind_error(error, u'UDP', address, port, option)
-    try:
+
+    def prepare(sock):
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
         # SO_REUSEADDR not before: two programs could have the port, and the last one would get all
         sock.bind((str(address), port))
         # from now on others may have single addresses: see shared_udp_socket()
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    except EnvironmentError as error:
-        sock.close()
-        raise _bind_error(error, u'UDP', address, port, option)
-    return sock
+    return _bound(u'UDP', address, port, prepare)
 
 
-def shared_udp_socket(address, port, option='-p'):
+def shared_udp_socket(address, port):
     """Return a UDP socket for one address (own, broadcast or multicast) of which other programs get
-    a copy, too.
-
-    Raises StartError.
-    """
-    try:
-        sock = _new_socket(family_of(address), socket.SOCK_DGRAM)
-    except EnvironmentError as error:
-        raise _bind_error(error, u'UDP', address, port, option)
-    try:
+    a copy, too. Raises StartError."""
+    def prepare(sock):
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
         sock.bind(sockaddr(address, port))
+    return _bound(u'UDP', address, port, prepare)
+
+
+def _bound(protocol, address, port, prepare):
+    """Return a new socket on which prepare(sock), which binds it, was called."""
+    sock = None
+    try:
+        sock = _new_socket(family_of(address),
+                           socket.SOCK_STREAM if protocol == u'TCP' else socket.SOCK_DGRAM)
+        prepare(sock)
+        return sock
     except EnvironmentError as error:
-        sock.close()
-        raise _bind_error(error, u'UDP', address, port, option)
-    return sock
+        if sock is not None:
+            sock.close()
+        raise _bind_error(error, protocol, address, port)
 
 
 def _new_socket(family, kind):
@@ -388,20 +377,18 @@ def unacknowledged(sock):
 
 # Why a port cannot be had
 
-def _bind_error(error, protocol, address, port, option):
+def _bind_error(error, protocol, address, port):
     """Return the StartError for a failed bind()."""
     what = u'%s port %d on %s' % (protocol, port, address)
     code = error.errno
     if code == errno.EADDRINUSE:
         return PortTaken(
-            u'%s is in use by %s; end that, or choose another port with %s' %
-            (what, holders.port_holder(protocol, port) or u'another program', option),
-            os.EX_UNAVAILABLE)
+            u'%s is in use by %s; end that, or choose another port with -p' %
+            (what, holders.port_holder(protocol, port) or u'another program'), os.EX_UNAVAILABLE)
     if code in (errno.EACCES, errno.EPERM):
         why = (u'only root may use ports below 1024' if port < 1024 else
                u'the system does not allow it')
-        return StartError(u'%s: %s; choose another port with %s' % (what, why, option),
-                          os.EX_NOPERM)
+        return StartError(u'%s: %s; choose another port with -p' % (what, why), os.EX_NOPERM)
     if code in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT) or isinstance(error, socket.gaierror):
         known = u', '.join(own for _name, own, _broadcast in interfaces())
         return StartError(u'%s: no interface of this host has that address; give one with -i%s'

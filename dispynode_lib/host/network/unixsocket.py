@@ -12,13 +12,14 @@ PEER = struct.Struct('3i')                  # pid, uid, gid
 SO_PEERCRED = getattr(socket, 'SO_PEERCRED', 17)        # Python 2 does not name it
 
 
-def listen(path, mode=0o600):
-    """Return a listening socket at `path`, which must not exist. Raises EnvironmentError."""
+def listen(path):
+    """Return a listening socket at `path`, which must not exist; mode 0600. Raises
+    EnvironmentError."""
     sock = _new()
     try:
         # the folder is private: no one else gets there before chmod
         with_short_name(path, sock.bind)
-        os.chmod(path, mode)
+        os.chmod(path, 0o600)
         sock.listen(BACKLOG)
         return sock
     except BaseException:

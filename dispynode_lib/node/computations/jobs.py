@@ -5,7 +5,7 @@ from __future__ import absolute_import, division, print_function
 import collections
 
 from dispynode_lib.errors import PeerGone, ProtocolError
-from dispynode_lib.host.compat import monotonic, to_bytes, to_text
+from dispynode_lib.host.compat import monotonic, to_bytes
 from dispynode_lib.log import DEBUG, Log, output
 from dispynode_lib.node.files import bigfiles
 from dispynode_lib.host.wording import describe_exit
