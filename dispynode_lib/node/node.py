@@ -21,10 +21,9 @@ from dispynode_lib.node.shared.imports import KnownImports
 from dispynode_lib.node.computations.joboutput import JobOutput
 from dispynode_lib.node.computations.nursery import Nursery
 from dispynode_lib.node.discovery.announcer import Announcer
-from dispynode_lib.node.discovery.answers import Answers
+from dispynode_lib.node.discovery.pings import Answers, Discovery
 from dispynode_lib.node.discovery.known import KnownReleases
 from dispynode_lib.node.discovery.notices import Notices
-from dispynode_lib.node.discovery.pings import Discovery
 from dispynode_lib.node.discovery.visitors import Visitors
 from dispynode_lib.node import leaving, takeover
 from dispynode_lib.node.files import bigfiles

@@ -43,13 +43,13 @@ class FakeHost(object):
 class FollowTest(unittest.TestCase):
 
     def setUp(self):
-        self.real, addresses.netnews = addresses.netnews, Recorder(open_news=None)
+        self.real, addresses.open_news = addresses.open_news, lambda: None
         self.now, self.host, self.taken, self.counted = 100.0, FakeHost(), [], 0
         self.identity, self.workers, self.told = Recorder(), AtOnce(), Recorder()
         self.identity.name, self.identity.addresses, self.identity.port = u'worker', [], 51348
 
     def tearDown(self):
-        addresses.netnews = self.real
+        addresses.open_news = self.real
 
     def begin(self, *given):
         self.host.given = list(given)
@@ -171,7 +171,7 @@ class FollowTest(unittest.TestCase):
     def test_when_it_looks(self):
         self.begin()
         self.assertEqual(self.addresses.wait(self.now + 1), LOOK - 1)  # without news of the kernel
-        addresses.netnews = Recorder(open_news=Recorder(fileno=7))
+        addresses.open_news = lambda: Recorder(fileno=7)
         self.host.get(FIRST)
         self.begin()
         self.assertEqual(self.addresses.wait(self.now + 1), CALM_LOOK - 1)

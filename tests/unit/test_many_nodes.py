@@ -9,7 +9,7 @@ import unittest
 
 from dispynode_lib.node.discovery import pings
 from dispynode_lib.node.discovery.announcer import Announcer
-from dispynode_lib.node.discovery.answers import Answers
+from dispynode_lib.node.discovery.pings import Answers
 from dispynode_lib.node.discovery.visitors import Visitors
 from dispynode_lib.node.shared.complaints import Complaints
 from tests.support.fakes import Recorder, make_common

@@ -92,10 +92,10 @@ class SupervisorsCodeTest(unittest.TestCase):
 class StartTest(unittest.TestCase):
 
     # what a node loads when somebody asks for it, or once it serves
-    LATER = ('cli.check', 'cli.console', 'cli.ctl', 'cli.printed', 'cli.replace', 'code.image',
+    LATER = ('cli.check', 'cli.console', 'cli.ctl', 'cli.printed', 'code.image',
              'host.process.detach', 'host.process.notify', 'node.operator.commands',
              'node.operator.health', 'node.operator.metrics', 'node.operator.page',
-             'node.operator.plots', 'node.shared.ledger', 'options.configfile')
+             'node.shared.ledger', 'options.configfile')
     MOST = 128                              # modules; each makes a start 0.3 % longer
 
     def test_a_start_loads_what_every_node_needs_and_no_more(self):

@@ -5,8 +5,8 @@ from __future__ import absolute_import, division, print_function
 import unittest
 
 from dispynode_lib.host.wording import duration
-from dispynode_lib.node.discovery import answers, visitors
-from dispynode_lib.node.discovery.answers import Answers
+from dispynode_lib.node.discovery import pings, visitors
+from dispynode_lib.node.discovery.pings import Answers
 from dispynode_lib.node.operator import status
 from dispynode_lib.node.timed import duties
 from dispynode_lib.node.shared.history import History
@@ -80,7 +80,7 @@ class AnswersTest(Case):
             delay, function, args = self.delays.pop()
             delays.append(delay)
             function(*args)
-        self.assertEqual(delays, list(answers.BACK_OFF))
+        self.assertEqual(delays, list(pings.BACK_OFF))
         self.assertEqual(len(self.sent), 1 + len(delays))
 
     def test_one_that_arrives_is_not_sent_again_nor_when_the_node_is_busy(self):
@@ -98,7 +98,7 @@ class AnswersTest(Case):
     def test_many_clients_do_not_fill_the_memory(self):
         for number in range(1000):
             self.ask(u'10.0.%d.%d' % divmod(number, 250))
-        self.assertLessEqual(len(self.answers._allowance._budgets), answers.REMEMBERED)
+        self.assertLessEqual(len(self.answers._allowance._budgets), pings.REMEMBERED)
         self.assertLessEqual(len(self.visitors.fields()), visitors.LIMIT)
 
 

@@ -7,7 +7,7 @@ import sys
 
 from dispynode_lib.code import packed
 from dispynode_lib.errors import StartError
-from dispynode_lib.host import trust
+from dispynode_lib.host import files
 from dispynode_lib.host.compat import to_path, to_text
 
 FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK
@@ -67,7 +67,7 @@ def _can_write(entry, path):
 def _hand_over(entry, path):
     """Make a file and give it to a user, where nobody but root can have a hand in it; elsewhere do
     nothing."""
-    if os.geteuid() or trust.weak_spot(os.path.dirname(path), 0):
+    if os.geteuid() or files.weak_spot(os.path.dirname(path), 0):
         return
     try:
         fd = os.open(path, FLAGS | os.O_NOFOLLOW, 0o640)

@@ -10,7 +10,7 @@ from dispynode_lib.host import resources
 from dispynode_lib.host.io.loop import gather
 from dispynode_lib.host.wording import counted
 from dispynode_lib.log import Log
-from dispynode_lib.node.shared import faults
+from dispynode_lib.node.shared.complaints import fault_text
 from dispynode_lib.node.shared import state as states
 from dispynode_lib.node.operator.status import describe
 from dispynode_lib.node.shared.state import one_for_each_scheduler
@@ -69,7 +69,7 @@ class Commands(object):
             return Answer(u'%s\n' % error, status=os.EX_USAGE)
         except Exception as error:
             log.exception('command %s', words[0])
-            return Answer(u'%s: %s; its log says more\n' % (words[0], faults.text(error)),
+            return Answer(u'%s: %s; its log says more\n' % (words[0], fault_text(error)),
                           status=os.EX_SOFTWARE)
 
     def _run(self, words):

@@ -8,7 +8,7 @@ import stat
 
 from dispynode_lib.options import table
 from dispynode_lib.errors import StartError
-from dispynode_lib.host import files, processes, trust
+from dispynode_lib.host import files, processes
 from dispynode_lib.host.network import net
 from dispynode_lib.host.process import accounts, lockfile
 from dispynode_lib.host.compat import random_hex, text_type, to_native, to_path, to_text
@@ -37,7 +37,7 @@ def default_root(uid):
     base = os.path.realpath(os.environ.get('TMPDIR') or '/tmp')
     for folder in ('dispy', 'dispy-%d' % uid):
         path = os.path.join(base, folder, 'node')
-        weak = trust.weak_spot(path, uid, base)
+        weak = files.weak_spot(path, uid, base)
         if weak is None:
             return path
     raise StartError(

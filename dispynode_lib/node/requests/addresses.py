@@ -1,7 +1,10 @@
 """Addresses of this host, which the node follows as they change."""
 from __future__ import absolute_import, division, print_function
 
-from dispynode_lib.host.network import net, netnews
+import socket
+
+from dispynode_lib.host.compat import set_cloexec
+from dispynode_lib.host.network import net
 from dispynode_lib.log import Log
 from dispynode_lib.node.access import guard
 from dispynode_lib.node.shared import identity
@@ -12,6 +15,10 @@ LOOK, CALM_LOOK = 3.0, 60.0  # seconds between looks: while something is missing
 SETTLE, LEAST = 0.3, 1.0  # seconds: after news of the kernel, for more will come; between two looks
 REMEMBERED = 16                             # addresses that are gone
 HELD = 50.0                                 # seconds that the node still listens at one of them
+# rtnetlink(7): multicast groups for interfaces, and for addresses and routes of IPv4 and IPv6
+LINK, ADDRESS4, ROUTE4, ADDRESS6, ROUTE6 = 0x1, 0x10, 0x40, 0x100, 0x400
+NETLINK_ROUTE = 0
+READ_SIZE, MESSAGES = 65536, 100
 
 
 class Host(object):
@@ -79,7 +86,7 @@ class Addresses(object):
         self._serve_at = serve_at
         self._reschedule = reschedule
         self._on_more, self._on_network_changed = on_more, on_network_changed
-        self._news = None                   # socket of host.network.netnews
+        self._news = None                   # socket of open_news()
         self._asking, self._answer = False, None
         self._looked, self._news_came = None, None      # seconds of the watchdog's clock
         self._good = []                     # where others can reach the node
@@ -93,7 +100,7 @@ class Addresses(object):
         self._looked, self._why = now, dict(chosen)
         self._has_warned = bool(self._doors(self._identity.addresses))
         self._note(chosen, self._identity.addresses)
-        self._news = netnews.open_news()
+        self._news = open_news()
         if self._news is not None:
             self._loop.call_soon(self._loop.watch, self._news.fileno(), self._on_news)
 
@@ -121,7 +128,7 @@ class Addresses(object):
 
     def _on_news(self, _events):
         """The kernel tells of a change; the loop's thread."""
-        netnews.drop(self._news)
+        drop(self._news)
         if not self._news_came:
             self.look_soon()
 
@@ -226,3 +233,29 @@ class Addresses(object):
             return u'no network: this host does not have %s (-i)' % u', '.join(self._host.given)
         return u'no network: this host has but %s; clients on other hosts cannot use the node' % (
             u', '.join(address for address, _why in chosen) or u'no address')
+
+
+def open_news():
+    """Return a socket that can be read when the kernel has changed interfaces, addresses or routes,
+    None where there is no such thing."""
+    try:
+        sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_ROUTE)
+    except (AttributeError, EnvironmentError):          # no Linux, or a sandbox
+        return None
+    try:
+        set_cloexec(sock.fileno())
+        sock.setblocking(False)
+        sock.bind((0, LINK | ADDRESS4 | ROUTE4 | ADDRESS6 | ROUTE6))
+        return sock
+    except EnvironmentError:
+        sock.close()
+        return None
+
+
+def drop(sock):
+    """Read and drop the notifications: that something has changed is all that counts."""
+    try:
+        for _ in range(MESSAGES):
+            sock.recv(READ_SIZE)
+    except EnvironmentError:                # no more, or more than the kernel could keep
+        return

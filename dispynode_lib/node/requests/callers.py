@@ -4,7 +4,7 @@ from __future__ import absolute_import, division, print_function
 from dispynode_lib.errors import PeerGone, ProtocolError
 from dispynode_lib.log import Log
 from dispynode_lib.node.access.guard import may_speak, same
-from dispynode_lib.node.shared import faults
+from dispynode_lib.node.shared.complaints import fault_refusal
 
 log = Log('dispynode.requests')
 
@@ -69,7 +69,7 @@ def read(request, reader, refusal):
 def fault(request, error):
     """Log an exception; return the payload that tells the peer of it, None if closing does."""
     log.exception('%s of %s', request.opcode, request.address[0])
-    return faults.refusal(request.opcode, error)
+    return fault_refusal(request.opcode, error)
 
 
 def answer(request, payload):

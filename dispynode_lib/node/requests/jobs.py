@@ -8,7 +8,7 @@ from dispynode_lib.host.compat import monotonic, to_bytes
 from dispynode_lib.log import Log
 from dispynode_lib.node.replies import spool
 from dispynode_lib.node.requests.callers import ACK, BEGIN_WAIT, answer, is_beginning, read
-from dispynode_lib.node.shared import faults
+from dispynode_lib.node.shared.complaints import fault_text
 from dispynode_lib.wire import messages, replies
 from dispynode_lib.wire.control import TERMINATED
 from dispynode_lib.wire.peers import peer_of
@@ -120,7 +120,7 @@ class JobRequests(object):
 
     def _fail_job(self, job, error):
         self._loop.call_soon(
-            job.computation.finish, job, TERMINATED, None, '', '', faults.text(error))
+            job.computation.finish, job, TERMINATED, None, '', '', fault_text(error))
 
     def on_terminate_job(self, request):
         """Stop a job if it runs; its final reply follows."""
