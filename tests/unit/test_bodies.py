@@ -1,11 +1,11 @@
-"""host.io.bodies: how fast requests have to come."""
+"""host.io.streams, big requests: how fast they have to come."""
 from __future__ import absolute_import, division, print_function
 
 import sys
 import unittest
 
 from dispynode_lib.errors import PeerGone, ProtocolError
-from dispynode_lib.host.io.bodies import SLOWEST, SLOWEST_FILE, Pace, read_rest
+from dispynode_lib.host.io.streams import SLOWEST, SLOWEST_FILE, Pace, read_rest
 
 
 class Source(object):

@@ -4,7 +4,7 @@ import os
 import sys
 import unittest
 
-from dispynode_lib.supervisor.job import names, tracebacks
+from dispynode_lib.supervisor.job import surroundings, tracebacks
 from dispynode_lib.supervisor.processes import stopping
 from dispynode_lib.supervisor.processes.timers import Timers
 
@@ -56,14 +56,14 @@ class TracebackTest(unittest.TestCase):
 class LazyModuleTest(unittest.TestCase):
 
     def test_a_module_is_imported_when_it_is_used(self):
-        module = names.LazyModule('colorsys')
+        module = surroundings.LazyModule('colorsys')
         self.assertEqual(module.__name__, 'colorsys')
         self.assertEqual(module.rgb_to_hls(0, 0, 0), (0.0, 0.0, 0.0))
         self.assertIn('hls_to_rgb', dir(module))
 
     def test_what_it_does_not_have_is_an_attribute_error(self):
-        self.assertFalse(hasattr(names.LazyModule('colorsys'), 'no_such_name'))
-        self.assertFalse(hasattr(names.LazyModule('no_such_module'), '__path__'))
+        self.assertFalse(hasattr(surroundings.LazyModule('colorsys'), 'no_such_name'))
+        self.assertFalse(hasattr(surroundings.LazyModule('no_such_module'), '__path__'))
 
 
 class BelowTest(unittest.TestCase):

@@ -11,7 +11,7 @@ import os
 import stat
 
 from dispynode_lib.errors import PeerGone, ProtocolError
-from dispynode_lib.host.io.bodies import Pace, aligned_buffer, read_rest
+from dispynode_lib.host.io.streams import Pace, aligned_buffer, read_rest
 from dispynode_lib.host import files
 from dispynode_lib.host.compat import random_hex, read_at, to_native
 from dispynode_lib.host.descriptors import write_all

@@ -5,7 +5,7 @@ import errno
 import os
 
 from dispynode_lib.errors import PeerGone
-from dispynode_lib.host.io.bodies import SLOWEST_FILE, Pace, aligned_buffer
+from dispynode_lib.host.io.streams import SLOWEST_FILE, Pace, aligned_buffer
 from dispynode_lib.host.descriptors import write_all
 from dispynode_lib.log import Log
 

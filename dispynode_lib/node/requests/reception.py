@@ -6,7 +6,7 @@ import socket
 
 from dispynode_lib.errors import PeerGone, ProtocolError
 from dispynode_lib.host.compat import PY2, set_cloexec
-from dispynode_lib.host.io.bodies import read_rest
+from dispynode_lib.host.io.streams import read_rest
 from dispynode_lib.host.io.loop import READ, WRITE
 from dispynode_lib.host.io.streams import (
     Stream, close_quietly, is_at_end, reset_at_close, wants_write, would_block)

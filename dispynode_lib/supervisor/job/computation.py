@@ -8,7 +8,7 @@ import os
 import sys
 
 from dispynode_lib.supervisor.imports import preload
-from dispynode_lib.supervisor.job import names, surroundings, tracebacks
+from dispynode_lib.supervisor.job import surroundings, tracebacks
 from dispynode_lib.supervisor.pickles import pickling
 from dispynode_lib.supervisor.processes import hugepages
 from dispynode_lib.supervisor.job.finalizers import Finalizers
@@ -102,12 +102,12 @@ class Computation(object):
 
     def _make_main(self):
         self._our_main = sys.modules['__main__']  # Python 2 clears a module that nobody refers to
-        self._main = names.ModuleType('__main__')
+        self._main = surroundings.ModuleType('__main__')
         sys.modules['__main__'] = self._main
         namespace = self._main.__dict__
         namespace['__builtins__'] = sys.modules['__builtin__' if PYTHON2 else 'builtins']
-        names.add_modules(namespace)
-        names.add_values(namespace, self)
+        surroundings.add_modules(namespace)
+        surroundings.add_values(namespace, self)
         self.api.add_functions(namespace)
         surroundings.DispyModules(namespace).install()
 

@@ -7,7 +7,7 @@ import os
 import sys
 
 from dispynode_lib.supervisor.processes.lean import PYTHON2
-from dispynode_lib.supervisor.job.names import ModuleType
+from dispynode_lib.supervisor.job.surroundings import ModuleType
 
 OWN_HANDLERS = 0 if PYTHON2 else 1          # that `logging` itself has
 KEPT = (type(lambda: None), type, ModuleType)       # of the globals, what a __del__ may still call
