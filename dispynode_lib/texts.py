@@ -1,5 +1,4 @@
-"""Text and bytes: the one rule of all processes. Bytes are UTF-8; what is none, or cannot be, shows
-as U+FFFD or an escape."""
+"""Text and bytes, one rule: UTF-8; what is none, or cannot be, shows as U+FFFD or an escape."""
 from __future__ import absolute_import, division, print_function
 
 import os
@@ -28,8 +27,7 @@ else:
     to_native = to_text                     # as `str`, what most functions take
 
     def to_path(value):
-        """Return text or bytes as a file name that os functions take: UTF-8 on the disk, whatever
-        the locale is."""
+        """Return text or bytes as a file name for os functions: UTF-8 on disk in any locale."""
         if not isinstance(value, bytes):
             try:
                 value = value.encode('utf-8', 'surrogateescape')

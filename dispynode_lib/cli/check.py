@@ -1,5 +1,4 @@
-"""`dispynode.py --check`: does everything that a node does, once, on this host, and says what
-works."""
+"""--check: does everything that a node does, once, on this host, and says what works."""
 from __future__ import absolute_import, division, print_function
 
 import collections

@@ -77,8 +77,7 @@ def _no_answer(error, folder, as_json, asks, say):
 
 
 def _elsewhere(folder):
-    """Return what is known (text) of the port of the state folder `folder`, whose node does not
-    run."""
+    """Return what is known (text) of the port of a state folder whose node does not run."""
     from dispynode_lib.cli import hostnodes
     found = hostnodes.on_port(int(os.path.basename(folder)[len(statefolder.PREFIX):]))
     return found and u'; ' + found
@@ -93,8 +92,7 @@ def _wait_for_end(pid_path, options):
 
 
 def is_healthy(options):
-    """Return whether the node with these options runs and answers. Raises StartError if it runs and
-    does not."""
+    """Return whether the node answers. Raises StartError if it runs and does not."""
     folder = statefolder.place(options)[1]
     try:
         control_socket.ask(os.path.join(folder, statefolder.SOCKET), [u'cpus'], HEALTHY)

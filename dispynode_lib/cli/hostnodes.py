@@ -1,5 +1,4 @@
-"""The nodes of this host, as far as who asks may see them: by the pid files and command sockets
-that processes have open."""
+"""The nodes of this host, by the pid files and command sockets that processes have open."""
 from __future__ import absolute_import, division, print_function
 
 import os
@@ -56,8 +55,7 @@ def find():
 
 
 def on_port(port):
-    """Return text on who has a TCP port of this host, with what to do about it; '' if nobody
-    has."""
+    """Return text on who has a TCP port of this host, and what to do; '' if nobody has."""
     for node in find():
         if node.port == port and _is_in_this_network(node.pid):
             said = u'the node with that port is %s, with files in %s: give --dest_path_prefix %s'
@@ -69,8 +67,7 @@ def on_port(port):
 
 
 def _is_in_this_network(pid):
-    """Return whether a process shares our network namespace, and so the ports; None, found by its
-    socket, does."""
+    """Return whether a process (None: known by its socket) is in our network namespace."""
     try:
         return pid is None or os.readlink(
             '/proc/%d/ns/net' % pid) == os.readlink('/proc/self/ns/net')
@@ -93,8 +90,7 @@ def _lock_holders():
 
 
 def _socket_folders():
-    """Return the state folders (list) of the command sockets in this network namespace, those of
-    other users too."""
+    """Return the state folders (list) of all command sockets in this network namespace."""
     found = [_state_folder(line.rstrip('\n').partition('/')[2], statefolder.SOCKET)
              for line in holders.proc_lines('/proc/net/unix')]
     return [folder for folder in found if folder is not None]

@@ -87,8 +87,7 @@ def _main(argv):
 
 
 def _require_files():
-    """Raise OptionError if this program lies in an archive: its other processes are started from
-    its files."""
+    """Raise OptionError in an archive: other processes are started from this one's files."""
     folder = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     if packed.importer is None and not os.path.isdir(folder):
         raise OptionError(
@@ -136,8 +135,7 @@ def _start(chosen, argv):
 
 
 def _take_rights(chosen):
-    """Read what only who starts the node may read, then be --user; return the host.network.tls.Tls,
-    or None. Raises StartError."""
+    """Read what only the starter may, then be --user; return a Tls or None. Raises StartError."""
     tls = None
     if chosen.certfile:
         from dispynode_lib.host.network.tls import Tls
@@ -166,8 +164,7 @@ def _detach(chosen):
 
 
 def say(text, to_error=False):
-    """Write `text` to standard output or error, as far as its encoding goes; a reader that has gone
-    is no error."""
+    """Write `text` to standard output or error as its encoding allows, if somebody reads it."""
     stream = sys.stderr if to_error else sys.stdout
     if stream is None:                      # closed by who started this process
         return

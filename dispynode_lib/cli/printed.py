@@ -30,8 +30,7 @@ FILES = (
 
 
 def show(name, say):
-    """Print the file called `name`, or what there is; return the exit status. Raises
-    OptionError."""
+    """Print the file called `name`, or a list; return the exit status. Raises OptionError."""
     if not name:
         say(u''.join(u'%-12s%s\n' % (key, about) for key, _file, about in FILES))
         return 0
@@ -49,8 +48,7 @@ def text_of(name):
 
 
 def _read(file_name):
-    """Return the bytes of a file in data/; pkgutil.get_data() wants the program's folder on
-    sys.path on Python 2."""
+    """Return a file of data/ in bytes: pkgutil.get_data() wants sys.path on Python 2."""
     path = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), 'data',
                         file_name)
     if packed.importer is not None:

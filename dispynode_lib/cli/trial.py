@@ -1,5 +1,4 @@
-"""The trial of `--check`: a node on loopback in a temporary folder, and a client that has it do
-jobs."""
+"""The trial of `--check`: a node on loopback, and a client that has it do jobs."""
 from __future__ import absolute_import, division, print_function
 
 import os
@@ -37,8 +36,7 @@ class Failed(DispynodeError):
 
 
 class Uninterrupted(object):
-    """Context in which SIGINT and SIGTERM wait: what is made there is known to who has to remove
-    it."""
+    """Context in which SIGINT and SIGTERM wait, so that what is made there can be removed."""
 
     def __enter__(self):
         self._came = False
@@ -148,8 +146,7 @@ class Trial(object):
         return reply
 
     def await_message(self, opcode):
-        """Return the argument of the next message `opcode` from the node; answer what wants an
-        answer."""
+        """Return the argument of the next message `opcode`; answer what wants an answer."""
         deadline = compat.monotonic() + ANSWER_SECONDS
         while True:
             self.listener.settimeout(max(0.001, deadline - compat.monotonic()))
@@ -228,8 +225,7 @@ def check_failing_job(trial):
 
 
 def check_big_job(trial):
-    """Send a big file and a big argument, and have that back: they take other ways than small
-    ones."""
+    """Send a big file and argument, and have that back: they take other ways than small ones."""
     data = bytes(bytearray(range(256))) * (BIG // 256)
     path = _write(trial, u'big', data)
     with _Computation(trial, messages.FUNCTION, u'both', BIG_FUNCTION) as computation:

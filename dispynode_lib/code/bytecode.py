@@ -66,8 +66,7 @@ def install():
 
 
 def read(name, path):
-    """Return the code of the module in file `path` as marshal writes it: what Python keeps of it,
-    or compiled."""
+    """Return the code of the module in file `path` as marshal writes it, kept or compiled."""
     try:
         code = _kept_on_python2(path) if PY2 else _kept(path, external.cache_from_source(path))
     except EnvironmentError:

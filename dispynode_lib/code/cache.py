@@ -42,8 +42,7 @@ class CodeCache(object):
         return code if mark == mark_of(source) else None
 
     def save(self, modules):
-        """Keep the code of `modules` {name: (path, source, code or None)}; a file that cannot be
-        written is no error."""
+        """Keep the code of `modules` {name: (path, source, code or None)}, as far as that works."""
         codes = dict((name, (mark_of(source), code))
                      for name, (_path, source, code) in modules.items() if code is not None)
         if self._file is None or sys.dont_write_bytecode or all(
@@ -66,8 +65,7 @@ def mark_of(source):
 
 
 def cache_folder():
-    """Return the folder, which may not exist yet; None if there is no place that is this user's
-    own."""
+    """Return the folder, which need not exist; None if no place is this user's own."""
     base = os.environ.get('XDG_CACHE_HOME') or ''
     home = base if base.startswith('/') else os.environ.get('HOME') or ''
     folder = os.path.join(home if home == base else os.path.join(home, '.cache'), 'dispynode')

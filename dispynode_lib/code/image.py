@@ -105,12 +105,10 @@ class Store(object):
 
 
 class Image(object):
-    """A program for a new process: start `command` (argv, a list) and give it pieces() as standard
-    input."""
+    """A program for a new process: start `command` (list), give it pieces() as standard input."""
 
     def __init__(self, modules, files, run, arguments=(), store=None):
-        """`modules`: yields (name, module) as the Importer has them; `store`: where they are
-        kept."""
+        """`modules`: yields (name, module) as of the Importer; `store`: where they are kept."""
         self._store = store or Store()
         sizes, self._handles = [], []
         for item in modules:
@@ -172,8 +170,7 @@ def node_image():
 
 
 def _take_modules(store):
-    """Yield (name, (path, None, marshalled code)) of what a supervisor needs; keep what this
-    process may still import."""
+    """Yield (name, (path, None, code)) for a supervisor; keep what this process may import."""
     importer = packed.importer
     if importer is None:                    # a tree
         ours = {}
@@ -196,8 +193,7 @@ def _take_modules(store):
 
 
 def build():
-    """Return (hex digits that name the text of this program, 'one file' or 'tree'); same text, same
-    digits."""
+    """Return (hex digits of the text of this program, 'one file' or 'tree')."""
     importer = packed.importer
     if importer is not None and importer.files is not None:
         texts = dict((_inside(path), source) for path, source, _code in importer.modules.values())
@@ -250,8 +246,7 @@ def _is_needed(name):
 
 
 def read_tree(is_wanted=lambda name: True):
-    """Yield (name, (path, None, marshalled code)) of the wanted modules in the folder of the
-    package."""
+    """Yield (name, (path, None, marshalled code)) of wanted modules of the package."""
     for _folder, path in _files():
         if path.endswith('.py'):
             name = _inside(path)[:-3].replace('/', '.')

@@ -83,8 +83,7 @@ class Importer(object):
         return code
 
     def get_marshalled(self, name):
-        """Return the code of a module as marshal writes it: given, kept from an earlier start, or
-        compiled."""
+        """Return a module's code as marshal writes it: given, kept earlier, or compiled."""
         path, source, code = self.modules[name]
         if isinstance(code, tuple):
             return self.store.get(code)

@@ -60,8 +60,7 @@ else:
                        ('openbsd', 3), ('darwin', 6), ('sunos', 4))
 
     def _find_monotonic():
-        """Return a clock for 2.7, which has none, that does not care when the host's is set; coarse
-        where there is no ctypes."""
+        """Return a clock for 2.7 that setting the host's does not change; coarse without ctypes."""
         try:
             import _ctypes
             call, times = _ctypes.call_function, struct.Struct('ll')
@@ -127,15 +126,13 @@ else:
     _seeking = threading.Lock()
 
     def write_at(fd, data, offset):
-        """Write `data` to a file from `offset` on; return how much of it was written. As
-        read_at()."""
+        """Write `data` to a file from `offset` on; return how many bytes were written."""
         with _seeking:
             os.lseek(fd, offset, os.SEEK_SET)
             return os.write(fd, data)
 
     def read_at(fd, size, offset):
-        """Return up to `size` bytes of a file from `offset` on; other threads may read it as well,
-        by this function."""
+        """Return up to `size` bytes of a file from `offset` on; any thread."""
         with _seeking:
             os.lseek(fd, offset, os.SEEK_SET)
             return os.read(fd, size)
@@ -158,8 +155,7 @@ def collect_from_now_on():
 
 
 def socket_of(fd):
-    """Return the AF_UNIX stream socket with descriptor `fd`, which is the socket's from now on; it
-    does not block."""
+    """Return the non-blocking AF_UNIX stream socket of descriptor `fd`, which it owns now."""
     if PY2:
         sock = socket.fromfd(fd, socket.AF_UNIX, socket.SOCK_STREAM)
         os.close(fd)
@@ -181,8 +177,7 @@ class EpollPoller(object):
             poll.register, poll.modify, poll.unregister, poll.close)
 
     def wait(self, timeout):
-        """Return [(fd, events)]; `timeout` in seconds or None. Errors and hang-ups count as
-        READ|WRITE."""
+        """Return [(fd, events)]; `timeout`: seconds or None. Errors, hang-ups: READ|WRITE."""
         return self._epoll.poll(-1 if timeout is None else timeout)
 
 

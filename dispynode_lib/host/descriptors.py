@@ -41,8 +41,7 @@ def write_all(fd, data):
 
 
 def with_short_name(path, function):
-    """Call function(name) for a socket at `path`; a long one is named by way of its opened folder,
-    without leaving ours."""
+    """Call function(name) for a socket at `path`; a long one is named by its opened folder."""
     if len(path_bytes(path)) <= LONGEST_NAME:
         return function(path)
     folder = os.open(os.path.dirname(path), os.O_RDONLY)
@@ -54,8 +53,7 @@ def with_short_name(path, function):
 
 if HAS_SENDMSG:
     def send_fd(sock, fd, more=b''):
-        """Pass descriptor `fd` over AF_UNIX socket `sock`, with one byte and `more`. Raises
-        EnvironmentError."""
+        """Pass descriptor `fd` over AF_UNIX socket `sock`. Raises EnvironmentError."""
         sock.sendmsg([MARK + more], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, NUMBER.pack(fd))])
 
     def recv_fd(sock):
@@ -76,14 +74,12 @@ if HAS_SENDMSG:
         return None
 else:
     def send_fd(sock, fd, more=b''):
-        """Pass descriptor `fd` over AF_UNIX socket `sock` (anything with fileno), with one byte and
-        `more`."""
+        """Pass descriptor `fd` over AF_UNIX socket `sock`, with one byte and `more`."""
         _multiprocessing.sendfd(sock.fileno(), fd)
         write_all(sock.fileno(), more)
 
     def recv_fd(sock):
-        """Take one descriptor passed by send_fd, and its byte; None at end of file. Close-on-exec
-        is set."""
+        """Take one descriptor passed by send_fd, close-on-exec; None at end of file."""
         try:
             fd = _multiprocessing.recvfd(sock.fileno())
         except RuntimeError:                # it saw end of file: no control message

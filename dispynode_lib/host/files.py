@@ -92,8 +92,7 @@ def rename(path, other):
 
 
 def remove_partial(folder):
-    """Remove what write() of a process that was killed has left in a folder, if that is there.
-    Raises EnvironmentError."""
+    """Remove what write() of a killed process has left in a folder. Raises EnvironmentError."""
     for name in os.listdir(folder) if os.path.isdir(folder) else ():
         if name.endswith(PARTIAL):
             remove(os.path.join(folder, name))
@@ -123,8 +122,7 @@ def is_in_place(path):
 
 
 def make_folder(path):
-    """Make a folder, mode 0700, and those above it; one that is there already will do. Raises
-    EnvironmentError."""
+    """Make a folder, mode 0700, and those above it, if need be. Raises EnvironmentError."""
     try:
         os.makedirs(path, 0o700)
     except EnvironmentError as error:
@@ -163,8 +161,7 @@ def weak_spot(path, uid, private=''):
 
 
 def _system_users():
-    """Return the numbers of users that own the system's files: 0; in a container that has no root,
-    nobody's as well."""
+    """Return the users (numbers) of the system's files: 0; without a root, nobody's too."""
     try:
         with open('/proc/self/uid_map') as source:
             if any(line.split()[0] == '0' for line in source):

@@ -70,8 +70,7 @@ class Hours(object):
         return last, following
 
     def times(self, now):
-        """Return (start, stop, end) of the service that goes on at `now` or comes next: seconds
-        since the epoch, None."""
+        """Return (start, stop, end), epoch seconds or None, of the present or next service."""
         if self.start is None:
             return None, None, None
         last = CLOSED if self.end is not None else CLOSING
@@ -98,8 +97,7 @@ class Hours(object):
 
 
 def _moment(today, day, minutes):
-    """Return when a time of day comes `day` days after `today` (struct_time), seconds since the
-    epoch."""
+    """Return when a time of day comes `day` days after `today` (seconds since the epoch)."""
     hour, minute = divmod(minutes, 60)
     noon = time.mktime((today.tm_year, today.tm_mon, today.tm_mday, 12, 0, 0, 0, 0, -1))
     date = time.localtime(noon + day * 86400)  # not today.tm_mday + day: PyPy takes day 0 for 1
@@ -136,8 +134,7 @@ def _offset(now):
 
 
 class Once(object):
-    """Service that begins, stops or ends once, at moments given in seconds since the epoch or
-    None."""
+    """Service that begins, stops, ends once: seconds since the epoch, or None."""
 
     def __init__(self, start, stop, end):
         self._times = start, stop, end
@@ -159,8 +156,7 @@ class Once(object):
 
 
 def next_time(minutes, now):
-    """Return when the time of day `minutes` comes next: this very minute, or later (seconds since
-    the epoch)."""
+    """Return when the time of day `minutes` comes next, this minute too (epoch seconds)."""
     today = time.localtime(now)
     moments = [_moment(today, day, minutes) for day in (0, 1, 2)]
     return min(moment for moment in moments if moment > now - 60)

@@ -41,8 +41,7 @@ def is_marked(pid, *values):
 
 
 def read(path):
-    """Return what is in a file of the kernel (bytes), nothing if there is none or its process has
-    gone."""
+    """Return what is in a file of the kernel (bytes), nothing if it has gone."""
     try:
         fd = os.open(path, os.O_RDONLY)
     except EnvironmentError:

@@ -17,8 +17,7 @@ DEAD = b'Z', b'X'
 
 
 def start_time(pid):
-    """Return when process `pid` started, in the kernel's ticks since boot (int); None if it has
-    gone or is a zombie."""
+    """Return when process `pid` started, in ticks since boot; None: it is gone, or a zombie."""
     if not proc.is_there():
         return _asked(
             pid, lambda process: int(process.create_time() * 100)
@@ -33,8 +32,7 @@ def boot_id():
 
 
 def identity(pid):
-    """Return text that no other process has, of this boot or another; None if the process has
-    gone."""
+    """Return text that no other process ever has; None if the process has gone."""
     started = start_time(pid)
     return None if started is None else '%s-%d-%d' % (boot_id(), pid, started)
 
@@ -79,8 +77,7 @@ def _table():
 
 
 def _with_descendants(pids, table, sessions=False):
-    """Return `pids` (set) with all that descends from them and, if wanted, is in the session of
-    one of them."""
+    """Return `pids` (set) with what descends from them or is, if wanted, in their sessions."""
     below = {}
     for pid, (parent, session, _started) in table.items():
         below.setdefault(parent, []).append(pid)
@@ -148,8 +145,7 @@ def _pids_by_psutil():
 
 
 def kill(pid, started, number=signal.SIGKILL):
-    """Send a signal to process `pid` if it is still the one that started then; return whether
-    so."""
+    """Signal process `pid` if it is still the one that started then; return whether so."""
     if start_time(pid) != started:
         return False
     try:

@@ -99,8 +99,7 @@ def _folder_quota(folder, version):
 
 
 def cpuset(root=''):
-    """Return (CPUs of the cpuset of this process, file that says so), (None, None) if nothing says
-    so. Both versions."""
+    """Return (CPUs of this process's cpuset, file that says so), or (None, None)."""
     for folder, version in _cgroups(root, 'cpuset'):
         for name in ('cpuset.cpus.effective',) if version == 2 else (
                 'cpuset.effective_cpus', 'cpuset.cpus'):
@@ -111,8 +110,7 @@ def cpuset(root=''):
 
 
 def _count_of_list(text):
-    """Return how many numbers are in a list as the kernel writes it, such as 0-3,8; 0 for what is
-    none."""
+    """Return how many numbers a list of the kernel such as 0-3,8 holds; 0: it is none."""
     try:
         ends = [part.partition('-')[::2] for part in text.split(',')]
         return sum(int(last or first) - int(first) + 1 for first, last in ends)
@@ -121,8 +119,7 @@ def _count_of_list(text):
 
 
 def _cgroups(root, controller):
-    """Return [(folder, version)] of the cgroups that may limit this process by a controller,
-    parents included."""
+    """Return [(folder, version)] of the cgroups, parents too, that may limit this process."""
     found = []
     mounts = _cgroup_mounts(root, controller)
     for line in _lines(root + '/proc/self/cgroup'):
@@ -140,15 +137,13 @@ def sees_cgroups():
 
 
 def _mount_of(path, mounts):
-    """Return the mount that shows a cgroup and most of its parents: others may show but a part of
-    the hierarchy."""
+    """Return the mount that shows a cgroup and most of its parents."""
     showing = [mount for mount in mounts if (path + '/').startswith(mount[0].rstrip('/') + '/')]
     return min(showing or mounts[:1], key=lambda mount: len(mount[0]))
 
 
 def _cgroup_mounts(root, controller):
-    """Return {1 or 2: [(part of the hierarchy mounted, mount point)]} of the mounts that have a
-    controller."""
+    """Return {1 or 2: [(part of the hierarchy, mount point)]} of a controller's mounts."""
     mounts = {}
     for line in _lines(root + '/proc/self/mountinfo'):
         before, dash, after = line.partition(' - ')
@@ -181,8 +176,7 @@ def _first_line(path):
 
 
 class KernelFile(object):
-    """A file of /proc that is read for each pulse, so it stays open where that is possible. Any
-    thread."""
+    """A file of /proc that is read for each pulse: it stays open if it can. Any thread."""
 
     SIZE = 4096                             # bytes from its beginning
 
@@ -213,8 +207,7 @@ class KernelFile(object):
 
 
 def _kilobytes(text, name):
-    """Return the number of a line `name: number kB` in the text (bytes) of /proc/meminfo, None if
-    there is none."""
+    """Return the number of a line `name: number kB` of /proc/meminfo (bytes), or None."""
     words = text.partition(b'\n' + name + b':')[2].split(None, 1)
     return int(words[0]) if words and words[0].isdigit() else None
 
@@ -229,8 +222,7 @@ class AvailInfo(object):
 
 
 class Meter(object):
-    """Reads what is free; keeps the last CPU times, so that each reading tells of the time
-    since."""
+    """Reads what is free; each reading tells of the time since the last one."""
 
     def __init__(self, folder, root=''):
         """`folder`: path on the disk that jobs use."""

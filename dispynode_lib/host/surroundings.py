@@ -12,8 +12,7 @@ WATCHED = ('job_memory', 'job_processes')   # options that need to see processes
 
 
 def require(options):
-    """Raise StartError for what a node cannot do without, or what `options` ask for and this host
-    cannot do."""
+    """Raise StartError for what a node, or what `options` ask for, cannot do without."""
     try:
         with open(os.devnull, 'rb'):
             os.urandom(1)
@@ -41,8 +40,7 @@ def can_watch():
 
 
 def unlike_linux():
-    """Return a sentence about this system if it is not Linux: which promises do not hold; else
-    None."""
+    """Return a sentence on which promises do not hold on this system; None: it is Linux."""
     if compat.LINUX:
         return None
     return u'%s: this program is tested on Linux only; here %s' % (

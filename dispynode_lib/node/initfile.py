@@ -68,8 +68,7 @@ class InitFile(object):
         self._initialized = True
 
     def close(self, timeout):
-        """Call close(), if any, when the node ends; it may take `timeout` seconds. Log what goes
-        wrong."""
+        """Call close(), if any, at the end, for up to `timeout` seconds. Log what goes wrong."""
         if not self._initialized:
             return
         self._initialized = False

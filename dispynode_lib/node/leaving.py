@@ -1,5 +1,4 @@
-"""How a node ends: so that the next one goes on with everything (--keep_jobs, --ctl restart), or by
-force."""
+"""How a node ends: by leaving all to the next one (--keep_jobs, --ctl restart), or by force."""
 from __future__ import absolute_import, division, print_function
 
 import signal
@@ -14,8 +13,7 @@ REQUESTS, REPLIES = 0.2, 2.0  # seconds for what is under way: else its client w
 
 
 def leave(common, listeners, delivery, nursery):
-    """Accept nothing more, let end what is under way, and stop the loop: nothing is changed after
-    that. May wait."""
+    """Accept nothing more, let end what is under way, stop the loop. May wait."""
     log.info('running jobs are left to the next node')
     nursery.share()
     for listener in listeners:

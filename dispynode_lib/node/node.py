@@ -66,8 +66,7 @@ class Node(object):
     """One dispynode. start() once, then drain() or stop(), then wait()."""
 
     def __init__(self, options, tls=None):
-        """`options`: as options.parse() and finish() give them; `tls`: host.network.tls.Tls, None
-        for plain connections."""
+        """`options`: parsed and finished; `tls`: host.network.tls.Tls or None."""
         self.options = options
         self._tls = tls
         self.exit_status = os.EX_OK
@@ -214,8 +213,7 @@ class Node(object):
         return Computations(self._common, uses, news)
 
     def _serve(self, socks, chosen, schedulers):
-        """Start what was built: `socks` listen, `chosen` as of Host.choose(), `schedulers` of
-        _build()."""
+        """Start what was built: `socks` listen, `chosen`: of Host.choose()."""
         start_thread('loop', self._common.loop.run)
         self._listen(socks)
         self._service.look(monotonic())
@@ -263,8 +261,7 @@ class Node(object):
             self._common.workers.run(self._nursery.share)
 
     def _serve_at(self, addresses, held):
-        """Listen at these addresses and nowhere else, see Ports.follow(); return where that works.
-        Connections go on."""
+        """Listen at these addresses and nowhere else, see Ports.follow(); return where."""
         opened, useless = self._ports.follow(addresses, held)
         self._datagrams.follow(self._ports.udp_sockets())
         self._listen(opened)
@@ -279,8 +276,7 @@ class Node(object):
                      counted(self._state.cpus(), u'CPU'))
 
     def take_missing_ports(self, _now):
-        """Serve at the ports that connections had when the node was started, if they are free; a
-        duty."""
+        """Serve at ports that connections had at the start, if they are free; a duty."""
         try:
             socks = self._ports.take_missing()
         except StartError as error:
@@ -392,8 +388,7 @@ class Node(object):
         self._drain_jobs(self.options.drain_timeout)
 
     def terminate(self, may_keep=True):
-        """Stop as stop() does, but let jobs go on with --keep_jobs, if `may_keep`, or --grace.
-        Returns soon."""
+        """Stop as stop() does, but jobs may go on: --keep_jobs, if `may_keep`, or --grace."""
         if may_keep and self.options.keep_jobs and self.options.orphan_timeout:
             self.leave()
         elif self.options.grace:

@@ -1,5 +1,4 @@
-"""What the node does for its operator: state folder, commands, ends by the clock, service
-manager."""
+"""What the node does for its operator: state folder, commands, ends by the clock, manager."""
 from __future__ import absolute_import, division, print_function
 
 import os
@@ -76,8 +75,7 @@ class Operation(object):
         self._last_job = self._end - window
 
     def stopping(self, replaced=False):
-        """The node is being stopped; `replaced`: this process will be the next one, which tells the
-        service manager."""
+        """The node is being stopped; `replaced`: this process will be the next one."""
         if not replaced:
             self._notify('STOPPING=1')
         elif self._notifier is not None:
@@ -201,8 +199,7 @@ class Operation(object):
             self._notifier.send(*(words + (self._told,)))
 
     def draining(self, limit):
-        """The node is to stop in `limit` seconds at the latest: the service manager is to wait for
-        that."""
+        """The node stops in `limit` seconds at most: the service manager is to wait."""
         self._notify(
             'EXTEND_TIMEOUT_USEC=%d' % ((limit + self._options.stop_timeout + STOP_MARGIN) * 1e6))
 

@@ -1,5 +1,4 @@
-"""Going on where a node that has died, or was replaced, has stopped: its sign, its computations,
-their supervisors and jobs."""
+"""Going on where an earlier node stopped: its sign, computations, supervisors and jobs."""
 from __future__ import absolute_import, division, print_function
 
 import os
@@ -38,8 +37,7 @@ class Before(object):
     """
 
     def __init__(self, options, folder, identity):
-        """Look in `folder`, the StateFolder, which is open; `identity` gets the sign of the node
-        before."""
+        """Look in `folder`, the open StateFolder; `identity` gets the sign of before."""
         self.records = Records(folder.path, options.orphan_timeout, folder.generation)
         self.keeper = Keeper(folder.file(KEEPER), options.orphan_timeout)
         before, records = folder.before()
@@ -51,8 +49,7 @@ class Before(object):
         folder.sign, self._folder, self._supervisors = identity.sign, folder, None
 
     def begin(self):
-        """End what is not to go on: this node has its ports by now, so that no other one lives
-        here, also where locks get lost."""
+        """End what is not to go on: this node has its ports, so no other one lives here."""
         self._folder.clean()
         if self.heritage is None:
             end_all(self.records)
@@ -64,8 +61,7 @@ class Before(object):
         self._folder.close(clean=False)
 
     def hand_on(self, nursery, listeners):
-        """Have the nursery keep what is in `listeners` (dict, sockets are its keys), and end what
-        the node before has left."""
+        """Have the nursery keep `listeners` (dict by socket); end what was left."""
         self.keeper.hand_on(nursery, listeners)
         supervisors = self._supervisors = nursery.supervisors
         supervisors.mark, supervisors.is_replaced = self._folder.mark, self._folder.is_replaced
@@ -78,8 +74,7 @@ class Before(object):
             journals.settle(path, spool)
 
     def set_aside(self, delivery):
-        """Set aside what is not to go on; return the schedulers of the node before, as
-        StateFolder.schedulers() does."""
+        """Set aside what is not to go on; return the schedulers of before."""
         schedulers = self._folder.schedulers()
         if schedulers and self.heritage is None:
             delivery.hold_back()
@@ -104,8 +99,7 @@ def on_replaced(loop):
 
 
 class Heritage(object):
-    """What a dead node has left to go on with. find() makes it, take_over() uses it, before the
-    node serves."""
+    """What a dead node has left; find() makes it, take_over() uses it before serving."""
 
     def __init__(self, records, sign, remembered):
         """`remembered`: [records.Remembered]; `sign`: by which clients know the dead node."""

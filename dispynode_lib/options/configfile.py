@@ -168,8 +168,7 @@ def _suggestion(name):
 
 
 def _older_entry(name, text, where):
-    """Return the Entry for a line of the original's file, None if the option was not given
-    there."""
+    """Return the Entry for a line of the original's file, None if it is a default there."""
     if name in OLDER_IGNORED or text in (u'', u'None', u'[]') or text in OLDER_DEFAULTS.get(
             name, ()):
         return None
@@ -226,8 +225,7 @@ def _save_as(options, text, say):
 
 
 def _user(options, path):
-    """Return the name of the user that the node runs as, if that is known and not who saves, else
-    None."""
+    """Return the name of the user that the node runs as, None if unknown or who saves."""
     if options.user:
         return options.user if options.user != _name_of(os.geteuid()) else None
     if os.path.exists(path) and os.stat(path).st_uid != os.geteuid():

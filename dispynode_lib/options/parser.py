@@ -91,8 +91,7 @@ class Options(object):
                 setattr(self, row.name, os.path.normpath(os.path.join(self.folder, value)))
 
     def need_restart(self, new):
-        """Return the flags (list of text) of what `new`, read again, says otherwise and a running
-        node cannot change."""
+        """Return the flags of what `new` says otherwise and a running node cannot change."""
         return [[flag for flag in row.flags if flag.startswith('--')][0] for row in ROWS
                 if row.saved and not row.live and self._value_given(row) != new._value_given(row)]
 
@@ -254,8 +253,7 @@ def _suggestion(flag):
 
 
 def _decode(argument):
-    """Return a command line word as text: UTF-8 whatever the locale is, else in the locale's
-    encoding."""
+    """Return a command line word as text: UTF-8, else in the locale's encoding."""
     try:
         if not isinstance(argument, bytes):
             argument.encode('utf-8')

@@ -31,8 +31,7 @@ def _number(text, allowed):
 
 
 def _in_range(read, least, most, allowed, other=None, factor=1):
-    """Return a kind: a number from `least` to `most`, or `other`; the value is `factor` times as
-    much."""
+    """Return a kind: a number in that range, or `other`; the value is `factor` times as much."""
     def kind(text):
         value = read(text, allowed)
         if value != other and not least <= value <= most:

@@ -29,8 +29,7 @@ class HandOver(object):
     """Hand-over of one supervisor; does nothing until open()."""
 
     def __init__(self, control_fd, channels):
-        """`control_fd`, `channels` (descriptors.Channels): to the present node; another one gets
-        the same numbers."""
+        """`control_fd`, `channels` (descriptors.Channels): another node gets the same numbers."""
         self._control_fd, self._channels = control_fd, channels
         self._sock = self._path = None
         self.fd = None                      # to be polled
@@ -87,8 +86,7 @@ class HandOver(object):
     # what is held
 
     def hold(self, number, fd):
-        """Take the node's end of the channel of job process `number`; return whether it is held
-        here from now on."""
+        """Take the node's end of a channel; return whether it is held here from now on."""
         if self.fd is not None:
             self._held[number] = fd
         return self.fd is not None
@@ -130,8 +128,7 @@ class HandOver(object):
             os.close(self.fd)
 
     def note_cleanup(self):
-        """Cleanup begins: should this supervisor be killed, too, no other one is to run it
-        again."""
+        """Cleanup begins: should this supervisor be killed, no other one runs it again."""
         if self.fd is not None:
             try:
                 os.close(os.open(self._path + CLEANED, os.O_WRONLY | os.O_CREAT, 0o600))
@@ -193,8 +190,7 @@ class HandOver(object):
         return sock
 
     def _read_node(self, sock):
-        """Read `node VERSION GENERATION`; return the generation, None if it is refused. Raises
-        ProtocolError."""
+        """Read `node VERSION GENERATION`; return the generation or None. Raises ProtocolError."""
         splitter, frames = control.Splitter(FRAME_LIMIT), []
         while not frames:
             data = sock.recv(1)             # what comes after the frame is for later

@@ -1,5 +1,4 @@
-"""Keeping the node's listeners open after its death: connections wait for the next node, and no
-client is refused."""
+"""Keeps a dead node's listeners open: connections wait for the next one, no client is refused."""
 from __future__ import absolute_import, division, print_function
 
 import _socket
@@ -33,8 +32,7 @@ class Listeners(object):
             self._timeout, self._path = float(timeout), path
 
     def take(self, fd):
-        """Keep `fd` if it is a listener; return whether so. Those that the node has shut down are
-        closed."""
+        """Keep `fd` if it is a listener; return whether so. Close those that are shut down."""
         if not is_listening(fd):
             return False
         for one in [one for one in self._fds if not is_listening(one)]:
@@ -87,8 +85,7 @@ class Listeners(object):
 
 
 def give(sock, fds):
-    """Give the listeners to the node that connects; return whether it does not need this process
-    any more."""
+    """Give the listeners to the node that connects; return whether that ends this."""
     connection = sock.accept()[0] if PYTHON2 else _socket.socket(fileno=sock._accept()[0])
     set_cloexec(connection.fileno())
     try:

@@ -34,8 +34,7 @@ SETTINGS = {
 
 
 def main():
-    """Serve the node's requests for supervisors; descriptor 0 is the socket to the node. Does not
-    return."""
+    """Serve the node's requests for supervisors by descriptor 0, a socket. Does not return."""
     if os.getpgrp() != os.getpid():
         os.setpgrp()                        # an interrupt from the terminal is for the node
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -82,15 +81,13 @@ def end_left(supervisors, mark):
 
 
 def names_to_load():
-    """Return the names (list) of the modules that the node wants to be loaded; the user's
-    environment has none of it."""
+    """Return the names (list) of modules that the node wants loaded; users' programs see none."""
     names = os.environ.pop(control.PRELOAD, '').split(',')
     return [name for name in names if control.is_module_name(name)]
 
 
 def load_some(left, control_fd):
-    """Load the modules named in `left`, a list that is emptied, for as long as the node wants
-    nothing."""
+    """Load modules from `left`, which is emptied, while the node wants nothing."""
     if not left:
         return
     poll = select.poll()
@@ -105,8 +102,7 @@ def load_some(left, control_fd):
 
 
 def in_time(load, name):
-    """Return load(name), which is interrupted after LOAD_TIMEOUT: the node waits for this
-    process."""
+    """Return load(name), interrupted after LOAD_TIMEOUT: the node waits for this process."""
     def interrupt(_number, _frame):
         raise EnvironmentError('it takes longer than %d seconds to import' % LOAD_TIMEOUT)
 
@@ -120,8 +116,7 @@ def in_time(load, name):
 
 
 def _fork(receiver, listeners, control_fd, fds):
-    """Fork a supervisor with descriptors `fds` (control, channels); tell the node its number, 0 if
-    there is none, and return it."""
+    """Fork a supervisor with `fds` (control, channels); tell and return its number, or 0."""
     try:
         pid = os.fork()
     except EnvironmentError:

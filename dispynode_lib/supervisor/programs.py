@@ -182,8 +182,7 @@ class Programs(object):
         close_quietly(fd)
 
     def on_exit(self, number, status, stopped):
-        """Note that process `number` has exited; return whether it was a program, which is reported
-        from here."""
+        """Note that process `number` has exited; return whether it was a program."""
         program = self._live.get(number)
         if program is None:
             return False

@@ -1,5 +1,4 @@
-"""The supervisor process of one computation: setup, job processes, programs, cleanup. One thread
-for life."""
+"""The supervisor process of one computation: setup, jobs, programs, cleanup. One thread."""
 from __future__ import absolute_import, division, print_function
 
 import errno
@@ -306,8 +305,7 @@ class Supervisor(object):
             os.close(far)
 
     def _pass_on(self, near, number, pid):
-        """Pass the node's end of a channel on; return whether it is held here, too: then a node
-        that has gone is no failure."""
+        """Pass the node's end of a channel on; return whether it is held here, too."""
         held = self._hand_over.hold(number, near)
         try:
             self._channels.send_fd(near, number, pid)
@@ -357,8 +355,7 @@ class Supervisor(object):
             self._reap()
 
     def _reap(self):
-        """Tell the node of the processes that have ended, except of those that have told their
-        results."""
+        """Tell the node of processes that have ended, but not of those that told results."""
         reaped = self._processes.reap()
         self._account.note(reaped, bool(reaped) and self._computation.ledger == '1')
         for number, status, _used, stopped in reaped:
@@ -433,8 +430,7 @@ class Supervisor(object):
             end_by_alarm(int(limit) + MORE_PATIENT)
 
     def _run_exit_functions(self):
-        """Run what user code has registered with atexit, unless this process has been told to
-        end."""
+        """Run what user code registered with atexit, unless this process was told to end."""
         try:
             self._run_user_code(output.run_exit_functions)
         except Stopped:

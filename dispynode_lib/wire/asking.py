@@ -22,8 +22,7 @@ def ping_request(version, sign, port, ip_addrs, node_ip_addr=None, python2=False
 
 def compute_request(type, name, id, code, auth, scheduler_ip_addr, scheduler_port, python2=False,
                     **more):
-    """Write a COMPUTE; `more` are other attributes of _Compute that are not to have their usual
-    values."""
+    """Write a COMPUTE; `more`: attributes of _Compute with other than their usual values."""
     fields = {
         'type': type,
         'name': name,

@@ -1,5 +1,4 @@
-"""Checks of single fields of messages: each returns the value, or raises ProtocolError naming
-it."""
+"""Checks of single fields of messages; ProtocolError names the field."""
 from __future__ import absolute_import, division, print_function
 
 from dispynode_lib.errors import ProtocolError
@@ -43,8 +42,7 @@ class Fields(object):
         return self.values.get(key, default)
 
     def integer(self, key, low=0, high=ID_LIMIT, default=REQUIRED):
-        """Return an int from `low` up to below `high`; `default` as it is if the field is
-        missing."""
+        """Return an int from `low` to below `high`; `default` as it is if there is none."""
         value = self.values.get(key, default)
         if type(value) not in integer_types:
             if value is default and value is not REQUIRED:
@@ -137,8 +135,7 @@ class Fields(object):
         return value
 
     def number(self, key, low, high, default=REQUIRED):
-        """Return an int or float from `low` to `high` as a float; `default` as it is if missing or
-        None."""
+        """Return a number from `low` to `high` as a float; `default` if missing or None."""
         value = self.values.get(key, default)
         if value is default and value is not REQUIRED or value is None and default is not REQUIRED:
             return default

@@ -271,8 +271,7 @@ class Pong(Message):
 
 
 def _reader(kind, message, record=None, *how):
-    """Return a function that reads what is named `message`: a dict, or a Record of kind `record`;
-    `how`: see load()."""
+    """Return a function that reads `message`: a dict, or a Record of kind `record`."""
     def read(arg, message=message):
         value, form = load(arg, *how)
         return kind(fields_of(message, value, record, form))

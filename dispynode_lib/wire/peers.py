@@ -9,8 +9,7 @@ SETUP_ALWAYS_FROM = (4, 10)         # from then on SETUP is sent even if there i
 
 
 class Peer(object):
-    """A client or scheduler as a speaker: release, Python 2 or 3, and the highest pickle protocol
-    it wrote."""
+    """A client or scheduler: release, Python 2 or 3, highest pickle protocol it wrote."""
 
     __slots__ = ('version', 'python2', 'protocol')
 

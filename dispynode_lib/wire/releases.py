@@ -67,8 +67,7 @@ def candidate(text):
 
 
 def published():
-    """Return all releases (text), likeliest first: the last ones of each series, then the
-    newest."""
+    """Return all releases (text): the last one of each series, then the newest first."""
     found = [(series, number, last) for series, number, last in _LAST]
     found += [(series, number, patch) for series, number, last in _LAST
               for patch in range(last - 1, -1, -1)]
@@ -76,8 +75,7 @@ def published():
 
 
 def others(first, port=None):
-    """Return the list of (port, release) of all that have been published but those in `first`;
-    `port`: see candidates."""
+    """Return [(port, release)] of all published but those in `first`; `port`: see candidates."""
     if not _pairs:
         _pairs.extend((port_of(release), release) for release in published())
     pairs = [(port, release) for _usual, release in _pairs] if port else _pairs
@@ -112,6 +110,5 @@ def hears_terminated(release):
 
 
 def wants_whole_records(release):
-    """Return whether clients of `release` (text or None) give up a file over TLS when they find a
-    part of a record."""
+    """Return whether clients of `release` fail by a part of a TLS record of a file."""
     return (release_tuple(release) or ()) < PARTS_OF_RECORDS_FROM

@@ -39,8 +39,7 @@ def pong(peer, ip_addr, port, sign, name, cpus, platform, auth, avail_info, sche
 
 
 def ping(version, python2, ip_addr, port, sign, scheduler_ip_addr):
-    """Write a node's own PING for clients of release `version`; `scheduler_ip_addr` None in a
-    broadcast."""
+    """Write a node's own PING for a release; `scheduler_ip_addr` None in a broadcast."""
     return b'PING:' + dump({
         'ip_addr': _text(ip_addr), 'port': port, 'sign': _text(sign), 'version': _text(version),
         'scheduler_ip_addr': _text(scheduler_ip_addr),
@@ -72,8 +71,7 @@ def terminated(peer, ip_addr, port, sign):
 
 
 def node_closed(peer, node_addr, node_auth, compute_id, auth):
-    """Write a NODE_CLOSED: CLOSE with `close` False is done; `node_auth` is the node's token
-    (bytes)."""
+    """Write a NODE_CLOSED: CLOSE with `close` False is done; `node_auth`: the node's token."""
     return b'NODE_CLOSED:' + dump(
         {
             'node_addr': _text(node_addr),
@@ -91,8 +89,7 @@ def node_info_udp(version, python2, ip_addr, port, sign):
 
 
 def value(peer, thing):
-    """Write a bare pickle: a number, a list, a dict; AvailInfo in a dict becomes what peers
-    expect."""
+    """Write a bare pickle; AvailInfo in a dict becomes what peers expect."""
     if type(thing) is dict:
         thing = dict((key, _info(item) if isinstance(item, AvailInfo) else item)
                      for key, item in thing.items())

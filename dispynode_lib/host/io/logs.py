@@ -17,8 +17,7 @@ KEPT_SIZE = 1 << 20  # bytes of the log of a node in the background that are car
 
 
 def set_up(options):
-    """Send the log where `options` (log_file, log_format, debug) say; return the target. Raises
-    StartError."""
+    """Send the log where `options` say; return the target. Raises StartError."""
     line = json_line if options.log_format == u'json' else plain_line
     if line is plain_line and not options.log_file and goes_to_journal():
         line = journal_line
@@ -37,8 +36,7 @@ class StandardError(object):
     """Writes to standard error, or another stream, without waiting for it."""
 
     def __init__(self, line, stream=None):
-        """`line(Record)`: the text of a line about one. `prompt()`: text that waits for input
-        there, may be set."""
+        """`line(Record)`: its text. `prompt()`: text that waits for input; may be set."""
         self.prompt = lambda: u''
         self._stream = sys.stderr if stream is None else stream
         self._encoding = getattr(self._stream, 'encoding', None) or 'utf-8'
@@ -68,12 +66,10 @@ class StandardError(object):
 
 
 class LogFile(object):
-    """Appends to a file without waiting for it; goes on in a new one when somebody has moved or
-    removed it."""
+    """Appends to a file without waiting for it; follows its name when it was moved."""
 
     def __init__(self, path, line, option=u'--log_file'):
-        """`line` as in StandardError; `option` that names the file. Raise StartError if it cannot
-        be written."""
+        """`line` as in StandardError; `option` names the file. Raise StartError."""
         self._path, self._line = path, line
         self._what = u'log' if option == u'--log_file' else option.strip(u'-')
         self._fd = self._file = None
@@ -90,8 +86,7 @@ class LogFile(object):
             os.close(old)
 
     def _append(self, data):
-        """Write to the file that has the name now, or to the one that had it: better than to lose
-        lines."""
+        """Write to the file of that name, or else to the one that had it."""
         try:
             if self._is_moved():
                 self._follow(open_log(self._path))
@@ -100,8 +95,7 @@ class LogFile(object):
         return write_all(self._fd, data)
 
     def _tell_once(self, error):
-        """Return the line (bytes) that the file cannot be made anew, empty if it was told
-        before."""
+        """Return the line (bytes) that the file cannot be made anew, empty if told before."""
         told, self._told = self._told, True
         return b'' if told else to_bytes(
             self._line(
@@ -161,8 +155,7 @@ def _left_out(count, what=u'log'):
 
 
 def plain_line(record):
-    """Return the text for a Record: local time, level, logger and message; a traceback in further
-    lines."""
+    """Return the line for a Record: local time, level, logger, message; then its traceback."""
     text = u'%s,%03d %s %s: %s' % (time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(
         record.created)), record.created % 1 * 1000, record.level_name(), record.logger,
                                    to_text(record.message))
@@ -170,8 +163,7 @@ def plain_line(record):
 
 
 def journal_line(record):
-    """Return the text for a Record in the journal of systemd, which has the time itself: a priority
-    before each line."""
+    """Return the text for a Record in systemd's journal: a priority before each line."""
     text = u'%s: %s' % (record.logger, to_text(record.message))
     if record.exc_info:
         text += u'\n' + _traceback(record)
@@ -194,8 +186,7 @@ def bare_line(record):
 
 
 def json_line(record):
-    """Return one JSON object: time, level, logger, message, and computation and job if the message
-    names them."""
+    """Return a JSON object: time, level, logger, message, computation and job if named."""
     import re
     from dispynode_lib.host import plainjson
     message = to_text(record.message)

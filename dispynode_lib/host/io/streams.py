@@ -24,8 +24,7 @@ GROWN_SIZE = 256 << 10                      # bigger requests get memory only as
 
 
 class Stream(object):
-    """A non-blocking socket (plain or TLS) read and written with a time limit that restarts with
-    progress."""
+    """A non-blocking socket (plain or TLS) read and written with a time limit on progress."""
 
     __slots__ = ('sock', 'timeout', '_flags')
 
@@ -36,8 +35,7 @@ class Stream(object):
         self._flags = 0
 
     def wait_in_kernel(self):
-        """From now on have the system fill what is read: for much data, which comes in many small
-        pieces."""
+        """From now on have the system fill what is read: for much data in small pieces."""
         if type(self.sock) is not socket.socket or not self.timeout:
             return                          # TLS
         self.sock.setblocking(True)
@@ -61,8 +59,7 @@ class Stream(object):
         self.send(LENGTH.pack(len(payload)) + payload)
 
     def read(self, size):
-        """Return up to `size` bytes, at least one. Raises PeerGone at end of file or after the time
-        limit."""
+        """Return up to `size` bytes, at least one. Raises PeerGone: end of file, time limit."""
         while True:
             try:
                 data = self.sock.recv(size)
@@ -93,8 +90,7 @@ class Stream(object):
             return count
 
     def read_into(self, view, pace=None, before=0):
-        """Fill a memoryview completely; `pace`: a Pace, `before`: bytes that came
-        before. Raises PeerGone."""
+        """Fill a memoryview; `pace`: a Pace, `before`: bytes before. Raises PeerGone."""
         have, size = 0, len(view)
         while have < size:
             have += self.read_some_into(view[have:])
@@ -108,8 +104,7 @@ class Stream(object):
         return data
 
     def read_frame(self, limit):
-        """Return the payload (bytearray) of one frame. Raises ProtocolError if it is over `limit`
-        bytes."""
+        """Return the payload (bytearray) of a frame. Raises ProtocolError over `limit` bytes."""
         size = LENGTH.unpack(bytes(self.read_exact(4)))[0]
         if size > limit:
             raise ProtocolError('a frame of %d bytes, allowed are %d' % (size, limit))
@@ -180,8 +175,7 @@ def _wanted(error, default):
 
 
 def is_at_end(sock):
-    """Return whether the peer of a plain connection has closed it, and nothing is left to be
-    read."""
+    """Return whether the peer of a plain connection has closed it and all was read."""
     if hasattr(sock, 'do_handshake'):
         return False                        # TLS
     try:
@@ -244,8 +238,7 @@ def read_rest(stream, begun, size):
 
 
 def _memory(size):
-    """Return a writable buffer of `size` bytes, or an empty bytearray that has to grow. Raises
-    ProtocolError."""
+    """Return a writable buffer, or an empty one that has to grow. Raises ProtocolError."""
     if size <= GROWN_SIZE:
         return bytearray(size)
     if size > sys.maxsize:                  # 32 bits

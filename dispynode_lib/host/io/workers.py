@@ -41,8 +41,7 @@ class Workers(object):
     """
 
     def __init__(self, limit, loop=None):
-        """`limit`: threads at most; `loop`: the Loop whose timers end idle threads, else they
-        stay."""
+        """`limit`: threads at most; `loop`: its timers end idle threads; None: they stay."""
         self._limit = limit
         self._loop = loop
         self._look_planned = loop is None
@@ -123,8 +122,7 @@ class Workers(object):
         self._loop.call_at(since + IDLE_SECONDS + GATHERED, self._look)
 
     def _look(self):
-        """Let the threads end that have been idle for long, but one: threads may not always be had.
-        The loop's thread."""
+        """Let threads end that have been idle for long, but one. The loop's thread."""
         ended, long_ago = [], monotonic() - IDLE_SECONDS
         with self._lock:
             while len(self._idle) > 1 and self._idle[0].idle_since <= long_ago:

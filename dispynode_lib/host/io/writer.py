@@ -87,8 +87,7 @@ class Writer(object):
 
 
 def to_stream(stream):
-    """Return a function that writes bytes to a stream of Python's, None for none, and returns
-    whether it could."""
+    """Return a function that writes bytes to a Python stream or None, and returns whether so."""
     try:
         fd = stream.fileno()
     except (EnvironmentError, AttributeError, ValueError):  # none, a closed one or one in memory
@@ -106,8 +105,7 @@ def _write_to(stream, data):
 
 
 def write_all(fd, data):
-    """Write bytes to a descriptor, blocking or not, however long that takes; return whether it
-    could be done."""
+    """Write bytes to a descriptor, however long that takes; return whether it could be done."""
     while data:
         try:
             data = data[os.write(fd, data):]

@@ -162,8 +162,7 @@ def receive(sock):
 
 
 def join(sock, address, group):
-    """Receive what is sent to a multicast group on the interface of `address`; return None, or the
-    error."""
+    """Join a multicast group on the interface of `address`; return None, or the error."""
     try:
         if net.family_of(address) == socket.AF_INET6:
             index = struct.pack('@I', net.interface_index(address))

@@ -34,8 +34,7 @@ def only_connections(protocol, port):
 
 
 def _sockets(protocol, port):
-    """Return the names of the sockets that have a port: (those that listen, the others), sets of
-    str."""
+    """Return the names of sockets at a port (sets of str): (those that listen, others)."""
     listening, others = set(), set()
     for version in ('', '6'):
         for line in proc_lines('/proc/net/%s%s' % (protocol.lower(), version)):
@@ -47,8 +46,7 @@ def _sockets(protocol, port):
 
 
 def proc_lines(path, headings=1):
-    """Return the lines of a file of the kernel without its headings; none if there is no such
-    file."""
+    """Return the lines of a file of the kernel without its headings; none without the file."""
     return compat.to_native(proc.read(path)).split('\n')[headings:-1]
 
 

@@ -123,8 +123,7 @@ def local_address():
 
 
 def address_towards(target):
-    """Return the address that the host would send from to the address `target`, None if it
-    cannot."""
+    """Return the address that the host would send from to `target`, None if it cannot."""
     try:
         probe = socket.socket(family_of(target), socket.SOCK_DGRAM)
     except EnvironmentError:
@@ -139,8 +138,7 @@ def address_towards(target):
 
 
 def has_address(address):
-    """Return whether an IP address (canonical) is one of this host's: a socket can be bound to
-    it."""
+    """Return whether a socket can be bound to an IP address (canonical): it is our own."""
     try:
         sock = socket.socket(family_of(address), socket.SOCK_DGRAM)
     except EnvironmentError:
@@ -155,14 +153,12 @@ def has_address(address):
 
 
 def is_loopback(address):
-    """Return whether no other host can reach a node at an IP address (canonical), or it names
-    none."""
+    """Return whether an IP address (canonical) is of no use to any other host."""
     return address.startswith(u'127.') or address in (u'::1', u'0.0.0.0', u'::')
 
 
 def is_special(address):
-    """Return whether an IP address (canonical) is no single other host: loopback, multicast,
-    broadcast, unspecified."""
+    """Return whether an IP address (canonical) is no single other host's."""
     if family_of(address) == socket.AF_INET6:
         return address in (u'::', u'::1') or address.startswith((u'ff', u'::ffff:'))
     first = int(address.partition(u'.')[0])
@@ -190,8 +186,7 @@ def _linux_interfaces():
 
 
 def _linux_links():
-    """Return [(name, first IPv4 address, broadcast address, flags)] of all interfaces that have an
-    IPv4 address."""
+    """Return [(name, first IPv4 address, broadcast address, flags)] of all interfaces."""
     import fcntl
     found = []
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -215,8 +210,7 @@ def _linux_links():
 
 
 def has_link(address):
-    """Return whether the interface of an own address (canonical) is up and its cable plugged in;
-    True where nobody can tell."""
+    """Return whether the interface of an own address is up and plugged in, or nobody can tell."""
     if not compat.LINUX:
         return True
     working = IFF_UP | IFF_RUNNING
@@ -253,15 +247,13 @@ def interfaces6():
 
 
 def hosts_of(broadcast):
-    """Return how many addresses a network has at most by its broadcast address (IPv4): 256 for
-    10.9.0.255."""
+    """Return how many addresses a network has by its IPv4 broadcast: 256 for 10.9.0.255."""
     number, = struct.unpack('!I', socket.inet_aton(str(broadcast)))
     return (number ^ (number + 1)) + 1 >> 1
 
 
 def interface_index(address):
-    """Return the number of the interface that has an IPv6 address (canonical); 0, the system's
-    choice, if none has."""
+    """Return the number of the interface that has an IPv6 address; 0: the system's choice."""
     wanted = ''.join('%02x' % byte
                      for byte in bytearray(socket.inet_pton(socket.AF_INET6, str(address))))
     for line in holders.proc_lines('/proc/net/if_inet6', 0):
@@ -274,16 +266,14 @@ def interface_index(address):
 # Sockets
 
 def sockaddr(address, port):
-    """Return what bind() and connect() take for an IP address (text, perhaps with a scope) and a
-    port."""
+    """Return what bind() and connect() take for an IP address (scope allowed) and a port."""
     flags = socket.AI_NUMERICHOST
     return socket.getaddrinfo(_for_resolver(address), port, family_of(address), socket.SOCK_STREAM,
                               0, flags)[0][4]
 
 
 def open_listener(address, port):
-    """Return a TCP socket that listens at `address` (text) and `port` (0: any free one). Raises
-    StartError."""
+    """Return a TCP socket that listens at `address`, `port` (0: any). Raises StartError."""
     def prepare(sock):
         # on POSIX this lets a restarted node in at once, and never two listeners
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -293,8 +283,7 @@ def open_listener(address, port):
 
 
 def udp_socket(port, family=socket.AF_INET):
-    """Return a UDP socket bound to all addresses at `port` that may send broadcasts. Raises
-    StartError."""
+    """Return a UDP socket at `port` of all addresses, for broadcasts too. Raises StartError."""
     address = u'::' if family == socket.AF_INET6 else u'0.0.0.0'
 
     def prepare(sock):
@@ -307,8 +296,7 @@ def udp_socket(port, family=socket.AF_INET):
 
 
 def shared_udp_socket(address, port):
-    """Return a UDP socket for one address (own, broadcast or multicast) of which other programs get
-    a copy, too. Raises StartError."""
+    """Return a UDP socket at one address that other programs share. Raises StartError."""
     def prepare(sock):
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)

@@ -27,8 +27,7 @@ class Network(object):
 
 
 def _pack(address):
-    """Return (the address as an int, its number of bits); an IPv4 address in IPv6 form counts as
-    IPv4."""
+    """Return (address as an int, its bits); IPv4 in IPv6 form counts as IPv4."""
     address = str(address.partition(u'%')[0])
     if address.lower().startswith('::ffff:') and '.' in address:
         address = address[7:]

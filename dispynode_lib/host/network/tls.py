@@ -24,8 +24,7 @@ class Tls(object):
     """Wraps sockets on both sides; the handshake is left to the first reads and writes."""
 
     def __init__(self, certfile, keyfile):
-        """`certfile`, `keyfile`: paths (PEM); `keyfile` None if the key lies in `certfile`. Raises
-        StartError."""
+        """`certfile`, `keyfile`: paths (PEM); None: the key is in `certfile`. Raises StartError."""
         if not hasattr(ssl, 'SSLContext'):
             raise StartError(
                 '--certfile: this Python has no modern TLS; use Python 2.7.9 or later, or no '
@@ -46,8 +45,7 @@ class Tls(object):
         return self._server.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
 
     def as_client(self, sock):
-        """Return `sock` (connected) as a client's end; the peer must show a certificate of the
-        shared file."""
+        """Return `sock` (connected) as a client's end; the peer must have the shared file."""
         return self._client.wrap_socket(sock, do_handshake_on_connect=False)
 
 

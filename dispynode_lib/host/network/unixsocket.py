@@ -13,8 +13,7 @@ SO_PEERCRED = getattr(socket, 'SO_PEERCRED', 17)        # Python 2 does not name
 
 
 def listen(path):
-    """Return a listening socket at `path`, which must not exist; mode 0600. Raises
-    EnvironmentError."""
+    """Return a listening socket at `path`, made with mode 0600. Raises EnvironmentError."""
     sock = _new()
     try:
         # the folder is private: no one else gets there before chmod
@@ -28,8 +27,7 @@ def listen(path):
 
 
 def connect(path, timeout):
-    """Return a socket connected to the one at `path`; `timeout` in seconds, for each step. Raises
-    EnvironmentError."""
+    """Return a socket connected to `path`; `timeout` for each step. Raises EnvironmentError."""
     sock = _new()
     try:
         sock.settimeout(timeout)
@@ -41,8 +39,7 @@ def connect(path, timeout):
 
 
 def peer_pid(sock):
-    """Return the pid of the process that listens where `sock` is connected to; 0 if the system does
-    not tell."""
+    """Return the pid of who listens where `sock` is connected to; 0 if that is not known."""
     try:
         return PEER.unpack(sock.getsockopt(socket.SOL_SOCKET, SO_PEERCRED, PEER.size))[0]
     except EnvironmentError:

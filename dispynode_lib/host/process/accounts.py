@@ -50,8 +50,7 @@ def _change_to(entry):
 
 
 def _can_write(entry, path):
-    """Return whether a user may write the file `path`, or make it; tried in a process that is this
-    user's."""
+    """Return whether a user may write the file `path`, or make it; tried in his process."""
     pid = os.fork()
     if pid:
         return os.waitpid(pid, 0)[1] == 0
@@ -65,8 +64,7 @@ def _can_write(entry, path):
 
 
 def _hand_over(entry, path):
-    """Make a file and give it to a user, where nobody but root can have a hand in it; elsewhere do
-    nothing."""
+    """Make a file and give it to a user, if nobody but root can have a hand in it."""
     if os.geteuid() or files.weak_spot(os.path.dirname(path), 0):
         return
     try:
@@ -82,8 +80,7 @@ def _hand_over(entry, path):
 
 
 def _check_program(name):
-    """Raise StartError unless this user may run this Python and read this program, where it is not
-    in memory yet."""
+    """Raise StartError unless this user may run this Python and read this program."""
     wanted = [(sys.executable or '', os.X_OK), (os.__file__, os.R_OK)]
     if packed.importer is None:
         wanted.append((os.path.abspath(__file__), os.R_OK))

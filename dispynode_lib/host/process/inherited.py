@@ -19,8 +19,7 @@ def put_right():
 
 
 def open_descriptors():
-    """Give descriptors 0 to 2 to /dev/null if they are closed, so that no socket gets them;
-    programs inherit them."""
+    """Give descriptors 0 to 2 to /dev/null if they are closed, so that no socket gets them."""
     for fd, (name, mode) in enumerate(STREAMS):
         try:
             os.fstat(fd)
@@ -60,8 +59,7 @@ def hide_arguments(secrets):
 
 
 def _hidden(word, secrets):
-    """Return an argument, as long as before, without a secret: `-s SECRET`, `-sSECRET`,
-    `--secret=SECRET`."""
+    """Return a word as long as before, without a secret: `-s SECRET`, `--secret=SECRET`."""
     for secret in secrets:
         option = word[:len(word) - len(secret)]
         if word.endswith(secret) and (not option or option.endswith(b'=')

@@ -29,8 +29,7 @@ class LockFile(object):
         self._fd = None
 
     def acquire(self):
-        """Lock the file and write our pid. Raises Held, or EnvironmentError if it cannot be
-        made."""
+        """Lock the file and write our pid. Raises Held, EnvironmentError."""
         while self._fd is None:
             fd = os.open(self.path, os.O_RDWR | os.O_CREAT | getattr(os, 'O_NOFOLLOW', 0), 0o644)
             set_cloexec(fd)

@@ -13,8 +13,7 @@ VARIABLES = 'NOTIFY_SOCKET', 'WATCHDOG_USEC', 'WATCHDOG_PID'
 
 
 def from_environment():
-    """Return a Notifier, None if no service manager listens. Jobs do not inherit what it is made
-    from."""
+    """Return a Notifier, or None; jobs do not inherit what it is made from."""
     environment = dict((name, os.environ.pop(name)) for name in VARIABLES if name in os.environ)
     path, microseconds, process = [environment.get(name, '') for name in VARIABLES]
     if not path:

@@ -38,8 +38,7 @@ class Held(object):
         return len(self._connections) >= self.limit
 
     def to_drop(self):
-        """Return the connection that has to go: the oldest one of the peer that holds most; None if
-        there is none."""
+        """Return the connection to drop: the oldest of who holds most; None: there is none."""
         if not self._by_peer:
             return None
         most = max(self._by_peer.values(), key=len)
@@ -52,14 +51,12 @@ def limit_for(descriptors):
 
 
 def cpus_for(descriptors):
-    """Return how many CPUs a process may offer that may have so many descriptors: each job takes
-    one or two."""
+    """Return how many CPUs a process with so many descriptors may offer."""
     return max(1, descriptors // RESERVE)
 
 
 def descriptor_limit():
-    """Ask for as many descriptors as this process may ask for; return (how many it had, how many it
-    has now)."""
+    """Ask for as many descriptors as we may; return (how many we had, and have now)."""
     import resource
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = WANTED_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, WANTED_DESCRIPTORS)

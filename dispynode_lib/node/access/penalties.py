@@ -50,8 +50,7 @@ class Penalties(object):
         log.warning('%s: too many wrong secrets: not listened to for %.0f s', key, until - now)
 
     def reason(self, address):
-        """Return why nothing of `address` (of a socket) is listened to now (text), None if it
-        is."""
+        """Return why nothing of `address` (of a socket) is listened to (text), or None."""
         if not self._shut:
             return None
         left = self._left(_key(address))

@@ -44,8 +44,7 @@ def number_programs_after(number_):
 
 
 def is_lost(noted, link):
-    """Return whether the process of a journal.Noted job is not below the supervisor at `link`, None
-    if there is none."""
+    """Return whether a journal.Noted job's process is not below the supervisor at `link`."""
     return bool(noted.number) and (link is None or noted.key != link.key)
 
 
@@ -66,8 +65,7 @@ class Adopted(object):
         self._dormant = {}  # job -> frame: its client may not know that it was accepted
 
     def adopt(self, noted_jobs):
-        """Go on with jobs of a node that has died: [(Job, node.replies.journal.Noted)]. The loop's
-        thread."""
+        """Go on with jobs of a dead node: [(Job, journal.Noted)]. The loop's thread."""
         link = self._supervision.link
         for job, noted in noted_jobs:
             if is_lost(noted, link):

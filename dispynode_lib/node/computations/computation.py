@@ -148,8 +148,7 @@ class Computation(object):
             RENEWING, REOPENING) else OPEN
 
     def go_on(self, phase, link):
-        """Go on in `phase`, with the supervisor at `link` (None: it has died), after a node that
-        has died. The loop's thread."""
+        """Go on in `phase` after a dead node; `link`: to the supervisor, or None. The loop's."""
         self.phase, self._is_setup_untold = phase, self.setup is not None
         if link is not None:
             self.supervision.adopt(
@@ -243,8 +242,7 @@ class Computation(object):
             done(self._setup_error, True)
 
     def note_setup(self, argument):
-        """Have the disk know with what it is set up, before that is done. A worker's thread; as
-        set_up()."""
+        """Write with what it is set up, before that is done. A worker's thread; as set_up()."""
         if self.setup is None:
             self.record.note_setup(self._setup_frame(argument))
 
@@ -323,8 +321,7 @@ class Computation(object):
         self._loop.call_soon(self.jobs.adopted.wake, job)
 
     def stop_job(self, job, why=None):
-        """Stop a live job; its final reply, status 9 and `why` for its client, follows when it has
-        ended. Any thread."""
+        """Stop a live job; its reply, status 9 and `why`, follows at its end. Any thread."""
         self._loop.call_soon(self.jobs.stop, job, why)
 
     def finish(self, job, status, result=None, stdout='', stderr='', exception=None, start=None,
@@ -431,8 +428,7 @@ class Computation(object):
             self.end_if_drained()
 
     def kill(self, number=signal.SIGKILL):
-        """End its processes without waiting for anything: the jobs by force, the supervisor by
-        signal `number`."""
+        """End its processes at once: jobs by force, the supervisor by signal `number`."""
         self._loop.call_soon(self.jobs.kill)
         self._loop.call_soon(self.supervision.signal, number)
 

@@ -52,8 +52,7 @@ def _seconds(part):
 
 
 def read_limit(fields):
-    """Return the Limit that a `limit` frame tells of: `fields`, the option and a sentence. Raises
-    ProtocolError."""
+    """Return the Limit of a `limit` frame: option and sentence. Raises ProtocolError."""
     if len(fields) != 2:
         raise ProtocolError('a limit frame of %d parts' % len(fields))
     option, sentence = [to_text(part or b'') for part in fields]
@@ -68,8 +67,7 @@ def text_of(part):
 
 
 def last_words(job, status, result, stdout, stderr, exception, start, end):
-    """Return (status, result, stdout, stderr, exception, start, end) of the final reply of a job
-    that ended with these."""
+    """Return (status, result, stdout, stderr, exception, start, end) of a job's final reply."""
     if job.timer is not None:
         job.timer.cancel()
     if job.limit is not None:
@@ -88,8 +86,7 @@ class JobLog(object):
         self._left_out = 0
 
     def write(self, parts, job=None):
-        """Log a `log` frame, [name of the frame, level, logger, text], of the job with uid `job`.
-        Raises ProtocolError."""
+        """Log a frame [`log`, level, logger, text] of a job's, by uid. Raises ProtocolError."""
         if len(parts) != 4:
             raise ProtocolError('a log frame of %d parts' % len(parts))
         if not self._allowance.take(None, monotonic()):
@@ -106,8 +103,7 @@ class JobLog(object):
 
 
 def indented(text):
-    """Return `text` for the log: lines after the first are indented, so that none looks like a
-    record; no control characters."""
+    """Return `text` for the log: further lines indented, no control characters."""
     return u'\n    '.join([
         printable(line, LOG_SIZE) for line in to_text(text)[:LOG_SIZE].split(u'\n')
     ])
@@ -167,8 +163,7 @@ def _settings(computation, request, common, big_folder, descriptors, lasting):
 
 
 def _policy(preload):
-    """Return what a supervisor may load of what its jobs import, as supervisor/imports/learning
-    reads it."""
+    """Return what a supervisor may load of what jobs import (supervisor/imports/learning)."""
     words = sorted(set(['standard'] + [name.partition('.')[0] for name in preload]))
     return '' if u'none' in preload else ' '.join(words)
 
@@ -182,6 +177,5 @@ def _limits(options, descriptors):
 
 
 def has_cleanup_function(request):
-    """Return whether a COMPUTE names a cleanup function, and not just whether files are to be
-    removed."""
+    """Return whether a COMPUTE names a cleanup function: files alone are none."""
     return bool(request.cleanup) and not isinstance(request.cleanup, bool)

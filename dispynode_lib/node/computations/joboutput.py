@@ -52,8 +52,7 @@ def _may_be_full(fd):
 
 
 def _pipe():
-    """Return (read end, write end), closed on exec. Who writes once the node has gone is not ended
-    by that, where Linux allows."""
+    """Return (read end, write end); where Linux allows, writers outlive the node."""
     read_end, write_end = os.pipe()
     try:
         both = os.open('/proc/self/fd/%d' % write_end, os.O_RDWR)

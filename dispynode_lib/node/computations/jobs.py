@@ -1,5 +1,4 @@
-"""The job processes of one computation: forked ahead, given their jobs, followed to their ends,
-stopped."""
+"""Job processes of one computation: forked ahead, given jobs, followed to their ends, stopped."""
 from __future__ import absolute_import, division, print_function
 
 import collections
@@ -176,8 +175,7 @@ class Jobs(object):
             job.timer = self._loop.call_later(limit, self.over_time, job, monotonic())
 
     def over_time(self, job, began):
-        """Stop a job that began at `began` (monotonic) and has run for as long as it may. The
-        loop's thread."""
+        """Stop a job, begun at `began` (monotonic), that had all its time. The loop's thread."""
         if job.is_live():
             sentence = u'the job was stopped: it ran for %.1f s, %s allows %g' % (
                 monotonic() - began, control.JOB_TIME, self._options.job_time)
@@ -185,8 +183,7 @@ class Jobs(object):
             self.stop(job)
 
     def _hand_over(self, job, frame):
-        """Give a job in the loop's thread, but one that may have to wait for its process to read in
-        another."""
+        """Give a job in the loop's thread, one that may have to wait in another."""
         if len(frame) > AT_ONCE:
             JOB.change(job, states.TAKE)
             self._workers.run(self._give, job, frame)
@@ -311,8 +308,7 @@ class Jobs(object):
         child.link.close_child(child)
 
     def renew_idle(self):
-        """Replace the children that wait for a job: the supervisor has since loaded what jobs
-        import."""
+        """Replace waiting children: the supervisor has since loaded what jobs import."""
         if not self._waiting:
             self.dismiss_idle()
             self.top_up()
@@ -359,8 +355,7 @@ class Jobs(object):
             self._child_gone(child)         # else: whoever is sending to it sees to it
 
     def _is_being_given(self, child):
-        """Return whether a thread has just taken it; if not, it is no more among those that
-        wait."""
+        """Return whether a thread has just taken it; else it waits no more."""
         return child.phase == IDLE and not self._take(child)
 
     def _take(self, child):
@@ -439,8 +434,7 @@ class Jobs(object):
             child.job.limit = read_limit(fields)
 
     def on_lost_child(self):
-        """A new job process could not be taken over, for want of descriptors, and ends; try
-        again."""
+        """A new process could not be taken over, for want of descriptors: try again."""
         self.has_come()
         self._loop.call_later(LATER, self.top_up)
 
@@ -457,8 +451,7 @@ class Jobs(object):
         self._on_done(child, fields)
 
     def settled(self, job):
-        """The reply to a job is with its client, or on disk: let go of all that is left of it. Any
-        thread."""
+        """The reply is with the client, or on disk: let go of the job. Any thread."""
         if job.slot is not None:
             self._journal.remove(job.slot)
             job.slot = None

@@ -176,8 +176,7 @@ class Link(object):
         return True
 
     def settle(self, number):
-        """Nothing of job process `number` is wanted any more: its job's reply is with the client,
-        or on disk. Any thread."""
+        """The reply of process `number` is with the client, or on disk. Any thread."""
         if self.key is None:
             return
         self._settled.append(number)
@@ -231,8 +230,7 @@ class Link(object):
         self._take_passed(keep=False)
 
     def _say_end(self):
-        """The supervisor has to tell this from the death of this node, after which it would go
-        on."""
+        """Say so: the supervisor would go on after the death of this node."""
         try:
             self._sock.send(control.pack(b'end'))
         except EnvironmentError as error:
@@ -276,8 +274,7 @@ class Link(object):
             self.handler.on_link_closed()
 
     def _on_channels(self, _events):
-        """Take a job process; return whether there may be another one, for which the loop will call
-        again."""
+        """Take a job process; return whether to try for another, as the loop does."""
         try:
             if self._passed is None:
                 self._passed = (self._receive_fd(),)
@@ -311,8 +308,7 @@ class Link(object):
             return None
 
     def _take_passed(self, keep=True):
-        """Return the descriptor whose number had not come, None if there is none; closed unless it
-        is to be kept."""
+        """Return the descriptor whose number had not come, or None; closed unless kept."""
         passed, self._passed = self._passed, None
         fd = passed[0] if passed else None
         if fd is not None and not keep:
@@ -417,8 +413,7 @@ def _receive(sock, size, how=0):
 
 
 def take_over(loop, path, key, generation):
-    """Return a Link to the supervisor that listens at `path`. Raises EnvironmentError: there is
-    none."""
+    """Return a Link to the supervisor at `path`. Raises EnvironmentError: there is none."""
     sock = unixsocket.connect(path, CONNECT_TIMEOUT)
     channels, channels_far = socket_pair()
     try:
@@ -436,8 +431,7 @@ def take_over(loop, path, key, generation):
 
 
 def end_supervisor(path):
-    """Have the supervisor that listens at `path` end, if there is one: none goes on with it,
-    whichever node it belonged to."""
+    """Have the supervisor at `path`, if any, end: no node goes on with it."""
     try:
         link = take_over(None, path, None, LAST_GENERATION)
     except EnvironmentError as error:

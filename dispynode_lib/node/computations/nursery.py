@@ -49,8 +49,7 @@ class Supervisors(object):
         self._lost = set()                  # pids of those that died, until what they left is ended
 
     def note(self, pid):
-        """Note a supervisor; once there are twice as many, forget those that have gone. Any
-        thread."""
+        """Note a supervisor; at twice as many, forget those that have gone. Any thread."""
         started = processes.start_time(pid)
         if started is not None:
             self._living[pid] = started
@@ -198,13 +197,11 @@ class Nursery(object):
         self._on_news()
 
     def preload(self, names):
-        """Have the modules `names` (list of text) loaded before supervisors are forked: by the next
-        process."""
+        """Have modules (list of text) loaded before supervisors are forked: next time."""
         self._wanted = tuple(names)
 
     def refresh(self):
-        """Replace the process if it has not loaded what it should by now; not to be called while it
-        is needed."""
+        """Replace the process if it lacks modules; not while it is needed."""
         with self._lock:
             if self._process is not None and self._names != self._wanted:
                 self._end()
@@ -226,8 +223,7 @@ class Nursery(object):
                     raise EnvironmentError(errno.EPIPE, 'the nursery of supervisors: %s' % gone)
 
     def keep(self, _now=None):
-        """Take the code of supervisors into memory, before somebody replaces the files; see whether
-        it runs."""
+        """Take the code of supervisors, before its files are replaced; see whether it runs."""
         if self._is_on_trial and self._trouble is None:
             self._workers.run(self._rest)
             return
@@ -245,8 +241,7 @@ class Nursery(object):
                 self._end()
 
     def keep_wait(self, _now):
-        """Return seconds until keep() is to be called: soon after the start, which it shall not
-        make longer."""
+        """Return seconds until keep() is due: soon after the start, not to lengthen it."""
         if not self._kept:
             return KEEP_AFTER
         if self._closed:

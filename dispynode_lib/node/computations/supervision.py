@@ -1,5 +1,4 @@
-"""The supervisor of one computation, seen from the node: started, given the code, set up, closed,
-replaced."""
+"""The supervisor of one computation, seen from the node: started, set up, closed, replaced."""
 from __future__ import absolute_import, division, print_function
 
 import signal
@@ -119,8 +118,7 @@ class Supervision(object):
             link.close()
 
     def adopt(self, link, phase):
-        """Go on with a supervisor of a node that has died: COMPILED, or SETTING_UP until it has
-        told more."""
+        """Go on with one of a dead node: COMPILED, or SETTING_UP until it has told more."""
         self.phase = phase
         self._was_set_up = phase == SETTING_UP
         self._use(link)
@@ -172,8 +170,7 @@ class Supervision(object):
     # -- setup
 
     def set_up(self, frame):
-        """Run setup: `frame` are the parts of the frame. on_set_up() of the owner tells how that
-        went."""
+        """Run setup: `frame`: parts of the frame. on_set_up() of the owner tells the end."""
         if LIFE.change(self, SET_UP):
             self.tell(*frame)
 
@@ -189,8 +186,7 @@ class Supervision(object):
         self._press(self.link, PRESSES)
 
     def _press(self, link, left):
-        """Signal the supervisor until its setup has ended: the user's code may catch a signal, or
-        be about to wait."""
+        """Signal the supervisor until its setup has ended: user code may catch a signal."""
         if self.phase in (SETTING_UP, CLOSING) and link is self.link:
             link.signal(signal.SIGTERM if left else signal.SIGKILL)
             self._loop.call_later(PRESS_AGAIN, self._press, link, left - 1)
@@ -213,8 +209,7 @@ class Supervision(object):
         self._bind(limit + ENDING_JOBS, self._over_cleanup, limit)
 
     def _over_cleanup(self, limit):
-        """End a cleanup function that takes too long, and before it a setup that runs still;
-        `limit` in seconds."""
+        """End a cleanup, or a setup before it, that takes more than `limit` seconds."""
         if self.phase == CLOSING:
             self._warn_over('setup', limit, 'SIGTERM')
             self.press()
@@ -264,8 +259,7 @@ class Supervision(object):
             self._owner.on_lost()
 
     def _end_left(self, pid, children):
-        """End what supervisor `pid` had started, as it has; `children` have or had jobs. A
-        worker's thread."""
+        """End what supervisor `pid` had started; `children` had jobs. A worker's thread."""
         try:
             self._nursery.supervisors.end_left(pid, [
                 child.pid for child in children if child.sock is not None])
@@ -284,8 +278,7 @@ class Supervision(object):
         return children
 
     def _bind(self, seconds, function, *args):
-        """Call `function(*args)` in `seconds` unless the supervisor has done what it is doing, or
-        ended, by then."""
+        """Call `function(*args)` in `seconds` unless what it does now, or it, has ended."""
         self._unbind()
         self._bound = self._loop.call_later(seconds, function, *args)
 
@@ -319,8 +312,7 @@ class Supervision(object):
             self.link.signal(number)
 
     def ask_pids(self, done):
-        """Ask the supervisor which processes run; `done({number of a job process: pid})` in the
-        loop's thread."""
+        """Ask which processes run; `done({number of a job process: pid})`, the loop's."""
         self._loop.call_soon(self._ask_pids, done)
 
     def _ask_pids(self, done):

@@ -1,5 +1,4 @@
-"""What the job processes of one computation used: told when they are reaped, mostly after their
-jobs have ended."""
+"""What job processes of one computation used: told when they are reaped, mostly after the jobs."""
 from __future__ import absolute_import, division, print_function
 
 import os

@@ -116,8 +116,7 @@ class Announcer(object):
     # -- what others tell
 
     def begin(self, delay=0.0):
-        """The node can be had from now on: announce it in `delay` seconds, unless it is taken then,
-        and again some times."""
+        """The node can be had: announce it in `delay` seconds and again, unless it is taken."""
         with self._lock:
             self._began = self._beat = self._clock() + delay
             self._step, self._found = 0, set()
@@ -129,8 +128,7 @@ class Announcer(object):
         self.begin()
 
     def served(self, scheduler, version):
-        """A scheduler, (address, port), has opened a computation: its port and release are kept for
-        later runs."""
+        """A scheduler, (address, port), has opened a computation: keep its port and release."""
         with self._lock:
             self._last_scheduler = Candidate([scheduler[0]], scheduler[1], version)
         self._visitors.opened(*scheduler)
@@ -138,8 +136,7 @@ class Announcer(object):
             self._workers.run(self._known.add, scheduler[1], version)
 
     def expect(self, schedulers):
-        """Ping clients of the node before this one, [(address, port, release)], until they answer:
-        it was killed."""
+        """Ping clients of a killed node, [(address, port, release)], until they answer."""
         with self._lock:
             self._expected = dict(((address, port), Candidate([address], port, release))
                                   for address, port, release in schedulers)
@@ -168,8 +165,7 @@ class Announcer(object):
                    Candidate(addresses[:ADDRESSES], ping.port, ping.version))
 
     def compute_refused(self, scheduler, peer):
-        """A client that knows this node found it taken: it would never come back unless it forgets
-        the node."""
+        """A client that knows this node found it taken: it is made to forget the node."""
         candidate = Candidate([scheduler[0]], scheduler[1], peer.version)
         self._wait(scheduler, candidate)
         own = self._own_address(scheduler[0])
@@ -252,8 +248,7 @@ class Announcer(object):
         return self._rounds.take(now) if wait is not None and wait <= EARLY else None
 
     def _due_step(self, now, others):
-        """Return the arguments of _send for the step that is due; `others`: the list for a whole
-        round."""
+        """Return the arguments of _send for the step; `others`: list for a whole round."""
         everybody, again = self._is_for_everybody(now)
         if self._step in WHOLE_STEPS or again:
             self._rounds.begin(now, others, again)
@@ -268,8 +263,7 @@ class Announcer(object):
         return everybody, waiting, self._missing()
 
     def _is_for_everybody(self, now):
-        """Return whether to broadcast: at the first steps, and whenever --ping_interval is over;
-        and whether it is."""
+        """Return (whether to broadcast, whether that is because --ping_interval is over)."""
         interval = self._options.ping_interval
         if interval and now + EARLY >= self._beat + interval:
             self._beat = now
@@ -299,8 +293,7 @@ class Announcer(object):
             self._notices.announce_to_all(own, pairs)
 
     def _knock(self, name, addresses, wanted):
-        """Ping the scheduler `name` in its release if that is known, else in one after the
-        other."""
+        """Ping the scheduler `name` in its release if known, else in one after the other."""
         others = self._others()
         for port in sorted(set(port for port, _release in wanted)):
             heard = [

@@ -65,8 +65,7 @@ class CutOff(object):
             self._show([computation])
 
     def closed_unknown(self, address):
-        """A CLOSE came from `address` for a computation that is not known: its COMPUTE may have
-        been cut off."""
+        """A CLOSE came for an unknown computation: its COMPUTE may have been cut off."""
         if self._is_within(LATER):
             found = [one for one in self._state.computations() if one.record.adopted]
             self._show([

@@ -13,8 +13,7 @@ TIMES = 2                                   # the whole list
 
 
 class Knocks(object):
-    """Pings to one (address, port) in one release after the other; the loop's thread, but for
-    begin()."""
+    """Pings to one (address, port), one release after the other. But for begin(): the loop's."""
 
     def __init__(self, common, notices, is_wanted, clock=monotonic, random=fraction):
         """`is_wanted`: function(name) -> whether the scheduler of that name is still looked for."""
@@ -26,8 +25,7 @@ class Knocks(object):
         self._unheard = {}  # (address, port) -> how often all releases have been tried
 
     def begin(self, name, own, target, likely, others):
-        """Try the `likely` releases at `target`, (address, port), and then perhaps the others. Any
-        thread."""
+        """Try the `likely` releases at `target`, then perhaps the others. Any thread."""
         self._loop.call_soon(self._begin, name, own, target, likely, others)
 
     def _begin(self, name, own, target, likely, others):

@@ -29,8 +29,7 @@ class Notices(object):
     """Sends messages to schedulers; each on a connection of its own, none holds up another."""
 
     def __init__(self, common, tls=None):
-        """Send by `common`, a node.shared.common.Common; `tls`: of connections to others, None for
-        plain ones."""
+        """`common`: a node.shared.common.Common; `tls`: of connections to others, or None."""
         self._options, self._state = common.options, common.state
         self._loop, self._identity = common.loop, common.identity
         self._tls = tls
@@ -127,29 +126,25 @@ class Notices(object):
     # -- looking for clients; a Python 2 pickle of plain strings is read by every Python
 
     def targets(self, own, release):
-        """Return the addresses at which clients of `release` hear what `own` (text) sends to
-        all."""
+        """Return the addresses where clients of `release` hear `own` (text) broadcast."""
         if net.family_of(own) == socket.AF_INET6 or self._options.ipv4_udp_multicast:
             return [releases.multicast_group(release, net.family_of(own) == socket.AF_INET6)]
         return net.broadcast_addresses(own)
 
     def announce_to_all(self, own, candidates):
-        """Send a PING for each (port, release) of `candidates` to all in the network of `own`. May
-        block shortly."""
+        """Ping each (port, release) of `candidates` in the network of `own`. May block."""
         messages = [(target, port, self._ping(own, release, None)) for port, release in candidates
                     for target in self.targets(own, release)]
         for target, error in sorted(datagrams.send_from(own, messages).items()):
             self.unreached(target, 'announcing this node from %s to %s: %s', own, target, error)
 
     def announce_to(self, own, address, port, release):
-        """Send a PING to one client that may listen at (address, port), on a connection and by
-        datagram."""
+        """Ping one client that may listen there, on a connection and by datagram."""
         datagrams.send_from(own, [(address, port, self._ping(own, release, address))])
         self.knock(own, (address, port), release, self._tried)
 
     def knock(self, own, target, release, done):
-        """Send a PING to one client that may listen at `target`, (address, port), on a connection;
-        `done` as of a Call."""
+        """Ping who may listen at `target` on a connection; `done` as of a Call."""
         log.debug('ping to %s port %d, release %s', target[0], target[1], release)
         self._call(target, self._ping(own, release, target[0]), False, done)
 
@@ -164,8 +159,7 @@ class Notices(object):
             log.debug('%s', error)          # nobody there: the usual case
 
     def terminated_to_all(self, own, candidates):
-        """Tell all in the network of `own` that this node is gone; clients before that know no such
-        datagram."""
+        """Tell all that this node is gone, but clients that know no such datagram."""
         identity = self._identity
         payload = replies.terminated(Peer(python2=True), identity.announced(own), identity.port,
                                      identity.sign)
@@ -240,8 +234,7 @@ class Notices(object):
                    replies.terminated(peer, identity.announced(own), identity.port, identity.sign))
 
     def node_closed(self, computation):
-        """Tell a scheduler that a computation may be set up anew: CLOSE with `close` False is
-        done."""
+        """Tell a scheduler that CLOSE with `close` False is done: it may set up anew."""
         identity = self._identity
         self._send(
             computation.scheduler,
@@ -249,8 +242,7 @@ class Notices(object):
                                 computation.id, computation.auth))
 
     def unreached(self, address, text, *args):
-        """Log that the client at `address` (text) was not reached: one line a minute about each
-        address."""
+        """Log that `address` (text) was not reached: one line a minute about each."""
         with self._lock:
             level = INFO if self._unreached_lines.take(address, monotonic()) else DEBUG
         log.log(level, text, *args)

@@ -87,8 +87,7 @@ class Discovery(object):
 
 
 def spread(own):
-    """Return the seconds over which nodes in the network of `own` (address) spread their answers to
-    a broadcast."""
+    """Return the seconds over which nodes near `own` (address) spread their answers."""
     known = [address for address in net.broadcast_addresses(own) if address != net.EVERYBODY]
     if not known or net.is_loopback(own):
         return SPREAD

@@ -32,8 +32,7 @@ _buffers = []  # to be used again: fresh memory costs more than the copying
 
 
 class Arguments(object):
-    """Pickled arguments in a file. `stand_in`: what stands for them in the message that they came
-    in."""
+    """Pickled arguments in a file. `stand_in`: what stands for them in the message."""
 
     __slots__ = ('path', 'stand_in')
 
@@ -51,8 +50,7 @@ class Arguments(object):
 
 
 def keep_arguments(folder, data):
-    """Write arguments (bytes) to a file of `folder`; return the Arguments, None if there is no
-    room."""
+    """Write arguments (bytes) to a file; return the Arguments, None: there is no room."""
     found = Arguments(os.path.join(folder, 'arguments-%s' % to_native(random_hex(8))), None)
     try:
         files.write(found.path, data)
@@ -97,8 +95,7 @@ def _receive_whole(stream, prefix, size):
 
 
 def _receive_blob(stream, blob, path):
-    """Write a blob to a file as it comes; return False, having read nothing, if there is no room
-    for it."""
+    """Write a blob to a file as it comes; return False, with nothing read, for no room."""
     try:
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except EnvironmentError as error:
@@ -155,8 +152,7 @@ class Result(object):
         return self._size
 
     def send_to(self, sock):
-        """Send some of what is left; return whether all has been sent. Raises EnvironmentError,
-        EAGAIN among them."""
+        """Send on; return whether all was sent. Raises EnvironmentError, EAGAIN too."""
         left = self._size - self._sent
         if hasattr(os, 'sendfile') and not hasattr(sock, 'do_handshake'):
             count = os.sendfile(sock.fileno(), self._fd, self._sent, min(left, CHUNK))
@@ -238,8 +234,7 @@ def remove_but(folder, kept):
 
 
 def make_folder(folder, anew=True):
-    """Make the folder for files on their way; `anew`: remove what a node that was killed left in
-    it."""
+    """Make the folder for files on their way; `anew`: empty it."""
     if anew:
         remove_folder(folder)
     try:

@@ -1,5 +1,4 @@
-"""The folder of a computation: which paths are allowed, what was sent into it, what is removed from
-it."""
+"""The folder of a computation: allowed paths, what was sent into it, what is removed from it."""
 from __future__ import absolute_import, division, print_function
 
 import errno
@@ -53,8 +52,7 @@ class Folders(object):
     """Folders of all computations: removing one never overlaps with opening another."""
 
     def __init__(self, root, max_file_size=0, force_cleanup=False):
-        """`root`: absolute path of the node's files; force_cleanup: remove also what clients want
-        to keep."""
+        """`root`: absolute path of the node's files; force_cleanup: whatever clients want."""
         self.root = root
         self.max_file_size = max_file_size
         self.force_cleanup = force_cleanup
@@ -100,8 +98,7 @@ class Folders(object):
         return folder
 
     def adopt(self, path):
-        """Return the Folder of a computation that another node has opened; `path` is absolute,
-        without links."""
+        """Return the Folder of an adopted computation; `path`: absolute, without links."""
         folder = Folder(self, path)
         with self.changed:
             self._open.append(folder)
@@ -194,8 +191,7 @@ class Folder(object):
         self._notes = None                  # Notes, once there are some
 
     def note_uses(self, path):
-        """Note from now on in the file `path` how often each file is used; go on with what it
-        tells."""
+        """Note in the file `path` how often files are used; go on with what it tells."""
         self._noted_at = path
         for name, uses in _read_uses(path):
             self._uses[name] = uses
@@ -212,8 +208,7 @@ class Folder(object):
         self._folders.leave(self)
 
     def close(self, cleanup):
-        """Remove what the computation leaves behind, if `cleanup`; the folder is free for others
-        then."""
+        """Remove what the computation leaves, if `cleanup`; the folder is free then."""
         try:
             if cleanup or self._folders.force_cleanup:
                 self.remove()
@@ -226,8 +221,7 @@ class Folder(object):
         return Claim(self._changed, self._claimed, path)
 
     def _count(self, path, change, otherwise=0):
-        """Change the number of uses of `path`, taking `otherwise` if it was not counted; return the
-        new one."""
+        """Change the uses of `path`, from `otherwise` if there are none; return the new number."""
         with self._changed:
             uses = self._uses.get(path, otherwise) + change
             if uses > 0:
@@ -308,8 +302,7 @@ class Folder(object):
                 and stat.S_IMODE(found.st_mode) == file_record.mode & 0o777)
 
     def release(self, file_records):
-        """Count one use less of each file that came for a job that ended; delete those not used any
-        more."""
+        """Count one use less of each file of a job that ended; delete those without any."""
         for file_record in file_records:
             try:
                 path = self.target(file_record)
@@ -375,8 +368,7 @@ class Folder(object):
 
 
 def _read_uses(path):
-    """Return [(path of a file, number of uses)] in the order in which they were noted; what is
-    damaged is left out."""
+    """Return [(path, number of uses)] as they were noted, without what is damaged."""
     try:
         with open(path, 'rb') as source:
             frames = control.Splitter(NOTE_LIMIT).feed(source.read())

@@ -15,8 +15,7 @@ MOVED = '.removed-%s-%d'  # folders inside are moved to the top before their tur
 
 
 def remove_tree(top):
-    """Remove the folder `top` and what is in it, following no link; what cannot be removed is
-    logged."""
+    """Remove the folder `top` with all in it, following no link; log what stays."""
     waiting, emptied = [top], []
     moved, mark = 0, str(random_hex(8))
     while waiting:

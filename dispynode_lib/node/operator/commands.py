@@ -145,8 +145,7 @@ class Commands(object):
                       {'cpus': cpus})
 
     def release(self, which=None):
-        """Close computations without jobs whose scheduler does not answer; one given by its id, or
-        all, at once."""
+        """Close computations whose scheduler is silent; `which` (an id, or all): at once."""
         computations = self._state.computations()
         if which is not None and which != u'all':
             computations = [

@@ -16,8 +16,7 @@ TIMEOUT = 5.0                               # seconds for a command to come
 
 
 class ControlSocket(object):
-    """Listens at PATH (mode 0600). A command is one line of words; the answer JSON: status, text,
-    data."""
+    """Listens at a path (mode 0600): a line of words in, JSON out (status, text, data)."""
 
     def __init__(self, common, run, path):
         """`run(words)`: does a command, returns its Answer."""
@@ -38,8 +37,7 @@ class ControlSocket(object):
         self._loop.call_soon(self._watch)
 
     def renew(self):
-        """Listen anew if somebody has removed the socket; the watchdog's thread. Raises
-        EnvironmentError."""
+        """Listen anew if the socket was removed; the watchdog's. Raises EnvironmentError."""
         if self._sock is None or os.path.lexists(self._path):
             return
         sock = unixsocket.listen(self._path)

@@ -22,8 +22,7 @@ def text(status):
 
 
 def _table(status):
-    """Return [(name, kind, help, [(labels, value)])]; for a histogram [(end of the name, labels,
-    value)]."""
+    """Return [(name, kind, help, samples)]: (labels, value), of a histogram after a suffix."""
     one = lambda value: [({}, value)]       # noqa: E731
     rows = [
         ('info', GAUGE, 'What runs here; always 1.', [(dict(

@@ -45,8 +45,7 @@ ul { margin: .3em 0; padding-left: 1.2em }
 
 
 def html(status, samples):
-    """Return the page (text) for a status of node.operator.status.gather() and the history's
-    samples."""
+    """Return the page (text) for a status of Status.gather() and the history's samples."""
     parts = [
         u'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>%s: dispynode</title>'
         u'<meta name="viewport" content="width=device-width, '
@@ -119,8 +118,7 @@ def _plots(status, samples):
 
 
 def _jobs(status):
-    """Return what rows_of_jobs takes: jobs that have ended and are remembered, and those that
-    run."""
+    """Return what rows_of_jobs takes: the jobs that are remembered, and those that run."""
     found = [(job['ended'] - job['seconds'], job['ended'], job['outcome'],
               escape(u'job %d of %s: %s' % (job['uid'], job['name'], job['outcome'])))
              for job in status['recent_jobs']]
@@ -187,8 +185,7 @@ def escape(text):
 # Figures: SVG with axes and times; the colours are classes of STYLE
 
 def span_of(uptime):
-    """Return how many seconds the figures are to show: no more than an hour, not much more than the
-    node has run."""
+    """Return the seconds that figures show: an hour at most, hardly more than the node ran."""
     return [span for span in SPANS if span >= uptime or span == SPANS[-1]][0]
 
 
@@ -238,8 +235,7 @@ def rows_of_jobs(jobs, cpus, now, span):
 
 
 def place(jobs, now):
-    """Return rows (list of lists) of jobs that do not overlap within a row; the first row that is
-    free takes each."""
+    """Return rows (lists) of jobs that do not overlap; the first row that is free takes each."""
     rows = []
     for job in sorted(jobs, key=lambda job: job[0]):
         free = [row for row in rows if (row[-1][1] or now + 1) <= job[0] + 0.001]

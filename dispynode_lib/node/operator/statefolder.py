@@ -1,5 +1,4 @@
-"""The folder in which one node keeps its state: its lock, what a dead node left there, and
-cleaning."""
+"""The state folder of one node: its lock, what a dead node left there, and cleaning."""
 from __future__ import absolute_import, division, print_function
 
 import os
@@ -47,8 +46,7 @@ def default_root(uid):
 
 
 def place(options):
-    """Return (folder of clients' files, state folder) of the node with these options; both
-    absolute. Raises StartError."""
+    """Return (folder of clients' files, state folder), absolute. Raises StartError."""
     if options.dest_path_prefix:
         root = os.path.realpath(os.path.abspath(to_native(options.dest_path_prefix)))
     else:
@@ -58,15 +56,13 @@ def place(options):
 
 
 def owner(options):
-    """Return the number of the user whose processes the node and its jobs are to be. Raises
-    StartError."""
+    """Return the number of the user that node and jobs are to be. Raises StartError."""
     return accounts.find(
         options.user).pw_uid if options.user and os.geteuid() == 0 else os.geteuid()
 
 
 def make(options):
-    """Make the folder of clients' files and the state folder; refuse one that is not private.
-    Raises StartError."""
+    """Make both folders; refuse one that is not private. Raises StartError."""
     root, path = place(options)
     try:
         make_folder(root)
@@ -139,14 +135,12 @@ class StateFolder(object):
         os.environ[processes.MARK] = to_native(own)
 
     def clean(self):
-        """Remove what --clean names, if it was given: this node has its ports by now, so that no
-        other one lives here."""
+        """Remove what --clean names, if given: this node has its ports, so no other is here."""
         if self._clean:
             Cleaning(self.root, self.path).run()
 
     def begin(self):
-        """The node serves from now on: write down who it is, for the next one. Raises
-        StartError."""
+        """The node serves: write down who it is, for the next one. Raises StartError."""
         self._write_state(False)
 
     def note_left(self):
@@ -166,8 +160,7 @@ class StateFolder(object):
             })
 
     def renew(self):
-        """Make anew what somebody who tidied up has removed. Raises StartError, EnvironmentError,
-        lockfile.Held."""
+        """Make anew what was removed. Raises StartError, EnvironmentError, lockfile.Held."""
         make_folder(self.path)
         for lock in self._locks:
             lock.renew()
@@ -220,8 +213,7 @@ class StateFolder(object):
                 u'--dest_path_prefix' % (to_text(path), error.strerror or error), os.EX_CANTCREAT)
 
     def close(self, clean=True):
-        """Leave nothing behind but undelivered results; `clean` False: nor what a dead node
-        left."""
+        """Leave only undelivered results; `clean` False: nor touch what a dead node left."""
         if clean:
             for name in (STATE, SOCKET, KEEPER):
                 files.remove(self.file(name))
@@ -245,8 +237,7 @@ class StateFolder(object):
         return sorted(set(one for one in found if one is not None))
 
     def before(self):
-        """Return (dict that a dead node wrote about itself, or None; list of dict: its records of
-        computations)."""
+        """Return (dict of a dead node about itself or None, its records as a list of dict)."""
         return self._before, [record for _name, record in self._records]
 
     def keep_records(self):
@@ -254,8 +245,7 @@ class StateFolder(object):
         self._kept, self._records = self._records, []
 
     def leftovers(self):
-        """Return a function that ends and removes what a dead node left (it takes its time), None
-        if there is nothing."""
+        """Return a function that ends and removes what a dead node left, None: nothing."""
         left = os.path.isdir(self.file(LEFT))       # perhaps of one before that
         if self._before is None and not self._records and not left:
             return None
@@ -276,8 +266,7 @@ class StateFolder(object):
             remove_tree(self.file(LEFT))
 
     def set_aside(self):
-        """Move the folders of a dead node's computations to LEFT: their clients may be back, with
-        the same dest_path, at once."""
+        """Move folders of a dead node to LEFT: clients may be back with the same dest_path."""
         kept = [
             record for path in other_nodes(self.root, self.path)
             for _name, record in read_records(path)
@@ -309,8 +298,7 @@ class StateFolder(object):
             parent = os.path.dirname(parent)
 
     def is_of_client(self, folder):
-        """Return whether a path is in a client's folder, no link on the way: what a record says is
-        not trusted."""
+        """Return whether a path of a record is in a client's folder, with no link on the way."""
         if not is_inside(folder, self.root):
             return False
         below = os.path.relpath(folder, self.root).split(os.sep)
@@ -341,8 +329,7 @@ def read_records(path):
 
 
 def _scheduler(record):
-    """Return (address, port, release or '') of a computation's record, None if it holds none that
-    can be right."""
+    """Return (address, port, release or '') of a record, None if it holds none."""
     try:
         address, port = record['scheduler']
         release = record.get('release') or u''
@@ -355,8 +342,7 @@ def _scheduler(record):
 
 
 def other_nodes(root, own):
-    """Return the state folders (paths) of other living nodes that keep their files in the same
-    folder."""
+    """Return the state folders (paths) of other living nodes in the same folder."""
     return [
         path for path in state_folders(root)
         if path != own and lockfile.owner(os.path.join(path, PID))
@@ -372,8 +358,7 @@ def state_folders(root):
 
 
 def in_use(folder, records):
-    """Return whether a computation of `records` (dicts) uses `folder` or something in it, or lies
-    around it."""
+    """Return whether one of `records` (dicts) uses `folder`, something in it or around it."""
     for record in records:
         other = os.path.realpath(to_path(record.get('folder') or '/'))
         if is_inside(other, folder) or is_inside(folder, other):
@@ -387,8 +372,7 @@ def is_inside(path, folder):
 
 
 class Cleaning(object):
-    """--clean: removes clients' files and undelivered results of earlier runs, and nothing of
-    living nodes."""
+    """--clean: removes what earlier runs have left, and nothing of living nodes."""
 
     def __init__(self, root, own):
         self._root, self._own = root, own

@@ -127,8 +127,7 @@ class Status(object):
 
 
 def _cleaning_up(computations, now):
-    """Return what is being cleaned up, the oldest first: cleanup functions that run, files that are
-    removed."""
+    """Return what is being cleaned up (functions, files), the oldest first."""
     rows = [(computation.cleaning_since, computation) for computation in computations]
     return [{
         'id': computation.id, 'name': computation.name, 'scheduler': computation.scheduler[0],
@@ -146,8 +145,7 @@ def _job(job, now, pids):
 
 
 def job_pids(computations):
-    """Return {computation id: {number of a job process: pid}}, as far as supervisors answer
-    soon."""
+    """Return {computation id: {number of a job process: pid}} of those that answer soon."""
     answers = gather(dict((one.id, one.ask_pids) for one in computations), PIDS_TIMEOUT)
     return dict((computation_id, pids) for computation_id, (pids,) in answers.items())
 
@@ -254,8 +252,7 @@ def describe_owner(told):
 
 
 def why_owned(told, refusal):
-    """Return a text on who has the node: `told` as owner() tells it, `refusal` as
-    NodeState.refusal() does."""
+    """Return a text on who has the node: of what owner() and NodeState.refusal() return."""
     if told is not None:
         return u'busy with the scheduler at ' + describe_owner(told)
     if refusal is None:

@@ -209,8 +209,7 @@ class Delivery(object):
             self._loop.call_soon(self._kept if kept or mark else self._hold, letter)
 
     def _hold(self, letter):
-        """Try again with a reply that could neither be delivered nor kept; there is room for HELD
-        of them."""
+        """Try again with a reply neither delivered nor kept; there is room for HELD."""
         if len(self._letters) > HELD:
             log.error(
                 'the reply to job %d of computation %d is lost: %d others are held in memory '

@@ -58,8 +58,7 @@ class Journal(object):
     """Notes jobs; any thread."""
 
     def __init__(self, path, token):
-        """`path`: of the file, made when the first job comes; `token`: the node's (bytes) by which
-        its clients know it."""
+        """`path`: made for the first job; `token`: by which clients know the node (bytes)."""
         self._path = path
         self._token = token
         self._lock = threading.Lock()       # for making slots
@@ -91,8 +90,7 @@ class Journal(object):
             memory[offset:offset + 4] = head[:4]                # last: it makes the rest count
 
     def _keep_body(self, number, frame):
-        """Write what a slot has no room for to the second file; return its size, 0 if that cannot
-        be done."""
+        """Write what a slot has no room for to the second file; return its size, or 0."""
         try:
             if len(frame) <= BODY and write_at(self._bodies, frame, number * BODY) == len(frame):
                 return len(frame)
@@ -208,8 +206,7 @@ class Journal(object):
         return jobs
 
     def _read(self, slot, data):
-        """Return the Noted of a slot that holds `data`, None if it is free. Raises ProtocolError,
-        EnvironmentError."""
+        """Return the Noted of a slot, None: free. Raises ProtocolError, EnvironmentError."""
         size, version = HEAD.unpack_from(data)[:2]
         if not size:
             return None
@@ -281,8 +278,7 @@ def _noted(data):
 
 
 def settle(path, spool):
-    """Keep a final reply for each job that a node before this one has left; return how many. Called
-    before any job comes."""
+    """Keep a final reply for each job of an earlier node; return how many. Before any job."""
     try:
         with open(path, 'rb') as source:
             data = source.read()

@@ -25,8 +25,7 @@ class Records(object):
     """The records in one state folder; any thread."""
 
     def __init__(self, folder, orphan_timeout, generation):
-        """`folder`: path of the state folder; `orphan_timeout`: seconds that supervisors go on
-        without a node."""
+        """`folder`: the state folder (path); `orphan_timeout`: of supervisors (seconds)."""
         self.folder, self.orphan_timeout, self.generation = folder, orphan_timeout, generation
         self._spare = []                    # paths of files for the next records: nearly always one
         self._troubled = False              # a record could not be written, and that was told
@@ -86,8 +85,7 @@ class Records(object):
                 'node die, what was opened meanwhile is lost', computation_id, error)
 
     def new_key(self):
-        """Return 16 bytes by which a new supervisor is known, None if it is to end with this
-        node."""
+        """Return the key (16 bytes) of a new supervisor, None if it ends with this node."""
         return to_bytes(random_hex(8)) if self.orphan_timeout else None
 
     def socket_path(self, computation_id, key):
@@ -100,8 +98,7 @@ class Records(object):
         return os.path.join(self.folder, *names)
 
     def supervisors(self):
-        """Return {computation id: [(key, path)]} of the sockets that are there, the newest one
-        first."""
+        """Return {computation id: [(key, path)]} of the sockets, the newest first."""
         found = {}
         for name in _listing(self.path(SUPERVISORS)):
             number, _dash, key = name.rpartition('-')
@@ -114,8 +111,7 @@ class Records(object):
 
 
     def cleaned(self, computation_id):
-        """Return the paths of the files by which supervisors of a computation tell that they have
-        begun cleanup."""
+        """Return the paths by which supervisors of a computation tell that cleanup began."""
         return [self.path(SUPERVISORS, name) for name in _listing(self.path(SUPERVISORS))
                 if name.startswith('%d-' % computation_id) and name.endswith(CLEANED)]
 
@@ -139,8 +135,7 @@ class Record(object):
 
     @property
     def begun_again(self):
-        """Whether its client had forgotten a node before this one, and was about to set up
-        again."""
+        """Whether its client had forgotten an earlier node, and was about to set up again."""
         return self.adopted and self._again
 
     def adopt(self, data):
@@ -149,8 +144,7 @@ class Record(object):
         self._answered, self._again = bool(data.get('answered')), bool(data.get('again'))
 
     def note_answered(self, answered=True):
-        """Write whether SETUP was answered; `answered` False: COMPUTE has come again. A worker's
-        thread."""
+        """Write whether SETUP was answered; False: COMPUTE came again. A worker's thread."""
         self._answered, self._again = answered, not answered
         self.write()
 
@@ -217,8 +211,7 @@ class Record(object):
         }
 
     def _put(self, line):
-        """Write the first line, in its place if there is room; the argument of COMPUTE follows
-        it."""
+        """Write the first line, in place if it fits; the argument of COMPUTE follows it."""
         fits = len(line) < self._room <= files.ONE_PAGE
         room = self._room if fits else max(ROOM, 2 * len(line))
         line = line.ljust(room - 1) + b'\n'
@@ -254,8 +247,7 @@ class Remembered(object):
     """
 
     def __init__(self, records, data):
-        """Raises ProtocolError, EnvironmentError, KeyError, TypeError, ValueError: it cannot be
-        used."""
+        """Raises ProtocolError, EnvironmentError, KeyError, TypeError, ValueError: no use."""
         if data['format'] != FORMAT:
             raise ProtocolError(
                 'its format is %r, this release knows %d' % (data['format'], FORMAT))

@@ -32,8 +32,7 @@ class Owner(object):
     __slots__ = ('id', 'auth', 'result_address', 'token', 'last_heard', 'closed_by_client')
 
     def __init__(self, computation_id, auth, result_address, token):
-        """`result_address`: (address, port); `token`: the node's (bytes) by which the client knows
-        it."""
+        """`result_address`: (address, port); `token`: by which the client knows the node."""
         self.id, self.auth, self.token = computation_id, auth, token
         self.result_address = result_address
         self.last_heard = monotonic()
@@ -57,8 +56,7 @@ class Spool(object):
     """
 
     def __init__(self, folder, token=b''):
-        """`folder`: absolute path, made when first needed, mode 0700; `token`: the node's at
-        present."""
+        """`folder`: absolute path, made when needed, mode 0700; `token`: the present one."""
         self._folder = folder
         self._token = token
         self._lock = threading.Lock()
@@ -206,8 +204,7 @@ class Spool(object):
             return list(self._at.get(address, {}).values())
 
     def knows_token(self, token):
-        """Return whether a client with kept replies knows the node by `token`, from before a
-        restart."""
+        """Return whether a client with kept replies knows an earlier node by `token`."""
         return any([
             compare_digest(owner.token, bytes(token)) for owner in self.owners() if owner.token
         ])
@@ -286,8 +283,7 @@ class Spool(object):
             self.expire(time.time())
 
     def expire(self, now):
-        """Remove refused replies older than REFUSED_AGE; if all are more than REFUSED_SIZE, the
-        oldest, down to 9 tenths."""
+        """Remove refused replies over REFUSED_AGE; over REFUSED_SIZE the oldest, to 9 tenths."""
         found, size, removed = sorted(self._refused_ones(), reverse=True), 0, 0
         full = sum(length for _written, length, _key, _job in found) > REFUSED_SIZE
         # else each one more would have all looked at
@@ -341,8 +337,7 @@ class Spool(object):
         files.write(path, self._checksum(path, data), data)
 
     def _read(self, path):
-        """Return what was written to `path`; None, after a line in the log, if it is not as it was
-        written."""
+        """Return what was written to `path`; None, after a line in the log, if damaged."""
         try:
             with open(path, 'rb') as stream:
                 checksum, data = stream.read(CHECKSUM_SIZE), stream.read()

@@ -25,8 +25,7 @@ class Host(object):
     """This host, asked for its addresses."""
 
     def __init__(self, given):
-        """`given`: names and addresses of --ip_addr (texts); if there are none, the host
-        chooses."""
+        """`given`: names and addresses of --ip_addr (texts); none: the host chooses."""
         self.given = list(given)
 
     def choose(self, served):
@@ -211,8 +210,7 @@ class Addresses(object):
             del self._gone[address]
 
     def _note(self, chosen, addresses):
-        """Find whether others can reach the node, and tell if that has changed; return whether it
-        can be had at more."""
+        """Find whether others can reach the node; tell a change; return whether at more."""
         own = [address for address in addresses if self._host.given or not net.is_loopback(address)]
         good = [address for address in own if self._host.has_link(address)]
         more = [address for address in good if address not in self._good]

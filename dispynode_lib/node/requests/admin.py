@@ -65,8 +65,7 @@ class Administration(object):
     # -- questions
 
     def on_node_info(self, request):
-        """Tell the node's status and limits; to others only the sign, so that they can make a
-        token."""
+        """Tell status and limits; to others only the sign, so that they can make a token."""
         peer = self._peer(request)
         if not self._may_ask(request):
             request.reply(to_bytes(self._identity.sign))

@@ -168,8 +168,7 @@ class Opening(object):
         return replies.value(computation.peer, self._state.cpus())
 
     def _opened(self, requests, computation, error):
-        """Answer COMPUTE, once or more often: the supervisor has compiled the code, or could
-        not."""
+        """Answer COMPUTE, once or more: the supervisor has compiled, or could not."""
         is_open = False
         try:
             if error is None:

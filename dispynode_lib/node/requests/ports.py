@@ -1,5 +1,4 @@
-"""The node's ports at its addresses: opened at the start, with a new address, or when a connection
-lets go of one."""
+"""The node's ports: opened at the start, with a new address, or when a connection ends."""
 from __future__ import absolute_import, division, print_function
 
 import socket
@@ -109,8 +108,7 @@ class Ports(object):
         return [sock for place in self._places if place.protocol == 'UDP' for sock in place.socks]
 
     def open(self, addresses):
-        """Return TCP sockets at the node's addresses (texts). Raises StartError if the first port
-        is not to be had."""
+        """Return TCP sockets at addresses (texts). Raises StartError for the first port."""
         self._addresses = list(addresses)
         for index, port in enumerate(list(self._wanted)):
             try:
@@ -156,8 +154,7 @@ class Ports(object):
         return self._pause if any(place.why and place.addresses for place in self._places) else None
 
     def take_missing(self):
-        """Return TCP sockets of what has become free. Raises StartError if the node never had a
-        port and gets none."""
+        """Return TCP sockets of what is free now. Raises StartError if the node has no port."""
         self._pause = min(2 * self._pause, LAST_LOOK)
         missing = [place for place in self._places if place.why and place.addresses]
         for place in missing:

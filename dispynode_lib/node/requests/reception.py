@@ -32,8 +32,7 @@ NO_DESCRIPTORS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
 class Connection(object):
-    """An accepted connection, from its first byte until its request is complete enough to be
-    handled."""
+    """An accepted connection, until its request is complete enough to be handled."""
 
     __slots__ = ('sock', 'address', 'data', 'size', 'authorised', 'timer', 'wants')
 
@@ -107,8 +106,7 @@ class Request(object):
         self.stream.send_frame(payload)
 
     def need_peer(self):
-        """Raise PeerGone if the peer has closed already: it has waited for too long, and may ask
-        again."""
+        """Raise PeerGone if the peer has closed: it waited too long, and may ask again."""
         if is_at_end(self.stream.sock):
             raise PeerGone('%s: its peer has given up waiting' % self.opcode)
 
@@ -118,8 +116,7 @@ class Request(object):
 
 
 class Reception(object):
-    """Holds connections, without a thread, until their first frame is there; then a worker handles
-    it."""
+    """Holds connections, without a thread, until their first frame is there for a worker."""
 
     def __init__(self, loop, options, complaints, penalties, is_allowed, is_token, is_earlier,
                  on_earlier, handle, handle_at_once, serve_http, big_folder, tls=None,
@@ -160,8 +157,7 @@ class Reception(object):
         self._held = Held(limit_for(descriptor_limit()[1]))
 
     def is_welcome(self, address):
-        """Return whether anything of a peer's address (of a socket) is listened to; the refusal is
-        noted."""
+        """Return whether a peer's address is listened to; a refusal is noted."""
         if self._is_allowed is not None and not self._is_allowed(address):
             self._complaints.note(address, 'not allowed',
                                   'a connection from outside of what --allow names')
@@ -228,8 +224,7 @@ class Reception(object):
             close_quietly(connection.sock)
 
     def _serve_at_once(self, connection):
-        """Do a request that cannot have to wait, without the way through another thread; return
-        whether so."""
+        """Do a request that need not wait, in this thread; return whether so."""
         data = connection.data
         if not data.startswith(
                 JOB, HEAD) or len(data) != HEAD + connection.size or not connection.authorised:
@@ -316,8 +311,7 @@ class Reception(object):
                        data[:TOKEN_SIZE])
 
     def _turn_away(self, connection, cause, error):
-        """Close without an answer. Who knows this node from an earlier run gets a reset: he sends
-        his job again then."""
+        """Close; by a reset to who knows an earlier run: he sends his job again then."""
         if not connection.authorised and self._is_earlier(connection.data[:TOKEN_SIZE]):
             cause = 'token of an earlier run'
             reset_at_close(connection.sock)

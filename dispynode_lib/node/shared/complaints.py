@@ -37,8 +37,7 @@ class Complaints(object):
         self._unwritten = 0
 
     def note(self, address, cause, text):
-        """Count one refusal of the peer at `address` and log it: at most one line a minute for a
-        cause."""
+        """Count one refusal of `address` and log it: a line a minute for a cause."""
         # an exception holds its frames
         now, text = monotonic(), text if isinstance(text, (bytes, type(u''))) else str(text)
         with self._lock:

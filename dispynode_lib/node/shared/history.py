@@ -37,8 +37,7 @@ class PastJob(object):
 
 
 class Sums(object):
-    """What jobs of one outcome used: how many (of which that is known), sums, and how many used up
-    to each bound or more."""
+    """What jobs of one outcome used: sums, and how many used up to each bound or more."""
 
     def __init__(self):
         self.jobs, self.cpu_seconds, self.peak_memory = 0, 0.0, 0
@@ -94,8 +93,7 @@ class History(object):
             self.last_busy = time.time()
 
     def idle_since(self, now):
-        """Return when the last computation ended; `now` while one is open, or is just being
-        ended."""
+        """Return when the last computation ended; `now` while one is open or being ended."""
         with self._lock:
             return now if self._opened else self.last_busy
 
@@ -155,8 +153,7 @@ class History(object):
 
 
 def outcome_of(job, status):
-    """Return one of OUTCOMES, or 'stopped by --job_time' and so on for a job that went over a
-    limit."""
+    """Return one of OUTCOMES, or 'stopped by --job_time' and the like."""
     if job.limit is not None:
         return 'stopped by %s' % job.limit.option
     if status == FINISHED:

@@ -56,8 +56,7 @@ class Identity(object):
         return framing.same_token(token, self.token)
 
     def is_earlier(self, token):
-        """Return whether a client that sends `token` (bytes) knows this node from an earlier
-        run."""
+        """Return whether a client with `token` (bytes) knows this node from an earlier run."""
         return any([framing.same_token(token, other) for other in self.earlier])
 
     def answer_to(self, sign):

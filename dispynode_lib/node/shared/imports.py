@@ -1,5 +1,4 @@
-"""The modules that jobs import again and again, kept on disk: what the nursery loads before it
-forks supervisors."""
+"""The modules that jobs import again and again, on disk: the nursery loads them."""
 from __future__ import absolute_import, division, print_function
 
 import os
@@ -42,8 +41,7 @@ class KnownImports(object):
             return [name for name, score in self._scores if score >= ENOUGH]
 
     def note(self, names):
-        """Note the modules that jobs of one computation have imported, as its supervisor tells them
-        (bytes)."""
+        """Note the modules (bytes) that jobs of one computation have imported."""
         heard = [name for name in map(to_text, names) if is_module_name(name)][:NAMES]
         if self._path is None or not heard:
             return

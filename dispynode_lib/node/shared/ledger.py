@@ -23,8 +23,7 @@ class Ledger(object):
         self._file = logs.LogFile(path, self._trouble, u'--ledger')
 
     def job(self, computation, past):
-        """Note that a job (history.PastJob) of a node.computations.computation.Computation has
-        ended."""
+        """Note that a job (history.PastJob) of a Computation has ended."""
         self._write(('event', 'job'), ('computation', past.computation),
                     ('client', client_of(computation)), ('name', past.name),
                     ('code', computation.usage.checksum()), ('uid', past.uid),
@@ -51,8 +50,7 @@ class Ledger(object):
         self._file.write(_object(*pairs))
 
     def _trouble(self, record):
-        """Return the line for a log record on lines that could not be written; the log itself gets
-        it, too."""
+        """Return the line for a log record on lines that could not be written; log it."""
         if self._told is None or not 0 <= record.created - self._told < TELL_INTERVAL:
             self._told = record.created
             log.warning('--ledger: %s', record.message)
@@ -60,8 +58,7 @@ class Ledger(object):
 
 
 def client_of(computation):
-    """Return the address of the program that opened a computation, not of a scheduler in
-    between."""
+    """Return the address of the program that opened a computation, not of a scheduler."""
     return (computation.request.client_reply_addr or computation.scheduler)[0]
 
 

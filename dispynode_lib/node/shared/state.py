@@ -43,12 +43,10 @@ class _Entry(object):
 
 
 class NodeState(object):
-    """The one locked object. Methods take and release the lock themselves and never wait in it for
-    I/O."""
+    """The one locked object. Methods take and release the lock themselves, and do no I/O."""
 
     def __init__(self, cpus, serve=-1):
-        """`cpus`: CPUs that jobs may use at once, from 0; `serve`: clients to serve, -1 for no
-        limit."""
+        """`cpus`: that jobs may use at once, from 0; `serve`: clients, -1 for no limit."""
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
         self._cpus = cpus
@@ -74,8 +72,7 @@ class NodeState(object):
             return self._phase
 
     def set_phase(self, phase):
-        """Enter a phase. STOPPING is never left, DRAINING only for STOPPING. Return whether it
-        changed."""
+        """Enter a phase. STOPPING is never left, DRAINING only for it. Return if it changed."""
         with self._lock:
             if self._phase == phase or self._phase == STOPPING:
                 return False
@@ -95,8 +92,7 @@ class NodeState(object):
             return first
 
     def refusal(self):
-        """Return None if a client may have the node now, else (cause in a word or two, reason in
-        words)."""
+        """Return None if a client may have the node, else (cause, reason in words)."""
         with self._lock:
             if self._scheduler is not None:
                 return 'busy', 'busy with the scheduler at %s port %s' % self._scheduler
@@ -115,8 +111,7 @@ class NodeState(object):
         return self.refusal()
 
     def closed(self):
-        """Return None if the node takes clients, be it busy with one or not; else (cause, reason in
-        words)."""
+        """Return None if the node takes clients, busy or not; else (cause, reason)."""
         with self._lock:
             return self._closed_locked()
 
@@ -132,8 +127,7 @@ class NodeState(object):
         return None
 
     def set_hours(self, outside, jobs_until=None):
-        """Take new computations, or with `outside`, the reason (text), none; jobs only until a
-        monotonic time."""
+        """Take computations, or for the reason `outside` none; jobs until a monotonic time."""
         with self._lock:
             self._outside_hours, self._jobs_until = outside, jobs_until
             self._changed.notify_all()
@@ -165,8 +159,7 @@ class NodeState(object):
             return self._scheduler
 
     def counts(self):
-        """Return a dict: jobs_done, cpu_time (seconds), clients_done, computations (opened so far),
-        serve, busy."""
+        """Return {jobs_done, cpu_time (s), clients_done, computations (ever), serve, busy}."""
         with self._lock:
             return dict(self._counts, serve=self._serve, busy=self._used)
 
@@ -203,8 +196,7 @@ class NodeState(object):
             return None
 
     def adopt_computation(self, computation, closing):
-        """Record a computation that another node has opened, perhaps in another phase of this
-        one."""
+        """Record a computation that another node has opened, in any phase."""
         with self._lock:
             self._scheduler, self._served, self._adopted = computation.scheduler, True, True
             entry = self._entries[computation.id] = _Entry(computation, to_bytes(computation.auth))
@@ -236,8 +228,7 @@ class NodeState(object):
             return entry is None or entry.computation is not computation or entry.closing
 
     def close_computation(self, computation):
-        """Take no more jobs for it. Return (first, jobs): whether it was open until now, its live
-        jobs."""
+        """Take no more jobs for it; return (whether it was open until now, its live jobs)."""
         with self._lock:
             entry = self._entries.get(computation.id)
             if entry is None or entry.computation is not computation:
@@ -246,8 +237,7 @@ class NodeState(object):
             return first, list(entry.jobs.values())
 
     def forget_computation(self, computation):
-        """Drop a computation that has ended. Return True if the node is free of its scheduler by
-        that."""
+        """Drop a computation that ended; return True if its scheduler has the node no more."""
         with self._lock:
             entry = self._entries.get(computation.id)
             if entry is None or entry.computation is not computation:
@@ -270,8 +260,7 @@ class NodeState(object):
             self._served = self._scheduler is not None
 
     def begin_cleanup(self, computation):
-        """Drop a computation without jobs, but remember it until end_cleanup(). Return as
-        forget_computation."""
+        """Drop one without jobs, but remember it until end_cleanup(). As forget_computation."""
         with self._lock:
             self._ending.append(computation)
         return self.forget_computation(computation)
@@ -289,8 +278,7 @@ class NodeState(object):
             return list(self._ending)
 
     def wait_until_empty(self, timeout):
-        """Wait up to `timeout` seconds (or None) until no computation is left, nor being cleaned
-        up; return whether so."""
+        """Wait `timeout` seconds (or None) until no computation is left; return whether so."""
         with self._lock:
             if self._entries or self._ending:
                 self._changed.wait(timeout)

@@ -58,14 +58,12 @@ class Pulses(object):
         self._notices, self._delivery = notices, delivery
 
     def wait(self, _now):
-        """Return seconds between pulses, None while nobody owns the node (docs/protocol.rst,
-        "Pulses")."""
+        """Return seconds between pulses, None without an owner (docs/protocol.rst, "Pulses")."""
         computations = self._state.computations()
         return pulse_interval(self._options, computations) if computations else None
 
     def send(self, _now):
-        """Send one pulse to each scheduler, and try again to deliver what could not be
-        delivered."""
+        """Send each scheduler a pulse; try again what could not be delivered."""
         busy = min(self._state.used_cpus(), self._state.cpus())
         computations = self._state.computations()
         for computation in states.one_for_each_scheduler(computations):
@@ -141,8 +139,7 @@ class Moved(object):
         return self._gone(computation.node_ip_addr, now)
 
     def wait(self, now):
-        """Return seconds until there may be something to do, None while every scheduler knows the
-        right address."""
+        """Return seconds until something may be due, None: all know the right address."""
         waits = []
         for computation in self._state.computations():
             gone = self._gone_for(computation, now)
@@ -239,8 +236,7 @@ def _orphans_wait(_now):
 
 
 def reap_orphans(own):
-    """Reap children that have exited, inherited from others; those in `own`, pids, somebody waits
-    for. Return how many."""
+    """Reap exited children inherited from others, not `own` (pids). Return how many."""
     reaped = 0
     for pid in proc.pids():
         if pid not in own and _is_exited_child(pid):

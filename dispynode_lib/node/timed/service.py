@@ -58,8 +58,7 @@ class Service(object):
         return self._phase == OPEN
 
     def next_change(self):
-        """Return when the next change of service comes, seconds since the epoch; None without
-        service hours."""
+        """Return the next change of service, epoch seconds; None without service hours."""
         return self._plan.at(self._clock())[1]
 
     def _open(self, change):
@@ -113,8 +112,7 @@ class Service(object):
         self._minutes = wanted
 
     def replace(self, start, stop, end):
-        """Set all times of day, minutes since midnight or None. Raises OptionError if they do not
-        fit together."""
+        """Set all times of day, minutes since midnight or None. Raises OptionError."""
         self._plan = hours.Hours(start, stop, end)
         self._minutes = [start, stop, end]
 
@@ -124,8 +122,7 @@ class Service(object):
         return 60 * now.tm_hour + now.tm_min
 
     def times(self):
-        """Return (start, stop, end) of the present or next service: seconds since the epoch or
-        None."""
+        """Return (start, stop, end) of the present or next service: epoch seconds or None."""
         return self._plan.times(self._clock())
 
     def describe(self):

@@ -31,8 +31,7 @@ class Watchdog(object):
     """Does duties when they are due; waits without waking up in between."""
 
     def __init__(self, duties=(), clock=monotonic):
-        """`clock`: function -> seconds; only differences count, so that setting the host's clock
-        changes nothing."""
+        """`clock`: function -> seconds, not the host's clock, which may be set."""
         self._duties = list(duties)
         self._clock = clock
         # a pipe, and what waits for it, once it runs
@@ -100,8 +99,7 @@ class Watchdog(object):
             self._sleep(min(max(0.0, left), LONGEST))
 
     def _sleep(self, seconds):
-        """Wait until somebody wakes this thread. By poll: waits of threads go by the host's clock
-        before Python 3.11."""
+        """Wait to be woken. By poll: waits of threads go by the host's clock before 3.11."""
         try:
             if self._poll.poll(seconds * 1000.0 + 0.5):
                 os.read(self._woken, 4096)

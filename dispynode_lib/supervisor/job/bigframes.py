@@ -1,5 +1,4 @@
-"""Big arguments and results: unpickled as they are read, handed over in files, without a copy of
-the whole."""
+"""Big arguments and results: unpickled as they are read, handed over in files, not copied."""
 from __future__ import absolute_import, division, print_function
 
 import _socket
@@ -86,8 +85,7 @@ class ArgumentsFile(object):
 
 
 def write_result(folder, pieces):
-    """Write a pickled result to a new file for the node; return the file's name, None if it cannot
-    be written."""
+    """Write a pickled result to a new file; return its name, None if that fails."""
     name = 'result-%d-%s' % (os.getpid(), ''.join(
         ['%02x' % byte for byte in bytearray(os.urandom(8))]))
     path = os.path.join(folder, name)

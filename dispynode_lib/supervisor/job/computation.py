@@ -1,5 +1,4 @@
-"""One computation as its supervisor knows it: its code, its `__main__` module, its setup and
-cleanup."""
+"""One computation in its supervisor: its code, its `__main__` module, setup and cleanup."""
 from __future__ import absolute_import, division, print_function
 
 import errno
@@ -44,8 +43,7 @@ class Computation(object):
     """A computation: the fields of the `open` frame, and the state of the user's code."""
 
     def __init__(self, fields, emit):
-        """`fields`: dict from the `open` frame, keys str and values bytes; `emit`: see
-        jobapi.JobApi."""
+        """`fields`: dict of the `open` frame, str to bytes; `emit`: see jobapi.JobApi."""
         for key, value in fields.items():
             setattr(self, key,
                     value if key in BYTES else to_path(value) if key in PATHS else to_native(value))
@@ -122,8 +120,7 @@ class Computation(object):
         return self._main.__dict__
 
     def enter_folder(self):
-        """Make the computation's folder the working directory, anew if it was removed; raises
-        EnvironmentError."""
+        """Go to the computation's folder, made anew if need be; raises EnvironmentError."""
         try:
             os.chdir(self.folder)
         except EnvironmentError as error:
@@ -208,8 +205,7 @@ class Computation(object):
         return pickling.unpickle(data, self.python2, stand_ins=True)
 
     def remember_cleanup(self, which, argument):
-        """Note the arguments for cleanup without running setup; return an error text or None. See
-        run_setup()."""
+        """Note arguments for cleanup, without setup; return an error text or None."""
         try:
             self.execute()                  # they may be objects of the user's classes
             self._cleanup_call = self._calls(which, argument)[1]
@@ -280,8 +276,7 @@ class Computation(object):
 
 
 def _allow_forks_with_threads():
-    """Keep Python from warning at each fork if setup left threads: they stay here, jobs do without
-    them."""
+    """Keep Python from warning at each fork of threads that setup has left."""
     threading = sys.modules.get('threading')
     if threading is not None and threading.active_count() > 1:
         import warnings

@@ -1,5 +1,4 @@
-"""Functions that user code may call: results before the end, files to the client, the node's
-log."""
+"""Functions that user code may call: early results, files to the client, the node's log."""
 from __future__ import absolute_import, division, print_function
 
 from dispynode_lib.supervisor.processes.descriptors import write_pieces
@@ -11,8 +10,7 @@ class JobApi(object):
     """Makes the functions for one computation; in a job process it knows the job, too."""
 
     def __init__(self, computation, emit):
-        """`emit`: function of (level number, logger name, text as bytes) that brings a log record
-        to the node."""
+        """`emit`: function(level number, logger name, text as bytes) to the node's log."""
         self._computation = computation
         self._emit = emit
         self.job = None  # in a job process: (channel, uid and hash as they came, start time)
@@ -25,8 +23,7 @@ class JobApi(object):
         namespace['dispynode_logger'] = LazyLogger(self)
 
     def prepare(self, source):
-        """Load what the functions need if `source`, the user's code, names them: else each job
-        would."""
+        """Load what the functions need that `source` names: else each job would."""
         if b'dispy_provisional_result' in source or b'dispy_send_file' in source:
             __import__('dispynode_lib.supervisor.job.sending')
         if b'dispynode_logger' in source:
@@ -43,8 +40,7 @@ class JobApi(object):
         write_pieces(self.job[0], [control.pack(b'log', b'%d' % level, to_bytes(name), text)])
 
     def provisional_result(self, result, timeout=10, relay=False):
-        """Send `result` to the client while the job goes on; return 0 if it was delivered, -1 if
-        not."""
+        """Send `result` to the client meanwhile; return 0 if it was delivered, else -1."""
         from dispynode_lib.supervisor.job import sending
         return sending.provisional_result(self, self._computation, result, timeout, relay)
 

@@ -164,8 +164,7 @@ def complain(text):
 
 
 def run_exit_functions():
-    """Run what user code has registered with atexit, and flush its streams; return whether all went
-    well."""
+    """Run what user code has registered with atexit, flush its streams; return if all went well."""
     try:
         import atexit
         atexit._run_exitfuncs()

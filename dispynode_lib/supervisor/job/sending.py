@@ -60,8 +60,7 @@ def _deliver(api, computation, timeout, relay, what, give, thing):
 
 
 def _destination(computation, relay):
-    """Return (address, port): behind a shared scheduler the client itself is told, unless
-    `relay`."""
+    """Return (address, port): behind a shared scheduler the client's, unless `relay`."""
     if computation.client_ip_addr and not relay:
         return computation.client_ip_addr, int(computation.client_port)
     return computation.scheduler_ip_addr, int(computation.job_result_port)
@@ -127,8 +126,7 @@ def _send_content(sock, stream, size, whole_records):
 
 
 def _send_part(sock, stream, offset, count, whole_records):
-    """Send `count` bytes of a file from `offset`; without a way through this process where the
-    system can do that."""
+    """Send `count` bytes of a file from `offset`, past this process if possible."""
     secured = hasattr(sock, 'do_handshake')
     if not hasattr(os, 'sendfile') or secured:
         stream.seek(offset)

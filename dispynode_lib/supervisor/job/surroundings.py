@@ -46,8 +46,7 @@ class Lenient(object):
 
 
 class DispyModules(object):
-    """Finds `dispy` and `dispy.dispynode` for user code where no dispy is installed; it stands last
-    in `sys.meta_path`."""
+    """Finds `dispy` and `dispy.dispynode` for user code where none is installed, as the last."""
 
     NAMES = ('dispy', 'dispy.dispynode')
 
@@ -103,8 +102,7 @@ class ForkByDefault(object):
         self._loader = None
 
     def find_spec(self, name, path=None, target=None):
-        """Return the usual spec of the module that knows the ways, with this object as its
-        loader."""
+        """Return the usual spec of the module CONTEXT, with this object as its loader."""
         if name != CONTEXT or self not in sys.meta_path:
             return None
         for finder in sys.meta_path[sys.meta_path.index(self) + 1:]:

@@ -42,8 +42,7 @@ def prepare():
 
 
 def _with_our_path(function, *args):
-    """Call `function`, which may import modules of the standard library, without what hide() was
-    told."""
+    """Call `function`, which may import of the standard library, without hide()'s part."""
     path = sys.path[:]
     sys.path[:] = [folder for folder in path if folder not in _hidden]
     try:
@@ -110,8 +109,7 @@ def _format(kind, error, frames):
 
 
 def _chain(error, frames):
-    """Return the first frames of the traceback of an exception, and of those that it is chained
-    to."""
+    """Return the first frames of an exception's traceback, and of those it is chained to."""
     found, seen, waiting = [frames], set([id(error)]), [error]
     while waiting:
         error = waiting.pop()

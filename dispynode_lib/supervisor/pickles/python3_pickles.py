@@ -1,5 +1,4 @@
-"""Pickles of Python 3 clients on a node with Python 2: text is text and bytes are bytes on both
-sides."""
+"""Pickles of Python 3 clients on Python 2: text is text and bytes are bytes on both sides."""
 from __future__ import absolute_import, division, print_function
 
 import io
@@ -23,8 +22,7 @@ TEXT_MODULES = ('decimal', 'fractions', 'array', 'uuid', '__builtin__', 'excepti
 
 
 class NotHere(ImportError):
-    """The pickle needs something that Python 2 does not have; the text is for the author of the
-    job."""
+    """The pickle needs what Python 2 does not have; the text is for the job's author."""
 
 
 class Loader(pickle.Unpickler):
@@ -161,8 +159,7 @@ def load(data, find_stand_in=None):
 
 
 class Writer(pickle.Pickler):
-    """Writes what Python 3 reads as intended: protocol 2, whose names it translates, with its
-    opcodes for bytes."""
+    """Writes what Python 3 reads as intended: protocol 2, with opcodes for bytes."""
 
     dispatch = dict(pickle.Pickler.dispatch)
 
@@ -176,8 +173,7 @@ class Writer(pickle.Pickler):
     dispatch[str] = save_str
 
     def save_inst(self, value):
-        """An instance of a class of the old kind: as one of the new kind, with the names of
-        attributes as text."""
+        """An instance of an old class: as of a new one, names of attributes as text."""
         if hasattr(value, '__getstate__') or hasattr(value, '__getinitargs__'):
             return pickle.Pickler.save_inst(self, value)
         self.save(value.__class__)

@@ -108,8 +108,7 @@ def close_runs(fds):
 
 
 def wake_pipe():
-    """Return (read end, write end) of a pipe that never blocks: a signal writes, the poll loop
-    reads."""
+    """Return (read end, write end) of a pipe that never blocks, for signals."""
     ends = private_pipe()
     for fd in ends:
         fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) | os.O_NONBLOCK)
@@ -117,8 +116,7 @@ def wake_pipe():
 
 
 def private_pipe():
-    """Return (read end, write end) of a pipe, out of the way of user code; programs do not inherit
-    the ends."""
+    """Return (read end, write end) of a pipe, out of users' way and kept from programs."""
     ends = list(os.pipe())
     try:
         for place in (0, 1):
@@ -135,8 +133,7 @@ def _close_all(fds):
 
 
 def read_pipe():
-    """Return (read end, write end) of a pipe for a program's output; programs do not inherit the
-    ends."""
+    """Return (read end, write end) of a pipe for a program's output; others get none."""
     ends = os.pipe() if HAS_SENDMSG else private_pipe()  # Python 2 would let programs inherit them
     if min(ends) < 3:                       # setup has closed the standard ones
         _close_all(ends)
@@ -185,8 +182,7 @@ class Channels(object):
         self._sock = _passing(fileno=fd)
 
     def send_fd(self, fd, number, pid):
-        """Pass descriptor `fd` on, and number and pid of its job process. Raises
-        EnvironmentError."""
+        """Pass `fd` on, and number and pid of its job process. Raises EnvironmentError."""
         send_fd(self._sock, fd, CHILD_NUMBER.pack(number, pid))
 
 
@@ -194,8 +190,7 @@ class Receiver(object):
     """Takes descriptors from the node."""
 
     def __init__(self, fd, sock=None):
-        """`fd`: of a socket; `sock`: the socket itself, if there is one, which may have a time
-        limit."""
+        """`fd`: of a socket; `sock`: that socket, if any, which may have a time limit."""
         self._sock = sock or _passing(fileno=fd)
         self._limit = None if sock is None else sock.gettimeout()
 
@@ -234,8 +229,7 @@ def read_some(fd, size):
 
 
 def write_pieces(fd, pieces):
-    """Write all of `pieces` (bytes-like), small ones together, big ones as they are. Raises
-    EnvironmentError."""
+    """Write all `pieces` (bytes-like), small ones together. Raises EnvironmentError."""
     if sum(map(len, pieces)) <= JOINED_LIMIT:
         write_all(fd, b''.join(pieces))
         return

@@ -33,8 +33,7 @@ def _resident():
 
 
 def _areas():
-    """Return [(begin, end)] of private, writable memory without a file, on the borders of huge
-    pages."""
+    """Return [(begin, end)] of private, writable memory without a file, by huge pages."""
     found = []
     with open('/proc/self/maps', 'rb') as source:
         lines = source.read().splitlines()

@@ -20,8 +20,7 @@ class OverLimit(BaseException):
 
 
 class Limits(object):
-    """The limits of one computation's jobs: `nice`, `memory`, `output`, `processes`, `descriptors`;
-    0 for none."""
+    """Limits of a computation's jobs: nice, memory, output, processes, descriptors; 0: none."""
 
     def __init__(self, text=''):
         """`text`: words such as memory=1000000."""

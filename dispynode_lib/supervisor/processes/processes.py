@@ -36,8 +36,7 @@ class Processes(object):
         return bool(self._stopped)
 
     def stop(self, number, quicker=1.0):
-        """Begin to stop process `number`: control.STOP_STEPS, their times multiplied by
-        `quicker`."""
+        """Begin to stop process `number`: control.STOP_STEPS, `quicker` times."""
         if number in self.live:
             self._begin([number], quicker)
 
@@ -103,8 +102,7 @@ class Processes(object):
         return reaped
 
     def _wait(self):
-        """Return [(number, wait status, used)] of those that have ended. Other children are left to
-        the user who started them."""
+        """Return [(number, wait status, used)] of ended ones; others' children are left."""
         found = []
         if HAS_WAITID and len(self.live) > 2:
             numbers = dict((pid, number) for number, pid in self.live.items())
@@ -141,8 +139,7 @@ class Processes(object):
 
     @staticmethod
     def _end_session(pid):
-        """Kill what is left in the session of a process that was stopped. Its number is not given
-        away until then."""
+        """Kill what is left in a stopped process's session, before its number is free."""
         for relative in stopping.all_processes().values():
             if relative.session == pid and relative.pid != pid:
                 stopping.signal_relatives([relative], number_of('SIGKILL'), None)
@@ -183,8 +180,7 @@ class Account(object):
         self._untold = []
 
     def note(self, reaped, at_once):
-        """Take what Processes.reap() returned; tell it if somebody waits for that, or there is
-        much."""
+        """Take what Processes.reap() returned; tell it if wanted, or much."""
         for number, status, used, _stopped in reaped:
             self._untold.append(control.USED.pack(number, status, *used) if used is not None else
                                 control.USED.pack(number, control.LOST, *control.NOT_KNOWN))
@@ -199,8 +195,7 @@ class Account(object):
 
 
 def _wait_for(pid, how):
-    """Return (pid or 0, wait status, used) of a child; `used` as in Processes.reap(). Raises
-    EnvironmentError."""
+    """Return (pid or 0, wait status, used) of a child; as reap(). Raises EnvironmentError."""
     if not HAS_WAIT4:
         return os.waitpid(pid, how) + (control.NOT_KNOWN,)
     ended, status, usage = os.wait4(pid, how)

@@ -1,5 +1,4 @@
-"""Start a program: with the system's own spawn call where Python has it, with fork and exec
-elsewhere."""
+"""Starts a program: by the system's own spawn call where Python has it, else fork and exec."""
 from __future__ import absolute_import, division, print_function
 
 import errno

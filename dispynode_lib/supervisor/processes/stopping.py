@@ -12,8 +12,7 @@ ROUNDS = 50  # of looking and killing: what forks without end is faster than one
 
 
 class Relative(object):
-    """A process found below another one; `started` tells it from a later one with the same
-    number."""
+    """A process found below another one; `started` tells it from later ones."""
 
     __slots__ = ('pid', 'parent', 'session', 'started')
 
@@ -33,8 +32,7 @@ def all_processes():
 
 
 def descendants(pid):
-    """Return the Relatives below `pid`, or None if this system tells that only by a look at all its
-    processes."""
+    """Return the Relatives below `pid`, None if only a look at all processes tells."""
     found, waiting = [], [pid]
     try:
         while waiting:
@@ -144,8 +142,7 @@ def signal_group(pid, number):
 
 
 def signal_relatives(relatives, number, group):
-    """Send signal `number` to those of `relatives` that still live outside of process group
-    `group`."""
+    """Signal those of `relatives` that still live outside of process group `group`."""
     for relative in relatives:
         try:
             if os.getpgid(relative.pid) == group:
@@ -181,8 +178,7 @@ def adopt():
 
 
 def end_descendants(but=()):
-    """Kill all that descends from this process until nothing is left; the pids in `but` stay, with
-    their descendants."""
+    """Kill all that descends from this process but the pids in `but` and theirs."""
     if not but and descendants(os.getpid()) == []:
         return  # as nearly always; a look at all processes of a host takes long
     for _round in range(ROUNDS):

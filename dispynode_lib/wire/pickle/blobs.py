@@ -44,8 +44,7 @@ class Blob(object):
         self.stand_in = binascii.hexlify(os.urandom(STAND_IN_SIZE // 2))
 
     def message(self, tail):
-        """Return the message as it would be with the stand-in; `tail`: its bytes behind the byte
-        string."""
+        """Return the message with the stand-in; `tail`: its bytes behind the byte string."""
         return self.head + self._short + struct.pack('B', STAND_IN_SIZE) + self.stand_in + tail
 
 

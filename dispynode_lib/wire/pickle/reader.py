@@ -62,8 +62,7 @@ class Reader(object):
         self.stack.append(container)
 
     def refused_or_unknown(self, text, *args):
-        """Return UNKNOWN for something outside the accepted set if that is allowed, else raise
-        ProtocolError."""
+        """Return UNKNOWN for what is not accepted, if allowed, else raise ProtocolError."""
         if self.unknown:
             return UNKNOWN
         raise ProtocolError('pickle: ' + text % args)

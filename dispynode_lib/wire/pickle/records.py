@@ -44,8 +44,7 @@ class Form(object):
 
 
 class Record(object):
-    """An object of one of the dispy classes (or 'stat', a stat result): its kind and a dict of
-    fields."""
+    """An object of a dispy class, or 'stat': its kind and a dict of fields."""
 
     __slots__ = ('kind', 'fields')
 
