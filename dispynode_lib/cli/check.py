@@ -101,10 +101,9 @@ class Report(object):
             self._say(u'%d of %d checks failed%s (%.1f s)\n' % (
                 self._wrong, self._all, u', %d not tried' % missing if missing else u'', seconds))
             return os.EX_CONFIG
-        self._say(
-            u'all %d checks passed%s (%.1f s)\n' %
-            (self._all, u', %d promises do not hold here' % self._lacks if self._lacks else u'',
-             seconds))
+        self._say(u'all %d checks passed%s (%.1f s)\n' %
+                  (self._all, u', %d promises do not hold here' % self._lacks if self._lacks
+                   else u'', seconds))
         return 0
 
 

@@ -65,11 +65,8 @@ def _no_answer(error, folder, as_json, asks, say):
     else:
         status, text = NO_ANSWER, u'process %d does not answer: %s' % (pid, error)
     if as_json:
-        say(
-            plainjson.dumps({
-                'running': None if status == os.EX_NOPERM else pid is not None, 'pid': pid,
-                'text': text
-            }) + u'\n')
+        say(plainjson.dumps({'running': None if status == os.EX_NOPERM else pid is not None,
+                             'pid': pid, 'text': text}) + u'\n')
     else:
         say(u'dispynode with files in %s: %s\n' % (to_text(os.path.dirname(folder)), text),
             to_error=True)

@@ -24,10 +24,8 @@ MEANINGLESS = ('SIGALRM', 'SIGVTALRM', 'SIGPROF', 'SIGIO', 'SIGSTKFLT')
 
 # How a node ends, each more urgent than the one before
 RUN, DRAIN, STOP, AT_ONCE = range(4)
-MEANINGS = {
-    DRAIN: 'this node is to end when its work is done', STOP: 'this node is to end',
-    AT_ONCE: 'this node is to end at once'
-}
+MEANINGS = {DRAIN: 'this node is to end when its work is done', STOP: 'this node is to end',
+            AT_ONCE: 'this node is to end at once'}
 
 
 def program():
@@ -144,9 +142,8 @@ def _take_rights(chosen):
         from dispynode_lib.host.io import logs
         # logs: this user may perhaps not read the program, to say so
         from dispynode_lib.host.process import accounts
-        accounts.become(
-            chosen.user,
-            [path for path in (chosen.log_file, chosen.pid_file, chosen.ledger) if path])
+        accounts.become(chosen.user, [path for path in (chosen.log_file, chosen.pid_file,
+                                                        chosen.ledger) if path])
     return tls
 
 

@@ -96,10 +96,8 @@ def man_options():
             group = row.group
             lines.append(u'.SS %s' % group)
         flags = u', '.join(u'\\fB%s\\fR' % _roff(flag) for flag in row.flags)
-        lines += [
-            u'.TP', flags + (u' \\fI%s\\fR' % _roff(row.unit) if row.unit else u''),
-            _roff(parser.describe(row))
-        ]
+        lines += [u'.TP', flags + (u' \\fI%s\\fR' % _roff(row.unit) if row.unit else u''),
+                  _roff(parser.describe(row))]
     return u'\n'.join(lines)
 
 

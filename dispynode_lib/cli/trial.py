@@ -69,13 +69,10 @@ class Trial(object):
         """Start the node at a free port and wait until it serves."""
         self.port = _free_port()
         image = program.node_image()
-        command = image.command + [
-            '--daemon', '-i',
-            str(LOOPBACK), '-p',
-            str(self.port), '--secret',
-            str(self.secret), '--name', 'check', '--dest_path_prefix',
-            os.path.join(compat.to_native(self.folder), 'files')
-        ]
+        command = image.command + ['--daemon', '-i', str(LOOPBACK), '-p', str(self.port),
+                                   '--secret', str(self.secret), '--name', 'check',
+                                   '--dest_path_prefix',
+                                   os.path.join(compat.to_native(self.folder), 'files')]
         with open(os.path.join(self.folder, 'log'),
                   'wb') as log, tempfile.TemporaryFile() as code, Uninterrupted():
             for piece in image.pieces():
@@ -320,10 +317,9 @@ class _Computation(object):
         """Run one job with plain arguments; return its JobReply."""
         self._expect_ack(u'SETUP', asking.setup_request(self._id, (), compat.PY2))
         uid = self._id + 1
-        self._expect_ack(
-            u'JOB',
-            asking.job_request(uid, compat.random_hex(8), self._id, dump(args, compat.PY2),
-                               dump({}, compat.PY2), python2=compat.PY2))
+        self._expect_ack(u'JOB', asking.job_request(uid, compat.random_hex(8), self._id,
+                                                    dump(args, compat.PY2), dump({}, compat.PY2),
+                                                    python2=compat.PY2))
         reply = messages.read_job_reply(self._trial.await_message('JOB_REPLY'))
         if reply.uid != uid:
             raise Failed(u'the node sent the reply of another job')

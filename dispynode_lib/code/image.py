@@ -117,9 +117,8 @@ class Image(object):
             self._handles.append(self._store.put(piece))
         last = marshal.dumps(files)
         self._handles.append(self._store.put(last))
-        start = BOOTSTRAP % {
-            'version': sys.version.split('.')[:2], 'sizes': sizes, 'size': len(last), 'run': run
-        }
+        start = BOOTSTRAP % {'version': sys.version.split('.')[:2], 'sizes': sizes,
+                             'size': len(last), 'run': run}
         self._start = start.encode('ascii')
         self.command = [sys.executable] + python_flags() + [
             '-c', 'import os;exec(os.read(0,%d))' % len(start), own_name()] + list(arguments)

@@ -65,9 +65,8 @@ else:
             import _ctypes
             call, times = _ctypes.call_function, struct.Struct('ll')
             function = _ctypes.dlsym(_ctypes.dlopen(None, 0), 'clock_gettime')
-            number = [
-                number for system, number in CLOCK_MONOTONIC if sys.platform.startswith(system)
-            ][0]
+            number = [number for system, number in CLOCK_MONOTONIC
+                      if sys.platform.startswith(system)][0]
         except (IndexError, ImportError, EnvironmentError, AttributeError, TypeError):
             return lambda: os.times()[4]
 

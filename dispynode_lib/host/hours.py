@@ -104,10 +104,8 @@ def _moment(today, day, minutes):
     moments = []
     for daylight in (0, 1, -1):
         try:
-            moments.append(
-                int(
-                    time.mktime((date.tm_year, date.tm_mon, date.tm_mday, hour, minute, 0, 0, 0,
-                                 daylight))))
+            moments.append(int(time.mktime((date.tm_year, date.tm_mon, date.tm_mday, hour, minute,
+                                            0, 0, 0, daylight))))
         # some systems refuse daylight saving where there is none
         except (OverflowError, ValueError):
             continue

@@ -19,9 +19,8 @@ DEAD = b'Z', b'X'
 def start_time(pid):
     """Return when process `pid` started, in ticks since boot; None: it is gone, or a zombie."""
     if not proc.is_there():
-        return _asked(
-            pid, lambda process: int(process.create_time() * 100)
-            if process.status() != 'zombie' else None)
+        return _asked(pid, lambda process: int(process.create_time() * 100)
+                      if process.status() != 'zombie' else None)
     fields = proc.stat_fields(pid)
     return int(fields[proc.STARTED]) if fields and fields[proc.STATE] not in DEAD else None
 

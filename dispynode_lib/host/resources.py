@@ -162,9 +162,8 @@ def _with_parents(path, mounted, mount_point):
     names = [name for name in inside.split('/') if name]
     if '..' in names:                       # a cgroup outside of this namespace
         names = []
-    return [
-        '/'.join([mount_point.rstrip('/')] + names[:count]) for count in range(len(names), -1, -1)
-    ]
+    return ['/'.join([mount_point.rstrip('/')] + names[:count])
+            for count in range(len(names), -1, -1)]
 
 
 def _lines(path):

@@ -19,19 +19,16 @@ def require(options):
     except EnvironmentError as error:
         raise StartError(
             u'%s cannot be opened: %s; jobs need it: mount /dev, or make it by: mknod -m 666 %s c '
-            u'1 3'
-            % (os.devnull, error.strerror or error, os.devnull), os.EX_CONFIG)
+            u'1 3' % (os.devnull, error.strerror or error, os.devnull), os.EX_CONFIG)
     except NotImplementedError:
         raise StartError(
             u'this system gives no random numbers, which secrets need: is /dev/urandom there? '
-            u'mount /dev',
-            os.EX_CONFIG)
+            u'mount /dev', os.EX_CONFIG)
     for name in WATCHED:
         if getattr(options, name) and not can_watch():
             raise StartError(
                 u'--%s: this host does not tell what a job uses: there is no /proc, nor psutil; '
-                u'mount /proc, '
-                u'install psutil or leave the option out' % name, os.EX_CONFIG)
+                u'mount /proc, install psutil or leave the option out' % name, os.EX_CONFIG)
 
 
 def can_watch():
@@ -92,11 +89,9 @@ def _no_huge_pages():
 PROMISES = (
     ('/proc', _no_proc,
      u'a job\'s processes outside of its process group may outlive it or a killed node, a secret '
-     u'given on the '
-     u'command line stays visible, and who has a port is not told'),
+     u'given on the command line stays visible, and who has a port is not told'),
     ('prctl', _no_prctl, u'processes that leave their parents may outlive their computation'),
     ('cgroups', _no_cgroups, u'a container\'s limit of CPUs is not seen (give -c)'),
     ('ctypes', _no_ctypes, u'memory is given back late, and clocks of Python 2.7 are coarse'),
     ('ssl', _no_ssl, u'--certfile cannot be used'),
-    ('huge pages', _no_huge_pages, u'after a setup of 200 MB each job costs some 10 ms more'),
-)
+    ('huge pages', _no_huge_pages, u'after a setup of 200 MB each job costs some 10 ms more'))

@@ -52,9 +52,8 @@ class InitFile(object):
         if self._path is None:
             return
         if not os.path.isfile(self._path):
-            raise StartError(
-                '--init %s: there is no such file; give the path of a Python file' % self._path,
-                os.EX_CONFIG)
+            raise StartError('--init %s: there is no such file; give the path of a Python file' %
+                             self._path, os.EX_CONFIG)
         status = self._call('init', is_wanted, None)
         if status is None:
             raise StartError('--init %s: interrupted before init() had ended' % self._path,

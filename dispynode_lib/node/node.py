@@ -126,10 +126,9 @@ class Node(object):
         schedulers = self._before.set_aside(self._delivery)
         self._build_discovery()
         self._service = Service(self._common, self._notices, self._announcer, self._delivery)
-        self._addresses = Addresses(
-            self._common, Host(self.options.ip_addr), self._serve_at, self._watchdog.reschedule,
-            on_more=self._announcer.begin_anew,
-            on_network_changed=lambda: self._operation.network_changed())
+        self._addresses = Addresses(self._common, Host(self.options.ip_addr), self._serve_at,
+                                    self._watchdog.reschedule, on_more=self._announcer.begin_anew,
+                                    on_network_changed=lambda: self._operation.network_changed())
         self._build_operator()
         self._build_requests()
         return schedulers
@@ -184,15 +183,13 @@ class Node(object):
                               on_node_info=admin.on_datagram)
         computations = self._computations()
         callers = Callers(self._common, self._complaints)
-        opening = Opening(
-            self._common, callers, computations.make, self._folders, self._delivery,
-            self._spool, self._notices, self._announcer, self._announcer.cut_off, self._complaints,
-            on_opened=self._on_opened, on_freed=self._on_freed)
+        opening = Opening(self._common, callers, computations.make, self._folders, self._delivery,
+                          self._spool, self._notices, self._announcer, self._announcer.cut_off,
+                          self._complaints, on_opened=self._on_opened, on_freed=self._on_freed)
         jobs = JobRequests(self._common, callers, self._journal, self._spool, self._delivery)
-        dispatcher = Dispatcher(
-            self._identity, dict(discovery.table(), **admin.table()),
-            dict(opening.table(), **jobs.table()), jobs.at_once, self._spool.knows_token,
-            self._complaints, self._penalties)
+        dispatcher = Dispatcher(self._identity, dict(discovery.table(), **admin.table()),
+                                dict(opening.table(), **jobs.table()), jobs.at_once,
+                                self._spool.knows_token, self._complaints, self._penalties)
         self._before.take_over(self._common, computations, self._folders, self._notices,
                                self._journal, self._spool, self._big_folder)
         self._identity.remember_signs(self._in_folder('signs'))
@@ -353,10 +350,9 @@ class Node(object):
 
     def _run_command(self, words):
         from dispynode_lib.node.operator.commands import Commands   # few nodes are ever asked
-        return Commands(
-            self._common, self._status, self._service, self._notices, self._announcer,
-            self.set_cpus, self.drain, self.stop, self._watchdog.reschedule,
-            restart=lambda: self.leave(replaced=True)).run(words)
+        return Commands(self._common, self._status, self._service, self._notices, self._announcer,
+                        self.set_cpus, self.drain, self.stop, self._watchdog.reschedule,
+                        restart=lambda: self.leave(replaced=True)).run(words)
 
     def _serve_page(self, connection):
         from dispynode_lib.node.operator.health import Pages

@@ -118,9 +118,8 @@ class Operation(object):
             found.append(Duty('ending when idle', self._end_idle, self._idle_wait))
         if self._notifier is not None:
             found.append(Duty('telling the service manager', self._tell, self._tell_wait))
-            found.append(
-                Duty('telling the service manager the status', self._tell_status,
-                     self._status_wait))
+            found.append(Duty('telling the service manager the status', self._tell_status,
+                              self._status_wait))
         return found
 
     def _sample_wait(self, now):
@@ -190,8 +189,7 @@ class Operation(object):
         state, trouble = self._state, self._status.trouble()
         return 'STATUS=%s: %d of %s busy, %s%s' % (
             state.phase().lower(), state.used_cpus(), counted(state.cpus(), u'CPU'),
-            counted(len(state.computations()), u'computation'),
-            '; %s' % trouble if trouble else '')
+            counted(len(state.computations()), u'computation'), '; %s' % trouble if trouble else '')
 
     def _notify(self, *words):
         if self._notifier is not None:

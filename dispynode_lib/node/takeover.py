@@ -93,8 +93,7 @@ def on_replaced(loop):
     """Another node has taken this one's supervisors: all that is here is its own now."""
     log.error(
         'another node has taken over the computations of this one, which was stopped for too long; '
-        'this one ends'
-    )
+        'this one ends')
     loop.call_later(LAST_LINES, os._exit, os.EX_TEMPFAIL)
 
 
@@ -230,10 +229,8 @@ def find(before, all_data, records, is_folder_ours):
                         [remember(records, data, is_folder_ours) for data in all_data])
     except (EnvironmentError, ProtocolError, KeyError, TypeError, ValueError,
             AttributeError) as error:
-        log.error(
-            'the computations of the node before this one cannot be taken over: %s; they are '
-            'ended, and their clients '
-            'told', error or type(error).__name__)
+        log.error('the computations of the node before this one cannot be taken over: %s; they are '
+                  'ended, and their clients told', error or type(error).__name__)
         return None
 
 

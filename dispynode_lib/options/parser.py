@@ -271,11 +271,9 @@ def _decode(argument):
 def help_text():
     """Return what --help prints: the options, in groups, with units and defaults."""
     import textwrap
-    lines = [
-        'Usage: dispynode.py [OPTION]...', '',
-        'A node of dispy: runs the jobs that dispy clients send.',
-        'Long options may be written with dashes or with underscores.'
-    ]
+    lines = ['Usage: dispynode.py [OPTION]...', '',
+             'A node of dispy: runs the jobs that dispy clients send.',
+             'Long options may be written with dashes or with underscores.']
     group = None
     for row in ROWS:
         if row.group != group:

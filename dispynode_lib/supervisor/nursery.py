@@ -27,10 +27,8 @@ LOAD_TIMEOUT = 5                            # seconds that a module may take to 
 # the computation that is rehearsed
 CODE = b'def rehearsal(number):\n    return number\n'
 ARGUMENT, NO_KEYWORDS = b'\x80\x02K\x01\x85.', b'\x80\x02}.'     # pickles of (1,) and {}
-SETTINGS = {
-    'id': b'0', 'type': b'1', 'name': b'rehearsal', 'code': CODE, 'folder': b'.', 'python2': b'0',
-    'protocol': b'3', 'setup_accepts': b'0', 'limits': b''
-}
+SETTINGS = {'id': b'0', 'type': b'1', 'name': b'rehearsal', 'code': CODE, 'folder': b'.',
+            'python2': b'0', 'protocol': b'3', 'setup_accepts': b'0', 'limits': b''}
 
 
 def main():

@@ -111,9 +111,8 @@ def _files(fields, key):
     files = fields.sequence(key)
     if len(files) > _MAX_FILES:
         raise fields.fault(key, 'a list of %d' % len(files))
-    return [
-        File(fields_of(fields.message + ': ' + key, item, '_XferFile', fields)) for item in files
-    ]
+    return [File(fields_of(fields.message + ': ' + key, item, '_XferFile', fields))
+            for item in files]
 
 
 def _reply_address(fields, key):

@@ -23,39 +23,25 @@ def pong(peer, ip_addr, port, sign, name, cpus, platform, auth, avail_info, sche
     auth            token (bytes) made from the secret and the peer's sign
     avail_info      None or an object with cpu, memory, disk, swap
     """
-    return b'PONG:' + dump(
-        {
-            'ip_addr': _text(ip_addr),
-            'port': port,
-            'sign': _text(sign),
-            'version': _text(peer.version),
-            'name': _text(name),
-            'cpus': cpus,
-            'platform': _text(platform),
-            'auth': bytes(auth),
-            'avail_info': _info(avail_info),
-            'scheduler_ip_addr': _text(scheduler_ip_addr),
-        }, peer.python2)
+    return b'PONG:' + dump({'ip_addr': _text(ip_addr), 'port': port, 'sign': _text(sign),
+                            'version': _text(peer.version), 'name': _text(name), 'cpus': cpus,
+                            'platform': _text(platform), 'auth': bytes(auth),
+                            'avail_info': _info(avail_info),
+                            'scheduler_ip_addr': _text(scheduler_ip_addr)}, peer.python2)
 
 
 def ping(version, python2, ip_addr, port, sign, scheduler_ip_addr):
     """Write a node's own PING for a release; `scheduler_ip_addr` None in a broadcast."""
-    return b'PING:' + dump({
-        'ip_addr': _text(ip_addr), 'port': port, 'sign': _text(sign), 'version': _text(version),
-        'scheduler_ip_addr': _text(scheduler_ip_addr),
-    }, python2)
+    return b'PING:' + dump({'ip_addr': _text(ip_addr), 'port': port, 'sign': _text(sign),
+                            'version': _text(version),
+                            'scheduler_ip_addr': _text(scheduler_ip_addr)}, python2)
 
 
 def pulse(peer, ip_addr, port, cpus, scheduler_ip_addr, avail_info):
     """Write a PULSE; `cpus` is the number in use."""
-    return b'PULSE:' + dump(
-        {
-            'ip_addr': _text(ip_addr),
-            'port': port,
-            'cpus': cpus,
-            'scheduler_ip_addr': _text(scheduler_ip_addr),
-            'avail_info': _info(avail_info),
-        }, peer.python2)
+    return b'PULSE:' + dump({'ip_addr': _text(ip_addr), 'port': port, 'cpus': cpus,
+                             'scheduler_ip_addr': _text(scheduler_ip_addr),
+                             'avail_info': _info(avail_info)}, peer.python2)
 
 
 def node_cpus(peer, ip_addr, sign, cpus):
@@ -72,20 +58,14 @@ def terminated(peer, ip_addr, port, sign):
 
 def node_closed(peer, node_addr, node_auth, compute_id, auth):
     """Write a NODE_CLOSED: CLOSE with `close` False is done; `node_auth`: the node's token."""
-    return b'NODE_CLOSED:' + dump(
-        {
-            'node_addr': _text(node_addr),
-            'node_auth': bytes(node_auth),
-            'compute_id': compute_id,
-            'auth': _text(auth),
-        }, peer.python2)
+    return b'NODE_CLOSED:' + dump({'node_addr': _text(node_addr), 'node_auth': bytes(node_auth),
+                                   'compute_id': compute_id, 'auth': _text(auth)}, peer.python2)
 
 
 def node_info_udp(version, python2, ip_addr, port, sign):
     """Write the answer to a NODE_INFO datagram."""
-    return b'NODE_INFO:' + dump({
-        'ip_addr': _text(ip_addr), 'port': port, 'sign': _text(sign), 'version': _text(version),
-    }, python2)
+    return b'NODE_INFO:' + dump({'ip_addr': _text(ip_addr), 'port': port, 'sign': _text(sign),
+                                 'version': _text(version)}, python2)
 
 
 def value(peer, thing):
@@ -103,18 +83,13 @@ def file_transfer(peer, name, dest_path, stat_result, sep):
 
 def file_record(name, dest_path, stat_result, sep, compute_id=None):
     """Return the Record that describes a file."""
-    return Record(
-        '_XferFile', {
-            'name': _text(name),
-            'dest_path': _text(dest_path),
-            'compute_id': compute_id,
-            'sep': _text(sep),
-            'stat_buf': Record(
-                'stat', {
-                    'mode': stat_result.st_mode, 'size': stat_result.st_size, 'atime': float(
-                        stat_result.st_atime), 'mtime': float(stat_result.st_mtime)
-                }),
-        })
+    return Record('_XferFile', {'name': _text(name), 'dest_path': _text(dest_path),
+                                'compute_id': compute_id, 'sep': _text(sep),
+                                'stat_buf': Record('stat',
+                                                   {'mode': stat_result.st_mode,
+                                                    'size': stat_result.st_size,
+                                                    'atime': float(stat_result.st_atime),
+                                                    'mtime': float(stat_result.st_mtime)})})
 
 
 def _text(value):
@@ -192,14 +167,12 @@ def job_reply_parts(peer, uid, hash, ip_addr, status, result, stdout, stderr, ex
 def job_reply(peer, uid, hash, ip_addr, status, result, stdout, stderr, exception, start_time,
               end_time):
     """Write a JOB_REPLY; parameters as job_reply_parts."""
-    return b''.join(
-        job_reply_parts(peer, uid, hash, ip_addr, status, result, stdout, stderr, exception,
-                        start_time, end_time))
+    return b''.join(job_reply_parts(peer, uid, hash, ip_addr, status, result, stdout, stderr,
+                                    exception, start_time, end_time))
 
 
 def job_reply_object(peer, uid, hash, ip_addr, status, result, stdout, stderr, exception,
                      start_time, end_time):
     """Write a bare _JobReply: the reply to RETRIEVE_JOB, the second frame of a job's FILEXFER."""
-    return b''.join(
-        job_reply_parts(peer, uid, hash, ip_addr, status, result, stdout, stderr, exception,
-                        start_time, end_time, b''))
+    return b''.join(job_reply_parts(peer, uid, hash, ip_addr, status, result, stdout, stderr,
+                                    exception, start_time, end_time, b''))

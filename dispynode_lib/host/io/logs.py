@@ -130,8 +130,7 @@ def open_or_refuse(path, option=u'--log_file'):
     except EnvironmentError as error:
         raise StartError(
             u'%s %s: it cannot be written: %s; make room or give access there, or choose another '
-            u'file'
-            % (option, to_text(path), error.strerror or error), os.EX_CANTCREAT)
+            u'file' % (option, to_text(path), error.strerror or error), os.EX_CANTCREAT)
 
 
 def open_log(path):

@@ -116,10 +116,8 @@ class PortSockets(object):
 
     def _join(self, address, group):
         told = (address, group)
-        errors = [
-            error for error in [join(sock, address, group) for sock in self._open.values()]
-            if error is not None
-        ]
+        errors = [error for error in [join(sock, address, group) for sock in self._open.values()]
+                  if error is not None]
         if errors and told not in self._not_joined:
             self._not_joined.add(told)
             log.info('multicast group %s at %s: %s', group, address, errors[0])

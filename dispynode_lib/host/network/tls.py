@@ -28,8 +28,7 @@ class Tls(object):
         if not hasattr(ssl, 'SSLContext'):
             raise StartError(
                 '--certfile: this Python has no modern TLS; use Python 2.7.9 or later, or no '
-                '--certfile',
-                os.EX_CONFIG)
+                '--certfile', os.EX_CONFIG)
         try:
             self._server = _context(server=True)
             self._server.load_cert_chain(certfile, keyfile)

@@ -36,9 +36,8 @@ def become(name, files=()):
     try:
         _change_to(entry)
     except EnvironmentError as error:
-        raise StartError(
-            u'--user %s: %s; only root can start a node for another user' % (name, error.strerror),
-            os.EX_NOPERM)
+        raise StartError(u'--user %s: %s; only root can start a node for another user' %
+                         (name, error.strerror), os.EX_NOPERM)
     _check_program(name)
     os.environ.update({'HOME': entry.pw_dir, 'USER': entry.pw_name, 'LOGNAME': entry.pw_name})
 

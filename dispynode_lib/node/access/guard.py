@@ -24,9 +24,8 @@ def filter_of(networks):
         if allowed is None:
             if len(known) > 1000:
                 known.clear()
-            allowed = known[address] = any([
-                network.holds(to_text(address)) for network in networks
-            ])
+            allowed = known[address] = any([network.holds(to_text(address))
+                                            for network in networks])
         return allowed
     return is_allowed
 
@@ -73,14 +72,12 @@ def warnings(options, addresses, port):
     if options.secret_shown:
         found.append(
             u'the secret stays in the list of processes, where all users of this host can read it: '
-            u'use --secret_file'
-        )
+            u'use --secret_file')
     wanted = held.cpus_for(held.descriptor_limit()[1])
     if options.cpus > wanted:
         found.append(
             u'%d of %d CPUs are offered: this process may have only %d descriptors (ulimit -n), '
-            u'and each job '
-            u'takes some' % (wanted, options.cpus, held.descriptor_limit()[1]))
+            u'and each job takes some' % (wanted, options.cpus, held.descriptor_limit()[1]))
     if options.cpus > options.usable_cpus:
         found.append(u'%s offered, but this process may use %d: %s' % (
             counted(options.cpus, u'CPU'), options.usable_cpus, options.cpus_reason))
@@ -89,8 +86,7 @@ def warnings(options, addresses, port):
     if os.geteuid() == 0:
         found.append(
             u'the node runs as root, and so do the programs of its clients; say with --user as '
-            u'whom they are to run'
-        )
+            u'whom they are to run')
     return found
 
 
@@ -99,12 +95,10 @@ def open_doors(options, addresses, port):
     outside = [address for address in addresses if not net.is_special(address)]
     if options.secret or not outside:
         return []
-    return [
-        u'no --secret: whoever reaches port %d of %s runs programs on this host as %s; set '
-        u'--secret or '
-        u'--secret_file%s' % (port, u' or '.join(outside), _user(),
-                              u'' if options.allow else u', and say with --allow who may connect')
-    ]
+    return [u'no --secret: whoever reaches port %d of %s runs programs on this host as %s; set '
+            u'--secret or --secret_file%s' %
+            (port, u' or '.join(outside), _user(),
+             u'' if options.allow else u', and say with --allow who may connect')]
 
 
 def _user():

@@ -69,8 +69,7 @@ class Penalties(object):
                     if until > now]
         return [
             u'%s is not listened to for %.0f s more: too many wrong secrets (shut out %s by now)' %
-            (key, left, counted(times, u'time')) for key, left, times in shut
-        ]
+            (key, left, counted(times, u'time')) for key, left, times in shut]
 
 
 def _key(address):

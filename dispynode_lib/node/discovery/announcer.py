@@ -155,9 +155,8 @@ class Announcer(object):
         addresses = list(ping.ip_addrs)
         if not ping.relay:
             addresses.insert(0, source)
-        addresses = unique([
-            net.canonical(address) for address in addresses if net.is_address(address)
-        ])
+        addresses = unique([net.canonical(address)
+                            for address in addresses if net.is_address(address)])
         owner = self._state.scheduler()
         if not addresses or owner in [(address, ping.port) for address in addresses]:
             return  # nobody to ping, or the very scheduler that has the node
@@ -296,9 +295,8 @@ class Announcer(object):
         """Ping the scheduler `name` in its release if known, else in one after the other."""
         others = self._others()
         for port in sorted(set(port for port, _release in wanted)):
-            heard = [
-                address for address in addresses if self._notices.peer_at(address, port).version
-            ]
+            heard = [address for address in addresses
+                     if self._notices.peer_at(address, port).version]
             self._ping(heard, port, None, wanted)
             for address in addresses:
                 own = self._own_address(address)

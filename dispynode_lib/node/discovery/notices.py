@@ -163,10 +163,9 @@ class Notices(object):
         identity = self._identity
         payload = replies.terminated(Peer(python2=True), identity.announced(own), identity.port,
                                      identity.sign)
-        datagrams.send_from(own,
-                            [(target, port, payload)
-                             for port, release in candidates if releases.hears_terminated(release)
-                             for target in self.targets(own, release)])
+        datagrams.send_from(
+            own, [(target, port, payload) for port, release in candidates
+                  if releases.hears_terminated(release) for target in self.targets(own, release)])
 
     # -- to administration programs
 

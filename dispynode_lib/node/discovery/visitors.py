@@ -83,11 +83,10 @@ class Visitors(object):
         """Return a list of dicts of plain values, the latest first; times are seconds ago."""
         now = self._clock()
         with self._lock:
-            return [{
-                'address': where[0], 'port': where[1], 'release': to_text(one.release or u''),
-                'answered': one.answered, 'refused': one.refused, 'first': now - one.since,
-                'last': now - one.last, 'connected': one.connected, 'unreached': one.unreached
-            } for where, one in reversed(list(self._visitors.items()))]
+            return [{'address': where[0], 'port': where[1], 'release': to_text(one.release or u''),
+                     'answered': one.answered, 'refused': one.refused, 'first': now - one.since,
+                     'last': now - one.last, 'connected': one.connected, 'unreached': one.unreached}
+                    for where, one in reversed(list(self._visitors.items()))]
 
 
 def sentences(fields, port):

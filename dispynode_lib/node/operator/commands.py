@@ -78,11 +78,9 @@ class Commands(object):
             return Answer(u"'%s': there is no such command; there are %s\n" % (
                 u' '.join(words), u', '.join(sorted(self._table))), status=os.EX_USAGE)
         if len(words) > 1 + most:
-            return Answer(
-                u"'%s': give %s\n" %
-                (u' '.join(words),
-                 (u'one word after %s' if most else u'nothing after %s') % words[0]),
-                status=os.EX_USAGE)
+            return Answer(u"'%s': give %s\n" %
+                          (u' '.join(words), (u'one word after %s' if most else u'nothing after %s')
+                           % words[0]), status=os.EX_USAGE)
         if words[0].lower() not in ASKING:
             log.info('command of the operator: %s', ' '.join(words))
         return command(*words[1:])
@@ -137,8 +135,7 @@ class Commands(object):
             if cpus is None:
                 raise OptionError(
                     u'cpus %s: this host has %s; give 0 to %d, or a negative number to leave so '
-                    u'many '
-                    u'free' % (text, counted(total, u'CPU'), total))
+                    u'many free' % (text, counted(total, u'CPU'), total))
             self._set_cpus(cpus)
         cpus = self._state.cpus()
         return Answer(u'%s offered, %d busy\n' % (counted(cpus, u'CPU'), self._state.used_cpus()),
@@ -148,9 +145,7 @@ class Commands(object):
         """Close computations whose scheduler is silent; `which` (an id, or all): at once."""
         computations = self._state.computations()
         if which is not None and which != u'all':
-            computations = [
-                computation for computation in computations if u'%d' % computation.id == which
-            ]
+            computations = [one for one in computations if u'%d' % one.id == which]
             if not computations:
                 raise OptionError(u'release %s: there is no such computation' % which)
         if which is not None:

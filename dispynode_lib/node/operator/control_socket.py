@@ -72,10 +72,8 @@ class ControlSocket(object):
             log.debug('command: %s', ' '.join(words))
             from dispynode_lib.host import plainjson
             answer = self._run(words)
-            sock.sendall(
-                plainjson.dumps({
-                    u'status': answer.status, u'text': answer.text, u'data': answer.data
-                }).encode('ascii') + b'\n')
+            sock.sendall(plainjson.dumps({u'status': answer.status, u'text': answer.text,
+                                          u'data': answer.data}).encode('ascii') + b'\n')
         except EnvironmentError as error:
             log.info('a command: %s', error)
         finally:

@@ -24,10 +24,8 @@ class Pages(object):
         self._options, self._state, self._identity = common.options, common.state, common.identity
         self._status, self._history, self._complaints = status, history, complaints
         self._allowed = [Network(text) for text in LOOPBACK] + list(common.options.http_allow)
-        self._table = {
-            '/healthz': self.health, '/readyz': self.ready, '/metrics': self.metrics,
-            '/status.json': self.status, '/': self.page,
-        }
+        self._table = {'/healthz': self.health, '/readyz': self.ready, '/metrics': self.metrics,
+                       '/status.json': self.status, '/': self.page}
 
     def serve(self, connection):
         """Answer a connection that began with GET; a worker's thread."""
@@ -90,11 +88,8 @@ class Pages(object):
 def response(status, kind, text):
     """Return the bytes of one HTTP response, the last on its connection."""
     body = to_bytes(text)
-    head = [
-        'HTTP/1.1 %d %s' % (status, REASONS[status]),
-        'Content-Type: %s' % kind,
-        'Content-Length: %d' % len(body), 'Cache-Control: no-store',
-        'Content-Security-Policy: %s' % POLICY, 'X-Content-Type-Options: nosniff',
-        'Connection: close'
-    ]
+    head = ['HTTP/1.1 %d %s' % (status, REASONS[status]), 'Content-Type: %s' % kind,
+            'Content-Length: %d' % len(body), 'Cache-Control: no-store',
+            'Content-Security-Policy: %s' % POLICY, 'X-Content-Type-Options: nosniff',
+            'Connection: close']
     return '\r\n'.join(head).encode('ascii') + b'\r\n\r\n' + body

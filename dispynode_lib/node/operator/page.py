@@ -17,8 +17,7 @@ KEY = (
     u'<p class="small">Jobs (those running, and the last %d): <span class="key"><b '
     u'style="background: var(--run)"></b>running'
     u'<b style="background: var(--good)"></b>finished<b style="background: var(--bad)"></b>failed '
-    u'or stopped</span></p>'
-    % RECENT_JOBS)
+    u'or stopped</span></p>' % RECENT_JOBS)
 
 STYLE = u"""
 :root { color-scheme: light dark; --ink: #222; --dim: #595959; --paper: #fff; --rule: #ccc; --line: #1f5f99; --area: #cfe3f5;
@@ -96,10 +95,8 @@ def _plots(status, samples):
     now, available = status['now'], status['available']
     span = span_of(status['uptime'])
     if available is not None:
-        samples = samples + [
-            Sample(now, available['cpu'], available['memory'], available['disk'], available['swap'],
-                   status['busy'], status['cpus'])
-        ]
+        samples = samples + [Sample(now, available['cpu'], available['memory'], available['disk'],
+                                    available['swap'], status['busy'], status['cpus'])]
 
     def of_samples(title, value, top, form):
         return curve(title, [(sample.when, value(sample)) for sample in samples], now, span, top,
@@ -107,12 +104,11 @@ def _plots(status, samples):
 
     figures = [
         rows_of_jobs(_jobs(status), status['cpus'], now, span),
-        of_samples(u'busy CPUs of %d' % status['cpus'], lambda sample: sample.busy, max(
-            1, status['cpus']), u'%.3g'),
+        of_samples(u'busy CPUs of %d' % status['cpus'], lambda sample: sample.busy,
+                   max(1, status['cpus']), u'%.3g'),
         of_samples(u'CPU time free, %', lambda sample: sample.cpu, 100.0, u'%.0f'),
         of_samples(u'memory free, GB', lambda sample: sample.memory / GIGABYTE, None, u'%.1f'),
-        of_samples(u'disk free, GB', lambda sample: sample.disk / GIGABYTE, None, u'%.1f'),
-    ]
+        of_samples(u'disk free, GB', lambda sample: sample.disk / GIGABYTE, None, u'%.1f')]
     return u'<h2>The last %d minutes</h2><div class="plots">%s</div>%s' % (
         span / 60, u''.join(figures), KEY)
 
@@ -142,9 +138,8 @@ def _computations(status):
         rows = [(u'%d' % job['uid'], u'%s' % (job['pid'] or u'starting'), _time(job['started']),
                  duration(job['age']) + (u', being stopped' if job['stopping'] else u''))
                 for job in computation['jobs']]
-        parts.append(
-            _table((u'job', u'process', u'started',
-                    u'for'), rows) if rows else u'<p>No job is running.</p>')
+        parts.append(_table((u'job', u'process', u'started', u'for'), rows) if rows
+                     else u'<p>No job is running.</p>')
     return u''.join(parts)
 
 
@@ -272,7 +267,6 @@ def _text(x, y, text, anchor):
 
 
 def _figure(title, shape, height):
-    return (
-        u'<figure><figcaption>%s</figcaption><svg viewBox="0 0 %d %d" role="img" '
-        u'aria-label="%s">%s</svg></figure>'
-        % (title, LEFT + WIDTH + 4, ABOVE + height + BELOW, title, shape))
+    return (u'<figure><figcaption>%s</figcaption><svg viewBox="0 0 %d %d" role="img" '
+            u'aria-label="%s">%s</svg></figure>' %
+            (title, LEFT + WIDTH + 4, ABOVE + height + BELOW, title, shape))

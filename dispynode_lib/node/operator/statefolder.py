@@ -41,8 +41,7 @@ def default_root(uid):
             return path
     raise StartError(
         u'there is no safe folder for files of clients: %s; have it removed or put right, or give '
-        u'another one with '
-        u'--dest_path_prefix' % weak, os.EX_NOPERM)
+        u'another one with --dest_path_prefix' % weak, os.EX_NOPERM)
 
 
 def place(options):
@@ -74,8 +73,7 @@ def make(options):
     if place(options) != (root, path):      # by who watched
         raise StartError(
             u'%s was changed by another user while it was made; give another folder with '
-            u'--dest_path_prefix'
-            % to_text(root), os.EX_NOPERM)
+            u'--dest_path_prefix' % to_text(root), os.EX_NOPERM)
     found = os.lstat(path)
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
         raise StartError(
@@ -151,13 +149,11 @@ class StateFolder(object):
             log.warning('%s', error)
 
     def _write_state(self, has_left):
-        self.write(
-            STATE, {
-                u'format': records.FORMAT, u'generation': self.generation, u'sign': self.sign,
-                u'pid': os.getpid(), u'identity': to_text(os.environ[processes.MARK]),
-                u'mark': to_text(self.mark), u'host': to_text(socket.gethostname()),
-                u'port': self._port, u'root': to_text(self.root), u'left': has_left
-            })
+        self.write(STATE, {u'format': records.FORMAT, u'generation': self.generation,
+                           u'sign': self.sign, u'pid': os.getpid(),
+                           u'identity': to_text(os.environ[processes.MARK]),
+                           u'mark': to_text(self.mark), u'host': to_text(socket.gethostname()),
+                           u'port': self._port, u'root': to_text(self.root), u'left': has_left})
 
     def renew(self):
         """Make anew what was removed. Raises StartError, EnvironmentError, lockfile.Held."""
@@ -267,14 +263,10 @@ class StateFolder(object):
 
     def set_aside(self):
         """Move folders of a dead node to LEFT: clients may be back with the same dest_path."""
-        kept = [
-            record for path in other_nodes(self.root, self.path)
-            for _name, record in read_records(path)
-        ]
-        kept += [
-            record for _name, record in self._records
-            if record.get('folder') and not record.get('cleanup')
-        ]
+        kept = [record for path in other_nodes(self.root, self.path)
+                for _name, record in read_records(path)]
+        kept += [record for _name, record in self._records if record.get('folder')
+                 and not record.get('cleanup')]
         for name, record in self._records:
             folder = to_path(record.get('folder') or '/')
             if record.get('cleanup') and self.is_of_client(folder) and not in_use(folder, kept):
@@ -343,10 +335,8 @@ def _scheduler(record):
 
 def other_nodes(root, own):
     """Return the state folders (paths) of other living nodes in the same folder."""
-    return [
-        path for path in state_folders(root)
-        if path != own and lockfile.owner(os.path.join(path, PID))
-    ]
+    return [path for path in state_folders(root) if path != own
+            and lockfile.owner(os.path.join(path, PID))]
 
 
 def state_folders(root):

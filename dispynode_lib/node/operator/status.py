@@ -43,66 +43,42 @@ class Status(object):
         state, identity, service = self._state, self._identity, self._service
         info = identity.meter.read()
         trouble, failing = self._addresses.trouble(), self._nursery.trouble()
-        return {
-            'version': __version__,
-            'python': PYTHON_VERSION,
-            'pid': os.getpid(),
-            'name': identity.name,
-            'phase': state.phase(),
-            'ready': state.closed() is None and trouble is None and failing is None,
-            'network': trouble,
-            'trouble': failing,
-            'began': self._history.began,
-            'uptime': now - self._history.began,
-            'now': now,
-            'addresses': list(identity.addresses),
-            'external': list(identity.external),
-            'ports': list(self._ports.numbers()),
-            'folder': to_text(self._folder.root),
-            'state_folder': to_text(self._folder.path),
-            'usable_cpus': self._options.usable_cpus,
-            'cpus_reason': self._options.cpus_reason,
-            'service': service.describe(),
-            'service_open': service.is_open(),
-            'service_next_change': service.next_change(),
-            'available': None if info is None else
-            {'cpu': info.cpu, 'memory': info.memory, 'disk': info.disk, 'swap': info.swap},
-        }
+        return {'version': __version__, 'python': PYTHON_VERSION, 'pid': os.getpid(),
+                'name': identity.name, 'phase': state.phase(),
+                'ready': state.closed() is None and trouble is None and failing is None,
+                'network': trouble, 'trouble': failing, 'began': self._history.began,
+                'uptime': now - self._history.began, 'now': now,
+                'addresses': list(identity.addresses), 'external': list(identity.external),
+                'ports': list(self._ports.numbers()), 'folder': to_text(self._folder.root),
+                'state_folder': to_text(self._folder.path),
+                'usable_cpus': self._options.usable_cpus, 'cpus_reason': self._options.cpus_reason,
+                'service': service.describe(), 'service_open': service.is_open(),
+                'service_next_change': service.next_change(),
+                'available': None if info is None
+                else {'cpu': info.cpu, 'memory': info.memory, 'disk': info.disk, 'swap': info.swap}}
 
     def _gather_work(self, now):
         state, history, counts = self._state, self._history, self._state.counts()
         pids = job_pids(state.computations())
-        return {
-            'cpus': state.cpus(),
-            'busy': counts['busy'],
-            'free': state.free_cpus(),
-            'scheduler': owner(state, self._options, history),
-            'clients': self._visitors.fields(),
-            'computations': [
-                self._computation(computation, now, pids) for computation in state.computations()
-            ],
-            'cleaning_up': _cleaning_up(set(state.computations() + state.ending()), now),
-            'jobs_done': counts['jobs_done'],
-            'clients_done': counts['clients_done'],
-            'computations_opened': counts['computations'],
-            'job_seconds': counts['cpu_time'],
-            'outcomes': history.outcomes(),
-            'usage': history.usage(),
-            'serve': counts['serve'],
-            'undelivered': self._spool.total(),
-            'being_delivered': self._delivery.pending(),
-            'refused': self._complaints.counts(),
-            'recent_jobs': [job.fields() for job in history.jobs()],
-        }
+        return {'cpus': state.cpus(), 'busy': counts['busy'], 'free': state.free_cpus(),
+                'scheduler': owner(state, self._options, history),
+                'clients': self._visitors.fields(),
+                'computations': [self._computation(computation, now, pids)
+                                 for computation in state.computations()],
+                'cleaning_up': _cleaning_up(set(state.computations() + state.ending()), now),
+                'jobs_done': counts['jobs_done'], 'clients_done': counts['clients_done'],
+                'computations_opened': counts['computations'], 'job_seconds': counts['cpu_time'],
+                'outcomes': history.outcomes(), 'usage': history.usage(), 'serve': counts['serve'],
+                'undelivered': self._spool.total(), 'being_delivered': self._delivery.pending(),
+                'refused': self._complaints.counts(),
+                'recent_jobs': [job.fields() for job in history.jobs()]}
 
     def why_idle(self, busy):
         """Return the sentences (list of text) on why no job runs, [] while one does."""
         if busy:
             return []
-        lines = [
-            trouble for trouble in (self._nursery.trouble(), self._addresses.trouble())
-            if trouble is not None
-        ]
+        lines = [trouble for trouble in (self._nursery.trouble(), self._addresses.trouble())
+                 if trouble is not None]
         lines.append(
             why_owned(owner(self._state, self._options, self._history), self._state.refusal()))
         lines += visitors.sentences(self._visitors.fields(), self._identity.port)
@@ -116,32 +92,28 @@ class Status(object):
     def _computation(self, computation, now, pids):
         jobs = sorted(self._state.jobs(computation.id), key=lambda job: job.started)
         opened = self._history.opened_at(computation.id)
-        return {
-            'id': computation.id, 'name': computation.name, 'opened': opened, 'age': now - opened,
-            'program': computation.type == 2, 'scheduler': computation.scheduler[0],
-            'scheduler_port': computation.scheduler[1], 'release': computation.peer.version,
-            'zombie': computation.zombie, 'moved': computation.moved,
-            'folder': to_text(computation.folder.path) if computation.folder else None,
-            'jobs': [_job(job, now, pids.get(computation.id, {})) for job in jobs],
-        }
+        return {'id': computation.id, 'name': computation.name, 'opened': opened,
+                'age': now - opened, 'program': computation.type == 2,
+                'scheduler': computation.scheduler[0], 'scheduler_port': computation.scheduler[1],
+                'release': computation.peer.version, 'zombie': computation.zombie,
+                'moved': computation.moved, 'folder': to_text(computation.folder.path)
+                if computation.folder else None,
+                'jobs': [_job(job, now, pids.get(computation.id, {})) for job in jobs]}
 
 
 def _cleaning_up(computations, now):
     """Return what is being cleaned up (functions, files), the oldest first."""
     rows = [(computation.cleaning_since, computation) for computation in computations]
-    return [{
-        'id': computation.id, 'name': computation.name, 'scheduler': computation.scheduler[0],
-        'since': since, 'age': now - since
-    } for since, computation in sorted((row for row in rows
-                                        if row[0] is not None), key=lambda row: row[0])]
+    return [{'id': computation.id, 'name': computation.name, 'scheduler': computation.scheduler[0],
+             'since': since, 'age': now - since}
+            for since, computation in sorted((row for row in rows if row[0] is not None),
+                                             key=lambda row: row[0])]
 
 
 def _job(job, now, pids):
     child = job.child
-    return {
-        'uid': job.uid, 'started': job.started, 'age': now - job.started, 'stopping': job.stopping,
-        'pid': None if child is None else pids.get(child.number)
-    }
+    return {'uid': job.uid, 'started': job.started, 'age': now - job.started,
+            'stopping': job.stopping, 'pid': None if child is None else pids.get(child.number)}
 
 
 def job_pids(computations):
@@ -154,12 +126,10 @@ def job_pids(computations):
 
 def describe(status):
     """Return the status as text for a person."""
-    lines = [
-        u'%s (dispynode %s, Python %s, process %d) is %s%s' %
-        (status['name'], status['version'], status['python'], status['pid'],
-         status['phase'].lower(), u''
-         if status['ready'] or status['phase'] != 'SERVING' else u', but %s' % _not_ready(status))
-    ]
+    lines = [u'%s (dispynode %s, Python %s, process %d) is %s%s' %
+             (status['name'], status['version'], status['python'], status['pid'],
+              status['phase'].lower(), u'' if status['ready'] or status['phase'] != 'SERVING'
+              else u', but %s' % _not_ready(status))]
     lines.append(u'  address      %s%s, TCP and UDP ports %s' % (
         u', '.join(status['addresses']),
         u' (announced as %s)' % u', '.join(status['external']) if status['external'] else u'',
@@ -209,13 +179,12 @@ def _next_change(status):
 
 
 def _describe_computation(computation):
-    lines = [
-        u'  computation  %d (%s) of %s port %d, open for %s%s' %
-        (computation['id'],
-         computation['name'], computation['scheduler'], computation['scheduler_port'],
-         duration(computation['age']), u', its scheduler is silent' if computation['zombie'] else
-         u', its scheduler knows an address that is gone' if computation['moved'] else u'')
-    ]
+    lines = [u'  computation  %d (%s) of %s port %d, open for %s%s' %
+             (computation['id'], computation['name'], computation['scheduler'],
+              computation['scheduler_port'], duration(computation['age']),
+              u', its scheduler is silent' if computation['zombie']
+              else u', its scheduler knows an address that is gone' if computation['moved']
+              else u'')]
     for job in computation['jobs']:
         lines.append(u'    job %d, process %s, for %s%s' % (
             job['uid'], job['pid'] or u'(starting)', duration(job['age']),
@@ -230,12 +199,9 @@ def owner(state, options, history):
         return None
     opened = [history.opened_at(computation.id) for computation in state.computations()]
     silent_for, given_up_in = duties.silence(state, options, monotonic()) or (None, None)
-    return {
-        'address': scheduler[0], 'port': scheduler[1],
-        'for': max(0.0,
-                   time.time() - min(opened)) if opened else None, 'silent_for': silent_for,
-        'given_up_in': given_up_in
-    }
+    return {'address': scheduler[0], 'port': scheduler[1],
+            'for': max(0.0, time.time() - min(opened)) if opened else None,
+            'silent_for': silent_for, 'given_up_in': given_up_in}
 
 
 def describe_owner(told):

@@ -50,9 +50,8 @@ class _Letter(object):
     @property
     def payload(self):
         """The JOB_REPLY in one piece, to be kept; a result in a file is read into memory."""
-        return b''.join([
-            piece.read() if hasattr(piece, 'send_to') else piece for piece in self.pieces
-        ])
+        return b''.join([piece.read() if hasattr(piece, 'send_to') else piece
+                         for piece in self.pieces])
 
     def frame(self):
         """Return the pieces to send, the length first; small ones are joined."""
@@ -211,10 +210,8 @@ class Delivery(object):
     def _hold(self, letter):
         """Try again with a reply neither delivered nor kept; there is room for HELD."""
         if len(self._letters) > HELD:
-            log.error(
-                'the reply to job %d of computation %d is lost: %d others are held in memory '
-                'already',
-                letter.uid, letter.computation.id, HELD)
+            log.error('the reply to job %d of computation %d is lost: %d others are held in memory '
+                      'already', letter.uid, letter.computation.id, HELD)
             self._kept(letter)
             return
         log.log(DEBUG if letter.held else WARNING,
@@ -359,10 +356,9 @@ class Delivery(object):
         if error in (None, UNKNOWN):
             self._workers.run(self._settle_sent, round_, letter, error)
             return
-        self._on_unreached(
-            letter.computation.result_address[0],
-            'the kept reply to job %d of computation %d cannot '
-            'be delivered yet: %s', letter.uid, letter.computation.id, error)
+        self._on_unreached(letter.computation.result_address[0],
+                           'the kept reply to job %d of computation %d cannot '
+                           'be delivered yet: %s', letter.uid, letter.computation.id, error)
         self._end_round(round_)
 
     def _settle_sent(self, round_, letter, error):

@@ -232,23 +232,13 @@ class Journal(object):
 def _describe(job, token):
     """Return the parts of a slot but for what to run."""
     computation = job.computation
-    names = [
-        to_bytes(word or u'') for sent in job.xfer_files
-        for word in (sent.dest_path, sent.name, sent.sep)
-    ]
-    return [
-        b'%d' % computation.id,
-        to_bytes(computation.auth),
-        b'%d' % job.uid,
-        to_bytes(job.hash),
-        to_bytes(computation.result_address[0]),
-        b'%d' % computation.result_address[1],
-        to_bytes(computation.node_ip_addr),
-        b'%d' % computation.peer.python2,
-        b'%d' % computation.peer.protocol,
-        b'%.3f' % job.started, token,
-        control.pack(*names)[4:]
-    ]
+    names = [to_bytes(word or u'') for sent in job.xfer_files
+             for word in (sent.dest_path, sent.name, sent.sep)]
+    return [b'%d' % computation.id, to_bytes(computation.auth), b'%d' % job.uid, to_bytes(job.hash),
+            to_bytes(computation.result_address[0]), b'%d' % computation.result_address[1],
+            to_bytes(computation.node_ip_addr), b'%d' % computation.peer.python2,
+            b'%d' % computation.peer.protocol, b'%.3f' % job.started, token,
+            control.pack(*names)[4:]]
 
 
 def _noted(data):

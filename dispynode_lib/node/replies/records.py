@@ -193,22 +193,18 @@ class Record(object):
 
     def _fixed_part(self):
         computation = self._computation
-        return {
-            u'format': FORMAT, u'id': computation.id, u'name': computation.name,
-            u'folder': to_text(computation.folder.path),
-            u'cleanup': bool(computation.request.cleanup),
-            u'scheduler': list(computation.scheduler),
-            u'node_ip_addr': computation.node_ip_addr, u'callers': sorted(computation.callers)
-        }
+        return {u'format': FORMAT, u'id': computation.id, u'name': computation.name,
+                u'folder': to_text(computation.folder.path),
+                u'cleanup': bool(computation.request.cleanup),
+                u'scheduler': list(computation.scheduler),
+                u'node_ip_addr': computation.node_ip_addr, u'callers': sorted(computation.callers)}
 
     def _told(self):
         computation, peer = self._computation, self._computation.peer
-        return {
-            u'release': peer.version, u'python2': peer.python2, u'protocol': peer.protocol,
-            u'set_up': computation.setup is not None, u'answered': self._answered,
-            u'again': self._again, u'stage': computation.stage(),
-            u'closed_by_client': computation.closed_by_client
-        }
+        return {u'release': peer.version, u'python2': peer.python2, u'protocol': peer.protocol,
+                u'set_up': computation.setup is not None, u'answered': self._answered,
+                u'again': self._again, u'stage': computation.stage(),
+                u'closed_by_client': computation.closed_by_client}
 
     def _put(self, line):
         """Write the first line, in place if it fits; the argument of COMPUTE follows it."""

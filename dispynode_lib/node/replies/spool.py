@@ -205,9 +205,8 @@ class Spool(object):
 
     def knows_token(self, token):
         """Return whether a client with kept replies knows an earlier node by `token`."""
-        return any([
-            compare_digest(owner.token, bytes(token)) for owner in self.owners() if owner.token
-        ])
+        return any([compare_digest(owner.token, bytes(token))
+                    for owner in self.owners() if owner.token])
 
     def jobs(self, key):
         """Return the list of (uid, hash) of kept replies of the computation `key`, (id, auth)."""

@@ -38,13 +38,9 @@ class Administration(object):
 
     def table(self):
         """Return {opcode: handler of a Request}; each checks the token itself."""
-        return {
-            'NODE_INFO': self.on_node_info,
-            'NODE_STATUS': self.on_node_status,
-            'SET_CPUS': self.on_set_cpus,
-            'SERVICE_TIME': self.on_service_time,
-            'SERVE_CLIENTS': self.on_serve_clients,
-        }
+        return {'NODE_INFO': self.on_node_info, 'NODE_STATUS': self.on_node_status,
+                'SET_CPUS': self.on_set_cpus, 'SERVICE_TIME': self.on_service_time,
+                'SERVE_CLIENTS': self.on_serve_clients}
 
     def _rank(self, request):
         """Return RIGHT, ORDINARY or WRONG for the token of a request."""
@@ -71,18 +67,15 @@ class Administration(object):
             request.reply(to_bytes(self._identity.sign))
             return
         start, stop, end = self._service.times()
-        request.reply(
-            replies.value(
-                peer,
-                dict(self._status(), name=self._identity.name, cpus=self._state.free_cpus(),
-                     max_cpus=resources.host_cpus(), service_start=start, service_stop=stop,
-                     service_end=end)))
+        request.reply(replies.value(peer, dict(self._status(), name=self._identity.name,
+                                               cpus=self._state.free_cpus(),
+                                               max_cpus=resources.host_cpus(), service_start=start,
+                                               service_stop=stop, service_end=end)))
 
     def on_node_status(self, request):
         """Tell the node's status."""
-        request.reply(
-            replies.value(self._peer(request),
-                          self._status() if self._may_ask(request) else REFUSED))
+        request.reply(replies.value(self._peer(request),
+                                    self._status() if self._may_ask(request) else REFUSED))
 
     def _peer(self, request):
         """Return a Peer that speaks as the request does."""
@@ -93,15 +86,10 @@ class Administration(object):
 
     def _status(self):
         counts, scheduler = self._state.counts(), self._state.scheduler()
-        return {
-            'busy': counts['busy'],
-            'serve': counts['serve'],
-            'clients_done': counts['clients_done'],
-            'jobs_done': counts['jobs_done'],
-            'cpu_time': counts['cpu_time'],
-            'scheduler_ip': scheduler[0] if scheduler else None,
-            'avail_info': self._identity.meter.read(),
-        }
+        return {'busy': counts['busy'], 'serve': counts['serve'],
+                'clients_done': counts['clients_done'], 'jobs_done': counts['jobs_done'],
+                'cpu_time': counts['cpu_time'], 'scheduler_ip': scheduler[0] if scheduler else None,
+                'avail_info': self._identity.meter.read()}
 
     # -- changes
 
@@ -136,9 +124,8 @@ class Administration(object):
         self._reschedule()
         log.info('%s sets %s: %s', request.address[0], message.control, self._service.describe())
         start, stop, end = self._service.times()
-        request.reply(
-            replies.value(peer,
-                          {u'service_start': start, u'service_stop': stop, u'service_end': end}))
+        request.reply(replies.value(peer, {u'service_start': start, u'service_stop': stop,
+                                           u'service_end': end}))
 
     def _time(self, message):
         if message.control not in CONTROLS:

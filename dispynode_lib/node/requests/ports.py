@@ -78,9 +78,8 @@ class Ports(object):
         self._pause = FIRST_LOOK
         self._main = None
         self._has_served = False
-        self._inherited = dict(
-            ((net.canonical(to_text(sock.getsockname()[0])), sock.getsockname()[1]), sock)
-            for sock in inherited)
+        self._inherited = dict(((net.canonical(to_text(sock.getsockname()[0])),
+                                 sock.getsockname()[1]), sock) for sock in inherited)
 
     def close_inherited(self):
         """Let go of what is not used."""
@@ -174,16 +173,12 @@ class Ports(object):
         held   addresses that have gone: what listens there stays, so that nobody is refused the
                moment they are back
         """
-        useless = [
-            place for place in self._places if place.protocol == 'TCP'
-            and place.addresses[0] not in addresses and place.addresses[0] not in held
-        ]
+        useless = [place for place in self._places if place.protocol == 'TCP'
+                   and place.addresses[0] not in addresses and place.addresses[0] not in held]
         self._places = [place for place in self._places if place not in useless]
         here = [place.addresses[0] for place in self._places if place.protocol == 'TCP']
-        new = [
-            address for address in addresses
-            if address not in here and address not in self._addresses
-        ]
+        new = [address for address in addresses if address not in here
+               and address not in self._addresses]
         self._addresses = list(addresses)
         added = []
         for address in new:

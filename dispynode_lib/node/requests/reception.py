@@ -194,9 +194,8 @@ class Reception(object):
                 return None
         except (PeerGone, ProtocolError) as error:
             if str(error):
-                self._turn_away(
-                    connection,
-                    NOT_LET_IN if isinstance(error, ProtocolError) else 'broken connection', error)
+                self._turn_away(connection, NOT_LET_IN if isinstance(error, ProtocolError)
+                                else 'broken connection', error)
             close_quietly(connection.sock)
             return False
         # since it came: it is not told whether it is right

@@ -70,11 +70,9 @@ class Complaints(object):
         with self._lock:
             entries = [(cause, count) + self._latest[cause]
                        for cause, count in sorted(self._counts.items())]
-        return [
-            u'%s: %s, the last time %s: %s' %
-            (cause, counted(count, u'time'), printable(address), printable(text))
-            for cause, count, address, text in entries
-        ]
+        return [u'%s: %s, the last time %s: %s' %
+                (cause, counted(count, u'time'), printable(address), printable(text))
+                for cause, count, address, text in entries]
 
 
 def printable(text, limit=300):

@@ -45,10 +45,8 @@ class Identity(object):
 
     def remember_signs(self, path):
         """Learn the signs of earlier runs from the file `path`, and add this run's."""
-        self.earlier = [
-            framing.token(self.secret, sign) for sign in remembered_signs(path, self.sign)
-            if sign != self.sign
-        ]
+        self.earlier = [framing.token(self.secret, sign)
+                        for sign in remembered_signs(path, self.sign) if sign != self.sign]
         self.tokens += self.earlier
 
     def is_present(self, token):
@@ -86,10 +84,8 @@ class Identity(object):
         if arrived_at in addresses:
             return arrived_at
         # one that the host has just lost would have the client wait for a connection to nowhere
-        same = [
-            address for address in addresses
-            if net.family_of(address) == family and own_interface(address)
-        ]
+        same = [address for address in addresses if net.family_of(address) == family
+                and own_interface(address)]
         if any(net.is_loopback(address) for address in same) and not (
                 self.external or net.is_loopback(peer) or own_interface(peer)):
             # of no use on another host
@@ -145,6 +141,5 @@ def _read_signs(path):
             lines = to_text(source.read((SIGN_SIZE + 1) * SIGNS)).splitlines()
     except EnvironmentError:
         return []                           # the first run
-    return [
-        line for line in lines if len(line) == SIGN_SIZE and not line.strip(u'0123456789abcdef')
-    ]
+    return [line for line in lines if len(line) == SIGN_SIZE
+            and not line.strip(u'0123456789abcdef')]

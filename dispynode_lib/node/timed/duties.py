@@ -35,19 +35,17 @@ def table(common, service, announcer, notices, delivery, spool, nursery, gone_fo
     """
     pulses, zombies, idle = Pulses(common, notices, delivery), Zombies(common), IdleChildren(common)
     moved = Moved(common, notices, delivery, spool, gone_for)
-    return [
-        Duty('service hours', service.look, service.wait),
-        Duty('pulses', pulses.send, pulses.wait),
-        Duty('looking for silent schedulers', zombies.look, zombies.wait),
-        Duty('looking for schedulers that know an address of before', moved.look, moved.wait),
-        Duty('looking for schedulers', announcer.announce, announcer.wait),
-        Duty('dismissing idle job processes', idle.dismiss, idle.wait),
-        Duty('removing replies that nobody wants',
-             lambda _now: common.workers.run(spool.expire, time.time()), lambda _now: REFUSED_LOOK
-             if spool.refused() else None),
-        Duty('keeping the code', nursery.keep, nursery.keep_wait),
-        Duty('reaping orphans', lambda _now: reap_orphans(nursery.pids()), _orphans_wait),
-    ]
+    return [Duty('service hours', service.look, service.wait),
+            Duty('pulses', pulses.send, pulses.wait),
+            Duty('looking for silent schedulers', zombies.look, zombies.wait),
+            Duty('looking for schedulers that know an address of before', moved.look, moved.wait),
+            Duty('looking for schedulers', announcer.announce, announcer.wait),
+            Duty('dismissing idle job processes', idle.dismiss, idle.wait),
+            Duty('removing replies that nobody wants',
+                 lambda _now: common.workers.run(spool.expire, time.time()),
+                 lambda _now: REFUSED_LOOK if spool.refused() else None),
+            Duty('keeping the code', nursery.keep, nursery.keep_wait),
+            Duty('reaping orphans', lambda _now: reap_orphans(nursery.pids()), _orphans_wait)]
 
 
 class Pulses(object):
@@ -113,10 +111,9 @@ class Zombies(object):
             jobs = len(state.jobs(computation.id))
             if not computation.zombie:
                 computation.zombie = True
-                log.warning(
-                    'computation %d: no sign of life of %s port %s for %.0f s; %s left to '
-                    'finish', computation.id, computation.scheduler[0], computation.scheduler[1],
-                    silence, counted(jobs, u'running job'))
+                log.warning('computation %d: no sign of life of %s port %s for %.0f s; %s left to '
+                            'finish', computation.id, computation.scheduler[0],
+                            computation.scheduler[1], silence, counted(jobs, u'running job'))
             if not jobs:
                 computation.close(terminate=False)
 

@@ -129,18 +129,15 @@ class Service(object):
         """Return one line (text) for an operator."""
         if self._minutes == [None, None, None]:
             return u'no service hours: always open'
-        names = [
-            u'%s %s' % (name, hours.text(minutes))
-            for name, minutes in zip((u'start', u'stop', u'end'), self._minutes)
-            if minutes is not None
-        ]
+        names = [u'%s %s' % (name, hours.text(minutes))
+                 for name, minutes in zip((u'start', u'stop', u'end'), self._minutes)
+                 if minutes is not None]
         return u'service hours: %s; now %s' % (u', '.join(names), self._phase)
 
     def _once(self, wanted):
         now = self._clock()
-        start, stop, end = [
-            None if minutes is None else hours.next_time(minutes, now) for minutes in wanted
-        ]
+        start, stop, end = [None if minutes is None else hours.next_time(minutes, now)
+                            for minutes in wanted]
         if stop is not None and end is not None and end < stop:
             raise OptionError(u'service would end before it stops')
         return hours.Once(start, stop, end)

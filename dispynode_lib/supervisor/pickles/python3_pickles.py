@@ -11,10 +11,8 @@ NEWEST = 5
 TEXT = type(u'')
 
 # Python 3's name of a module or class -> Python 2's; the rest have the same
-MODULES = {
-    'builtins': '__builtin__', 'copyreg': 'copy_reg', 'queue': 'Queue', '_io': 'io',
-    '_thread': 'thread'
-}
+MODULES = {'builtins': '__builtin__', 'copyreg': 'copy_reg', 'queue': 'Queue', '_io': 'io',
+           '_thread': 'thread'}
 NAMES = {'str': 'unicode', 'bytes': 'str', 'range': 'xrange'}
 
 # what classes of these modules are made from are names and numbers written as text
@@ -48,8 +46,7 @@ class Loader(pickle.Unpickler):
         except (ImportError, AttributeError):
             raise NotHere(
                 'it needs "%s" of the module "%s", which the Python %s of this node does not have; '
-                'the client runs '
-                'Python 3' % (name, module, sys.version.split()[0]))
+                'the client runs Python 3' % (name, module, sys.version.split()[0]))
 
     def _take(self, form):
         return struct.unpack(form, self.read(struct.calcsize(form)))[0]

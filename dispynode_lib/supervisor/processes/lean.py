@@ -31,10 +31,8 @@ try:
 except ImportError:
     HAS_WAIT4 = False
 
-__all__ = [
-    'COMPLETE_LAST', 'EXECUTORS_EXIT', 'FORKS_BY_DEFAULT', 'HAS_WAIT4', 'PYTHON2', 'call_system',
-    'pickles', 'signal', 'to_bytes', 'to_native', 'to_path', 'to_text'
-]
+__all__ = ['COMPLETE_LAST', 'EXECUTORS_EXIT', 'FORKS_BY_DEFAULT', 'HAS_WAIT4', 'PYTHON2',
+           'call_system', 'pickles', 'signal', 'to_bytes', 'to_native', 'to_path', 'to_text']
 
 
 def call_system(name, *arguments):

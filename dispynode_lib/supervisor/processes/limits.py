@@ -41,8 +41,7 @@ class Limits(object):
                 _lower(resource, resource.RLIMIT_NOFILE, self.descriptors)
             if self.memory and hasattr(resource, 'RLIMIT_DATA'):
                 # one big request cannot be noticed in time: it fails
-                _lower(resource, resource.RLIMIT_DATA,
-                       2 * self.memory + SPARE_DATA + RESERVED)
+                _lower(resource, resource.RLIMIT_DATA, 2 * self.memory + SPARE_DATA + RESERVED)
 
     def watched(self):
         """Return whether somebody has to look at the processes of jobs."""
@@ -96,8 +95,7 @@ class Watch(object):
             return
         table = stopping.all_processes()
         for number, pid in list(live.items()):
-            found = self._judge([pid] +
-                                [relative.pid for relative in stopping.below(pid, table)])
+            found = self._judge([pid] + [relative.pid for relative in stopping.below(pid, table)])
             if found is not None:
                 self._tell(number, *found)
                 self._processes.kill(number)
@@ -110,9 +108,8 @@ class Watch(object):
         if limits.memory:
             used = sum([memory_of(pid) for pid in pids])
             if used > limits.memory:
-                return JOB_MEMORY, (
-                    'the job was stopped: it used %d bytes of memory, %s allows %d' %
-                    (used, JOB_MEMORY, limits.memory))
+                return JOB_MEMORY, ('the job was stopped: it used %d bytes of memory, %s allows %d'
+                                    % (used, JOB_MEMORY, limits.memory))
         return None
 
 

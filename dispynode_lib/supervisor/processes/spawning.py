@@ -9,10 +9,9 @@ from dispynode_lib.host.descriptors import set_cloexec
 from dispynode_lib.supervisor.processes.descriptors import close_quietly, private_pipe, read_some
 
 # What this process ignores and what Python ignores; a program expects the system's own settings
-DEFAULT_SIGNALS = tuple(
-    getattr(signal, name)
-    for name in ('SIGINT', 'SIGPIPE', 'SIGXFSZ', 'SIGTERM', 'SIGCHLD', 'SIGHUP', 'SIGQUIT')
-    if hasattr(signal, name))
+DEFAULT_SIGNALS = tuple(getattr(signal, name)
+                        for name in ('SIGINT', 'SIGPIPE', 'SIGXFSZ', 'SIGTERM', 'SIGCHLD', 'SIGHUP',
+                                     'SIGQUIT') if hasattr(signal, name))
 SHELL = '/bin/sh'
 
 

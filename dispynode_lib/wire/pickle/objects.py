@@ -179,20 +179,10 @@ def _refused(reader, at):
     raise ProtocolError('pickle: opcode 0x%02x at byte %d is not accepted' % (code, at - 1))
 
 
-OBJECT_OPCODES = {
-    0x63: _global, 0x93: _stack_global, 0x81: _newobj, 0x62: _build, 0x52: _reduce,
-}
-USER_OPCODES = {
-    0x32: _dup,
-    0x91: _unknown_of_mark,
-    0x6f: _unknown_of_mark,
-    0x69: _inst,
-    0x92: _newobj_ex,
-    0x96: sized(SIZE8, _unknown_bytes),
-    0x82: _extension(1),
-    0x83: _extension(2),
-    0x84: _extension(4),
-}
+OBJECT_OPCODES = {0x63: _global, 0x93: _stack_global, 0x81: _newobj, 0x62: _build, 0x52: _reduce}
+USER_OPCODES = {0x32: _dup, 0x91: _unknown_of_mark, 0x6f: _unknown_of_mark, 0x69: _inst,
+                0x92: _newobj_ex, 0x96: sized(SIZE8, _unknown_bytes), 0x82: _extension(1),
+                0x83: _extension(2), 0x84: _extension(4)}
 
 
 def table(*groups):

@@ -88,19 +88,9 @@ GLOBALS['__builtin__', 'bytes'] = GLOBALS['builtins', 'bytes'] = Global('bytes')
 
 CONTAINERS = frozenset((list, tuple, dict, Set, Record))
 
-_NAMES = {
-    dict: 'a dict',
-    list: 'a list',
-    tuple: 'a tuple',
-    Set: 'a set',
-    bytes: 'bytes',
-    text_type: 'a text',
-    bool: 'a truth value',
-    float: 'a float',
-    type(None): 'None',
-    Unknown: 'an unknown object',
-    Global: 'a class',
-}
+_NAMES = {dict: 'a dict', list: 'a list', tuple: 'a tuple', Set: 'a set', bytes: 'bytes',
+          text_type: 'a text', bool: 'a truth value', float: 'a float', type(None): 'None',
+          Unknown: 'an unknown object', Global: 'a class'}
 for _type in integer_types:
     _NAMES[_type] = 'an integer'
 
