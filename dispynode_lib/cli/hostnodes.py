@@ -5,7 +5,7 @@ import os
 import pwd
 import time
 
-from dispynode_lib.host import proc, processes
+from dispynode_lib.host import files, proc, processes
 from dispynode_lib.host.network import holders
 from dispynode_lib.host.compat import to_text
 from dispynode_lib.node.operator import statefolder
@@ -79,7 +79,7 @@ def _lock_holders():
     """Yield (state folder, pid) of processes that have the pid file with their own number open."""
     for pid in proc.pids():
         folder = '/proc/%d/fd' % pid
-        for number in _names(folder):
+        for number in files.listing(folder):
             path = os.path.join(folder, number)
             try:
                 state_folder = _state_folder(os.readlink(path), statefolder.PID)
@@ -104,13 +104,6 @@ def _state_folder(path, name):
     if file_name != name or not number.isdigit():
         return None
     return folder if folder.startswith('/') else '/' + folder
-
-
-def _names(folder):
-    try:
-        return os.listdir(folder)
-    except EnvironmentError:
-        return []                           # a process of another user, or one that has ended
 
 
 def _text(path):

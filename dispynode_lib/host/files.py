@@ -123,11 +123,24 @@ def is_in_place(path):
 
 def make_folder(path):
     """Make a folder, mode 0700, and those above it, if need be. Raises EnvironmentError."""
+    if os.path.isdir(path):
+        return
+    parent = os.path.dirname(path)
+    if parent and parent != path:
+        make_folder(parent)
     try:
-        os.makedirs(path, 0o700)
+        os.mkdir(path, 0o700)
     except EnvironmentError as error:
-        if error.errno != errno.EEXIST:
+        if error.errno != errno.EEXIST or not os.path.isdir(path):
             raise
+
+
+def listing(folder):
+    """Return the names in a folder, sorted; none for one that is not there, or not ours to read."""
+    try:
+        return sorted(os.listdir(folder))
+    except EnvironmentError:
+        return []
 
 
 def weak_spot(path, uid, private=''):

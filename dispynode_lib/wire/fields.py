@@ -145,9 +145,9 @@ class Fields(object):
             raise self.fault(key, 'out of range')
         return float(value)
 
-    def sequence(self, key, default=REQUIRED):
+    def sequence(self, key):
         """Return the items of a list, tuple or set as a list or tuple."""
-        value = self.values.get(key, default)
+        value = self.values.get(key, REQUIRED)
         if type(value) is Set:
             return value.items
         if type(value) is not list and type(value) is not tuple:

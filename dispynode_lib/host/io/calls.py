@@ -10,6 +10,7 @@ from dispynode_lib.host.io.loop import READ, WRITE
 from dispynode_lib.host.io.streams import reset_at_close, wants_write, would_block
 from dispynode_lib.host.network import net
 from dispynode_lib.log import Log
+from dispynode_lib.wire.framing import LENGTH
 
 log = Log('dispynode.calls')
 
@@ -144,7 +145,7 @@ class Call(object):
             return
         reply = self._reply = self._reply + data
         if len(reply) >= 4:
-            size = _length(reply)
+            size = LENGTH.unpack_from(reply)[0]
             if size <= REPLY_LIMIT and len(reply) >= 4 + size:
                 self._finish(reply[4:4 + size], None)
                 return
@@ -206,8 +207,3 @@ def _drop_unsent(sock):
             reset_at_close(sock)
     except EnvironmentError as error:
         log.debug('what a connection has not sent: %s', error)
-
-
-def _length(data):
-    first, second, third, fourth = bytearray(data[:4])
-    return first << 24 | second << 16 | third << 8 | fourth

@@ -236,13 +236,18 @@ def broadcast_addresses(address):
 def interfaces6():
     """Return [(name, IPv6 address)] of this host's interfaces, as far as Linux tells; only
     addresses that reach beyond a link."""
+    return [(name, address) for address, _index, scope, name in _links6() if scope == '00']
+
+
+def _links6():
+    """Return [(IPv6 address, number of the interface, scope, name)], as far as Linux tells."""
     found = []
     for line in holders.proc_lines('/proc/net/if_inet6', 0):
         fields = line.split()               # address, index, bits, scope, flags, name
-        if len(fields) == 6 and fields[3] == '00':
+        if len(fields) == 6:
             packed = struct.pack('>4I', *[int(fields[0][at:at + 8], 16) for at in range(0, 32, 8)])
-            found.append((compat.to_text(fields[5]),
-                          compat.to_text(socket.inet_ntop(socket.AF_INET6, packed))))
+            found.append((compat.to_text(socket.inet_ntop(socket.AF_INET6, packed)),
+                          int(fields[1], 16), fields[3], compat.to_text(fields[5])))
     return found
 
 
@@ -254,13 +259,7 @@ def hosts_of(broadcast):
 
 def interface_index(address):
     """Return the number of the interface that has an IPv6 address; 0: the system's choice."""
-    wanted = ''.join('%02x' % byte
-                     for byte in bytearray(socket.inet_pton(socket.AF_INET6, str(address))))
-    for line in holders.proc_lines('/proc/net/if_inet6', 0):
-        fields = line.split()
-        if fields and fields[0] == wanted:
-            return int(fields[1], 16)
-    return 0
+    return ([index for own, index, _scope, _name in _links6() if own == address] or [0])[0]
 
 
 # Sockets
@@ -327,11 +326,6 @@ def _new_socket(family, kind):
     return sock
 
 
-def no_delay(sock):
-    """Have small messages sent at once (docs/protocol.rst, "FILEXFER": stop and wait)."""
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-
 def connect(address, port, timeout, tls=None):
     """Return a connected TCP socket, blocking with `timeout` seconds for each operation.
 
@@ -343,7 +337,8 @@ def connect(address, port, timeout, tls=None):
     try:
         if compat.PY2:
             compat.set_cloexec(sock.fileno())
-        no_delay(sock)
+        # small messages at once (docs/protocol.rst, "FILEXFER": stop and wait)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return sock if tls is None else tls(sock)
     except EnvironmentError:
         sock.close()

@@ -223,11 +223,7 @@ def remove_but(folder, kept):
 
     Which of the results are wanted is not known yet.
     """
-    try:
-        names = os.listdir(folder)
-    except EnvironmentError:
-        names = []
-    for name in names:
+    for name in files.listing(folder):
         path = os.path.join(folder, name)
         if not _is_result(name) and path not in kept:
             files.remove(path)

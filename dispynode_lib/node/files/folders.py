@@ -12,7 +12,7 @@ from dispynode_lib.host import files
 from dispynode_lib.host.compat import (
     monotonic, path_bytes, random_hex, set_cloexec, to_path, to_text)
 from dispynode_lib.log import Log
-from dispynode_lib.node.files.incoming import fill, make_folder
+from dispynode_lib.node.files.incoming import fill
 from dispynode_lib.node.files.removal import remove_tree
 from dispynode_lib.wire import control
 
@@ -383,7 +383,7 @@ def _read_uses(path):
 def _make_shared(path):
     for _turn in range(UNIQUE_TRIES):
         try:
-            return make_folder(path)
+            return files.make_folder(path)
         except EnvironmentError as error:   # as in _unique_folder()
             if error.errno != errno.ENOENT:
                 raise
@@ -397,7 +397,7 @@ def _unique_folder(base, name, computation_id):
         path = os.path.join(base,
                             '%s_%s' % (to_path(label[:40]) or computation_id, str(random_hex(4))))
         try:
-            make_folder(base)
+            files.make_folder(base)
             os.mkdir(path, 0o700)
             return os.path.realpath(path)
         except EnvironmentError as error:

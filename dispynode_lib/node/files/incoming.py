@@ -6,6 +6,7 @@ import os
 
 from dispynode_lib.errors import PeerGone
 from dispynode_lib.host.io.streams import SLOWEST_FILE, Pace, aligned_buffer
+from dispynode_lib.host import files
 from dispynode_lib.host.descriptors import write_all
 from dispynode_lib.log import Log
 
@@ -14,20 +15,6 @@ log = Log('dispynode.folders')
 CHUNK = 1024000  # bytes asked for at once (docs/protocol.rst, "FILEXFER")
 PIECE = 256 << 10  # bytes read and written at once: they stay in a CPU's cache
 UTIME_OF_FD = os.utime in getattr(os, 'supports_fd', ())
-
-
-def make_folder(path, mode=0o700):
-    """Make `path` with its parents; an existing folder is fine. Raises EnvironmentError."""
-    if os.path.isdir(path):
-        return
-    parent = os.path.dirname(path)
-    if parent and parent != path:
-        make_folder(parent, 0o711 if mode != 0o700 else 0o700)
-    try:
-        os.mkdir(path, mode)
-    except EnvironmentError as error:
-        if error.errno != errno.EEXIST or not os.path.isdir(path):
-            raise
 
 
 def fill(partial, file_record, stream, value):
@@ -82,5 +69,5 @@ def _new_file(path):
     except EnvironmentError as error:
         if error.errno != errno.ENOENT:
             raise
-    make_folder(os.path.dirname(path))
+    files.make_folder(os.path.dirname(path))
     return os.open(path, flags, 0o600)

@@ -13,7 +13,6 @@ from dispynode_lib.host.process import accounts, lockfile
 from dispynode_lib.host.compat import random_hex, text_type, to_native, to_path, to_text
 from dispynode_lib.log import INFO, WARNING, Log
 from dispynode_lib.node.replies import records
-from dispynode_lib.node.files.folders import make_folder
 from dispynode_lib.node.files.removal import move, remove_tree
 from dispynode_lib.wire import releases
 
@@ -64,8 +63,8 @@ def make(options):
     """Make both folders; refuse one that is not private. Raises StartError."""
     root, path = place(options)
     try:
-        make_folder(root)
-        make_folder(path)
+        files.make_folder(root)
+        files.make_folder(path)
     except EnvironmentError as error:
         raise StartError(
             u'the folder %s for files of clients cannot be made: %s; give another one with '
@@ -157,7 +156,7 @@ class StateFolder(object):
 
     def renew(self):
         """Make anew what was removed. Raises StartError, EnvironmentError, lockfile.Held."""
-        make_folder(self.path)
+        files.make_folder(self.path)
         for lock in self._locks:
             lock.renew()
         if not os.path.exists(self.file(STATE)):
@@ -276,7 +275,7 @@ class StateFolder(object):
     def _move_aside(self, folder, computation_id):
         parent, place = os.path.dirname(folder), os.path.join(self.file(LEFT), str(random_hex(8)))
         try:
-            make_folder(self.file(LEFT))
+            files.make_folder(self.file(LEFT))
             os.chmod(parent, 0o700)         # a job may have locked it
         except EnvironmentError as error:
             log.debug('moving %s: %s', folder, error)
@@ -301,10 +300,7 @@ class StateFolder(object):
 def read_records(path):
     """Return [(file name, dict)] of the computations that the state folder `path` tells of."""
     folder = os.path.join(path, COMPUTATIONS)
-    try:
-        names = [name for name in os.listdir(folder) if not name.endswith(files.PARTIAL)]
-    except EnvironmentError:
-        names = []
+    names = [name for name in files.listing(folder) if not name.endswith(files.PARTIAL)]
     if not names:
         return []
     import json
@@ -341,10 +337,7 @@ def other_nodes(root, own):
 
 def state_folders(root):
     """Return the paths of all state folders in `root`."""
-    try:
-        return [os.path.join(root, name) for name in os.listdir(root) if name.startswith(PREFIX)]
-    except EnvironmentError:
-        return []
+    return [os.path.join(root, name) for name in files.listing(root) if name.startswith(PREFIX)]
 
 
 def in_use(folder, records):

@@ -100,7 +100,7 @@ class Records(object):
     def supervisors(self):
         """Return {computation id: [(key, path)]} of the sockets, the newest first."""
         found = {}
-        for name in _listing(self.path(SUPERVISORS)):
+        for name in files.listing(self.path(SUPERVISORS)):
             number, _dash, key = name.rpartition('-')
             if len(key) == 16 and number.lstrip('-').isdigit():
                 path = self.path(SUPERVISORS, name)
@@ -112,7 +112,7 @@ class Records(object):
 
     def cleaned(self, computation_id):
         """Return the paths by which supervisors of a computation tell that cleanup began."""
-        return [self.path(SUPERVISORS, name) for name in _listing(self.path(SUPERVISORS))
+        return [self.path(SUPERVISORS, name) for name in files.listing(self.path(SUPERVISORS))
                 if name.startswith('%d-' % computation_id) and name.endswith(CLEANED)]
 
 
@@ -269,10 +269,3 @@ class Remembered(object):
 def _read(path):
     with open(path, 'rb') as source:
         return source.read()
-
-
-def _listing(folder):
-    try:
-        return os.listdir(folder)
-    except EnvironmentError:
-        return []

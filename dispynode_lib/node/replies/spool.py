@@ -72,12 +72,12 @@ class Spool(object):
         self._load()
 
     def _load(self):
-        for name in _listing(self._folder):
+        for name in files.listing(self._folder):
             key = _split(name)
             folder = os.path.join(self._folder, name)
             if key is None:
                 continue
-            kept, entries = {}, _listing(folder)
+            kept, entries = {}, files.listing(folder)
             for entry in entries:
                 job = _split(entry)
                 if job is not None:
@@ -368,10 +368,3 @@ def _split(name):
     first, dash, second = to_text(name).partition(u'-')
     return (int(first),
             second) if dash and first.lstrip(u'-').isdigit() and second.isalnum() else None
-
-
-def _listing(folder):
-    try:
-        return sorted(os.listdir(folder))
-    except EnvironmentError:
-        return []                           # nothing was ever kept

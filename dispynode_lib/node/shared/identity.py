@@ -23,12 +23,8 @@ class Identity(object):
     def __init__(self, options):
         self.secret = options.secret
         self.name = options.name or to_text(socket.gethostname())
-        self.sign = random_hex(20)
-        self.token = framing.token(self.secret, self.sign)
-        self.tokens = [self.token]  # and of earlier runs: kept replies are still given for those
         self.earlier = []                   # tokens of earlier runs alone
-        if options.admin_secret is not None:
-            self.tokens.append(framing.token(options.admin_secret, self.sign))
+        self.keep_sign(random_hex(20), options)
         self.port = None                    # where requests are to be sent
         # of this node now: a new list for each change (node.requests.addresses)
         self.addresses = []
@@ -39,7 +35,7 @@ class Identity(object):
         """Be to clients what the node before this one was to them; before anything else is done."""
         self.sign = sign
         self.token = framing.token(self.secret, sign)
-        self.tokens = [self.token]
+        self.tokens = [self.token]  # and of earlier runs: kept replies are still given for those
         if options.admin_secret is not None:
             self.tokens.append(framing.token(options.admin_secret, sign))
 

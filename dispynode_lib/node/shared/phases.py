@@ -38,14 +38,6 @@ class Life(object):
             return False
         return True
 
-    def phases(self):
-        """Return all phases (set)."""
-        return set(phase for phase, _event in self.edges).union(self.edges.values())
-
-    def events(self):
-        """Return all events (set)."""
-        return set(event for _phase, event in self.edges)
-
 
 def every(phases, events):
     """Return all pairs (phase, event) of these, as a list."""
