@@ -135,6 +135,11 @@ def make_folder(path):
             raise
 
 
+def is_inside(path, folder):
+    """Return whether `path` lies in `folder` or is it; both resolved."""
+    return (path + '/').startswith(folder.rstrip('/') + '/')
+
+
 def listing(folder):
     """Return the names in a folder, sorted; none for one that is not there, or not ours to read."""
     try:

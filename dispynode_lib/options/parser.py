@@ -44,7 +44,7 @@ class Options(object):
         self.texts = {}
         self.usable_cpus = self.cpus_reason = None
         for row in ROWS:
-            setattr(self, row.name, list(row.default) if row.repeat else row.default)
+            setattr(self, row.name, [] if row.repeat else row.default)
 
     def finish(self, usable_cpus=None, host_cpus=None, with_secret=True):
         """Check what options say together and against this host; set what follows.
@@ -293,6 +293,6 @@ def _help_lines(row, textwrap):
 def describe(row):
     """Return what an option does and its default, in one line."""
     shown = row.shown
-    if shown is None and row.kind is not switch and row.default not in (None, ()):
+    if shown is None and row.kind is not switch and row.default is not None:
         shown = ('%g' if isinstance(row.default, float) else '%s') % row.default
     return row.help + (' (default: %s)' % shown if shown else '')

@@ -174,6 +174,7 @@ class Row(object):
     flags   as written on the command line, with underscores; dashes are accepted as well
     kind    function from the text given to the value, or `switch`
     unit    word for the value in the help
+    default None: the option has none; switches are off, what may be repeated is an empty list
     shown   default in words, where `default` alone says too little
     repeat  whether it may be given more than once; the attribute is a list then, to which a kind
             may add a list
@@ -186,7 +187,8 @@ class Row(object):
     def __init__(self, group, name, flags, kind, unit, help, default=None, shown=None, repeat=False,
                  saved=True, hidden=False, bare=False, live=False):
         self.group, self.name, self.flags, self.kind = group, name, flags.split(), kind
-        self.unit, self.help, self.default, self.shown = unit, help, default, shown
+        self.unit, self.help, self.shown = unit, help, shown
+        self.default = False if kind is switch else default
         self.repeat, self.saved, self.hidden = repeat, saved, hidden
         self.bare, self.live = bare, live
 
@@ -200,8 +202,7 @@ ROWS = (
     Row(GENERAL, 'check', '--check', switch, '',
         'try everything a node does, on this host, say what works and what does not, and exit',
         saved=False),
-    Row(
-        GENERAL, 'config', '--config', path, 'FILE',
+    Row(GENERAL, 'config', '--config', path, 'FILE',
         'read options from FILE; the environment (DISPYNODE_CPUS and so on) and the command line '
         'win', saved=False),
     Row(GENERAL, 'save_config', '--save_config', path, 'FILE',
@@ -209,20 +210,16 @@ ROWS = (
         shown='standard output', saved=False, bare=True),
     Row(GENERAL, 'save_secrets', '--save_secrets', switch, '',
         'accepted from old start scripts; changes nothing', saved=False),
-    Row(
-        GENERAL, 'print_file', '--print', word, 'NAME',
+    Row(GENERAL, 'print_file', '--print', word, 'NAME',
         'print a file for an init system, the manual page or the completion of options; without '
         'NAME list them', saved=False, bare=True),
-    Row(GENERAL, 'debug', '-d --debug', switch, '', 'log each message and each job', default=False,
-        live=True),
-    Row(
-        NETWORK, 'ip_addr', '-i --ip_addr --host', addresses, 'ADDR',
+    Row(GENERAL, 'debug', '-d --debug', switch, '', 'log each message and each job', live=True),
+    Row(NETWORK, 'ip_addr', '-i --ip_addr --host', addresses, 'ADDR',
         'name or address of this host for its peers, or several with blanks between; may be given '
-        'more than once', default=(),
-        shown='the address of the route to the network, also when that changes', repeat=True),
-    Row(NETWORK, 'ext_ip_addr', '--ext_ip_addr --ext_host', address, 'ADDR',
-        'announce ADDR to peers: for a node behind NAT; may be given more than once', default=(),
+        'more than once', shown='the address of the route to the network, also when that changes',
         repeat=True),
+    Row(NETWORK, 'ext_ip_addr', '--ext_ip_addr --ext_host', address, 'ADDR',
+        'announce ADDR to peers: for a node behind NAT; may be given more than once', repeat=True),
     Row(NETWORK, 'node_port', '-p --node_port', port, 'PORT', 'TCP and UDP port of this node',
         shown='51348, also found at 61591 and 9701'),
     Row(NETWORK, 'dispy_port', '--dispy_port', base_port, 'PORT',
@@ -230,18 +227,15 @@ ROWS = (
     Row(NETWORK, 'scheduler_port', '--scheduler_port', port, 'PORT',
         'port of clients and schedulers', shown='51347, 61590 and 9700'),
     Row(NETWORK, 'scheduler_node', '--scheduler_node --scheduler_host', address, 'ADDR',
-        'scheduler or client to announce this node to; may be given more than once', default=(),
-        repeat=True),
+        'scheduler or client to announce this node to; may be given more than once', repeat=True),
     Row(NETWORK, 'ipv4_udp_multicast', '--ipv4_udp_multicast', switch, '',
-        'discover by IPv4 multicast, not by broadcast', default=False),
+        'discover by IPv4 multicast, not by broadcast'),
     Row(NETWORK, 'ping_interval', '--ping_interval', ping_seconds, 'SECONDS',
         'look for schedulers so often while idle, at least 10; 0: only at start', default=0.0,
         live=True),
-    Row(
-        NETWORK, 'client_release', '--client_release', releases.candidate, 'RELEASE[@PORT]',
-        'release of clients to announce this node to, besides all published ones (4.6.0 to 4.15.2) '
-        'and those heard; '
-        'may be given more than once', default=(), repeat=True),
+    Row(NETWORK, 'client_release', '--client_release', releases.candidate, 'RELEASE[@PORT]',
+        'release of clients to announce this node to, besides all published ones (4.6.0 to '
+        '4.15.2) and those heard; may be given more than once', repeat=True),
     Row(NETWORK, 'msg_timeout', '--msg_timeout', timeout, 'SECONDS',
         'longest wait for a peer in one step of a dialogue', default=5.0, live=True),
     Row(NETWORK, 'reply_hold', '--reply_hold', milliseconds, 'MILLISECONDS',
@@ -256,11 +250,9 @@ ROWS = (
     Row(SECURITY, 'certfile', '--certfile', path, 'FILE', 'TLS certificate (PEM); turns TLS on'),
     Row(SECURITY, 'keyfile', '--keyfile', path, 'FILE', 'private key of the certificate',
         shown='in the certificate file'),
-    Row(
-        SECURITY, 'allow', '--allow', network, 'ADDR/BITS',
+    Row(SECURITY, 'allow', '--allow', network, 'ADDR/BITS',
         'listen to nobody but this address or network, such as 10.0.0.0/8; may be given more than '
-        'once',
-        default=(), shown='everybody', repeat=True),
+        'once', shown='everybody', repeat=True),
     Row(SECURITY, 'user', '--user', word, 'NAME',
         'run as this user, the programs of clients as well; only as root',
         shown='who starts the node'),
@@ -270,45 +262,33 @@ ROWS = (
         'stop jobs that run longer; 0: no limit', default=0.0),
     Row(JOBS, 'cleanup_timeout', '--cleanup_timeout', limit_seconds, 'SECONDS',
         'end cleanup functions that run longer; 0: no limit', default=60.0, live=True),
-    Row(
-        JOBS, 'job_memory', '--job_memory', size, 'BYTES',
+    Row(JOBS, 'job_memory', '--job_memory', size, 'BYTES',
         'stop jobs that use more memory, looked at every 0.25 s (to ask at once for twice as much '
-        'and 256 MB fails), also '
-        'with k, m, g or t behind it; 0: no limit', default=0),
+        'and 256 MB fails), also with k, m, g or t behind it; 0: no limit', default=0),
     Row(JOBS, 'job_output', '--job_output', size, 'BYTES',
         'stop jobs that print more, also with k, m, g or t behind it; 0: no limit', default=0),
-    Row(
-        JOBS, 'job_processes', '--job_processes', count, 'N',
+    Row(JOBS, 'job_processes', '--job_processes', count, 'N',
         'stop jobs that have more processes at once, themselves included, looked at every 0.25 s; '
-        '0: no limit',
-        default=0),
-    Row(
-        JOBS, 'preload', '--preload', modules, 'NAMES',
+        '0: no limit', default=0),
+    Row(JOBS, 'preload', '--preload', modules, 'NAMES',
         'load these modules before jobs are forked, with commas between; learn: whatever jobs '
-        'import, tried first; '
-        'none: nothing; without it what jobs import of the standard library; may be given more '
-        'than once',
-        default=(), shown='the standard library', repeat=True),
+        'import, tried first; none: nothing; without it what jobs import of the standard library; '
+        'may be given more than once', shown='the standard library', repeat=True),
     Row(JOBS, 'nice', '--nice', niceness, 'N', 'run jobs with this niceness, from 0 to 19',
         default=0),
     Row(JOBS, 'dest_path_prefix', '--dest_path_prefix', path, 'DIR', "folder for clients' files",
         shown='a folder in the temporary folder'),
-    Row(
-        JOBS, 'max_file_size', '--max_file_size', size, 'BYTES',
+    Row(JOBS, 'max_file_size', '--max_file_size', size, 'BYTES',
         'largest file to take from or send to clients, also with k, m, g or t behind it; 0: no '
-        'limit',
-        default=0),
-    Row(JOBS, 'clean', '--clean', switch, '', 'at start remove what earlier runs have left',
-        default=False),
+        'limit', default=0),
+    Row(JOBS, 'clean', '--clean', switch, '', 'at start remove what earlier runs have left'),
     Row(JOBS, 'force_cleanup', '--force_cleanup', switch, '',
-        "remove clients' files even when they ask to keep them", default=False),
-    Row(
-        JOBS, 'init', '--init', path, 'FILE',
+        "remove clients' files even when they ask to keep them"),
+    Row(JOBS, 'init', '--init', path, 'FILE',
         'call init() of this Python file before the node serves, which it does if that returns 0, '
-        'and close() when it '
-        'ends, each in a process of its own'),
+        'and close() when it ends, each in a process of its own'),
     Row(JOBS, 'unsafe_setup', '--unsafe_setup', switch, '',
-        'accepted from old start scripts; changes nothing', default=False),
+        'accepted from old start scripts; changes nothing'),
     Row(SERVICE, 'service_start', '--service_start', clock, 'HH:MM',
         'take jobs from this time of day', live=True),
     Row(SERVICE, 'service_stop', '--service_stop', clock, 'HH:MM',
@@ -321,33 +301,23 @@ ROWS = (
         'give up a scheduler that is silent for so long; 0: never', default=3600.0, shown='60',
         live=True),
     Row(SERVICE, 'client_shutdown', '--client_shutdown', switch, '',
-        'clients may end this node with dispynode_shutdown()', default=False),
+        'clients may end this node with dispynode_shutdown()'),
     Row(OPERATION, 'name', '--name', word, 'NAME', 'name of this node for its clients',
         shown='the host name'),
-    Row(OPERATION, 'daemon', '--daemon', switch, '', 'do not read commands from the terminal',
-        default=False),
-    Row(
-        OPERATION, 'detach', '--detach', switch, '',
+    Row(OPERATION, 'daemon', '--daemon', switch, '', 'do not read commands from the terminal'),
+    Row(OPERATION, 'detach', '--detach', switch, '',
         'go into the background; return when the node serves, or with the exit status of its '
-        'failure',
-        default=False),
+        'failure'),
     Row(OPERATION, 'ensure', '--ensure', switch, '',
-        'as --detach, but do nothing if this node runs already and answers: for cron',
-        default=False, saved=False),
-    Row(
-        OPERATION, 'ctl', '--ctl', command, 'COMMAND',
+        'as --detach, but do nothing if this node runs already and answers: for cron', saved=False),
+    Row(OPERATION, 'ctl', '--ctl', command, 'COMMAND',
         'have the running node with the same port and folder do it: status, stop, start, cpus N, '
-        'release, drain, '
-        'restart, quit, exit, why; list: show all nodes of this host; exit status 0 done, 3 not '
-        'running',
-        default=None, saved=False),
-    Row(OPERATION, 'json', '--json', switch, '', 'with --ctl: answer as JSON', default=False,
-        saved=False),
-    Row(
-        OPERATION, 'http_allow', '--http_allow', network, 'ADDR',
-        'who may see /, /healthz, /readyz, /metrics and /status.json on the node port: an address, '
-        'or a network '
-        'such as 10.0.0.0/8; may be given more than once', default=(), shown='this host',
+        'release, drain, restart, quit, exit, why; list: show all nodes of this host; exit status '
+        '0 done, 3 not running', saved=False),
+    Row(OPERATION, 'json', '--json', switch, '', 'with --ctl: answer as JSON', saved=False),
+    Row(OPERATION, 'http_allow', '--http_allow', network, 'ADDR',
+        'who may see /, /healthz, /readyz, /metrics and /status.json on the node port: an '
+        'address, or a network such as 10.0.0.0/8; may be given more than once', shown='this host',
         repeat=True),
     Row(OPERATION, 'pid_file', '--pid_file', path, 'FILE',
         'where the running node keeps its process number', shown='a file in its state folder'),
@@ -355,37 +325,26 @@ ROWS = (
         shown='standard error; with --detach a file in the state folder'),
     Row(OPERATION, 'log_format', '--log_format', log_format, 'text|json', 'form of log lines',
         default=u'text'),
-    Row(
-        OPERATION, 'ledger', '--ledger', path, 'FILE',
+    Row(OPERATION, 'ledger', '--ledger', path, 'FILE',
         'append one line of JSON to FILE for each job and each computation that has ended: who, '
-        'what, when, what it used'
-    ),
+        'what, when, what it used'),
     Row(OPERATION, 'drain_timeout', '--drain_timeout', seconds, 'SECONDS',
         'longest wait for running computations after SIGINT, for running jobs after SIGUSR1',
         shown='no limit', live=True),
-    Row(
-        OPERATION, 'grace', '--grace', grace_seconds, 'SECONDS',
+    Row(OPERATION, 'grace', '--grace', grace_seconds, 'SECONDS',
         'after SIGTERM running jobs may go on for so long, no new ones start; a second SIGTERM '
-        'ends that',
-        default=0.0, live=True),
-    Row(
-        OPERATION, 'stop_timeout', '--stop_timeout', timeout, 'SECONDS',
+        'ends that', default=0.0, live=True),
+    Row(OPERATION, 'stop_timeout', '--stop_timeout', timeout, 'SECONDS',
         'longest time that jobs which are told to stop, after SIGTERM and --grace, may take for '
-        'it, with their replies',
-        default=5.0, live=True),
-    Row(
-        OPERATION, 'orphan_timeout', '--orphan_timeout', orphan_seconds, 'SECONDS',
+        'it, with their replies', default=5.0, live=True),
+    Row(OPERATION, 'orphan_timeout', '--orphan_timeout', orphan_seconds, 'SECONDS',
         'how long running jobs go on without a node after this one was killed; the next one with '
-        'the same port and folder '
-        'takes them over', default=600.0),
+        'the same port and folder takes them over', default=600.0),
     Row(OPERATION, 'keep_jobs', '--keep_jobs', switch, '',
-        'SIGTERM ends the node and leaves running jobs to the next one: for service managers',
-        default=False),
-    Row(
-        OPERATION, 'lifetime', '--lifetime', seconds, 'SECONDS',
+        'SIGTERM ends the node and leaves running jobs to the next one: for service managers'),
+    Row(OPERATION, 'lifetime', '--lifetime', seconds, 'SECONDS',
         'have ended after so long: take no new jobs in the last tenth of it (at most 300 s, or '
-        '--drain_timeout)',
-        shown='no limit'),
+        '--drain_timeout)', shown='no limit'),
     Row(OPERATION, 'idle_timeout', '--idle_timeout', seconds, 'SECONDS',
         'end when no computation has been open for so long', shown='never'),
 )

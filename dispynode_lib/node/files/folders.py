@@ -44,8 +44,7 @@ def clean_parts(text, separator, what):
 
 def is_below(path, folder):
     """Return whether resolved `path` is `folder` or lies below it, compared by components."""
-    path, folder = os.path.realpath(path), os.path.realpath(folder)
-    return path == folder or path.startswith(folder.rstrip('/') + '/')
+    return files.is_inside(os.path.realpath(path), os.path.realpath(folder))
 
 
 class Folders(object):
@@ -200,8 +199,7 @@ class Folder(object):
 
     def overlaps(self, other):
         """Return whether one of the two folders is the other one, or lies in it."""
-        one, two = self.path + '/', other.path + '/'
-        return one.startswith(two) or two.startswith(one)
+        return files.is_inside(self.path, other.path) or files.is_inside(other.path, self.path)
 
     def leave(self):
         """Note that the computation of this folder is being ended."""

@@ -290,7 +290,7 @@ class StateFolder(object):
 
     def is_of_client(self, folder):
         """Return whether a path of a record is in a client's folder, with no link on the way."""
-        if not is_inside(folder, self.root):
+        if not files.is_inside(folder, self.root):
             return False
         below = os.path.relpath(folder, self.root).split(os.sep)
         return (len(below) > 1 and not below[0].startswith(PREFIX)
@@ -344,14 +344,9 @@ def in_use(folder, records):
     """Return whether one of `records` (dicts) uses `folder`, something in it or around it."""
     for record in records:
         other = os.path.realpath(to_path(record.get('folder') or '/'))
-        if is_inside(other, folder) or is_inside(folder, other):
+        if files.is_inside(other, folder) or files.is_inside(folder, other):
             return True
     return False
-
-
-def is_inside(path, folder):
-    """Return whether `path` lies in `folder` or is it; both resolved."""
-    return (path + '/').startswith(folder.rstrip('/') + '/')
 
 
 class Cleaning(object):
