@@ -9,7 +9,7 @@ from dispynode_lib.host.network import net
 from dispynode_lib.host.compat import monotonic, to_text
 from dispynode_lib.host.wording import counted
 from dispynode_lib.log import Log
-from dispynode_lib.node.shared.allowance import Allowance
+from dispynode_lib.node.shared.common import Allowance
 
 log = Log('dispynode.penalties')
 

@@ -6,7 +6,7 @@ from dispynode_lib.errors import ProtocolError
 from dispynode_lib.host.compat import integer_types, monotonic, path_bytes, to_bytes, to_text
 from dispynode_lib.host.wording import counted
 from dispynode_lib.log import Log
-from dispynode_lib.node.shared.allowance import Allowance
+from dispynode_lib.node.shared.common import Allowance
 from dispynode_lib.node.shared.complaints import printable
 from dispynode_lib.node.shared.job import Limit
 from dispynode_lib.wire import releases

@@ -10,7 +10,7 @@ from dispynode_lib.host.network import datagrams, net
 from dispynode_lib.host.io.calls import Call
 from dispynode_lib.host.compat import monotonic, to_text
 from dispynode_lib.log import DEBUG, INFO, Log
-from dispynode_lib.node.shared.allowance import Allowance
+from dispynode_lib.node.shared.common import Allowance
 from dispynode_lib.node.shared.state import one_for_each_scheduler
 from dispynode_lib.wire import framing, releases, replies
 from dispynode_lib.wire.peers import Peer

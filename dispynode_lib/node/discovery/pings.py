@@ -7,7 +7,7 @@ from dispynode_lib.host.network import net
 from dispynode_lib.host.compat import fraction, monotonic, to_text
 from dispynode_lib.node.shared import state as states
 from dispynode_lib.wire import messages
-from dispynode_lib.node.shared.allowance import Allowance
+from dispynode_lib.node.shared.common import Allowance
 
 SPREAD = 0.25  # seconds over which nodes spread their answers to one broadcast
 WIDEST = 4                                  # times as long in networks that may have more nodes

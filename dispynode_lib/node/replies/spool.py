@@ -10,7 +10,7 @@ from dispynode_lib.host import files
 from dispynode_lib.host.compat import compare_digest, monotonic, to_bytes, to_text
 from dispynode_lib.host.wording import counted
 from dispynode_lib.log import DEBUG, ERROR, Log
-from dispynode_lib.node.shared.allowance import Allowance
+from dispynode_lib.node.shared.common import Allowance
 from dispynode_lib.wire import control
 
 log = Log('dispynode.spool')

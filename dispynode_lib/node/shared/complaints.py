@@ -7,7 +7,7 @@ import threading
 from dispynode_lib.host.compat import monotonic, to_bytes, to_text
 from dispynode_lib.host.wording import counted
 from dispynode_lib.log import Log
-from dispynode_lib.node.shared.allowance import Allowance
+from dispynode_lib.node.shared.common import Allowance
 from dispynode_lib.wire import replies
 from dispynode_lib.wire.peers import Peer
 
