@@ -1,10 +1,8 @@
-"""--ctl: has the running node do a command, and replaces it by the program on disk (restart);
---ensure: finds whether it is there and answers."""
+"""--ctl: has the running node do a command; --ensure: finds whether it is there and answers."""
 from __future__ import absolute_import, division, print_function
 
 import errno
 import os
-import sys
 
 from dispynode_lib.errors import StartError
 from dispynode_lib.host import plainjson
@@ -18,7 +16,6 @@ TIMEOUT = 20.0                              # seconds to wait for an answer
 HEALTHY = 10.0                              # seconds in which a healthy node answers
 NO_ACCESS = errno.EACCES, errno.EPERM
 ENDING = ('quit', 'exit')
-BACKGROUND = ('--detach', '--ensure')       # not for a program that is in the background already
 
 
 def main(options, say):
@@ -101,26 +98,3 @@ def is_healthy(options):
         raise StartError(
             u'process %d, the node with files in %s, does not answer: %s; end it by kill -9 %d' %
             (pid, to_text(os.path.dirname(folder)), error, pid), NO_ANSWER)
-
-
-def replace(chosen, argv, folder):
-    """Have this process become the program that is on disk now, with the options that it was
-    started with; does not return. Raises EnvironmentError.
-
-    chosen   the Options
-    argv     list without the program's name
-    folder   in which this process was started
-    """
-    from dispynode_lib.code.image import python_flags
-    os.chdir(folder)
-    program = os.path.join(folder, sys.argv[0])
-    start = ['-m', 'dispynode_lib'] if program.endswith('__main__.py') else [program]
-    options = [word for word in argv if word not in BACKGROUND]
-    if len(options) != len(argv):
-        options.append('--daemon')
-        if chosen.log_file and '--log_file' not in argv:
-            options += ['--log_file', str(chosen.log_file)]
-    environment = dict(os.environ)
-    environment.update((name, value) for name, value in (chosen.environment or {}).items()
-                       if name.startswith('DISPYNODE_'))
-    os.execve(sys.executable, [sys.executable] + python_flags() + start + options, environment)

@@ -222,7 +222,7 @@ def _run(chosen, argv, background, tls, target):
         background.report(0)
     follow(node, signals, _console(node, target) if at_terminal else None, Reloading(argv, node))
     if node.is_replaced:
-        from dispynode_lib.cli.ctl import replace
+        from dispynode_lib.code.image import replace
         target.finish(LAST_LINES)
         replace(chosen, argv, chosen.folder or os.getcwd())
     return node.exit_status

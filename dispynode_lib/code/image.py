@@ -30,6 +30,7 @@ FLAGS = ('debug', 'dont_write_bytecode', 'no_user_site', 'no_site', 'ignore_envi
 SUPERVISORS = frozenset([PACKAGE, PACKAGE + '.supervisor'] +
                         [PACKAGE + '.' + name for name in SHARED])
 NURSERY = 'packed.importer.once = True\nfrom dispynode_lib.supervisor.nursery import main\nmain()\n'
+BACKGROUND = ('--detach', '--ensure')       # not for a program that is in the background already
 NODE = 'from dispynode_lib.cli.main import program\nprogram()\n'
 
 # what a new Python reads first; the rest of its standard input is of this many bytes
@@ -189,6 +190,28 @@ def _take_modules(store):
     for name, (path, source, _code) in list(importer.modules.items()):
         if source is not None or name in sys.modules:
             importer.modules[name] = path, source, None
+
+
+def replace(chosen, argv, folder):
+    """Have this process become the program that is on disk now (--ctl restart); does not return.
+
+    chosen   the Options with which it was started
+    argv     list without the program's name
+    folder   in which it was started
+    It is here, in memory, for the files may be those of another release. Raises EnvironmentError.
+    """
+    os.chdir(folder)
+    program = os.path.join(folder, sys.argv[0])
+    start = ['-m', PACKAGE] if program.endswith('__main__.py') else [program]
+    options = [word for word in argv if word not in BACKGROUND]
+    if len(options) != len(argv):
+        options.append('--daemon')
+        if chosen.log_file and '--log_file' not in argv:
+            options += ['--log_file', str(chosen.log_file)]
+    environment = dict(os.environ)
+    environment.update((name, value) for name, value in (chosen.environment or {}).items()
+                       if name.startswith('DISPYNODE_'))
+    os.execve(sys.executable, [sys.executable] + python_flags() + start + options, environment)
 
 
 def build():

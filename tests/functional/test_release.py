@@ -186,6 +186,20 @@ class ReplacedTest(ReleaseTest):
     def test_other_files_take_the_place_of_the_tree(self):
         self.check_tree(rename_over)
 
+    def test_restart_needs_nothing_of_the_new_tree_before_it_is_that(self):
+        program = self.tree()
+        with self.node(program) as node:
+            self.check_serves(node)
+            served = node.log().count('serves at')
+            for name in os.listdir(self.path('tree', 'dispynode_lib', 'cli')):
+                if name not in ('__init__.py', 'main.py', '__pycache__'):
+                    overwrite(self.path('tree', 'dispynode_lib', 'cli', name))
+            self.assertEqual(subprocess.call([
+                sys.executable, os.path.join(PROJECT, 'dispynode.py'), '--ctl', 'restart', '-p',
+                str(node.port), '--dest_path_prefix', node.folder]), 0)
+            wait_until(lambda: node.log().count('serves at') > served, WAIT)
+            self.check_serves(node)
+
     def test_tree_is_deleted(self):
         program = self.tree()
         self.check_replaced(program, lambda: shutil.rmtree(self.path('tree')))
