@@ -379,8 +379,7 @@ class Signals(object):
         os.close(self._write_end)
 
     def wait(self, more=(), timeout=None):
-        """Wait until wake() is called, a signal comes or one of the descriptors `more` is readable;
-        return those.
+        """Wait for wake(), a signal or a readable descriptor of `more`; return those that are.
 
         It may also return without a reason.
         """

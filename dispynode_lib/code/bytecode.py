@@ -24,8 +24,7 @@ PACKAGE = 'dispynode_lib.'
 
 
 class KeptImporter(Importer):
-    """Imports modules of the tree whose code Python 3 has kept and which has not changed since; all
-    others are left to Python.
+    """Imports unchanged modules of the tree by the code that Python 3 has kept, and no others.
 
     Python itself would look through each folder and ask for each ending of names: 10 % of a start.
     """

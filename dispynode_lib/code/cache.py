@@ -1,5 +1,4 @@
-"""Compiled modules of the one file, kept from one start to the next as Python keeps those of a
-tree.
+"""Compiled modules of the one file, kept from one start to the next as Python keeps a tree's.
 
 They lie in a folder of this user's own, ~/.cache/dispynode, if there can be one; nobody else may
 write there. Without it each start compiles, which takes some tenths of a second.

@@ -1,5 +1,4 @@
-"""Modules of this program that are imported from memory: those of the one file, and those of a
-supervisor.
+"""Modules of this program imported from memory: of the one file, and of a supervisor.
 
 Nothing but built-in modules is imported here: this runs before anything else of the program can be
 found.

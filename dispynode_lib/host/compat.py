@@ -214,8 +214,7 @@ class Process(object):
 
 
 def spawn(argv, stdin, env=None, output=2):
-    """Start `argv`, whose first word is a path, with descriptor `stdin` as its 0 and environment
-    `env`, None for ours.
+    """Start `argv`, first a path, with descriptor `stdin` as 0 and environment `env`, or ours.
 
     Return an object with pid and wait().
     `output` becomes its 1 and 2; whatever else has no close-on-exec is inherited.

@@ -1,5 +1,4 @@
-"""Descriptors: kept from programs, and passed from one process to another, a byte and what follows
-it with each.
+"""Descriptors: kept from programs, and passed from one process to another with a byte each.
 
 Supervisors use this, too: no more is imported than they have.
 """

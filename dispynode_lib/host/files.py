@@ -52,8 +52,7 @@ def _fill(fd, partial, path, pieces):
 
 
 def write_over(path, piece):
-    """Write `piece` (at most ONE_PAGE bytes) over the beginning of a file; return False if there is
-    none.
+    """Write `piece` (up to ONE_PAGE bytes) over the start of a file; return False without one.
 
     The system then does not begin to write to the disk, as it does when a file takes the place of
     another one. The death of this process leaves what was there or `piece`: a page is written at

@@ -15,8 +15,7 @@ def text(minutes):
 
 
 def check(start, stop, end):
-    """Raise OptionError unless the times (minutes since midnight; stop or end may be None) make
-    sense.
+    """Raise OptionError unless the times (minutes since midnight, or None) make sense.
 
     They follow each other from start on, over midnight if need be: start, stop, end.
     """
@@ -82,8 +81,7 @@ class Hours(object):
         return start, stop, until if self.end is not None else None
 
     def _around(self, now):
-        """Return [(seconds since the epoch, phase)] of yesterday, today and the next two days, in
-        order.
+        """Return [(epoch seconds, phase)] of yesterday, today and the next two days, in order.
 
         Two, since a change of daylight saving can skip a time of day.
         """

@@ -24,8 +24,7 @@ def pids():
 
 
 def stat_fields(pid):
-    """Return the fields (list of bytes) of /proc/PID/stat behind the name, the state first; [] if
-    the process has gone.
+    """Return the fields (bytes) of /proc/PID/stat behind the name; [] if it has gone.
 
     pid     number, or 'self'
     """

@@ -92,8 +92,7 @@ def _with_descendants(pids, table, sessions=False):
 
 
 def end(look):
-    """Kill the processes that `look()` returns, [(pid, start time)], until it finds no more; return
-    their pids. May wait.
+    """Kill what `look()` returns, [(pid, start time)], until that is nothing; return the pids.
 
     What is killed was found twice: while one looks the parent of a process may end, which then
     seems to have none.

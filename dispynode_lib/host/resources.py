@@ -22,8 +22,7 @@ def kernel_version():
 
 
 def usable_cpus(root='', affinity=None):
-    """Return (CPUs that this process may really use, why that many): affinity, cpuset and cgroup
-    quota.
+    """Return (CPUs that this process may really use, why): affinity, cpuset, cgroup quota.
 
     root       put before /proc and cgroup paths
     affinity   number of CPUs that the scheduler gives this process; by default asked for

@@ -208,8 +208,7 @@ def argument_file(noted):
 
 
 def find(before, all_data, records, is_folder_ours):
-    """Return the Heritage of a node that has died, None if there is none, or it cannot be used:
-    then a line says why.
+    """Return the Heritage of a dead node, None: nothing, or of no use, as a line then tells.
 
     before          dict that it wrote about itself; empty, or None: it ended in order
     all_data        list of dict: its records of computations

@@ -54,8 +54,7 @@ class Entry(object):
 
 
 def apply(options, environment):
-    """Complete `options` from `environment` (a dict), then from the file --config; what is given
-    already stays.
+    """Complete `options` from `environment` (a dict), then from the file of --config.
 
     Secrets are removed from `environment`, so that jobs do not inherit them. Raises OptionError,
     ConfigError.
@@ -190,8 +189,7 @@ def _split_list(text):
 # saving
 
 def save(options, say):
-    """Write the options given to the file of --save_config, or with say(text) if it has no name.
-    Raises ConfigError.
+    """Write the options to the file of --save_config, or to say(text). Raises ConfigError.
 
     say   function(text, to_error=False)
     """

@@ -150,8 +150,7 @@ def _read_secret(secret_path):
 
 
 def parse(arguments):
-    """Return the Options that `arguments` (list without the program's name) say; finish() is still
-    to do.
+    """Return the Options that `arguments` (list, no program) say; finish() is still to do.
 
     Reading ends at --help and --version. Raises OptionError with one line for the user.
     """

@@ -47,8 +47,7 @@ class HandOver(object):
         return self.fd is not None
 
     def open(self, computation, poll):
-        """Listen if the node wants that, and have `poll` look for other nodes; return an error text
-        or None.
+        """Listen if wanted, and have `poll` look for other nodes; return an error text or None.
 
         computation   has socket (path), orphan_timeout, generation, as they stood in the `open`
                       frame

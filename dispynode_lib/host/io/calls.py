@@ -197,8 +197,7 @@ class Call(object):
 
 
 def _drop_unsent(sock):
-    """Have the system drop what the peer's has not acknowledged when `sock` is closed, not send it
-    later.
+    """Have the system drop at close() what the peer's has not acknowledged, not send it later.
 
     Where it has all: no reset, which clients would meet when they answer, and tell their users of.
     """

@@ -134,8 +134,7 @@ def open_or_refuse(path, option=u'--log_file'):
 
 
 def open_log(path):
-    """Return a descriptor that appends to the file `path` and is closed on exec. Raises
-    EnvironmentError.
+    """Return a descriptor that appends to `path`, closed on exec. Raises EnvironmentError.
 
     A FIFO is opened for reading as well: else this would wait until somebody reads it.
     """

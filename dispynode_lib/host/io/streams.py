@@ -112,8 +112,7 @@ class Stream(object):
 
 
 def time_limit(option, seconds):
-    """Return the value of the socket option SO_RCVTIMEO or SO_SNDTIMEO: two numbers as wide as
-    those of the system's time.
+    """Return a value for SO_RCVTIMEO or SO_SNDTIMEO: two numbers as wide as the system's.
 
     On Linux with 32 bits that are 64 if this Python was built so; then the options' numbers are
     others, too.
@@ -216,8 +215,7 @@ class Pace(object):
 
 
 def read_rest(stream, begun, size):
-    """Return the `size` bytes of a request whose first ones, `begun`, are here. A length that lies
-    costs nothing.
+    """Return the `size` bytes of a request that begins with `begun`. A false length is free.
 
     Raises PeerGone, and ProtocolError for one that does not fit into this process.
     """
@@ -258,8 +256,7 @@ def _too_big(size, why):
 
 
 def aligned_buffer(size):
-    """Return a memoryview of `size` zero bytes, from the beginning of a page on where Python has
-    that.
+    """Return a memoryview of `size` zero bytes, at a page's beginning if Python has that.
 
     The kernel may take thrice as long to copy to an address that is a few bytes off.
     """

@@ -32,8 +32,7 @@ class Worker(object):
 
 
 class Workers(object):
-    """Runs functions in threads: in an idle one, in a new one up to `limit`, else one after
-    another.
+    """Runs functions in threads: an idle one, a new one up to `limit`, else one after another.
 
     Idle threads wait without a timeout, for Python 2 looks 20 times a second whether one has
     passed. The one that became idle last goes on first, so that the others are idle for long, and

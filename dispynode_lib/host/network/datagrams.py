@@ -60,8 +60,7 @@ class PortSockets(object):
             self._open.pop(address).close()
 
     def follow(self, addresses):
-        """Open what `addresses` (text, the node's own now) need, forget what they do not need:
-        another thread may read it.
+        """Open what `addresses` (text, the node's own now) need, forget what they do not need.
 
         Raises StartError.
         """

@@ -26,8 +26,7 @@ def family_of(address):
 
 
 def canonical(address):
-    """Return an IP address (text or str) in the form in which peers compare it: text, no scope,
-    zeros compressed.
+    """Return an IP address as peers compare it: text, no scope, zeros compressed.
 
     Raises ValueError if it is none. Source: docs/protocol.rst, "Addresses".
     """
@@ -51,8 +50,7 @@ def is_address(text):
 
 
 def resolve(name):
-    """Return the canonical addresses of a host name or address (text), IPv4 first. May take
-    seconds.
+    """Return the canonical addresses of a host (text), IPv4 first. May take seconds.
 
     Raises EnvironmentError if there is none.
     """

@@ -1,5 +1,4 @@
-"""TLS as dispy's clients do it: everybody shares one certificate, which is also the list of trusted
-CAs.
+"""TLS as dispy's clients do it: all share one certificate, which is also the list of CAs.
 
 Imported only if a certificate was given: `ssl` takes 10 ms and 3 MB.
 Source: docs/protocol.rst, "TLS".
@@ -49,8 +48,7 @@ class Tls(object):
 
 
 def send_whole_records(sock, data):
-    """Send all of `data` (bytes) one record after another, each in a segment of its own: no reader
-    sees a part of one.
+    """Send `data` (bytes) by records, each a segment of its own: no reader sees a part of one.
 
     That takes a round trip for each record; elsewhere than on Linux they go out as ever. Raises
     EnvironmentError, and PeerGone if the peer's host acknowledges nothing within the socket's

@@ -29,8 +29,7 @@ class Background(object):
 
 
 def detach(log):
-    """Return a Background in a new process without a terminal; the caller waits there and does not
-    return.
+    """Return a Background in a new process without a terminal; the caller never returns.
 
     log   descriptor, for what jobs and Python itself write to standard error; it is closed
     To be called before there is any thread.

@@ -32,8 +32,7 @@ def open_descriptors():
 
 
 def hide_arguments(secrets):
-    """Overwrite the arguments that are, or end with, one of `secrets` (texts or None); return
-    whether that went well.
+    """Overwrite arguments that are, or end with, a secret (texts or None); return if done.
 
     The process list shows them to every user of the host.
     """

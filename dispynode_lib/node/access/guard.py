@@ -31,8 +31,7 @@ def filter_of(networks):
 
 
 def callers_of(compute, scheduler, source, notices):
-    """Return the addresses (frozenset of text) from which requests about a new computation may come
-    (docs/security.rst, "Clients").
+    """Return the addresses (frozenset of text) that may ask (docs/security.rst, "Clients").
 
     compute     wire COMPUTE record
     scheduler   (address, port) of its scheduler

@@ -66,8 +66,7 @@ class Jobs(object):
     # -- giving jobs
 
     def job_frame(self, job, request):
-        """Return all that is needed to run an admitted job, bytes: for the journal, then for
-        start().
+        """Return all that is needed to run a job, bytes: for the journal, then for start().
 
         request   wire JOB record: args, kwargs (bytes), code
         """

@@ -75,8 +75,7 @@ class Usage(object):
 
 
 def read_used(data):
-    """Return [(number of a job process, (CPU time, peak memory, exit status, name of signal))];
-    None: not known.
+    """Return [(number, (CPU time, peak memory, exit status, signal's name))]; or None each.
 
     A job that told its result has no exit status: the one of its process is dispynode's. Raises
     ProtocolError.

@@ -43,8 +43,7 @@ class Candidate(object):
 
 
 class Rounds(object):
-    """The whole list of releases, broadcast over some seconds: what is left of one round, and how
-    many there have been.
+    """The list of releases, broadcast over seconds: what is left, how many rounds there were.
 
     Its owner holds a lock.
     """
@@ -59,8 +58,7 @@ class Rounds(object):
         self._left, self._due, self._done = [], None, 0
 
     def begin(self, now, pairs, again=False):
-        """Go on with what is left, or start a round with `pairs`, [(port, release)], likeliest
-        first.
+        """Go on, or start a round with `pairs`, [(port, release)], likeliest first.
 
         again   even if there have been enough rounds
         """

@@ -40,8 +40,7 @@ class Notices(object):
         self._unreached_lines = Allowance(*UNREACHED)
 
     def remember(self, address, port, peer, direct=True, addresses=()):
-        """Keep what a PING told about the client at (address, port); `direct`: it came from that
-        address.
+        """Keep what a PING told about a client; `direct`: it came from that address.
 
         addresses   that the client says it has
 
@@ -72,8 +71,7 @@ class Notices(object):
             return list(self._peers.get((address, port), (None, False, ()))[2])
 
     def answers(self, ping, source, own_address):
-        """Return [((address, port), payload)]: a PONG, or a PING if the client did not announce its
-        sign, to each address.
+        """Return [((address, port), payload)]: PONGs, or PINGs to a client without a sign.
 
         ping          wire PING record
         source        address (text) that the PING came from

@@ -106,8 +106,7 @@ class Answers(object):
         self._allowance = Allowance(1, 1 / AGAIN, REMEMBERED)       # for (sign, source)
 
     def give(self, ping, source, own, connected):
-        """Answer a PING that came from `source` to `own` (addresses), unless that has just been
-        done. Any thread.
+        """Answer a PING from `source` to `own` (addresses), if that is due. Any thread.
 
         connected   whether it came on a connection
         """

@@ -218,8 +218,7 @@ def take_result(folder, name):
 
 
 def remove_but(folder, kept):
-    """Remove what a node that was killed has left in the folder, but arguments in `kept` (paths)
-    and results.
+    """Remove what a dead node left in the folder, but arguments in `kept` (paths) and results.
 
     Which of the results are wanted is not known yet.
     """

@@ -312,8 +312,7 @@ class Folder(object):
                     files.remove(path)
 
     def remove(self):
-        """Remove what the computation leaves behind: its files, what jobs made, and emptied
-        folders.
+        """Remove what the computation leaves: its files, what jobs made, emptied folders.
 
         Files that were used twice or more stay (docs/protocol.rst, "Files and their removal").
         While another computation uses the folder only files that came for this one go; the last one

@@ -18,8 +18,7 @@ UTIME_OF_FD = os.utime in getattr(os, 'supports_fd', ())
 
 
 def fill(partial, file_record, stream, value):
-    """Make the file `partial` of what comes, with its mode and times (the other arguments: see
-    Folder.receive).
+    """Make the file `partial` of what comes, with mode and times (as Folder.receive).
 
     Each part is asked for before the one in front of it is all written: it comes meanwhile.
     """

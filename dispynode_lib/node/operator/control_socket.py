@@ -96,8 +96,7 @@ def _read_line(sock):
 
 
 def ask(path, words, timeout):
-    """Send a command (list of text) to the node whose socket is at `path`; return the answer, a
-    dict.
+    """Send a command (list of text) to the node at socket `path`; return the answer (dict).
 
     Raises EnvironmentError if no node is there, or it does not answer in `timeout` seconds.
     """

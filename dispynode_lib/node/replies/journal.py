@@ -178,8 +178,7 @@ class Journal(object):
         set_cloexec(self._bodies)
 
     def take_over(self):
-        """Go on with the file of a node that was killed; return its jobs, a list of Noted. Called
-        before any job comes.
+        """Go on with a dead node's file, before any job comes; return its jobs (list of Noted).
 
         Raises EnvironmentError, ProtocolError: then nothing has been changed.
         """
@@ -242,8 +241,7 @@ def _describe(job, token):
 
 
 def _noted(data):
-    """Return the Noted in the parts of a slot; its `frame` is a number if that many bytes are in
-    the second file.
+    """Return the Noted in a slot's parts; `frame` is a size if it is in the second file.
 
     Raises ProtocolError.
     """

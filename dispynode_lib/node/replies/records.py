@@ -60,8 +60,7 @@ class Records(object):
         return files.write_over(self._record(computation_id), piece)
 
     def remove(self, computation_id):
-        """Remove a record; its file is kept for the next one, under a name that is none of a
-        record.
+        """Remove a record; its file is kept for the next one, under another kind of name.
 
         To make a file takes the system 0.5 ms where many have been removed in the last seconds.
         """

@@ -29,8 +29,7 @@ class Host(object):
         self.given = list(given)
 
     def choose(self, served):
-        """Return [(address, why)] at which the node should be; those of a name that has no address
-        now are left out.
+        """Return [(address, why)] at which the node should be, but of names without one now.
 
         served   addresses at which it is: they are preferred among several of one name
         It may wait for a name server.
@@ -112,8 +111,7 @@ class Addresses(object):
         return self._trouble
 
     def gone_for(self, address, now):
-        """Return for how many seconds the node has been at other addresses while this one, once its
-        own, is gone; else None.
+        """Return for how long (s) the node is elsewhere, as this address is gone; or None.
 
         While it is at none the address may still come back with the network.
         """

@@ -16,8 +16,7 @@ CONNECTION = u'a connection has it'
 
 
 class Place(object):
-    """One thing to open: a TCP port at one address, or the UDP port for the addresses of one
-    family.
+    """One thing to open: a TCP port at an address, or the UDP port of a family of addresses.
 
     why   why it is not open (text), None if it is
     """
@@ -63,8 +62,7 @@ class Place(object):
 
 
 class Ports(object):
-    """Opens the node's ports. By default they are of those that the system gives to connections of
-    anybody.
+    """Opens the node's ports, which by default anybody's connections may be given, too.
 
     Once the node has started, the watchdog's thread is the only one that changes anything.
     """
@@ -167,8 +165,7 @@ class Ports(object):
         return self._tcp([place for place in missing if place.why is None])
 
     def follow(self, addresses, held=()):
-        """Be at `addresses` (texts), and nowhere else. Return TCP sockets: (new ones, those of no
-        use any more).
+        """Be at `addresses` (texts) only; return TCP sockets: (new ones, useless ones).
 
         held   addresses that have gone: what listens there stays, so that nobody is refused the
                moment they are back

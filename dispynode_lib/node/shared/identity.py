@@ -71,8 +71,7 @@ class Identity(object):
         return own_address
 
     def own_address(self, peer, arrived_at=None):
-        """Return the node's address that `peer` (an address) should use, None if there is none of
-        its kind.
+        """Return the node's address that `peer` should use, None: there is none of its kind.
 
         arrived_at   address of this host at which a message of the peer arrived, if that is known
         """

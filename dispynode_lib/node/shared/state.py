@@ -348,8 +348,7 @@ class NodeState(object):
         return wait.job
 
     def finish_job(self, job, seconds=0.0):
-        """Free the CPU of a job that took it for `seconds`; None: it never began, and does not
-        count.
+        """Free the CPU of a job after `seconds`; None: it never began, and does not count.
 
         One that never began goes on if its client has sent it again.
         Return True for the one caller who is to send the final reply.

@@ -119,8 +119,7 @@ class Zombies(object):
 
 
 class Moved(object):
-    """Gives up computations whose scheduler knows this node by an address that the host does not
-    have any more.
+    """Gives up computations whose scheduler knows this node by an address that is gone.
 
     It would send jobs there for ever. It is told to send none, and when the last job has ended,
     that the node is gone: then the node's announcement at its new address is that of another node.
@@ -207,8 +206,7 @@ def pulse_interval(options, computations):
 
 
 def silence(state, options, now):
-    """Return (seconds of silence, seconds until the scheduler is given up or None), None if it is
-    not silent.
+    """Return (seconds of silence, seconds until it is given up or None); None: not silent.
 
     It is when a pulse was not answered, or is long overdue; `now`: monotonic seconds.
     """

@@ -45,8 +45,7 @@ class BigFrame(object):
         return head + _receive(self._fd, missing) if missing else head
 
     def last_part(self, load):
-        """Return the object whose pickle is the next and last part; all of the frame has then been
-        read.
+        """Return the object whose pickle is the next and last part of the frame, read by that.
 
         load    function that loads any pickle from bytes
         """

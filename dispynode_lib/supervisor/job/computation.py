@@ -214,8 +214,7 @@ class Computation(object):
         return None
 
     def run_cleanup(self, may_shut_down):
-        """Call the cleanup function unless there is none or it has run; return an error text or
-        None.
+        """Call the cleanup function, if any, once; return an error text or None.
 
         may_shut_down   function for the user's `dispynode_shutdown`, or None
         """

@@ -155,8 +155,7 @@ def _has_threads():
 
 
 def _end_as_programs_do(computation):
-    """Let threads of the job end, end what the multiprocessing module runs for it, and call
-    finalizers, if all goes quickly.
+    """Let threads and multiprocessing's helpers end, and call finalizers, if that is quick.
 
     This process does not exit the usual way, which would do so.
     """

@@ -91,8 +91,7 @@ class DispyModules(object):
 
 
 class ForkByDefault(object):
-    """Has `multiprocessing` fork by default, as before Python 3.14; it stands early in
-    `sys.meta_path`.
+    """Has `multiprocessing` fork by default, as before Python 3.14; early in sys.meta_path.
 
     Other ways import the module of the function to call, and the code of a computation can be
     imported nowhere.

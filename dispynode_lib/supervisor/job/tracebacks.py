@@ -26,8 +26,7 @@ def hide(folder):
 
 
 def prepare():
-    """Load what describe() needs: not before it is known that jobs fail, for it makes each fork
-    dearer.
+    """Load what describe() needs, not before jobs fail, for it makes each fork dearer.
 
     A failure of no use is described once: what that imports differs from Python to Python, and
     takes up to 4 ms.
@@ -52,8 +51,7 @@ def _with_our_path(function, *args):
 
 
 def describe(error_info, sentence=None):
-    """Return the text for a failure: the sentence, if any, then the traceback of the user's own
-    frames.
+    """Return a failure's text: the sentence, if any, and the traceback of users' frames.
 
     error_info   as sys.exc_info() gives it
     """
@@ -68,8 +66,7 @@ def describe(error_info, sentence=None):
 
 
 def describe_places(error_info, sentence):
-    """Return the sentence and where the user's code was, innermost last, without the text of its
-    lines.
+    """Return the sentence and where users' code was, innermost last, without its lines.
 
     For a job that is being stopped: the modules for a whole traceback take 20 ms to import.
     """

@@ -1,5 +1,4 @@
-"""Descriptors of a supervisor: the two sockets it starts with, channels for job processes, reading
-and writing.
+"""Descriptors of a supervisor: its two sockets, channels of job processes, reading, writing.
 
 Job processes are forked from here, so nothing big is imported: `socket` alone would make each fork
 dearer.

@@ -84,8 +84,7 @@ class Processes(object):
         stopping.signal_relatives(relatives.values(), number_of(name), pid)
 
     def reap(self):
-        """Return [(number, wait status, used, stopped by request)] of what has ended since the last
-        call.
+        """Return [(number, wait status, used, stopped by request)] of what ended meanwhile.
 
         used   CPU time in seconds and peak memory in bytes; None if the user has waited for it: its
                status is lost

@@ -88,8 +88,7 @@ class Signals(object):
         self.install()
 
     def run_user_code(self, fd, function, *args):
-        """Call `function`, which runs what the user wrote, ready to be interrupted by SIGTERM or the
-        end of socket `fd`.
+        """Call `function` of the user's, interrupted by SIGTERM or the end of socket `fd`.
 
         Raises Stopped if SIGTERM has come before: nothing would interrupt it.
         """

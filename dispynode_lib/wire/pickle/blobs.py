@@ -49,8 +49,7 @@ class Blob(object):
 
 
 def holder(job, stand_in):
-    """Return which field of a wire JOB record holds the stand-in and nothing but it, 'args' or
-    'kwargs'.
+    """Return the field of a JOB record that is the stand-in, 'args' or 'kwargs'.
 
     Raises ProtocolError if it is somewhere else, or in more places than one.
     """
@@ -67,8 +66,7 @@ def _is_field(stack):
 
 
 def find(pickle, records):
-    """Return the Blob whose bytes begin in the beginning of a JOB but are not complete in it; None
-    if there is none.
+    """Return the Blob that begins in the beginning of a JOB and goes on behind it, or None.
 
     pickle    bytes: the beginning
     records   as for pickles.load()

@@ -56,8 +56,7 @@ def load(data, records=(), unknown=False, limits=None):
 
 
 def load_first(data, key):
-    """Return the value of `key` if it is the first of a pickled dict, and the Form; else (None,
-    None).
+    """Return (value of `key` if it is a pickled dict's first, the Form), or (None, None).
 
     For a SETUP with a huge second value: nothing behind the beginning is read.
     """
