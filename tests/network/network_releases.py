@@ -4,6 +4,7 @@ from __future__ import absolute_import, division, print_function
 
 import json
 import os
+import sys
 import time
 import unittest
 
@@ -11,9 +12,20 @@ from tests.interop.realclient import configuration
 from tests.support.netlab import HostNode, Lab
 from tests.support.waiting import clock, wait_until
 
-CLIENT, RIVAL, SCHEDULER, NODE, FAR = '10.9.0.1', '10.9.0.4', '10.9.0.3', '10.9.0.2', '10.8.0.2'
+CLIENT, RIVAL, SCHEDULER, NODE = '10.9.0.1', '10.9.0.4', '10.9.0.3', '10.9.0.2'
+FRIEND, FAR = '10.9.0.5', '10.8.0.2'
 WAIT = 40
 SOME = slice(2, None, 4)                    # of the clients: those of layouts that take longer
+HEAR = '''
+import select, socket
+socks = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _port in range(3)]
+for sock, port in zip(socks, (51347, 61590, 9700)):
+    sock.bind(('', port))
+print('RESULT {"event": "hears"}', flush=True)
+while True:
+    for sock in select.select(socks, [], [])[0]:
+        print('heard %r from %s' % sock.recvfrom(2000), flush=True)
+'''
 
 
 class ReleasesTest(unittest.TestCase):
@@ -41,13 +53,14 @@ class ReleasesTest(unittest.TestCase):
     def waiting(self, lab, client, address=CLIENT, **settings):
         """Start a client that waits for a node; return it."""
         settings.setdefault('nodes', ['*'])
+        settings.setdefault('ip_addr', address)
         program = lab.client(lab.host('c' + address.rpartition('.')[2], 'near', address + '/24'),
-                             client.python, ip_addr=address, **settings)
+                             client.python, **settings)
         program.wait_result(event='started')
         return program
 
-    def node(self, host, *options):
-        return HostNode(host, '-c', 1, *options, python=self.node_python)
+    def node(self, host, *options, **settings):
+        return HostNode(host, '-c', 1, *options, python=self.node_python, **settings)
 
     def finish(self, program, node, since):
         """Wait until the client has its result; return the seconds until it came."""
@@ -67,6 +80,19 @@ class ReleasesTest(unittest.TestCase):
 
     def test_broadcast(self):
         self.each('broadcast', lambda lab, client: self.late(lab, self.waiting(lab, client)))
+
+    def test_a_client_on_the_same_host_with_nothing_but_loopback(self):
+        def try_it(lab, client):
+            program = self.waiting(lab, client, ip_addr='127.0.0.1', nodes=['127.0.0.1'])
+            near = lab.start(lab.host('f', 'near', FRIEND + '/24'), sys.executable, '-c', HEAR)
+            near.wait_result(event='hears')
+            host = lab.hosts['c1']
+            host.run('ip', 'route', 'add', 'default', 'via', FRIEND)
+            with self.node(host, ip_addr='127.0.0.1') as node:
+                seconds = self.finish(program, node, time.time())
+            self.assertNotIn('heard', near.output())    # what is said on loopback stays there
+            return seconds
+        self.each('loopback', try_it)
 
     def test_a_listed_node_comes_late(self):
         def try_it(lab, client):

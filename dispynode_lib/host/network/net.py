@@ -220,12 +220,13 @@ def broadcast_addresses(address):
     """Return the addresses to send broadcasts to from `address` (IPv4, canonical).
 
     Peers may listen on the interface's broadcast address or on 255.255.255.255 alone, so it is
-    both (docs/protocol.rst, "Addresses"). A node on loopback keeps to itself.
+    both (docs/protocol.rst, "Addresses"). What a node on loopback sends stays there: Linux takes
+    the interface of the address that it is sent from.
     """
     if family_of(address) != socket.AF_INET:
         return []
     if is_loopback(address):
-        return [u'127.255.255.255']
+        return [u'127.255.255.255'] + [EVERYBODY] * compat.LINUX
     found = [broadcast for _name, own, broadcast in interfaces()
              if own == address and broadcast and not is_loopback(broadcast)]
     return [broadcast for broadcast in found if broadcast != EVERYBODY] + [EVERYBODY]
