@@ -55,22 +55,28 @@ if HAS_SENDMSG:
         """Pass descriptor `fd` over AF_UNIX socket `sock`. Raises EnvironmentError."""
         sock.sendmsg([MARK + more], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, NUMBER.pack(fd))])
 
-    def recv_fd(sock):
-        """Take one descriptor passed by send_fd, and its byte; None at end of file. Close-on-exec
-        is set.
+    def recv_fd_and(sock, size):
+        """Take one descriptor passed by send_fd; return it, None at end of file or if it was lost,
+        and its byte with up to `size` more. Close-on-exec is set.
 
         Raises EnvironmentError of the socket (EAGAIN when it does not block).
         """
-        data, ancillary, _flags, _address = sock.recvmsg(1, 20, CMSG_CLOEXEC)
+        data, ancillary, _flags, _address = sock.recvmsg(1 + size, 20, CMSG_CLOEXEC)
         for level, kind, payload in ancillary:
             if level == _socket.SOL_SOCKET and kind == _socket.SCM_RIGHTS and len(payload) >= 4:
                 fd = NUMBER.unpack(payload[:4])[0]
                 if not CMSG_CLOEXEC:
                     set_cloexec(fd)
-                return fd
-        if data:
+                return fd, data
+        return None, data
+
+    def recv_fd(sock):
+        """Take one descriptor passed by send_fd, and its byte; None at end of file. As
+        recv_fd_and()."""
+        fd, data = recv_fd_and(sock, 0)
+        if fd is None and data:
             raise EnvironmentError(errno.EPROTO, 'a byte without a descriptor')
-        return None
+        return fd
 else:
     def send_fd(sock, fd, more=b''):
         """Pass descriptor `fd` over AF_UNIX socket `sock`, with one byte and `more`."""
@@ -85,3 +91,8 @@ else:
             return None
         set_cloexec(fd)
         return fd
+
+    def recv_fd_and(sock, _size):
+        """Take one descriptor passed by send_fd, and its byte; return it, and b'': what else came
+        is still there."""
+        return recv_fd(sock), b''

@@ -10,12 +10,13 @@ import _socket
 import fcntl
 import os
 import select
+import struct
 
 from dispynode_lib.errors import ProtocolError
 from dispynode_lib.host.descriptors import set_cloexec, with_short_name
 from dispynode_lib.supervisor.processes.lean import PYTHON2
 from dispynode_lib.supervisor.processes.descriptors import (
-    Receiver, close_quietly, close_runs, move_away, write_pieces)
+    Receiver, close_runs, move_away, write_pieces)
 from dispynode_lib.wire import control
 
 BACKLOG = 4
@@ -78,9 +79,9 @@ class HandOver(object):
         self._path = path
         if PYTHON2:                         # there a socket cannot be made of a descriptor
             set_cloexec(sock.fileno())
+            self._sock, self.fd = sock, sock.fileno()
         else:
-            sock = _socket.socket(fileno=move_away(sock.detach()))
-        self._sock, self.fd = sock, sock.fileno()
+            self.fd = move_away(sock.detach())
 
     # what is held
 
@@ -111,20 +112,17 @@ class HandOver(object):
 
     def settle(self, data):
         """Release what a `settled` frame names: `data`, control.NUMBER of each job process."""
-        for at in range(0, len(data) - control.NUMBER.size + 1, control.NUMBER.size):
-            number = control.NUMBER.unpack_from(data, at)[0]
-            self._ended.pop(number, None)
-            self._reports.pop(number, None)
-            self._limits.pop(number, None)
-            fd = self._held.pop(number, None)
-            if fd is not None:
-                close_quietly(fd)
+        numbers = struct.unpack('>%dL' % (len(data) // control.NUMBER.size), data)
+        for known in (self._ended, self._reports, self._limits):
+            if known:
+                for number in numbers:
+                    known.pop(number, None)
+        held = self._held
+        close_runs([held.pop(number) for number in numbers if number in held])
 
-    def become_job(self):
-        """Close the channels of other jobs, in a new job process."""
-        if self.fd is not None:
-            close_runs(self._held.values())
-            os.close(self.fd)
+    def descriptors(self):
+        """Return those that a job process does not need: the channels of others, and the socket."""
+        return [] if self.fd is None else [self.fd] + list(self._held.values())
 
     def note_cleanup(self):
         """Cleanup begins: should this supervisor be killed, no other one runs it again."""
@@ -184,6 +182,8 @@ class HandOver(object):
         return True
 
     def _accept(self):
+        if self._sock is None:
+            self._sock = _socket.socket(fileno=self.fd)
         sock = self._sock.accept()[0] if PYTHON2 else _socket.socket(fileno=self._sock._accept()[0])
         set_cloexec(sock.fileno())
         return sock

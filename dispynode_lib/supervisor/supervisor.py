@@ -9,7 +9,7 @@ import sys
 from dispynode_lib.errors import DispynodeError, ProtocolError
 from dispynode_lib.supervisor.job.computation import FUNCTION, Computation
 from dispynode_lib.supervisor.processes.descriptors import (
-    Channels, move_out_of_reach, read_some, socket_pair, write_pieces)
+    Channels, close_runs, move_out_of_reach, read_some, socket_pair, write_pieces)
 from dispynode_lib.supervisor.imports import learning, preload
 from dispynode_lib.supervisor.job import job, output, surroundings, tracebacks
 from dispynode_lib.supervisor.processes import stopping
@@ -201,7 +201,7 @@ class Supervisor(object):
     def _on_close(self, cleanup):
         # jobs have ended; what a thread of theirs holds up is not waited for
         self._timers.add(LINGER, self._processes.stop_all, ORPHAN_QUICKER)
-        if self._learner is not None:
+        if self._learner is not None and self._learner.has_work():
             self._learner.report()
         with_cleanup = cleanup == b'1'
         self._wanted = 0
@@ -240,7 +240,7 @@ class Supervisor(object):
             self._run_user_code(self._opened().execute)
             self._computation.settle()
             self._learn()
-            self._signals.install()
+            self._signals.prepare_forks()
 
     def _learn(self):
         """Begin to learn what jobs import, if that is wanted."""
@@ -320,12 +320,12 @@ class Supervisor(object):
         status = os.EX_SOFTWARE
         try:
             os.setsid()  # its own process group and session: killpg reaches all of it
-            self._signals.become_job()
-            for fd in (near, self._control_fd, self._channels.fd):
-                os.close(fd)
-            self._hand_over.become_job()
+            ours = [near, self._control_fd, self._channels.fd]
+            ours += self._signals.become_job()
+            ours += self._hand_over.descriptors()
             if self._learner is not None:
-                self._learner.become_job()
+                ours += self._learner.become_job()
+            close_runs(ours)
             for renew in self._computation.renewals:
                 renew()
             status = job.serve(far, self._computation)

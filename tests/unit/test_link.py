@@ -8,7 +8,7 @@ import unittest
 
 from dispynode_lib.host.descriptors import send_fd
 from dispynode_lib.log import CRITICAL, output
-from dispynode_lib.node.computations.link import Link, socket_pair
+from dispynode_lib.node.computations.link import SETTLE_ALONG, Link, socket_pair
 from dispynode_lib.wire import control
 from tests.support.fakes import FakeLoop, Recorder
 from tests.support.waiting import wait_until
@@ -146,6 +146,16 @@ class LookTest(LinkCase):
         self.assertEqual(
             control.unpack(self.control.recv(1 << 16)[4:]),
             [b'settled', b''.join([control.NUMBER.pack(number) for number in (1, 2, 3)])])
+
+    def test_what_is_settled_goes_along_with_the_next_fork_frame(self):
+        numbers = tuple(range(1, SETTLE_ALONG + 1))
+        for number in numbers:
+            self.link.settle(number)
+        self.link.send(b'fork', b'1')
+        frames = control.Splitter(1 << 16).feed(self.control.recv(1 << 16))
+        self.assertEqual(frames, [
+            [b'settled', b''.join([control.NUMBER.pack(number) for number in numbers])],
+            [b'fork', b'1']])
 
     def test_a_child_that_waits_is_let_go_and_settled(self):
         self.child.job = None

@@ -11,7 +11,7 @@ import threading
 from dispynode_lib.errors import PeerGone, ProtocolError
 from dispynode_lib.host import files
 from dispynode_lib.host.compat import PY2, WOULD_BLOCK, monotonic, set_cloexec, socket_of
-from dispynode_lib.host.descriptors import recv_fd, send_fd
+from dispynode_lib.host.descriptors import recv_fd_and, send_fd
 from dispynode_lib.host.io.loop import READ, WRITE
 from dispynode_lib.host.network import unixsocket
 from dispynode_lib.host.io.streams import send_all, would_block
@@ -31,7 +31,9 @@ SEND_TIMEOUT = 30.0
 # bytes of a frame that a socket's buffer holds: the system keeps it until it is settled
 PEEK_LIMIT = 180000
 STUCK = 0.05  # seconds after which a frame that does not grow is no frame that is being written
-SETTLE_AT, SETTLE_AFTER = 16, 0.2  # settled jobs, or seconds, after which the supervisor is told
+# settled jobs that are told of with another frame; or in one of their own; seconds after which all
+# are
+SETTLE_ALONG, SETTLE_AT, SETTLE_AFTER = 6, 24, 0.2
 LAST_GENERATION = 1 << 62                   # later than that of any node
 LEFT = 64  # reads of what an ended job has left in its channel: more than that holds
 
@@ -113,7 +115,8 @@ class Link(object):
         """`sock`, `channels`: the node's ends of the two sockets; `pid` of the supervisor."""
         self._loop = loop
         self.handler = self.children = None
-        self._passed = None  # (descriptor,) whose number has not come yet; (None,) if it was lost
+        # (descriptor, None if it was lost; its number or b''), until both have come
+        self._passed = None
         # for the next one, and for closing; nobody waits while he holds it
         self._write_lock = threading.Lock()
         self._unsent = collections.deque()  # what the supervisor has had no room for
@@ -124,6 +127,7 @@ class Link(object):
         self.pid = pid
         # numbers of job processes: the supervisor has not been told
         self._settled = collections.deque()
+        self._settling = False              # it will be told in SETTLE_AFTER, or sooner
         self._open = True
         self._is_ending = False             # it was told to close
         self.is_taken_over = False  # from a node that has died: its job processes come after `here`
@@ -148,8 +152,14 @@ class Link(object):
 
         Nobody waits: a supervisor that is busy with setup gets the rest when it reads.
         """
-        self._is_ending = self._is_ending or parts[0] == b'close'
         data = control.pack(*parts)
+        if parts[0] == b'close':
+            self._is_ending = True
+        elif parts[0] == b'fork' and len(self._settled) >= SETTLE_ALONG:
+            data = self._settled_frame() + data
+        self._send(data)
+
+    def _send(self, data):
         with self._write_lock:
             if not self._open:
                 raise PeerGone('the supervisor %d has ended' % self.pid)
@@ -183,18 +193,30 @@ class Link(object):
         count = len(self._settled)
         if count >= SETTLE_AT:
             self._tell_settled()
-        elif count == 1:
-            self._loop.call_soon(self._loop.call_later, SETTLE_AFTER, self._tell_settled)
+        elif not self._settling:
+            self._settling = True
+            self._loop.call_soon(self._loop.call_later, SETTLE_AFTER, self._tell_rest)
+
+    def _tell_rest(self):
+        self._settling = False
+        self._tell_settled()
 
     def _tell_settled(self):
-        numbers = []
-        while self._settled:
-            numbers.append(control.NUMBER.pack(self._settled.popleft()))
+        if not self._settled or self._is_ending:    # a signal would tell cleanup of the frame
+            return
         try:
-            if numbers and not self._is_ending:     # a signal would tell cleanup of the frame
-                self.send(b'settled', b''.join(numbers))
+            self._send(self._settled_frame())
         except PeerGone as gone:
             log.debug('supervisor %s: %s', self.pid, gone)
+
+    def _settled_frame(self):
+        """Return the frame that names them; they are the supervisor's from now on."""
+        numbers = []
+        while True:
+            try:
+                numbers.append(control.NUMBER.pack(self._settled.popleft()))
+            except IndexError:
+                return control.pack(b'settled', b''.join(numbers))
 
     def _await_room(self):
         if self._open:
@@ -277,8 +299,8 @@ class Link(object):
         """Take a job process; return whether to try for another, as the loop does."""
         try:
             if self._passed is None:
-                self._passed = (self._receive_fd(),)
-            number = self._channels.recv(control.CHILD_NUMBER.size)
+                self._passed = self._receive_fd()
+            number = self._passed[1] or self._channels.recv(control.CHILD_NUMBER.size)
         except EnvironmentError as error:
             if error.errno not in WOULD_BLOCK:
                 self._loop.unwatch(self._channels.fileno())
@@ -299,13 +321,15 @@ class Link(object):
         return True
 
     def _receive_fd(self):
-        """Return a passed descriptor, None if it was lost on its way or at the end of file."""
+        """Return a passed descriptor, None if it was lost on its way or at the end of file, and the
+        number that came with it, b'' if that has yet to be read."""
         try:
-            return recv_fd(self._channels)
+            fd, data = recv_fd_and(self._channels, control.CHILD_NUMBER.size)
+            return fd, data[1:]
         except EnvironmentError as error:
             if error.errno not in NO_DESCRIPTOR:
                 raise
-            return None
+            return None, b''
 
     def _take_passed(self, keep=True):
         """Return the descriptor whose number had not come, or None; closed unless kept."""

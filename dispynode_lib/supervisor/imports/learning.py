@@ -53,10 +53,8 @@ class Learner(object):
     # in a job process
 
     def become_job(self):
-        """Keep only what a job needs."""
-        os.close(self.read_end)
-        if self._trial is not None:
-            close_quietly(self._trial[2])
+        """Return the descriptors that a job does not need."""
+        return (self.read_end,) if self._trial is None else (self.read_end, self._trial[2])
 
     def tell(self):
         """Tell the supervisor what was imported since it forked this process, what others need

@@ -21,7 +21,7 @@ def count_functions():
 def has_temporary_names():
     """Return whether this process has made names of temporary files."""
     names = getattr(sys.modules.get('tempfile'), '_name_sequence', None)
-    return getattr(names, '_rng_pid', None) == os.getpid()
+    return names is not None and getattr(names, '_rng_pid', None) == os.getpid()
 
 
 def modules_have(word, folder):

@@ -32,7 +32,7 @@ class Signals(object):
         self.read_end, self._write_end = wake_pipe()
         self.stop_asked = False
         self._in_user_code = False
-        self._watched = None
+        self._watched, self._flags = None, 0            # a socket, and what it was set to
         self._to_reset = ()
         self.children_held = False
         self.hand_over = None  # handover.HandOver, if this supervisor outlives its node
@@ -40,14 +40,19 @@ class Signals(object):
 
     def install(self):
         """Set the handlers; again after user code, which may have set its own."""
-        self._to_reset = (signal.SIGCHLD, signal.SIGTERM) + tuple(
-            number for number in range(1, signal.NSIG)
-            if number not in LEFT_ALONE and signal.getsignal(number) not in (signal.SIG_DFL, None))
         signal.set_wakeup_fd(self._write_end)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGCHLD, NO_HANDLER)
         signal.signal(signal.SIGTERM, self._on_term)
         self.let_children_tell()
+
+    def prepare_forks(self):
+        """As install(), and note which handlers there are now: job processes do not get them."""
+        self.install()
+        usual = (signal.SIG_DFL, None)
+        self._to_reset = (signal.SIGCHLD, signal.SIGTERM) + tuple(
+            [number for number in range(1, signal.NSIG)
+             if number not in LEFT_ALONE and signal.getsignal(number) not in usual])
 
     def hold_children(self):
         """Have SIGCHLD wait until let_children_tell(); return whether that can be had."""
@@ -73,13 +78,13 @@ class Signals(object):
         self._in_user_code = True
         signal.signal(signal.SIGIO, self._on_socket)
         fcntl.fcntl(fd, fcntl.F_SETOWN, os.getpid())
-        fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) | os.O_ASYNC)
+        self._flags = fcntl.fcntl(fd, fcntl.F_GETFL)
+        fcntl.fcntl(fd, fcntl.F_SETFL, self._flags | os.O_ASYNC)
 
     def leave_user_code(self):
         """End what enter_user_code() began."""
         self._in_user_code = False
-        fcntl.fcntl(self._watched, fcntl.F_SETFL,
-                    fcntl.fcntl(self._watched, fcntl.F_GETFL) & ~os.O_ASYNC)
+        fcntl.fcntl(self._watched, fcntl.F_SETFL, self._flags & ~os.O_ASYNC)
         signal.signal(signal.SIGIO, signal.SIG_DFL)
         if self._alarm_set:
             self._alarm_set = False
@@ -126,15 +131,15 @@ class Signals(object):
             return                          # empty already, or interrupted: the next poll shows
 
     def become_job(self):
-        """In a new job process: give every signal the meaning it has when Python starts."""
+        """In a new job process: give every signal the meaning it has when Python starts. Return the
+        descriptors that it does not need."""
         signal.set_wakeup_fd(-1)
         if self.children_held:
             self.let_children_tell()
         for number in self._to_reset:
             signal.signal(number, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        os.close(self.read_end)
-        os.close(self._write_end)
+        return self.read_end, self._write_end
 
 
 def number_of(name):
