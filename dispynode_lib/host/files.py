@@ -120,6 +120,12 @@ def is_in_place(path):
     return os.path.realpath(path) == path
 
 
+def real_path(path):
+    """Return the path of an absolute one without links: as os.path.realpath(), but quickly where
+    there are none, as nearly always."""
+    return path if is_in_place(path) else os.path.realpath(path)
+
+
 def make_folder(path):
     """Make a folder, mode 0700, and those above it, if need be. Raises EnvironmentError."""
     if os.path.isdir(path):

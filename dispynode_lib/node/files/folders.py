@@ -318,10 +318,10 @@ class Folder(object):
         While another computation uses the folder only files that came for this one go; the last one
         removes the rest.
         """
-        root = self._folders.root
-        if not is_below(self.path, root) or os.path.realpath(self.path) == os.path.realpath(root):
+        root, path = files.real_path(self._folders.root), files.real_path(self.path)
+        if not path.startswith(root.rstrip('/') + '/'):
             return
-        if not self._is_in_place():
+        if path != self.path:
             log.warning('%s was replaced by a link: where that leads nothing is removed', self.path)
             if os.path.islink(self.path):
                 files.remove(self.path)
@@ -338,7 +338,7 @@ class Folder(object):
             remove_tree(self.path)
         else:
             self._remove_but(kept)
-        self._remove_empty_parents()
+        self._remove_empty_parents(root)
 
     def _is_in_place(self):
         """Return whether no job has put a link in the place of the folder or of one above it."""
@@ -358,9 +358,9 @@ class Folder(object):
                     files.remove(path)
             files.remove_empty(where)
 
-    def _remove_empty_parents(self):
-        folder, root = os.path.dirname(self.path), self._folders.root
-        while folder != root and is_below(folder, root) and files.remove_empty(folder):
+    def _remove_empty_parents(self, root):
+        folder = os.path.dirname(self.path)
+        while folder != root and files.is_in_place(folder) and files.remove_empty(folder):
             folder = os.path.dirname(folder)
 
 
@@ -396,7 +396,7 @@ def _unique_folder(base, name, computation_id):
         try:
             files.make_folder(base)
             os.mkdir(path, 0o700)
-            return os.path.realpath(path)
+            return files.real_path(path)
         except EnvironmentError as error:
             # ENOENT: the end of another removed `base`
             if error.errno not in (errno.EEXIST, errno.ENOENT):

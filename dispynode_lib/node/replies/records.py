@@ -21,6 +21,11 @@ ROOM = 1024                                 # bytes of that line, filled up with
 SUPERVISORS = 'supervisors'  # sockets, ID-KEY: where supervisors are found that outlive their node
 
 
+# of that line, what changes
+TOLD = (u', "release": %s, "python2": %s, "protocol": %s, "set_up": %s, "answered": %s, '
+        u'"again": %s, "stage": %s, "closed_by_client": %s}')
+
+
 class Records(object):
     """The records in one state folder; any thread."""
 
@@ -183,8 +188,8 @@ class Record(object):
                     break
                 written = told
                 self._fixed = self._fixed or plainjson.dumps(self._fixed_part())[:-1]
-                line = u'%s, %s' % (self._fixed, plainjson.dumps(told)[1:])
-                self._put(line.encode('ascii'))
+                values = tuple([plainjson.dumps(value) for value in told])
+                self._put((self._fixed + TOLD % values).encode('ascii'))
             if self._removed:
                 files.remove(self._records.path(COMPUTATIONS, '%d' % self._computation.id))
         except EnvironmentError as error:
@@ -200,10 +205,8 @@ class Record(object):
 
     def _told(self):
         computation, peer = self._computation, self._computation.peer
-        return {u'release': peer.version, u'python2': peer.python2, u'protocol': peer.protocol,
-                u'set_up': computation.setup is not None, u'answered': self._answered,
-                u'again': self._again, u'stage': computation.stage(),
-                u'closed_by_client': computation.closed_by_client}
+        return (peer.version, peer.python2, peer.protocol, computation.setup is not None,
+                self._answered, self._again, computation.stage(), computation.closed_by_client)
 
     def _put(self, line):
         """Write the first line, in place if it fits; the argument of COMPUTE follows it."""
@@ -224,10 +227,12 @@ class Record(object):
         """Remove the record: the computation has gone with all its files."""
         self._removed = True
         self._records.remove(self._computation.id)
-        for kind in ('setup', 'files') if self._opened else ():
-            files.remove(self._path(kind))
+        request = self._computation.request
         if self._opened:
-            self.forget_cleanup()
+            files.remove(self._path('files'))
+            if self.adopted or request.setup or not isinstance(request.cleanup, bool):
+                files.remove(self._path('setup'))
+                self.forget_cleanup()
 
 
 class Remembered(object):
