@@ -165,6 +165,14 @@ def socket_of(fd):
     return sock
 
 
+def accept(listener, family):
+    """Return a connection to a stream socket of `family` that listens, and its peer's address."""
+    if PY2:
+        return listener.accept()
+    fd, address = listener._accept()        # accept() asks for two members of enumerations first
+    return socket.socket(family, socket.SOCK_STREAM, 0, fd), address
+
+
 class EpollPoller(object):
     """Waits for descriptors with epoll: its cost does not grow with their number."""
 

@@ -11,6 +11,9 @@ from dispynode_lib.errors import ProtocolError
 
 LENGTH = struct.Struct('>L')
 NOTHING = 0xFFFFFFFF
+NO_PART = LENGTH.pack(NOTHING)              # in place of a length: the part is None
+SHORT = 128
+LENGTHS = [LENGTH.pack(size) for size in range(SHORT)]
 
 # Of jobs: the status numbers that nodes send (docs/protocol.rst, "Status numbers")
 PROVISIONAL, TERMINATED, FINISHED = 7, 9, 11
@@ -83,16 +86,13 @@ OPEN_KEYS = (
 def pack(*parts):
     """Return one frame (bytes) holding `parts`, each bytes or None."""
     pieces = [b'']
-    size = 0
     for part in parts:
         if part is None:
-            pieces.append(LENGTH.pack(NOTHING))
-            size += 4
-        else:
-            pieces.append(LENGTH.pack(len(part)))
-            pieces.append(part)
-            size += 4 + len(part)
-    pieces[0] = LENGTH.pack(size)
+            pieces.append(NO_PART)
+            continue
+        size = len(part)
+        pieces += (LENGTHS[size] if size < SHORT else LENGTH.pack(size), part)
+    pieces[0] = LENGTH.pack(sum(map(len, pieces)))
     return b''.join(pieces)
 
 
@@ -102,11 +102,11 @@ def unpack(payload):
     Raises ProtocolError if the lengths do not add up.
     """
     parts = []
-    at, end = 0, len(payload)
+    at, end, unpack_from = 0, len(payload), LENGTH.unpack_from
     while at < end:
         if end - at < 4:
             raise ProtocolError('control frame: %d stray bytes' % (end - at))
-        size = LENGTH.unpack_from(payload, at)[0]
+        size = unpack_from(payload, at)[0]
         at += 4
         if size == NOTHING:
             parts.append(None)

@@ -20,6 +20,7 @@ class Computation(object):
 
     id, auth, result_address, node_ip_addr, peer = 7, u'ab', (u'10.0.0.9', 9700), u'10.0.0.1', Peer(
         None, False, 4)
+    noted = None
 
 
 class JournalTest(unittest.TestCase):

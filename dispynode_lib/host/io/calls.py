@@ -15,6 +15,7 @@ from dispynode_lib.wire.framing import LENGTH
 log = Log('dispynode.calls')
 
 NOT_CONNECTED = (errno.EAGAIN, errno.ENOTCONN, errno.EINPROGRESS)
+NOT_BLOCKING = int(socket.SOCK_STREAM | getattr(socket, 'SOCK_NONBLOCK', 0))
 TURN = 8  # pieces, of 1 MB at most, that are sent before others have their turn
 REPLY_LIMIT = 4096                          # bytes of an answer; the longest known is `PULSE`
 
@@ -55,13 +56,15 @@ class Call(object):
         host, port = self._address
         try:
             family = socket.AF_INET6 if ':' in host else socket.AF_INET
-            self._sock = sock = socket.socket(family, socket.SOCK_STREAM)
+            self._sock = sock = socket.socket(family, NOT_BLOCKING)
             if PY2:
                 set_cloexec(sock.fileno())
-            sock.setblocking(False)
+            if sock.gettimeout() != 0.0:    # 2.7
+                sock.setblocking(False)
             # a node may want the port that it gets
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if len(self._pieces) > 1 or self._tls is not None:  # one is not held up by another
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             code = sock.connect_ex((str(host), port))
         except (EnvironmentError, ValueError, OverflowError) as error:
             self._finish(None, 'connecting to %s port %s: %s' % (host, port, error))

@@ -17,6 +17,7 @@ log = Log('dispynode.streams')
 
 CHUNK = 1024000  # bytes of a file between two offsets (docs/protocol.rst)
 
+LOOK = int(socket.MSG_PEEK | socket.MSG_DONTWAIT)
 WIDE_LIMITS = (66, 67)                      # Linux: SO_RCVTIMEO_NEW, SO_SNDTIMEO_NEW
 SLOWEST = 16384.0  # bytes a second that a big request has to come with at least
 SLOWEST_FILE = 1024.0                       # and a file
@@ -178,7 +179,7 @@ def is_at_end(sock):
     if hasattr(sock, 'do_handshake'):
         return False                        # TLS
     try:
-        return not sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        return not sock.recv(1, LOOK)
     except EnvironmentError as error:
         return not would_block(error)
 

@@ -102,7 +102,7 @@ class Computation(object):
         self.moved = False                  # its scheduler knows an address that is gone: the same
         self.unanswered = 0                 # pulses since its last sign of life
         self.closed_by_client = False       # else the node did
-        self.folder = None                  # node.files.folders.Folder
+        self.folder = self.noted = None     # node.files.folders.Folder; node.replies.journal's
         self.phase = OPENING
         self.setup = None  # parts of the setup frame, once setup was asked for or needed
         self.cleaned = True                 # cleanup has run, or need not, and setup has not since

@@ -35,17 +35,14 @@ class _Outbox(object):
 class _Letter(object):
     """A reply under way: `computation` is a Computation or a spool.Owner."""
 
-    __slots__ = ('computation', 'uid', 'hash', 'pieces', 'begun', 'accepted', 'held')
+    __slots__ = ('computation', 'key', 'uid', 'hash', 'pieces', 'begun', 'accepted', 'held')
 
     def __init__(self, computation, uid, hash_, pieces):
-        self.computation, self.uid, self.hash, self.pieces = computation, uid, hash_, pieces
-        self.begun = monotonic()
+        self.computation, self.key = computation, (computation.id, computation.auth)
+        self.uid, self.hash, self.pieces = uid, hash_, pieces
+        self.begun = 0.0                    # monotonic time of its last attempt
         self.accepted = None  # node.shared.state.Job, until this is settled; None for a kept one
         self.held = False  # it could neither be delivered nor kept, and that has been told
-
-    @property
-    def key(self):
-        return self.computation.id, self.computation.auth
 
     @property
     def payload(self):
@@ -55,15 +52,15 @@ class _Letter(object):
 
     def frame(self):
         """Return the pieces to send, the length first; small ones are joined."""
-        pieces = self.pieces
-        size = sum(map(len, pieces))
-        head = LENGTH.pack(size)
-        if size < JOINED and not any(hasattr(piece, 'send_to') for piece in pieces):
-            return [head + b''.join(pieces)]
-        for piece in pieces:
-            if hasattr(piece, 'send_to'):
-                piece.rewind()
-        return [head] + list(pieces)
+        size = sum(map(len, self.pieces))
+        pieces = [LENGTH.pack(size)]
+        pieces += self.pieces
+        files = [piece for piece in pieces if hasattr(piece, 'send_to')]
+        if size < JOINED and not files:
+            return [b''.join(pieces)]
+        for piece in files:
+            piece.rewind()
+        return pieces
 
     @property
     def job(self):

@@ -19,6 +19,7 @@ from dispynode_lib.host.wording import counted
 from dispynode_lib.log import Log
 from dispynode_lib.node.replies.spool import LOST, Owner
 from dispynode_lib.wire import control, replies
+from dispynode_lib.wire.control import LENGTH
 from dispynode_lib.wire.peers import Peer
 
 log = Log('dispynode.journal')
@@ -32,6 +33,7 @@ BODY = 131072                               # bytes that the second file has for
 HEAD = struct.Struct('>L4sLL16s')
 VERSION = b'jobs'
 BEGIN = HEAD.size
+HEAD_OF_NEW = HEAD.pack(0, VERSION, 0, 0, b'')[4:]
 # flags: its client was told so; it was asked to stop; its process has it, all of what is too big to
 # be noted
 ACCEPTED, STOPPING, GIVEN = 1, 2, 1 << 24
@@ -80,14 +82,14 @@ class Journal(object):
                 self.add(job, frame)
             return
         memory, offset, number = job.slot = slot
-        fields = _describe(job, self._token)
-        data = control.pack(*(fields + [frame, None]))
-        if len(data) - 4 > SLOT - BEGIN and frame is not None:
-            data = control.pack(*(fields + [None, b'%d' % self._keep_body(number, frame)]))
-        if len(data) - 4 <= SLOT - BEGIN:
-            head = HEAD.pack(len(data) - 4, VERSION, 0, 0, b'')
-            memory[offset + 4:offset + BEGIN + len(data) - 4] = head[4:] + data[4:]
-            memory[offset:offset + 4] = head[:4]                # last: it makes the rest count
+        data = HEAD_OF_NEW + _describe(job, self._token)
+        what = control.pack(frame, None)
+        if len(data) + len(what) > SLOT and frame is not None:
+            what = control.pack(None, b'%d' % self._keep_body(number, frame))
+        end = len(data) + len(what)         # both lack, or have, the length that comes first
+        if end <= SLOT:
+            memory[offset + 4:offset + end] = data + what[4:]
+            memory[offset:offset + 4] = LENGTH.pack(end - BEGIN)    # last: it makes the rest count
 
     def _keep_body(self, number, frame):
         """Write what a slot has no room for to the second file; return its size, or 0."""
@@ -229,15 +231,26 @@ class Journal(object):
 
 
 def _describe(job, token):
-    """Return the parts of a slot but for what to run."""
-    computation = job.computation
-    names = [to_bytes(word or u'') for sent in job.xfer_files
-             for word in (sent.dest_path, sent.name, sent.sep)]
-    return [b'%d' % computation.id, to_bytes(computation.auth), b'%d' % job.uid, to_bytes(job.hash),
-            to_bytes(computation.result_address[0]), b'%d' % computation.result_address[1],
-            to_bytes(computation.node_ip_addr), b'%d' % computation.peer.python2,
-            b'%d' % computation.peer.protocol, b'%.3f' % job.started, token,
-            control.pack(*names)[4:]]
+    """Return the parts of a slot, packed, but for what to run."""
+    if job.computation.noted is None:
+        job.computation.noted = _describe_computation(job.computation)
+    before, after = job.computation.noted
+    names = [
+        to_bytes(word or u'') for sent in job.xfer_files
+        for word in (sent.dest_path, sent.name, sent.sep)
+    ]
+    own = control.pack(b'%d' % job.uid, to_bytes(job.hash))
+    files = control.pack(*names)[4:] if names else b''
+    return before + own[4:] + after + control.pack(b'%.3f' % job.started, token, files)[4:]
+
+
+def _describe_computation(computation):
+    """Return the parts of a slot, packed, that are the same for all jobs of a computation: those
+    before what names the job, and those after."""
+    address, port = computation.result_address
+    return (control.pack(b'%d' % computation.id, to_bytes(computation.auth))[4:],
+            control.pack(to_bytes(address), b'%d' % port, to_bytes(computation.node_ip_addr),
+                         b'%d' % computation.peer.python2, b'%d' % computation.peer.protocol)[4:])
 
 
 def _noted(data):
@@ -279,7 +292,7 @@ def settle(path, spool):
             continue
         begin = BEGIN if slot[4:8] == VERSION else 4
         try:
-            fields = slot[begin:begin + control.LENGTH.unpack(slot[:4])[0]]
+            fields = slot[begin:begin + LENGTH.unpack(slot[:4])[0]]
             count += keep_lost(_noted(fields if begin == BEGIN else fields + NOTHING_MORE), spool)
         except (ProtocolError, ValueError) as error:
             log.error('%s: a job that cannot be read: %s', path, error)

@@ -6,7 +6,7 @@ import select
 import socket
 
 from dispynode_lib.errors import ProtocolError
-from dispynode_lib.host.compat import socketserver, start_thread
+from dispynode_lib.host.compat import accept, socketserver, start_thread
 from dispynode_lib.host.io.streams import close_quietly, would_block
 from dispynode_lib.host.network import datagrams
 from dispynode_lib.log import Log
@@ -34,6 +34,7 @@ class Listener(socketserver.ThreadingTCPServer):
         self._loop = loop
         self._stopping = False
         sock.setblocking(False)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)      # connections inherit that
 
     def start(self):
         """Begin to accept; any thread."""
@@ -70,7 +71,7 @@ class Listener(socketserver.ThreadingTCPServer):
     def get_request(self):
         """Return a connection and its peer's address. Without descriptors, accepting pauses."""
         try:
-            return self.socket.accept()
+            return accept(self.socket, self.address_family)
         except EnvironmentError as error:
             if not self._stopping and not would_block(error) and error.errno != errno.ECONNABORTED:
                 self._reception.cannot_accept(error)

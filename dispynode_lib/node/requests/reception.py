@@ -170,7 +170,6 @@ class Reception(object):
             if PY2:
                 set_cloexec(sock.fileno())
             sock.setblocking(False)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if self._tls is not None:
                 sock = self._tls.as_server(sock)
         except EnvironmentError as error:

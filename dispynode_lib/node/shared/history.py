@@ -27,9 +27,11 @@ class PastJob(object):
     __slots__ = ('computation', 'name', 'uid', 'outcome', 'ended', 'seconds', 'reason', 'limit',
                  'cpu_seconds', 'peak_memory', 'exit_status', 'signal')
 
-    def __init__(self, *values):
-        for name, value in zip(self.__slots__, values + (None, None, None, None)):
-            setattr(self, name, value)
+    def __init__(self, computation, name, uid, outcome, ended, seconds, reason,
+                 limit=None):
+        self.computation, self.name, self.uid, self.outcome = computation, name, uid, outcome
+        self.ended, self.seconds, self.reason, self.limit = ended, seconds, reason, limit
+        self.cpu_seconds = self.peak_memory = self.exit_status = self.signal = None
 
     def fields(self):
         """Return all as a dict."""

@@ -63,6 +63,18 @@ class NodeState(object):
         self._jobs_until = None             # monotonic time until which jobs are taken all the same
         self._last_job = 0.0
         self._ends = False                  # it is being stopped, or left to the next node
+        self._waiting = 0                   # threads that wait for a change
+
+    def _wait_locked(self, timeout):
+        self._waiting += 1
+        try:
+            self._changed.wait(timeout)
+        finally:
+            self._waiting -= 1
+
+    def _notify_locked(self):
+        if self._waiting:                   # hardly ever
+            self._changed.notify_all()
 
     # -- the node as a whole
 
@@ -79,7 +91,7 @@ class NodeState(object):
             if self._phase == DRAINING and phase != STOPPING:
                 return False
             self._phase = phase
-            self._changed.notify_all()
+            self._notify_locked()
             return True
 
     def begin_end(self, phase=None):
@@ -88,7 +100,7 @@ class NodeState(object):
             first, self._ends = not self._ends, True
             if first and phase is not None:
                 self._phase = phase
-                self._changed.notify_all()
+                self._notify_locked()
             return first
 
     def refusal(self):
@@ -130,7 +142,7 @@ class NodeState(object):
         """Take computations, or for the reason `outside` none; jobs until a monotonic time."""
         with self._lock:
             self._outside_hours, self._jobs_until = outside, jobs_until
-            self._changed.notify_all()
+            self._notify_locked()
 
     def cpus(self):
         """Return the number of CPUs offered now."""
@@ -141,7 +153,7 @@ class NodeState(object):
         """Offer `cpus` CPUs from now on; running jobs go on."""
         with self._lock:
             self._cpus = cpus
-            self._changed.notify_all()
+            self._notify_locked()
 
     def free_cpus(self):
         """Return how many more jobs could start now."""
@@ -244,7 +256,7 @@ class NodeState(object):
                 return False
             del self._entries[computation.id]
             self._used -= len(entry.jobs)
-            self._changed.notify_all()
+            self._notify_locked()
             if self._entries:
                 return False
             self._scheduler = None
@@ -270,7 +282,7 @@ class NodeState(object):
         with self._lock:
             if computation in self._ending:
                 self._ending.remove(computation)
-            self._changed.notify_all()
+            self._notify_locked()
 
     def ending(self):
         """Return the computations that are being cleaned up (list)."""
@@ -281,14 +293,14 @@ class NodeState(object):
         """Wait `timeout` seconds (or None) until no computation is left; return whether so."""
         with self._lock:
             if self._entries or self._ending:
-                self._changed.wait(timeout)
+                self._wait_locked(timeout)
             return not (self._entries or self._ending)
 
     def wait_until_no_jobs(self, timeout):
         """Wait up to `timeout` seconds (or None) until no job runs; return whether so."""
         with self._lock:
             if self._used:
-                self._changed.wait(timeout)
+                self._wait_locked(timeout)
             return not self._used
 
     # -- jobs
@@ -320,7 +332,7 @@ class NodeState(object):
             job = entry.jobs[key] = Job(entry.computation, uid, hash_, xfer_files, now)
             if key in entry.waits:
                 entry.waits[key].job, job.repeated = job, True
-                self._changed.notify_all()
+                self._notify_locked()
             return job, True
 
     def _entry_for_job_locked(self, computation_id):
@@ -341,7 +353,7 @@ class NodeState(object):
             left = deadline - monotonic()
             if left <= 0:
                 break
-            self._changed.wait(left)
+            self._wait_locked(left)
         wait.requests -= 1
         if not wait.requests:
             del entry.waits[key]
@@ -363,7 +375,7 @@ class NodeState(object):
             if seconds is not None:
                 self._counts['jobs_done'] += 1
                 self._counts['cpu_time'] += seconds
-            self._changed.notify_all()
+            self._notify_locked()
         jobs.LIFE.change(job, jobs.FINISH)
         return True
 

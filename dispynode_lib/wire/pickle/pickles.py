@@ -105,12 +105,18 @@ def integer(value):
     if -0x80000000 <= value < 0x80000000:
         return struct.pack('<ci', b'J', value)
     size = value.bit_length() // 8 + 1
-    value &= (1 << 8 * size) - 1
-    raw = bytearray()
-    while len(raw) < size:
-        raw.append(value & 0xff)
-        value >>= 8
-    return b'\x8a' + _BYTE[size] + bytes(raw)
+    return b'\x8a' + _BYTE[size] + little_endian(value, size)
+
+
+if PY2:
+    def little_endian(value, size):
+        """Return a signed integer in `size` bytes."""
+        digits = '%0*x' % (2 * size, value & (1 << 8 * size) - 1)
+        return digits.decode('hex')[::-1]
+else:
+    def little_endian(value, size):
+        """Return a signed integer in `size` bytes."""
+        return value.to_bytes(size, 'little', signed=True)
 
 
 def string_head(size, short, long_):
