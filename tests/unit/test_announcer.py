@@ -6,8 +6,7 @@ import shutil
 import tempfile
 import unittest
 
-from dispynode_lib.node.discovery.announcer import NAMED_INTERVAL, STEPS, Announcer
-from dispynode_lib.node.discovery.knocks import Knocks
+from dispynode_lib.node.discovery.announcer import Announcer, Knocks, NAMED_INTERVAL, STEPS
 from dispynode_lib.node.discovery.known import KnownReleases
 from dispynode_lib.node.discovery.visitors import Visitors
 from dispynode_lib.node.shared.complaints import Complaints
