@@ -70,7 +70,7 @@ HEAVY_PLACES = {
 }
 
 # from outside the package; psutil is optional
-NOT_STANDARD = {'host.resources': ('psutil',), 'host.compat': ('psutil',)}
+NOT_STANDARD = {'host.proc': ('psutil',), 'host.compat': ('psutil',)}
 PYTHON2_NAMES = ('Queue', 'SocketServer', '__builtin__', '_multiprocessing', '_sha', 'cPickle',
                  'cStringIO', 'StringIO', 'imp', 'thread')
 

@@ -149,15 +149,15 @@ def _take_rights(chosen):
 
 def _detach(chosen):
     """Go into the background; return the Background there. Raises StartError."""
-    from dispynode_lib.host.io import logs
+    from dispynode_lib.host.io import logfile
     from dispynode_lib.host.process import detach
     from dispynode_lib.node.operator import statefolder
     chosen.daemon = True
     statefolder.make(chosen)
     if not chosen.log_file:
         chosen.log_file = statefolder.log_path(chosen)
-        logs.keep_small(chosen.log_file)
-    return detach.detach(logs.open_or_refuse(compat.to_native(chosen.log_file)))
+        logfile.keep_small(chosen.log_file)
+    return detach.detach(logfile.open_or_refuse(compat.to_native(chosen.log_file)))
 
 
 def say(text, to_error=False):
@@ -291,6 +291,10 @@ def _meaningless():
     return named
 
 
+def _pass_over(_number, _frame):
+    """Handle a signal that means nothing."""
+
+
 class Signals(object):
     """Notes what signals ask for and wakes the main thread; the handlers do nothing else.
 
@@ -323,7 +327,7 @@ class Signals(object):
         for name in [name for name in ENDING if hasattr(signal, name)]:
             signal.signal(getattr(signal, name), self._on_terminate)
         for number in _meaningless():       # by a handler: what is ignored would be so in jobs, too
-            signal.signal(number, lambda _number, _frame: None)
+            signal.signal(number, _pass_over)
             signal.siginterrupt(number, False)
         if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:       # else: nohup
             signal.signal(signal.SIGHUP, self._on_hangup)

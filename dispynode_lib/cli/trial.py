@@ -13,7 +13,7 @@ from dispynode_lib import __version__
 from dispynode_lib.errors import DispynodeError, ProtocolError, StartError
 from dispynode_lib.code import image as program
 from dispynode_lib.host import compat
-from dispynode_lib.host.network import net
+from dispynode_lib.host.network import connections, net
 from dispynode_lib.wire import asking, framing, messages, replies
 from dispynode_lib.wire.control import FINISHED, TERMINATED
 from dispynode_lib.wire.pickle.pickles import dump
@@ -127,7 +127,7 @@ class Trial(object):
 
     def ask(self, payload, token=None, answers=1):
         """Send one request; return its socket and the first answer, None if none is expected."""
-        sock = net.connect(LOOPBACK, self.port, ANSWER_SECONDS)
+        sock = connections.connect(LOOPBACK, self.port, ANSWER_SECONDS)
         try:
             sock.sendall((token or framing.token(self.secret, self.node.sign)) +
                          framing.frame(payload))

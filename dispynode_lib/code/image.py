@@ -19,9 +19,8 @@ PACKAGE = 'dispynode_lib'
 AT_START = tuple(PACKAGE + name for name in ('.cli', '.options', '.code.cache'))
 # besides those in supervisor/, what supervisors and jobs import
 SHARED = ('errors', 'texts', 'code', 'code.packed', 'host', 'host.compat', 'host.descriptors',
-          'host.proc', 'host.resources', 'host.network', 'host.network.holders', 'host.network.net',
-          'host.network.tls', 'wire', 'wire.control', 'wire.fields', 'wire.framing',
-          'wire.messages', 'wire.peers', 'wire.pickle', 'wire.pickle.objects',
+          'host.proc', 'host.network', 'host.network.connections', 'host.network.tls', 'wire',
+          'wire.control', 'wire.framing', 'wire.peers', 'wire.pickle', 'wire.pickle.objects',
           'wire.pickle.opcodes', 'wire.pickle.pickles', 'wire.pickle.reader', 'wire.pickle.records',
           'wire.replies')
 FLAGS = ('debug', 'dont_write_bytecode', 'no_user_site', 'no_site', 'ignore_environment', 'verbose',
@@ -63,7 +62,7 @@ _supervisor = None
 class Store(object):
     """Store for bytes in an unlinked file, with their checksums; it saves memory.
 
-    One thread at a time.
+    put() for one thread at a time.
     """
 
     def __init__(self, folder=None):
@@ -97,8 +96,11 @@ class Store(object):
         if isinstance(handle, bytes):
             return handle
         offset, size, digest = handle
-        os.lseek(self._fd, offset, os.SEEK_SET)
-        data = os.read(self._fd, size)
+        if hasattr(os, 'pread'):            # modules may be imported in two threads at once
+            data = os.pread(self._fd, size, offset)
+        else:                               # Python 2 imports in one thread at a time
+            os.lseek(self._fd, offset, os.SEEK_SET)
+            data = os.read(self._fd, size)
         # a bad disk, or somebody with the same rights as the node
         if compat.sha1(data).digest() != digest:
             raise EnvironmentError(errno.EIO, 'the code that the node put away has been changed')

@@ -18,6 +18,7 @@ PYTHON_VERSION = '%d.%d.%d' % sys.version_info[:3]
 SYSTEM = sys.platform
 LINUX = SYSTEM.startswith('linux')
 CAN_RECVMSG = hasattr(socket.socket, 'recvmsg')
+AT_ONCE = 64  # events that epoll tells at once; by default there is room for 1023: 12 KB
 TELLS_ARRIVALS = CAN_RECVMSG and LINUX      # at which of its addresses a datagram arrived
 
 if PY2:
@@ -38,6 +39,11 @@ except ImportError:
         from _sha import new as sha1
     except ImportError:
         from hashlib import sha1
+
+try:
+    from _heapq import heapify, heappop, heappush       # noqa: F401; the C half: 30 KB less
+except ImportError:
+    from heapq import heapify, heappop, heappush        # noqa: F401
 
 try:
     from _operator import _compare_digest as compare_digest
@@ -185,7 +191,7 @@ class EpollPoller(object):
 
     def wait(self, timeout):
         """Return [(fd, events)]; `timeout`: seconds or None. Errors, hang-ups: READ|WRITE."""
-        return self._epoll.poll(-1 if timeout is None else timeout)
+        return self._epoll.poll(-1 if timeout is None else timeout, AT_ONCE)
 
 
 class PollPoller(object):

@@ -5,7 +5,7 @@ import time
 
 from dispynode_lib.errors import OptionError
 
-OPEN, CLOSING, CLOSED = 'open', 'closing', 'closed'
+OPEN, CLOSING, CLOSED = 'open', 'closing', 'closed'     # OPEN and CLOSING: as in node/timed/service
 DAY = 24 * 60                               # minutes
 
 
@@ -42,10 +42,9 @@ class Hours(object):
     """
 
     def __init__(self, start, stop, end):
-        """Raise OptionError as check() does. `start` None: always open."""
-        if start is not None:
-            check(start, stop, end)
-        self.start, self.stop, self.end = start, stop, end
+        """Raise OptionError as check() does."""
+        check(start, stop, end)
+        self.stop, self.end = stop, end
         changes = [(start, OPEN), (stop, CLOSING), (end, CLOSED)]
         if stop == end:
             changes.pop(1)
@@ -58,8 +57,6 @@ class Hours(object):
         A time of day that a change of daylight saving skips counts as passed when the clock is put
         forward; one that comes twice counts the first time.
         """
-        if self.start is None:
-            return OPEN, None
         last = following = None
         for when, phase in self._around(now):
             if when <= now:
@@ -70,8 +67,6 @@ class Hours(object):
 
     def times(self, now):
         """Return (start, stop, end), epoch seconds or None, of the present or next service."""
-        if self.start is None:
-            return None, None, None
         last = CLOSED if self.end is not None else CLOSING
         changes = self._around(now)
         until = min(when for when, phase in changes if phase == last and when > now)

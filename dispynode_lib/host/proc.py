@@ -1,4 +1,4 @@
-"""Reading /proc, where there is one. Supervisors use this, too: it imports little."""
+"""Reading /proc, where there is one, or psutil. Supervisors use this, too: it imports little."""
 from __future__ import absolute_import, division, print_function
 
 import os
@@ -8,6 +8,15 @@ from dispynode_lib.texts import to_bytes
 MARK = '_DISPYNODE_OF'                      # environment of all that a node starts
 STATE, PARENT, SESSION, STARTED = 0, 1, 3, 19           # places in what stat_fields() returns
 ARGUMENTS_BEGIN, ARGUMENTS_END = 45, 46                 # of memory
+
+
+class AvailInfo(object):
+    """Resources free on this host: cpu, swap in percent; memory, disk in bytes."""
+
+    __slots__ = ('cpu', 'memory', 'disk', 'swap')
+
+    def __init__(self, cpu, memory, disk, swap):
+        self.cpu, self.memory, self.disk, self.swap = cpu, memory, disk, swap
 
 
 def is_there():
@@ -54,3 +63,13 @@ def read(path):
         return b''
     finally:
         os.close(fd)
+
+
+def import_psutil():
+    """Return the module psutil, None if it is not installed or does not work here."""
+    try:
+        import psutil
+    # a broken build raises any of them
+    except (ImportError, EnvironmentError, AttributeError, RuntimeError):
+        return None
+    return psutil

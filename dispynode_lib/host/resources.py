@@ -4,6 +4,7 @@ from __future__ import absolute_import, division, print_function
 import os
 
 from dispynode_lib.host import proc
+from dispynode_lib.host.proc import AvailInfo, import_psutil
 from dispynode_lib.texts import to_native
 
 
@@ -210,15 +211,6 @@ def _kilobytes(text, name):
     return int(words[0]) if words and words[0].isdigit() else None
 
 
-class AvailInfo(object):
-    """Resources free on this host: cpu, swap in percent; memory, disk in bytes."""
-
-    __slots__ = ('cpu', 'memory', 'disk', 'swap')
-
-    def __init__(self, cpu, memory, disk, swap):
-        self.cpu, self.memory, self.disk, self.swap = cpu, memory, disk, swap
-
-
 class Meter(object):
     """Reads what is free; each reading tells of the time since the last one."""
 
@@ -288,13 +280,3 @@ def free_disk(folder):
     except (EnvironmentError, AttributeError):
         return 0
     return disk.f_bavail * disk.f_frsize
-
-
-def import_psutil():
-    """Return the module psutil, None if it is not installed or does not work here."""
-    try:
-        import psutil
-    # a broken build raises any of them
-    except (ImportError, EnvironmentError, AttributeError, RuntimeError):
-        return None
-    return psutil

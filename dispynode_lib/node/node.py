@@ -31,12 +31,10 @@ from dispynode_lib.node.files.folders import Folders
 from dispynode_lib.node.initfile import InitFile
 from dispynode_lib.node.operation import Operation
 from dispynode_lib.node.operator.statefolder import StateFolder
-from dispynode_lib.node.operator.status import Status
 from dispynode_lib.node.replies.delivery import Delivery
 from dispynode_lib.node.replies.journal import Journal
 from dispynode_lib.node.replies.spool import Spool
 from dispynode_lib.node.requests.addresses import Addresses, Host
-from dispynode_lib.node.requests.admin import Administration
 from dispynode_lib.node.requests.callers import Callers
 from dispynode_lib.node.requests.dispatcher import Dispatcher
 from dispynode_lib.node.requests.jobs import JobRequests
@@ -165,10 +163,6 @@ class Node(object):
             self._common, self._notices, self._visitors, self._announcer, self._nursery)
 
     def _build_operator(self):
-        self._status = Status(
-            self._common, self._folder, self._history, self._ports, self._addresses, self._nursery,
-            self._visitors, self._announcer, self._delivery, self._spool, self._service,
-            self._complaints, self._penalties)
         self._operation = Operation(
             self._common, self._folder, self._history, self._ledger, self._status, self._service,
             began=self._began, run_command=self._run_command, set_cpus=self.set_cpus,
@@ -176,18 +170,15 @@ class Node(object):
 
     def _build_requests(self):
         is_allowed = guard.filter_of(self.options.allow)
-        admin = Administration(
-            self._common, self._service, self._notices, self._complaints, self._penalties,
-            set_cpus=self.set_cpus, reschedule=self._watchdog.reschedule)
         discovery = Discovery(self._common, self._answers, self._announcer, self._complaints,
-                              on_node_info=admin.on_datagram)
+                              self._administration)
         computations = self._computations()
         callers = Callers(self._common, self._complaints)
         opening = Opening(self._common, callers, computations.make, self._folders, self._delivery,
                           self._spool, self._notices, self._announcer, self._announcer.cut_off,
                           self._complaints, on_opened=self._on_opened, on_freed=self._on_freed)
         jobs = JobRequests(self._common, callers, self._journal, self._spool, self._delivery)
-        dispatcher = Dispatcher(self._identity, dict(discovery.table(), **admin.table()),
+        dispatcher = Dispatcher(self._identity, discovery.table(), self._administration,
                                 dict(opening.table(), **jobs.table()), jobs.at_once,
                                 self._spool.knows_token, self._complaints, self._penalties)
         self._before.take_over(self._common, computations, self._folders, self._notices,
@@ -344,19 +335,32 @@ class Node(object):
         self._announcer.begin()
         self._watchdog.reschedule()
 
+    def _status(self):
+        # few nodes are ever asked: what answers is imported then, and has no state of its own
+        from dispynode_lib.node.operator.status import Status
+        return Status(self._common, self._folder, self._history, self._ports, self._addresses,
+                      self._nursery, self._visitors, self._announcer, self._delivery, self._spool,
+                      self._service, self._complaints, self._penalties)
+
+    def _administration(self):
+        from dispynode_lib.node.requests.admin import Administration
+        return Administration(self._common, self._service, self._notices, self._complaints,
+                              self._penalties, set_cpus=self.set_cpus,
+                              reschedule=self._watchdog.reschedule)
+
     def command(self, words, done):
         """Do the operator's command `words` in a thread of its own; `done(Answer)` there."""
         self._common.workers.run(lambda: done(self._run_command(words)))
 
     def _run_command(self, words):
-        from dispynode_lib.node.operator.commands import Commands   # few nodes are ever asked
-        return Commands(self._common, self._status, self._service, self._notices, self._announcer,
+        from dispynode_lib.node.operator.commands import Commands
+        return Commands(self._common, self._status(), self._service, self._notices, self._announcer,
                         self.set_cpus, self.drain, self.stop, self._watchdog.reschedule,
                         restart=lambda: self.leave(replaced=True)).run(words)
 
     def _serve_page(self, connection):
         from dispynode_lib.node.operator.health import Pages
-        Pages(self._common, self._status, self._history, self._complaints).serve(connection)
+        Pages(self._common, self._status(), self._history, self._complaints).serve(connection)
 
     def dump(self):
         """Write state and stacks to the log. Returns soon."""

@@ -33,7 +33,7 @@ class Operation(object):
 
         folder        StateFolder, which is open
         ledger        node.shared.ledger.Ledger or None
-        status        node.operator.status.Status
+        status        function -> node.operator.status.Status
         began         monotonic seconds from which --lifetime counts
         run_command   function(list of text) -> Answer: does an operator's command
         set_cpus      function(number): have the node offer so many
@@ -186,7 +186,7 @@ class Operation(object):
             self._notify()
 
     def _status_line(self):
-        state, trouble = self._state, self._status.trouble()
+        state, trouble = self._state, self._status().trouble()
         return 'STATUS=%s: %d of %s busy, %s%s' % (
             state.phase().lower(), state.used_cpus(), counted(state.cpus(), u'CPU'),
             counted(len(state.computations()), u'computation'), '; %s' % trouble if trouble else '')
@@ -214,7 +214,7 @@ class Operation(object):
         import traceback
         from dispynode_lib.host import plainjson
         names = dict((thread.ident, thread.name) for thread in threading.enumerate())
-        lines = ['the state: ' + plainjson.dumps(self._status.gather())]
+        lines = ['the state: ' + plainjson.dumps(self._status().gather())]
         for ident, frame in sorted(sys._current_frames().items()):
             lines.append('thread %s:\n%s' %
                          (names.get(ident, ident), ''.join(traceback.format_stack(frame)).rstrip()))

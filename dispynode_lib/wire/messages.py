@@ -8,7 +8,7 @@ field. Source: docs/protocol.rst, "Classes on the wire", "Discovery", "Requests 
 from __future__ import absolute_import, division, print_function
 
 from dispynode_lib.host.compat import integer_types, text_type
-from dispynode_lib.host.resources import AvailInfo
+from dispynode_lib.host.proc import AvailInfo
 from dispynode_lib.wire.fields import ID_LIMIT, REQUIRED, Fields, fields_of
 from dispynode_lib.wire.pickle.pickles import UNKNOWN, Record, load, load_first
 

@@ -9,7 +9,7 @@ from __future__ import absolute_import, division, print_function
 import struct
 
 from dispynode_lib.host.compat import to_text
-from dispynode_lib.host.resources import AvailInfo
+from dispynode_lib.host.proc import AvailInfo
 from dispynode_lib.wire.pickle.pickles import Record, binary, dump, integer, string_head, text
 
 NULL_RESULT = b'\x80\x02N.'         # the pickle of None, as every Python reads it

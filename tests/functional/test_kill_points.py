@@ -493,16 +493,16 @@ class JobTest(Case):
             self.node.stop()
 
     def test_a_node_that_dies_while_it_takes_over_changes_nothing(self):
-        self.start_with_one('node.takeover Heritage.take_over before')
+        self.start_with_one('node.heritage Heritage.take_over before')
         jobs = {}
         for name in ('one', 'two'):
             jobs[name] = self.computation_.submit(self.path, name)
             wait_until(lambda: 'begun ' + name in self.notes(), TIMEOUT)
         self.node.kill()
         self.let_end('one')
-        for point in ('node.takeover Heritage.take_over before',
-                      'node.takeover Heritage.take_over after',
-                      'node.takeover Heritage._begin after',
+        for point in ('node.heritage Heritage.take_over before',
+                      'node.heritage Heritage.take_over after',
+                      'node.heritage Heritage._find after',
                       'node.computations.adoption Adopted.adopt after',
                       'node.computations.adoption Adopted.on_held before',
                       'node.computations.adoption Adopted.takes after'):

@@ -172,7 +172,7 @@ class Desk(FakeRoom):
         self.job_requests = JobRequests(
             self.common, callers, self.journal, self.spool, self.delivery)
         self.dispatcher = Dispatcher(
-            FakeIdentity, {'PING': self.told.ping},
+            FakeIdentity, {'PING': self.told.ping}, None,
             dict(self.opening.table(), **self.job_requests.table()), self.job_requests.at_once,
             self.spool.knows_token, self.complaints, self.penalties)
 

@@ -358,7 +358,8 @@ class FakeRoom(object):
         request = messages.read_compute(message)
         request.setup, request.cleanup = setup, cleanup
         request.type = 2 if program else 1
-        self.computation = Computations(self.common, uses, news).make(
+        self.computations = Computations(self.common, uses, news)
+        self.computation = self.computations.make(
             request, b'', Peer(), (u'10.0.0.9', 9700), u'10.0.0.1')
         self.computation.folder = self.folder
         self.state.open_computation(self.computation)

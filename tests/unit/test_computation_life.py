@@ -5,7 +5,6 @@ import collections
 import signal
 import unittest
 
-from dispynode_lib.node.computations.making import Computations
 from dispynode_lib.node.replies.journal import ACCEPTED
 from dispynode_lib.wire import control
 from dispynode_lib.log import CRITICAL, output
@@ -573,7 +572,7 @@ class LostSupervisorTest(History):
 
 
 class Left(object):
-    """What the record of a computation says, as a node that died has left it; see records.Remembered."""
+    """What the record of a computation says, as a node that died has left it; see heritage.Remembered."""
 
     cleaned = False
 
@@ -602,7 +601,7 @@ class TakenOverTest(History):
             adopted.append((room.state.adopt_job(room.computation, uid, u'cd', (), 1.0), noted))
         if stage == computations.CLOSING:
             room.state.close_computation(room.computation)
-        Computations.adopt(room.computation, Left(stage, set_up), link, adopted)
+        room.computations.adopt(room.computation, Left(stage, set_up), link, adopted)
         return [job for job, _noted in adopted]
 
     def here(self, held=(), setup=b'0', ending=b'0', programs=()):

@@ -33,7 +33,7 @@ class FaultsTest(unittest.TestCase):
         self.records, handler = [], log.output.handler
         log.output.handler = self.records.append
         self.addCleanup(setattr, log.output, 'handler', handler)
-        self.requests = Dispatcher(None, {}, {}, fail, None, None, None)
+        self.requests = Dispatcher(None, {}, None, {}, fail, None, None, None)
 
     def answer(self, opcode, handler=fail):
         self.requests._table[opcode] = handler

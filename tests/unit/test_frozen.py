@@ -5,7 +5,7 @@ import os
 import unittest
 
 from dispynode_lib.host.compat import to_text
-from dispynode_lib.node import takeover
+from dispynode_lib.node import heritage as heritages
 from dispynode_lib.node.discovery.known import KnownReleases
 from dispynode_lib.node.files.folders import Folders
 from dispynode_lib.node.operator.statefolder import StateFolder
@@ -49,7 +49,7 @@ class StateTest(FrozenCase):
         self.assertEqual(folder.generation, 2)
         before, data = folder.before()
         records = Records(folder.path, 60, folder.generation)
-        heritage = takeover.find(before, data, records, folder.is_of_client)
+        heritage = heritages.find(before, data, records, folder.is_of_client)
         self.assertEqual(heritage.sign, one.sign)
         self.assertEqual(sorted(records.supervisors()), [])         # sockets are not unpacked
         found = dict((remembered.data['id'], remembered) for remembered in heritage._remembered)
@@ -117,7 +117,7 @@ class StateTest(FrozenCase):
         if name == 'long':
             self.assertIn(b'm' * 5000, parts[5])
         if name == 'file':
-            with open(takeover.argument_file(noted), 'rb') as source:
+            with open(heritages.argument_file(noted), 'rb') as source:
                 self.assertIn(b'n' * 70000, source.read())
 
     def test_replies_kept_by_an_older_node_are_whole(self):

@@ -7,6 +7,7 @@ import unittest
 
 from dispynode_lib.errors import OptionError
 from dispynode_lib.host.hours import CLOSED, CLOSING, OPEN, Hours
+from dispynode_lib.node.timed.service import plan_of
 
 BERLIN = 'CET-1CEST,M3.5.0,M10.5.0/3'  # forward 29 March 2026 at 2:00, back 25 October 2026 at 3:00
 
@@ -71,7 +72,7 @@ class InAZone(unittest.TestCase):
 class TwoDays(InAZone):
 
     def test_no_hours_is_always_open(self):
-        self.assertEqual(hours(None, None, None).at(0), (OPEN, None))
+        self.assertEqual(plan_of(None, None, None).at(0), (OPEN, None))
 
     def test_the_example_of_the_manual(self):
         self.check(hours('17:00', '7:00', '8:00'), '2026-06-01 12:00', '2026-06-03 12:00', [

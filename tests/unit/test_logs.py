@@ -9,7 +9,7 @@ import sys
 import tempfile
 import unittest
 
-from dispynode_lib.host.io import logs, writer
+from dispynode_lib.host.io import logfile, logs, writer
 from dispynode_lib.host.io.loop import set_blocking
 from dispynode_lib.log import DEBUG, ERROR, INFO, WARNING, Log, Record, output
 
@@ -176,7 +176,7 @@ class NobodyReadsTest(unittest.TestCase):
         self.addCleanup(shutil.rmtree, folder)
         path = os.path.join(folder, 'fifo')
         os.mkfifo(path)
-        target = logs.LogFile(path, logs.bare_line)
+        target = logfile.LogFile(path, logs.bare_line)
         target.write(u'first')
         self.assertTrue(target.finish(10))
         reader = os.open(path, os.O_RDONLY)

@@ -9,7 +9,7 @@ import unittest
 
 from dispynode_lib.errors import PeerGone, StartError
 from dispynode_lib.host import compat
-from dispynode_lib.host.network import holders, net, tls
+from dispynode_lib.host.network import connections, holders, net, tls
 
 
 class Addresses(unittest.TestCase):
@@ -136,9 +136,9 @@ class Sockets(unittest.TestCase):
         listener = net.open_listener(u'127.0.0.1', 0)
         self.addCleanup(listener.close)
         code = (
-            'import sys\nfrom dispynode_lib.host.network import net\nfor address in (u"127.0.0.1", '
+            'import sys\nfrom dispynode_lib.host.network import connections, net\nfor address in (u"127.0.0.1", '
             'b"127.0.0.1".decode(), "127.0.0.1"):\n'
-            '    net.connect(address, %d, 5.0).close()\n    net.sockaddr(address, 1)\n'
+            '    connections.connect(address, %d, 5.0).close()\n    net.sockaddr(address, 1)\n'
             'print([name for name in sys.modules if name == "encodings.idna"])' %
             listener.getsockname()[1])
         self.assertEqual(subprocess.check_output([sys.executable, '-c', code]).strip(), b'[]')
@@ -163,7 +163,7 @@ class Sockets(unittest.TestCase):
 
     def test_listener_and_connection(self):
         listener = self.keep(net.open_listener(u'127.0.0.1', 0))
-        client = self.keep(net.connect(u'127.0.0.1', listener.getsockname()[1], 5))
+        client = self.keep(connections.connect(u'127.0.0.1', listener.getsockname()[1], 5))
         server = self.keep(listener.accept()[0])
         client.sendall(b'hello')
         self.assertEqual(server.recv(5), b'hello')
@@ -174,12 +174,12 @@ class Sockets(unittest.TestCase):
         wrapped = []
         port = listener.getsockname()[1]
         client = self.keep(
-            net.connect(u'127.0.0.1', port, 5, lambda sock: wrapped.append(sock) or sock))
+            connections.connect(u'127.0.0.1', port, 5, lambda sock: wrapped.append(sock) or sock))
         self.assertEqual(wrapped, [client])
 
     def test_a_peer_that_takes_no_record_is_given_up_after_one_timeout(self):
         listener = self.keep(net.open_listener(u'127.0.0.1', 0))
-        client = self.keep(net.connect(u'127.0.0.1', listener.getsockname()[1], 0.5))
+        client = self.keep(connections.connect(u'127.0.0.1', listener.getsockname()[1], 0.5))
         self.keep(listener.accept()[0])         # it reads nothing
         begun = compat.monotonic()
         with self.assertRaises((PeerGone, socket.timeout)):
@@ -189,7 +189,7 @@ class Sockets(unittest.TestCase):
     def test_port_is_free_again_at_once_after_connections(self):
         listener = self.keep(net.open_listener(u'127.0.0.1', 0))
         port = listener.getsockname()[1]
-        client = self.keep(net.connect(u'127.0.0.1', port, 5))
+        client = self.keep(connections.connect(u'127.0.0.1', port, 5))
         listener.accept()[0].close()
         client.close()
         listener.close()
@@ -207,7 +207,7 @@ class Sockets(unittest.TestCase):
 
     def test_port_taken_by_a_connection(self):
         listener = self.keep(net.open_listener(u'127.0.0.1', 0))
-        client = self.keep(net.connect(u'127.0.0.1', listener.getsockname()[1], 5))
+        client = self.keep(connections.connect(u'127.0.0.1', listener.getsockname()[1], 5))
         self.keep(listener.accept()[0])
         error = self.refusal(net.open_listener, u'127.0.0.1', client.getsockname()[1])
         self.assertEqual(error.status, 69)
@@ -255,7 +255,7 @@ class Sockets(unittest.TestCase):
         import fcntl
         listener = self.keep(net.open_listener(u'127.0.0.1', 0))
         for sock in (listener, self.keep(net.udp_socket(0)),
-                     self.keep(net.connect(u'127.0.0.1', listener.getsockname()[1], 5))):
+                     self.keep(connections.connect(u'127.0.0.1', listener.getsockname()[1], 5))):
             self.assertTrue(fcntl.fcntl(sock.fileno(), fcntl.F_GETFD) & fcntl.FD_CLOEXEC)
 
     def test_version_6(self):
@@ -264,7 +264,7 @@ class Sockets(unittest.TestCase):
         except StartError:
             return self.skipTest('this host has no IPv6')
         port = listener.getsockname()[1]
-        self.keep(net.connect(u'::1', port, 5))
+        self.keep(connections.connect(u'::1', port, 5))
         self.keep(net.udp_socket(port, socket.AF_INET6))
         self.keep(net.udp_socket(port))         # the families do not get in each other's way
 
@@ -272,7 +272,7 @@ class Sockets(unittest.TestCase):
         listener = net.open_listener(u'127.0.0.1', 0)
         port = listener.getsockname()[1]
         listener.close()
-        self.assertRaises(EnvironmentError, net.connect, u'127.0.0.1', port, 5)
+        self.assertRaises(EnvironmentError, connections.connect, u'127.0.0.1', port, 5)
 
     def test_arguments_of_the_holder_are_not_shown(self):
         if compat.LINUX:

@@ -8,7 +8,7 @@ import socket
 from dispynode_lib.host.compat import PY2, monotonic, set_cloexec
 from dispynode_lib.host.io.loop import READ, WRITE
 from dispynode_lib.host.io.streams import reset_at_close, wants_write, would_block
-from dispynode_lib.host.network import net
+from dispynode_lib.host.network import connections
 from dispynode_lib.log import Log
 from dispynode_lib.wire.framing import LENGTH
 
@@ -205,7 +205,7 @@ def _drop_unsent(sock):
     Where it has all: no reset, which clients would meet when they answer, and tell their users of.
     """
     try:
-        if net.unacknowledged(sock):
+        if connections.unacknowledged(sock):
             reset_at_close(sock)
     except EnvironmentError as error:
         log.debug('what a connection has not sent: %s', error)

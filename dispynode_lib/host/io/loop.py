@@ -4,12 +4,12 @@ from __future__ import absolute_import, division, print_function
 import collections
 import errno
 import functools
-import heapq
 import itertools
 import os
 import threading
 
-from dispynode_lib.host.compat import Poller, get_thread_id, monotonic, set_cloexec
+from dispynode_lib.host.compat import (
+    Poller, get_thread_id, heapify, heappop, heappush, monotonic, set_cloexec)
 from dispynode_lib.log import Log
 
 log = Log('dispynode.loop')
@@ -73,7 +73,7 @@ class Loop(object):
     def call_at(self, when, function, *args):
         """Call `function(*args)` at monotonic time `when`; return a Timer that can be cancelled."""
         timer = Timer(self, function, args)
-        heapq.heappush(self._timers, (when, next(self._serial), timer))
+        heappush(self._timers, (when, next(self._serial), timer))
         return timer
 
     def call_later(self, delay, function, *args):
@@ -85,7 +85,7 @@ class Loop(object):
         self._cancelled += 1
         if self._cancelled > 100 and self._cancelled * 2 > len(self._timers):
             self._timers = [entry for entry in self._timers if entry[2].function is not None]
-            heapq.heapify(self._timers)
+            heapify(self._timers)
             self._cancelled = 0
 
     def call_soon(self, function, *args):
@@ -146,7 +146,7 @@ class Loop(object):
     def _seconds_to_next_timer(self):
         timers = self._timers
         while timers and timers[0][2].function is None:
-            heapq.heappop(timers)
+            heappop(timers)
             self._cancelled -= 1
         if not timers:
             return None
@@ -154,7 +154,7 @@ class Loop(object):
 
     def _run_timers(self, now):
         while self._timers and self._timers[0][0] <= now:
-            timer = heapq.heappop(self._timers)[2]
+            timer = heappop(self._timers)[2]
             if timer.function is None:
                 self._cancelled -= 1
                 continue

@@ -9,6 +9,7 @@ import threading
 import time
 
 from dispynode_lib.host.compat import PY2, WOULD_BLOCK, monotonic, start_thread
+from dispynode_lib.log import WARNING, Record
 
 ROOM = 1 << 20                              # bytes of lines that may wait
 
@@ -124,3 +125,9 @@ def _await_room(fd):
         poll.poll()
     except (EnvironmentError, select.error):        # a signal (2.7)
         return
+
+
+def left_out(count, what=u'log'):
+    """Return the Record that `count` lines could not be written."""
+    return Record(WARNING, 'dispynode.log',
+                  u'lines of the %s that could not be written and are left out: %d' % (what, count))

@@ -1,4 +1,4 @@
-"""This machine's network: addresses, listeners, connections."""
+"""This machine's network: addresses, listeners."""
 from __future__ import absolute_import, division, print_function
 
 import errno
@@ -9,6 +9,7 @@ import struct
 from dispynode_lib.errors import PortTaken, StartError
 from dispynode_lib.host import compat, resources
 from dispynode_lib.host.network import holders
+from dispynode_lib.host.network.connections import for_resolver
 
 
 BACKLOG = 1024
@@ -57,7 +58,7 @@ def resolve(name):
     if is_address(name):
         return [canonical(name)]
     try:
-        found = socket.getaddrinfo(_for_resolver(name), None, 0, socket.SOCK_STREAM)
+        found = socket.getaddrinfo(for_resolver(name), None, 0, socket.SOCK_STREAM)
     except UnicodeError as error:           # a label of no or too many characters
         raise socket.gaierror(socket.EAI_NONAME, str(error))
     addresses = []
@@ -69,14 +70,6 @@ def resolve(name):
     if not addresses:
         raise socket.gaierror(socket.EAI_NONAME, 'no IP address')
     return sorted(addresses, key=family_of)
-
-
-def _for_resolver(name):
-    """Return a host name as getaddrinfo takes it, in bytes if it is ASCII: for text Python imports
-    its tables of international names."""
-    name = compat.to_text(name)
-    return compat.to_native(name) if any(letter > u'\x7f'
-                                         for letter in name) else name.encode('ascii')
 
 
 def node_addresses(given):
@@ -266,7 +259,7 @@ def interface_index(address):
 def sockaddr(address, port):
     """Return what bind() and connect() take for an IP address (scope allowed) and a port."""
     flags = socket.AI_NUMERICHOST
-    return socket.getaddrinfo(_for_resolver(address), port, family_of(address), socket.SOCK_STREAM,
+    return socket.getaddrinfo(for_resolver(address), port, family_of(address), socket.SOCK_STREAM,
                               0, flags)[0][4]
 
 
@@ -323,38 +316,6 @@ def _new_socket(family, kind):
     if family == socket.AF_INET6:
         sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
     return sock
-
-
-def connect(address, port, timeout, tls=None):
-    """Return a connected TCP socket, blocking with `timeout` seconds for each operation.
-
-    address   name or IP address
-    tls       None, or a function socket -> TLS socket as client
-    Raises EnvironmentError.
-    """
-    sock = socket.create_connection((_for_resolver(address), port), timeout)
-    try:
-        if compat.PY2:
-            compat.set_cloexec(sock.fileno())
-        # small messages at once (docs/protocol.rst, "FILEXFER": stop and wait)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return sock if tls is None else tls(sock)
-    except EnvironmentError:
-        sock.close()
-        raise
-
-
-def unacknowledged(sock):
-    """Return how many of the bytes sent by a socket the peer's host has not acknowledged (TCP), or
-    the peer has not read (AF_UNIX: with what the system adds); 0 where only Linux would know.
-
-    Raises EnvironmentError.
-    """
-    if not compat.LINUX:
-        return 0
-    import fcntl
-    import termios
-    return struct.unpack('i', fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, struct.pack('i', 0)))[0]
 
 
 # Why a port cannot be had

@@ -12,7 +12,7 @@ import time
 
 from dispynode_lib.errors import PeerGone, StartError
 from dispynode_lib.host import compat
-from dispynode_lib.host.network import net
+from dispynode_lib.host.network import connections
 
 # bytes of data in a record at most, and a little more than comes with them
 RECORD, OVERHEAD = 16384, 64
@@ -68,7 +68,7 @@ def send_whole_records(sock, data):
 
 def _wait_acknowledged(sock):
     patience, waited, wait = sock.gettimeout(), 0.0, SHORTEST
-    while net.unacknowledged(sock):
+    while connections.unacknowledged(sock):
         if patience is not None and waited >= patience:
             raise PeerGone('it took nothing for %g s' % patience)
         time.sleep(wait)

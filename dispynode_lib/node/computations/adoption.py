@@ -1,12 +1,11 @@
 """The jobs of a node that has died, and their processes, until they are like any others."""
 from __future__ import absolute_import, division, print_function
 
-import itertools
 import time
 
 from dispynode_lib.errors import PeerGone
 from dispynode_lib.host.compat import monotonic
-from dispynode_lib.host.network import net
+from dispynode_lib.host.network import connections
 from dispynode_lib.log import Log
 from dispynode_lib.node.computations.link import Child, is_readable
 from dispynode_lib.node.replies import journal as journals
@@ -27,20 +26,6 @@ HALF_GIVEN = (
     u'noted; the node has started again since')
 DORMANT = 10.0  # seconds in which a client may send a job again that was not acknowledged
 DORMANT_AT_LEAST = 1.0  # of each node: they may follow each other quickly
-
-_program_numbers = itertools.count(control.FIRST_PROGRAM)
-
-
-def next_program():
-    """Return a number for a program."""
-    return next(_program_numbers)
-
-
-def number_programs_after(number_):
-    """Give programs numbers above `number_`, for one before this node has given that."""
-    global _program_numbers
-    if number_ >= control.FIRST_PROGRAM:
-        _program_numbers = itertools.count(number_ + 1)
 
 
 def is_lost(noted, link):
@@ -158,7 +143,7 @@ class Adopted(object):
             try:
                 # it may not have had it; of two copies it looks at the first. One that is not read
                 # is enough: else many nodes fill the channel, and the loop's thread waits for room
-                if not net.unacknowledged(child.sock):
+                if not connections.unacknowledged(child.sock):
                     child.send(noted.frame)
             except (EnvironmentError, PeerGone) as error:
                 log.debug('job process %d of computation %d: %s', child.number,

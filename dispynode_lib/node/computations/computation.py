@@ -318,7 +318,7 @@ class Computation(object):
 
     def wake_job(self, job):
         """A job was sent again. Any thread."""
-        self._loop.call_soon(self.jobs.adopted.wake, job)
+        self._loop.call_soon(self.jobs.wake, job)
 
     def stop_job(self, job, why=None):
         """Stop a live job; its reply, status 9 and `why`, follows at its end. Any thread."""

@@ -8,10 +8,10 @@ from dispynode_lib.host.compat import monotonic, to_bytes
 from dispynode_lib.log import DEBUG, Log, output
 from dispynode_lib.node.files import bigfiles
 from dispynode_lib.host.wording import describe_exit
-from dispynode_lib.node.computations.adoption import Adopted, next_program
 from dispynode_lib.node.computations.frames import read_done, read_limit, tell_start
 from dispynode_lib.node.computations.link import (
-    DISMISS, END, EXIT, EXITED, GIVE, GIVEN, GONE, IDLE, LOSE, SHUT, TAKE_BACK, TELL, Child)
+    DISMISS, END, EXIT, EXITED, GIVE, GIVEN, GONE, IDLE, LOSE, SHUT, TAKE_BACK, TELL, Child,
+    next_program)
 from dispynode_lib.node.computations.link import LIFE as CHILD
 from dispynode_lib.node.shared import job as states
 from dispynode_lib.node.shared.job import LIFE as JOB
@@ -61,7 +61,7 @@ class Jobs(object):
         self._waiting = collections.deque()  # (job, frame) without a child
         self._children = {}                 # number -> Child, of the present supervisor
         self._resting = None  # Timer, while jobs come: more than one child may wait for one
-        self.adopted = Adopted(self, computation, supervision, journal, common)
+        self.adopted = None                 # adoption.Adopted of a computation that was taken over
 
     # -- giving jobs
 
@@ -312,12 +312,17 @@ class Jobs(object):
             self.dismiss_idle()
             self.top_up()
 
+    def wake(self, job):
+        """The client of a job has sent it again. The loop's thread."""
+        if self.adopted is not None:
+            self.adopted.wake(job)
+
     # -- what comes from them
 
     def on_child(self, child):
         """Take a new job process that waits for a job."""
         self.has_come()
-        if self.adopted.takes(child):
+        if self.adopted is not None and self.adopted.takes(child):
             return
         self._children[child.number] = child
         if not self._computation.can_fork():

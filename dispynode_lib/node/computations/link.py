@@ -3,6 +3,7 @@ from __future__ import absolute_import, division, print_function
 
 import collections
 import errno
+import itertools
 import os
 import select
 import socket
@@ -98,6 +99,21 @@ class Child(object):
     def send(self, data):
         """Send the job's frame; any thread, once. Raises PeerGone."""
         send_all(self.sock, data, monotonic() + SEND_TIMEOUT)
+
+
+_program_numbers = itertools.count(control.FIRST_PROGRAM)
+
+
+def next_program():
+    """Return a number for a program."""
+    return next(_program_numbers)
+
+
+def number_programs_after(number):
+    """Give programs numbers above `number`, for one before this node has given that."""
+    global _program_numbers
+    if number >= control.FIRST_PROGRAM:
+        _program_numbers = itertools.count(number + 1)
 
 
 class Link(object):

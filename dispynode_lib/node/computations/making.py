@@ -39,15 +39,17 @@ class Computations(object):
         return Computation(self._common, self._uses, self._news,
                            request, argument, peer, scheduler, node_ip_addr)
 
-    @staticmethod
-    def adopt(computation, remembered, link, jobs):
+    def adopt(self, computation, remembered, link, jobs):
         """Go on with a computation of a node that has died; the loop's thread.
 
-        remembered   node.replies.records.Remembered
+        remembered   node.heritage.Remembered
         link         to its supervisor, None if that has died, too
         jobs         [(Job, node.replies.journal.Noted)]
         """
+        from dispynode_lib.node.computations.adoption import Adopted
         data, computation.setup = remembered.data, remembered.setup
+        computation.jobs.adopted = Adopted(computation.jobs, computation, computation.supervision,
+                                           self._uses.journal, self._common)
         if data['set_up']:
             computation.setup_frame()
         computation.closed_by_client = bool(data['closed_by_client'])

@@ -272,8 +272,10 @@ class Supervision(object):
         self._unbind()
         link, self.link = self.link, None
         link.close()
-        self._owner.jobs.adopted.on_link_closed(link)
-        children = self._owner.jobs.on_link_closed(link)
+        jobs = self._owner.jobs
+        if jobs.adopted is not None:
+            jobs.adopted.on_link_closed(link)
+        children = jobs.on_link_closed(link)
         self._answer_pids({})
         return children
 

@@ -20,14 +20,14 @@ BACK_OFF = (2.0, 4.0, 8.0)
 class Discovery(object):
     """Handles PING, from connections and datagrams, and the other datagrams of clients."""
 
-    def __init__(self, common, answers, announcer, complaints, on_node_info):
+    def __init__(self, common, answers, announcer, complaints, administration):
         """Handle what clients send by `common`, a node.shared.common.Common.
 
-        on_node_info   function(bytes, arrival): a NODE_INFO datagram has come
+        administration   function -> what has on_datagram(bytes, arrival), for NODE_INFO
         """
         self._state, self._loop, self._identity = common.state, common.loop, common.identity
         self._answers, self._complaints = answers, complaints
-        self._announcer, self._on_node_info = announcer, on_node_info
+        self._announcer, self._administration = announcer, administration
 
     def table(self):
         """Return {opcode: handler of a Request}."""
@@ -57,7 +57,7 @@ class Discovery(object):
             if self._is_from(pulse, arrival.source):
                 states.heard(self._state, (pulse.ip_addr, pulse.port))
         elif opcode == 'NODE_INFO':
-            self._on_node_info(argument, arrival)
+            self._administration().on_datagram(argument, arrival)
         elif opcode != 'TERMINATED':        # of another node, to clients
             raise ProtocolError('unknown notice %s' % opcode)
 

@@ -4,12 +4,10 @@ from __future__ import absolute_import, division, print_function
 
 import os
 
-from dispynode_lib.errors import ProtocolError
 from dispynode_lib.host import files
-from dispynode_lib.host.compat import random_hex, to_bytes, to_path, to_text
+from dispynode_lib.host.compat import random_hex, to_bytes, to_text
 from dispynode_lib.log import Log
-from dispynode_lib.wire import control, messages
-from dispynode_lib.wire.peers import Peer
+from dispynode_lib.wire import control
 
 log = Log('dispynode.state')
 
@@ -233,43 +231,3 @@ class Record(object):
             if self.adopted or request.setup or not isinstance(request.cleanup, bool):
                 files.remove(self._path('setup'))
                 self.forget_cleanup()
-
-
-class Remembered(object):
-    """A computation as its record tells of it.
-
-    data      dict of what Record.write() wrote
-    argument  of COMPUTE (bytes); `request` what it says
-    setup     parts of the setup frame, None if it was not asked for
-    folder    its path
-    scheduler, peer, node_ip_addr, callers, stage, closed_by_client   as of a Computation
-    cleaned   whether a supervisor has begun cleanup
-    """
-
-    def __init__(self, records, data):
-        """Raises ProtocolError, EnvironmentError, KeyError, TypeError, ValueError: no use."""
-        if data['format'] != FORMAT:
-            raise ProtocolError(
-                'its format is %r, this release knows %d' % (data['format'], FORMAT))
-        self.data = data
-        path = records.path(ARGUMENTS, '%d.' % data['id'])
-        self.argument = _read(records.path(COMPUTATIONS, '%d' % data['id'])).partition(b'\n')[2]
-        self.request = messages.read_compute(self.argument)
-        if self.request.id != data['id']:
-            raise ProtocolError('it is of another computation')
-        self.setup = None
-        if os.path.exists(path + 'setup'):
-            self.setup = tuple(control.unpack(_read(path + 'setup')[4:]))
-        self.folder = to_path(data['folder'])
-        self.files_path = path + 'files'
-        self.cleaned = bool(records.cleaned(data['id']))
-        self.scheduler = to_text(data['scheduler'][0]), int(data['scheduler'][1])
-        self.peer = Peer(data['release'], bool(data['python2']), int(data['protocol']))
-        self.node_ip_addr = to_text(data['node_ip_addr'])
-        self.callers = frozenset([to_text(address) for address in data['callers']])
-        self.stage, self.closed_by_client = data['stage'], bool(data['closed_by_client'])
-
-
-def _read(path):
-    with open(path, 'rb') as source:
-        return source.read()

@@ -4,7 +4,6 @@ Source: docs/protocol.rst, "Administration".
 """
 from __future__ import absolute_import, division, print_function
 
-
 from dispynode_lib.options import table
 from dispynode_lib.errors import OptionError, ProtocolError
 from dispynode_lib.host import resources
@@ -36,11 +35,9 @@ class Administration(object):
         self._complaints, self._penalties = complaints, penalties
         self._set_cpus, self._reschedule = set_cpus, reschedule
 
-    def table(self):
-        """Return {opcode: handler of a Request}; each checks the token itself."""
-        return {'NODE_INFO': self.on_node_info, 'NODE_STATUS': self.on_node_status,
-                'SET_CPUS': self.on_set_cpus, 'SERVICE_TIME': self.on_service_time,
-                'SERVE_CLIENTS': self.on_serve_clients}
+    def handle(self, request):
+        """Answer a request of dispatcher.ADMINISTRATION; it checks the token itself."""
+        getattr(self, 'on_' + request.opcode.lower())(request)
 
     def _rank(self, request):
         """Return RIGHT, ORDINARY or WRONG for the token of a request."""

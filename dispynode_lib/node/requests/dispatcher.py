@@ -5,6 +5,7 @@ from dispynode_lib.errors import PeerGone, ProtocolError
 from dispynode_lib.host.compat import to_bytes
 from dispynode_lib.node.requests.callers import fault
 
+ADMINISTRATION = 'NODE_INFO', 'NODE_STATUS', 'SET_CPUS', 'SERVICE_TIME', 'SERVE_CLIENTS'
 ABOUT_KEPT = ('PENDING_JOBS', 'RETRIEVE_JOB', 'RESEND_JOB_RESULTS', 'CLOSE')
 
 
@@ -15,16 +16,18 @@ class Dispatcher(object):
     returns True if it keeps the connection to answer later.
     """
 
-    def __init__(self, identity, open_to_all, table, job_at_once, knows_token,
+    def __init__(self, identity, open_to_all, administration, table, job_at_once, knows_token,
                  complaints, penalties):
         """Dispatch by these tables, and ask these functions:
 
-        open_to_all   {opcode: handler} of requests not about a computation; they need no token
-        table         {opcode: handler} of the others
-        job_at_once   function JOB request -> False if it would have to wait; the loop's thread
-        knows_token   function token (bytes) -> whether replies are kept for who sends it
+        open_to_all     {opcode: handler} of requests not about a computation; they need no token
+        administration  function -> requests.admin.Administration, which checks tokens itself
+        table           {opcode: handler} of the others
+        job_at_once     function JOB request -> False if it would have to wait; the loop's thread
+        knows_token     function token (bytes) -> whether replies are kept for who sends it
         """
         self._identity, self._open_to_all, self._table = identity, open_to_all, table
+        self._administration = administration
         self._job_at_once, self._knows_token = job_at_once, knows_token
         self._complaints, self._penalties = complaints, penalties
 
@@ -60,6 +63,8 @@ class Dispatcher(object):
     def _handle(self, request):
         if request.opcode in self._open_to_all:
             return self._open_to_all[request.opcode](request)
+        if request.opcode in ADMINISTRATION:
+            return self._administration().handle(request)
         if not request.authorised and not self._knows_of_old(request):
             if self._identity.is_earlier(request.token):
                 raise ProtocolError('%s with the token of an earlier run: the client has not heard '

@@ -4,7 +4,7 @@ from __future__ import absolute_import, division, print_function
 import time
 
 from dispynode_lib.host import plainjson
-from dispynode_lib.host.io import logs
+from dispynode_lib.host.io import logfile
 from dispynode_lib.host.compat import to_bytes
 from dispynode_lib.log import Log
 
@@ -20,7 +20,7 @@ class Ledger(object):
     def __init__(self, path):
         """Raise StartError if `path` cannot be written."""
         self._told = None                   # when the log was told of trouble; the writer's thread
-        self._file = logs.LogFile(path, self._trouble, u'--ledger')
+        self._file = logfile.LogFile(path, self._trouble, u'--ledger')
 
     def job(self, computation, past):
         """Note that a job (history.PastJob) of a Computation has ended."""

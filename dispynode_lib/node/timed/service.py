@@ -4,15 +4,14 @@ from __future__ import absolute_import, division, print_function
 import time
 
 from dispynode_lib.errors import OptionError
-from dispynode_lib.host import hours
 from dispynode_lib.host.compat import monotonic, start_thread
-from dispynode_lib.host.hours import CLOSING, OPEN
 from dispynode_lib.host.wording import counted
 from dispynode_lib.log import Log
 from dispynode_lib.node.shared.state import SERVING, one_for_each_scheduler
 
 log = Log('dispynode.service')
 
+OPEN, CLOSING = 'open', 'closing'           # as in host/hours, which few nodes import
 LONGEST = 60.0  # seconds between looks: the host's clock may be set, or the host sleep
 GRACE = 5.0  # seconds for jobs that were under way when service stopped
 OVER = u'the service hours of the node ended (--service_end) before the job had ended'
@@ -29,7 +28,7 @@ class Service(object):
         self._notices, self._announcer, self._delivery = notices, announcer, delivery
         self._clock = clock
         self._minutes = [options.service_start, options.service_stop, options.service_end]
-        self._plan = hours.Hours(*self._minutes)
+        self._plan = plan_of(*self._minutes)
         self._phase = OPEN
 
     def wait(self, _now):
@@ -108,12 +107,12 @@ class Service(object):
         if start is None or (stop is None and end is None):
             self._plan = self._once(wanted)
         else:
-            self._plan = hours.Hours(start, stop, end)
+            self._plan = plan_of(start, stop, end)
         self._minutes = wanted
 
     def replace(self, start, stop, end):
         """Set all times of day, minutes since midnight or None. Raises OptionError."""
-        self._plan = hours.Hours(start, stop, end)
+        self._plan = plan_of(start, stop, end)
         self._minutes = [start, stop, end]
 
     def this_minute(self):
@@ -129,18 +128,42 @@ class Service(object):
         """Return one line (text) for an operator."""
         if self._minutes == [None, None, None]:
             return u'no service hours: always open'
+        from dispynode_lib.host import hours
         names = [u'%s %s' % (name, hours.text(minutes))
                  for name, minutes in zip((u'start', u'stop', u'end'), self._minutes)
                  if minutes is not None]
         return u'service hours: %s; now %s' % (u', '.join(names), self._phase)
 
     def _once(self, wanted):
+        from dispynode_lib.host import hours
         now = self._clock()
         start, stop, end = [None if minutes is None else hours.next_time(minutes, now)
                             for minutes in wanted]
         if stop is not None and end is not None and end < stop:
             raise OptionError(u'service would end before it stops')
         return hours.Once(start, stop, end)
+
+
+class Always(object):
+    """Service without hours; as host.hours.Hours."""
+
+    @staticmethod
+    def at(_now):
+        """Return (phase, None): no change is to come."""
+        return OPEN, None
+
+    @staticmethod
+    def times(_now):
+        """Return (start, stop, end)."""
+        return None, None, None
+
+
+def plan_of(start, stop, end):
+    """Return the plan for times of day, minutes or None. Raises OptionError."""
+    if start is None:
+        return Always
+    from dispynode_lib.host import hours
+    return hours.Hours(start, stop, end)
 
 
 def _until(change):

@@ -11,12 +11,13 @@ import select
 import time
 
 from dispynode_lib.errors import DispynodeError, PeerGone
-from dispynode_lib.host.network import net
+from dispynode_lib.host.network import connections
 from dispynode_lib.supervisor.pickles import pickling
 from dispynode_lib.supervisor.processes.lean import to_bytes, to_text
-from dispynode_lib.wire import framing, messages, replies
+from dispynode_lib.wire import framing, replies
 from dispynode_lib.wire.control import PROVISIONAL
 from dispynode_lib.wire.peers import Peer
+from dispynode_lib.wire.pickle import pickles
 
 CHUNK = 1024000  # bytes between two offsets (docs/protocol.rst, "The file dialogue")
 ANSWER_LIMIT = 4096
@@ -47,7 +48,7 @@ def _deliver(api, computation, timeout, relay, what, give, thing):
     address, port = _destination(computation, relay)
     sock = None
     try:
-        sock = net.connect(address, port, timeout, _tls(computation))
+        sock = connections.connect(address, port, timeout, _tls(computation))
         give(sock, api, computation, thing)
     except (EnvironmentError, DispynodeError) as error:
         text = '%s was not delivered to %s port %d: %s' % (what, address, port, error)
@@ -115,7 +116,7 @@ def _send_content(sock, stream, size, whole_records):
     """Hold the dialogue of section "The file dialogue" as its sender, in constant memory."""
     sent = 0
     while True:
-        offset = messages.read_value(framing.read_frame(sock, ANSWER_LIMIT))
+        offset = pickles.load(framing.read_frame(sock, ANSWER_LIMIT))[0]
         if offset == size:
             return                          # all of it, or the client has the same file already
         if offset != sent:

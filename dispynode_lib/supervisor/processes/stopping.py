@@ -73,8 +73,7 @@ def _look_at(pid):
 
 
 def _from_psutil():
-    from dispynode_lib.host.resources import import_psutil
-    psutil = import_psutil()
+    psutil = proc.import_psutil()
     if psutil is None:
         return {}                           # the process group has to do
     found = {}
@@ -89,8 +88,7 @@ def _from_psutil():
 
 def memory_by_psutil(pid):
     """Return the bytes of memory of a process where there is no /proc."""
-    from dispynode_lib.host.resources import import_psutil
-    psutil = import_psutil()
+    psutil = proc.import_psutil()
     try:
         return 0 if psutil is None else psutil.Process(pid).memory_info().rss
     except (psutil.Error, EnvironmentError):
