@@ -9,6 +9,8 @@ import marshal
 import sys
 
 PACKAGE_FILE = '/__init__.py'
+# of compile(), as for python -OO: 2 % of a node's memory; Python 2 has no such argument
+WITHOUT_DOCSTRINGS = () if str is bytes else (2,)
 
 importer = None                             # the Importer of this process, once there is one
 
@@ -33,9 +35,9 @@ class Importer(object):
         """Return the spec of a module, None for one that is not ours: Python 3."""
         if name not in self.modules:
             return None
+        # without a location: else it is found out, and kept, where Python would keep its code
         spec = type(sys.__spec__)(name, self, origin=self.modules[name][0],
                                   is_package=self.is_package(name))
-        spec.has_location = True
         if self.is_package(name):
             spec.submodule_search_locations = [self._folder(name)]
         return spec
@@ -45,6 +47,7 @@ class Importer(object):
 
     def exec_module(self, module):
         """Run the code of a module: Python 3."""
+        module.__file__ = self.modules[module.__name__][0]
         exec(self.get_code(module.__name__), module.__dict__)
 
     def find_module(self, name, _path=None):
@@ -89,7 +92,7 @@ class Importer(object):
         if code is None and self.cache is not None:
             code = self.cache.get(name, source)
         if code is None:
-            code = marshal.dumps(compile(source, path, 'exec', 0, True))
+            code = marshal.dumps(compile(source, path, 'exec', 0, True, *WITHOUT_DOCSTRINGS))
         self.modules[name] = path, source, code
         return code
 

@@ -155,9 +155,23 @@ class KeptImporterTest(unittest.TestCase):
         os.utime(path, (1, 1))
         self.assertIsNone(self.find())
 
-    def test_what_is_not_kept_or_not_ours_is_left_to_python(self):
-        self.write('mine.py', 'mark = 4\n')
-        self.assertIsNone(self.find())
+    def test_what_is_not_kept_is_kept_without_docstrings(self):
+        path = self.write('mine.py', '"""A text."""\nmark = 4\n')
+        cached = bytecode.external.cache_from_source(path, optimization=2)
+        self.addCleanup(setattr, sys, 'dont_write_bytecode', sys.dont_write_bytecode)
+        for sys.dont_write_bytecode in (True, False):
+            module = self.load(self.find())
+            self.assertEqual((module.__doc__, module.mark), (None, 4))
+            self.assertEqual(os.path.exists(cached), not sys.dont_write_bytecode)
+        os.utime(cached, (1, 1))
+        self.assertEqual(self.load(self.find()).mark, 4)
+        self.assertEqual(os.stat(cached).st_mtime, 1)           # it is read, not made again
+        self.write('mine.py', 'mark = 55\n')
+        self.assertEqual(self.load(self.find()).mark, 55)
+        self.keep('mine.py', 'mark = 55\n', optimize=2)         # as Python itself would
+        self.assertEqual(self.load(self.find()).mark, 55)
+
+    def test_what_is_not_ours_is_left_to_python(self):
         self.keep('other.py', '')
         self.assertIsNone(self.find('other'))
         self.assertIsNone(self.importer.find_spec('dispynode_lib.other'))

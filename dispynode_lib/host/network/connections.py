@@ -8,8 +8,7 @@ from dispynode_lib.host.compat import LINUX, PY2, set_cloexec, to_native, to_tex
 
 
 def for_resolver(name):
-    """Return a host name as getaddrinfo takes it, in bytes if it is ASCII: for text Python imports
-    its tables of international names."""
+    """Return a host name as getaddrinfo takes it; ASCII as bytes: text takes large tables."""
     name = to_text(name)
     return to_native(name) if any(letter > u'\x7f' for letter in name) else name.encode('ascii')
 
