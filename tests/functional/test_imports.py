@@ -346,6 +346,24 @@ class NamedTest(ImportsCase):
         self.node.wait_log('hangs: ', TIMEOUT)
 
 
+class EndingTest(ImportsCase):
+    """--preload of a module that ends the process that loads it."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.place = FOLDER.make()
+        cls.options = ('-c', '1', '--preload', 'ends')
+        cls.env = {'PYTHONPATH': cls.place}
+        super(EndingTest, cls).setUpClass()
+
+    def test_jobs_run_without_it_and_the_log_names_it(self):
+        for _ in range(2):
+            computation = self.open(CODE, 'f')
+            self.assertEqual(computation.run('aside').value, ([], []))
+            computation.close()
+        self.node.wait_log('may have ended it (--preload): ends', TIMEOUT)
+
+
 class LearnTest(ImportsCase):
     """--preload learn."""
 
@@ -371,7 +389,8 @@ class Folder(object):
 
     MODULES = {
         'package/__init__': '', 'package/part': 'mark = 1\n', 'other': '',
-        'hangs': 'import time\ntime.sleep(600)\n', 'harmless': 'mark = "harmless"\n',
+        'ends': 'import os\nos._exit(3)\n', 'hangs': 'import time\ntime.sleep(600)\n',
+        'harmless': 'mark = "harmless"\n',
         'moves': 'import os\nos.chdir("/")\n',
         'starts_thread': 'import threading, time\nthread = threading.Thread(target=time.sleep, '
                          'args=(60,))\n'

@@ -95,10 +95,14 @@ class NurseryTest(unittest.TestCase):
 
 class Answering(Nursery):
     """Its processes are those of `made`, one after the other: what each says when it is to fork,
-    None: nothing."""
+    None: nothing. `begun`: the modules that each was to load."""
+
+    begun = ()
 
     def _start_process(self):
         self.said = self.made.pop(0)
+        self._names = self._wanted
+        self.begun.append(self._names)
         self._sock, self.far = socket_pair()
         self._sock.setblocking(False)
         self._process = Process()
@@ -123,7 +127,8 @@ class SupervisorsTest(unittest.TestCase):
     def take(self, *made):
         """Return the number of the supervisor that a nursery gives whose processes say so."""
         self.nursery = Answering(None, Workers(), None, 2, lambda: None)
-        self.nursery.made = list(made)
+        self.nursery.made, self.nursery.begun = list(made), []
+        self.nursery.preload([u'module'])
         link = self.nursery.take()
         for sock in (link._sock, link._channels):
             sock.close()
@@ -138,6 +143,14 @@ class SupervisorsTest(unittest.TestCase):
             self.assertEqual((word, self.take(said, PID.pack(4712))), (word, 4712))
             self.assertEqual(self.nursery.made, [])
             self.close()
+
+    def test_modules_that_may_have_ended_it_are_left_out_until_it_is_not_needed(self):
+        self.take(b'', PID.pack(4712))
+        self.assertEqual(self.nursery.begun, [(u'module', ), ()])
+        self.nursery.far.close()
+        self.nursery.made = [PID.pack(4713)]
+        self.nursery.refresh()
+        self.assertEqual(self.nursery.begun, [(u'module', ), (), (u'module', )])
 
     def test_the_next_computation_tries_again_after_two_that_failed(self):
         with self.assertRaises(EnvironmentError):

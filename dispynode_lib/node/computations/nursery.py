@@ -214,13 +214,17 @@ class Nursery(object):
             try:
                 return self._fork()
             except (EnvironmentError, PeerGone) as error:
-                log.warning('the nursery of supervisors does not answer (%s); starting another',
-                            error)
+                log.warning('the nursery of supervisors does not answer (%s); starting another%s',
+                            error, ' without modules loaded ahead, one of which may have ended it '
+                            '(--preload): %s' % ', '.join(self._names) if self._names else '')
                 self._end()
+                wanted, self._wanted = self._wanted, ()         # until refresh()
                 try:
                     return self._fork()
                 except PeerGone as gone:
                     raise EnvironmentError(errno.EPIPE, 'the nursery of supervisors: %s' % gone)
+                finally:
+                    self._wanted = wanted
 
     def keep(self, _now=None):
         """Take the code of supervisors, before its files are replaced; see whether it runs."""
