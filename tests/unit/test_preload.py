@@ -3,6 +3,7 @@ its own: it changes `sys`."""
 from __future__ import absolute_import, division, print_function
 
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -161,6 +162,56 @@ import case.inner, other, json, json.decoder
 print(case.inner.mark, other.mark, case.inner.__name__, type(other) is type(os), other.__doc__)
 print(json.decoder is sys.modules["json.decoder"], json.loads("[1]"), repr(other).startswith("<module 'other' from"))'''),
             "False False\n4 5 case.inner True None\nTrue [1] True")
+
+    @unittest.skipIf(sys.version_info < (3, 4), 'there are no specs')
+    def test_a_finder_that_the_user_has_put_in_front_is_asked_first(self):
+        self.assertEqual(self.run_code('''
+import importlib.machinery
+class Finder(object):
+    def find_spec(self, name, path=None, target=None):
+        return importlib.machinery.ModuleSpec(name, self) if name == "upper" else None
+    def create_module(self, spec): return None
+    def exec_module(self, module): module.mark = "the user's"
+for name in ("lower", "upper"): preloaded.load(name)
+sys.meta_path.insert(0, Finder())
+import lower, upper
+print(lower.mark, upper.mark)'''), "1 the user's")
+
+    @unittest.skipIf(sys.version_info < (3, 3), 'all frames are shown there')
+    def test_tracebacks_of_failed_imports_show_the_usual_frames(self):
+        self.write(self.home, 'fails.py', 'import nowhere\n')
+        self.assertEqual(self.run_code('''
+import traceback
+preloaded.load("upper")
+for name in ("fails", "broken"):
+    try:
+        __import__(name)
+    except Exception:
+        print([os.path.basename(row[0]) for row in traceback.extract_tb(sys.exc_info()[2])])'''),
+                         "['<string>', 'fails.py']\n['<string>', 'broken.py']")
+
+    def test_threads_that_import_at_once_get_whole_modules(self):
+        self.assertEqual(self.run_code('''
+import threading
+for name in ("other", "case.inner"): preloaded.load(name)
+def imports():
+    import case.inner, other
+    seen.append((case.inner.mark, other.lower.mark, case.inner is sys.modules["case.inner"]))
+seen, threads = [], [threading.Thread(target=imports) for _ in range(16)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+print(len(seen), set(seen) == set([(4, 1, True)]))'''), '16 True')
+
+    @unittest.skipIf(platform.python_implementation() == 'PyPy', 'sizes are unknown there')
+    def test_a_job_need_not_make_the_table_of_modules_bigger(self):
+        self.assertEqual(self.run_code('''
+names = ["module_%%d" %% number for number in range(200)]
+for name in names: write(name + ".py", "")
+for name in names: preloaded.load(name)
+preloaded.settle()
+before = sys.getsizeof(sys.modules)
+for name in names: __import__(name)
+print(set(names) <= set(sys.modules), sys.getsizeof(sys.modules) == before)'''), 'True True')
 
     def test_a_module_that_its_package_imports_is_there_with_it(self):
         self.write(self.home, 'whole/__init__.py', 'import whole.part\n')

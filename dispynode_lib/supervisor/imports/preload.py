@@ -11,8 +11,9 @@ import os
 import sys
 import time
 
+from dispynode_lib.supervisor.imports import shortcut
 from dispynode_lib.supervisor.processes.lean import (
-    COMPLETE_LAST, EXECUTORS_EXIT, NAMES_ARE_IMMORTAL, PYTHON2)
+    COMPLETE_LAST, EXECUTORS_EXIT, NAMES_ARE_IMMORTAL, PYTHON2, imp)
 
 # modules of the standard library that do something when they are imported, or want a terminal or a
 # screen
@@ -22,7 +23,6 @@ NOT_TAKEN = frozenset([
     'Tkinter', 'tkinter', 'turtle', 'turtledemo', 'usercustomize', 'venv'
 ])
 
-IMPORT_SYSTEM = sys.modules.get('_frozen_importlib')
 EMPTY = frozenset()
 # seconds after a change in which a folder may change unseen, for its clock has ticks: clocks of
 # whole seconds, and others
@@ -104,8 +104,9 @@ class Preloaded(object):
         self._needs = {}                    # name -> names of all modules that importing it brings
         self._packages = {}  # name of a module -> its package, which was imported before
         self._hooks = {}                    # name -> what it registered to be called at a fork
-        self._unbound = set()               # names that their packages do not have as attributes
+        self._unbound = {}  # name -> its last part, of those that their packages do not have
         self._stock = []                    # empty module objects, see _take_object()
+        self._place = 0                     # in sys.meta_path
         self._has_new = False               # something was loaded since settle()
         self._given = set()                 # names of those that were imported since
         self._loading = False
@@ -115,8 +116,9 @@ class Preloaded(object):
     def install(self):
         """Add this finder to `sys.meta_path`, behind that of this program."""
         if self not in sys.meta_path:
-            sys.meta_path.insert(
-                1 if sys.meta_path and sys.meta_path[0] is _packed_importer() else 0, self)
+            self._place = int(sys.meta_path[:1] == [_packed_importer()])
+            sys.meta_path.insert(self._place, self)
+            shortcut.install(self.at_once)
 
     def names(self):
         """Return the names (list) of the modules that are put aside."""
@@ -154,13 +156,13 @@ class Preloaded(object):
         before, given, path = set(sys.modules), set(self._given), sys.path[:]
         sys.path[:] = self._path
         self._loading = True
-        new_module = getattr(IMPORT_SYSTEM, '_new_module', None)
+        new_module = getattr(shortcut.IMPORT_SYSTEM, '_new_module', None)
         register = getattr(os, 'register_at_fork', None)        # Python 3.7
         try:
             if register is not None:
                 os.register_at_fork = lambda **hooks: self._note_hooks(register, hooks)
             if new_module is not None:
-                IMPORT_SYSTEM._new_module = self._take_object
+                shortcut.IMPORT_SYSTEM._new_module = self._take_object
             __import__(name)
         except (Exception, SystemExit):     # some cannot be imported everywhere
             error = '%s: %s: %s' % ((name, sys.exc_info()[0].__name__) + sys.exc_info()[1:2])
@@ -168,7 +170,7 @@ class Preloaded(object):
             if register is not None:
                 os.register_at_fork = register
             if new_module is not None:
-                IMPORT_SYSTEM._new_module = new_module
+                shortcut.IMPORT_SYSTEM._new_module = new_module
             self._loading, self._given = False, given
             sys.path[:] = path
             self._put_away([each
@@ -220,12 +222,16 @@ class Preloaded(object):
     def settle(self):
         """Have all names side by side, too, where using them writes to them; called before others
         are forked."""
-        if not self._has_new or NAMES_ARE_IMMORTAL:
+        if not self._has_new:
             return
         self._has_new = False
+        make_room(len(self._modules))
+        if NAMES_ARE_IMMORTAL:
+            return
         names = dict((name, name[:1] + name[1:]) for name in self._modules)
         self._modules = dict((names[name], module) for name, module in self._modules.items())
-        self._unbound = set(names[name] for name in self._unbound if name in names)
+        self._unbound = dict((names[name], own[:1] + own[1:])
+                             for name, own in self._unbound.items() if name in names)
         self._needs = dict((names[name], [names[each] for each in needs if each in names])
                            for name, needs in self._needs.items() if name in names)
 
@@ -236,20 +242,40 @@ class Preloaded(object):
         module = self._modules[name]  # None on Python 2: there is no such module in the package
         if None not in (package, module) and package.__dict__.get(own) is module:
             delattr(package, own)
-            self._unbound.add(name)
+            self._unbound[name] = own
 
-    def _bind(self, name):
-        parent, dot, own = name.rpartition('.')
-        if dot and own not in sys.modules[parent].__dict__:
-            setattr(sys.modules[parent], own, self._modules[name])
+    def _bind(self, name, own):
+        package = sys.modules[name.rpartition('.')[0]].__dict__
+        if own not in package:
+            package[own] = self._modules[name]
 
     # being asked for a module
+
+    def at_once(self, name):
+        """Import module `name` from here, with the packages that contain it; return it, None if
+        finders have to be asked: Python 3."""
+        if name not in self._needs or name in sys.modules or not self._is_asked_first():
+            return None
+        imp.acquire_lock()
+        try:
+            parent = name.rpartition('.')[0]
+            if parent and parent not in sys.modules and self.at_once(parent) is None:
+                return None
+            # it may have come with its package
+            return sys.modules[name] if name in sys.modules or self._give(name) else None
+        finally:
+            imp.release_lock()
+
+    def _is_asked_first(self):
+        finders = sys.meta_path             # a user's may stand before this one
+        return len(finders) > self._place and finders[self._place] is self
 
     def find_spec(self, name, _path=None, target=None):
         """Return the spec of a module that is here, and may be had: Python 3."""
         if name not in self._needs or target is not None or not is_import(
                 sys._getframe(2)) or not self._give(name):
             return None                     # who only asks gets the usual answer
+        del sys.modules[name]               # the import system puts it there; it is nobody's yet
         return type(sys.__spec__)(name, self)
 
     def create_module(self, spec):
@@ -297,13 +323,11 @@ class Preloaded(object):
             present[each] = modules[each]
         for each in missing:
             if each in self._unbound:
-                self._bind(each)
+                self._bind(each, self._unbound[each])
         if not self._loading:
             self._given.update(missing)
             if os.getpid() != self._pid:
                 self._renew(missing)
-        if not PYTHON2:
-            del present[name]               # the import machinery puts it there; it is nobody's yet
         return True
 
     def _renew(self, names):
@@ -352,6 +376,18 @@ class Preloaded(object):
         if now - status.st_mtime > (FINE if status.st_mtime % 1 else COARSE):
             self._listed[folder] = mark, names
         return names
+
+
+def make_room(count):
+    """Have `sys.modules` take `count` more modules without growing, as it would in each job."""
+    size, added = sys.getsizeof(sys.modules, 0), []
+    while len(added) < count or sys.getsizeof(sys.modules, 0) == size != 0:
+        added.append('%d' % len(added))
+        if len(added) == count:
+            size = sys.getsizeof(sys.modules, 0)
+        sys.modules[added[-1]] = None
+    for name in added:
+        del sys.modules[name]
 
 
 def complete_needs(came):

@@ -20,8 +20,10 @@ NAMES_ARE_IMMORTAL = sys.version_info >= (3, 12)    # using a name of a program 
 
 if PYTHON2:
     import cPickle as pickles
+    import imp
     import signal
 else:
+    import _imp as imp
     import _pickle as pickles
     import _signal as signal
 
@@ -32,7 +34,8 @@ except ImportError:
     HAS_WAIT4 = False
 
 __all__ = ['COMPLETE_LAST', 'EXECUTORS_EXIT', 'FORKS_BY_DEFAULT', 'HAS_WAIT4', 'PYTHON2',
-           'call_system', 'pickles', 'signal', 'to_bytes', 'to_native', 'to_path', 'to_text']
+           'call_system', 'imp', 'pickles', 'signal', 'to_bytes', 'to_native', 'to_path',
+           'to_text']
 
 
 def call_system(name, *arguments):
