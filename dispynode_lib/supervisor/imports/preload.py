@@ -258,11 +258,7 @@ class Preloaded(object):
             return None
         imp.acquire_lock()
         try:
-            parent = name.rpartition('.')[0]
-            if parent and parent not in sys.modules and self.at_once(parent) is None:
-                return None
-            # it may have come with its package
-            return sys.modules[name] if name in sys.modules or self._give(name) else None
+            return sys.modules[name] if self._give(name) else None
         finally:
             imp.release_lock()
 
@@ -301,10 +297,11 @@ class Preloaded(object):
     def _give(self, name):
         """Put module `name` and what it needs into `sys.modules`, if a usual import would find the
         very same."""
-        modules, present, needs = self._modules, sys.modules, self._needs[name]
+        modules, present, needs, given = self._modules, sys.modules, self._needs[name], self._given
         parent = name.rpartition('.')[0]
-        if name in self._given or (parent and present.get(parent) is not
-                                   (modules.get(parent) or self._packages.get(name))):
+        if name in given or (parent and (parent in present or parent not in needs) and
+                             present.get(parent) is not
+                             (modules.get(parent) or self._packages.get(name))):
             return False
         strangers = self._strangers()
         if strangers is None:
@@ -314,7 +311,7 @@ class Preloaded(object):
             if each in present:
                 if each in modules and present[each] is not modules[each]:
                     return False
-            elif each in self._given or each not in modules or (
+            elif each in given or each not in modules or (
                     strangers and each.partition('.')[0] in strangers):
                 return False
             else:
