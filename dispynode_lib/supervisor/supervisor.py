@@ -292,7 +292,8 @@ class Supervisor(object):
         held = False
         try:
             far = move_out_of_reach(far)
-            self._computation.note_modules()
+            if self._computation.modules_before != len(sys.modules):
+                self._computation.note_modules()
             pid = os.fork()
             if not pid:
                 self._become_job(near, far)

@@ -97,7 +97,8 @@ class Jobs(object):
         self.attach(child, job)
         try:
             self._supervision.send(b'program', b'%d' % child.number, *control.unpack(frame[4:])[1:])
-            self._loop.call_soon(self._begin_time, job)
+            if self._options.job_time:
+                self._loop.call_soon(self._begin_time, job)
             if output.level <= DEBUG:
                 self._supervision.ask_pids(lambda pids: tell_start(job, pids.get(child.number)))
         except PeerGone as error:
