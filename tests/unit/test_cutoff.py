@@ -110,6 +110,14 @@ class CutOffTest(unittest.TestCase):
         self.cut_off.closed_unknown(SCHEDULER[0])
         self.assertEqual(len(self.told()), 4)               # the two of before, which rise
 
+    def test_a_client_whose_next_computation_opens_meanwhile_does_not_set_it_up_twice(self):
+        class Settled(object):
+            adopted, in_doubt, begun_again = True, False, False
+        closed = Computation(closed_by_client=True, record=Settled)
+        self.make(closed).ended(closed)
+        self.pass_time(DIP)
+        self.assertEqual(self.told(), [])
+
 
 if __name__ == '__main__':
     unittest.main()

@@ -59,9 +59,10 @@ class CutOff(object):
         return kept
 
     def ended(self, computation):
-        """A computation has ended; its client may have given it up. A worker's thread."""
+        """A computation has ended; its client may have given it up, unless SETUP was answered: it
+        may be opening the next one, and would open that twice. A worker's thread."""
         self._kept.discard(computation)
-        if computation.record.adopted and computation.closed_by_client and self._is_within(LATER):
+        if computation.record.in_doubt and computation.closed_by_client and self._is_within(LATER):
             self._show([computation])
 
     def closed_unknown(self, address):
