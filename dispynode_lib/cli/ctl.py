@@ -5,7 +5,7 @@ import errno
 import os
 
 from dispynode_lib.errors import StartError
-from dispynode_lib.host import plainjson
+from dispynode_lib.host import plainjson, processes
 from dispynode_lib.host.process import lockfile
 from dispynode_lib.host.compat import monotonic, to_text
 from dispynode_lib.node.operator import control_socket, statefolder
@@ -16,6 +16,8 @@ TIMEOUT = 20.0                              # seconds to wait for an answer
 HEALTHY = 10.0                              # seconds in which a healthy node answers
 NO_ACCESS = errno.EACCES, errno.EPERM
 ENDING = ('quit', 'exit')
+RESTART = 'restart'
+PAUSE = 0.02                                # seconds between two looks
 
 
 def main(options, say):
@@ -25,16 +27,23 @@ def main(options, say):
         return _list(options.json, say)
     folder = statefolder.place(options)[1]
     asks = words[0].lower() == u'status'
+    path, pid = os.path.join(folder, statefolder.SOCKET), os.path.join(folder, statefolder.PID)
+    before = _made(path), lockfile.owner(pid)
     try:
-        answer = control_socket.ask(os.path.join(folder, statefolder.SOCKET), words, TIMEOUT)
+        answer = control_socket.ask(path, words, TIMEOUT)
     except EnvironmentError as error:
         return _no_answer(error, folder, options.json, asks, say)
     if words[0].lower() in ENDING:
-        _wait_for_end(os.path.join(folder, statefolder.PID), options)
+        _wait_for_end(pid, options)
     if options.json:
         say(plainjson.dumps(answer['data']) + u'\n')
     else:
         say(answer['text'], to_error=answer['status'] != 0)
+    if words[0].lower() == RESTART and not answer['status'] and not _has_next(
+            path, before, options):
+        say(u'dispynode with files in %s: the next node does not answer; its log tells why\n' %
+            to_text(os.path.dirname(folder)), to_error=True)
+        return NO_ANSWER
     return answer['status']
 
 
@@ -82,7 +91,36 @@ def _wait_for_end(pid_path, options):
     import time
     deadline = monotonic() + options.stop_timeout + TIMEOUT
     while lockfile.owner(pid_path) is not None and monotonic() < deadline:
-        time.sleep(0.02)
+        time.sleep(PAUSE)
+
+
+def _made(path):
+    """Return what differs when a socket has been made anew, None if there is none."""
+    try:
+        found = os.stat(path)
+        return found.st_ino, found.st_ctime
+    except EnvironmentError:
+        return None
+
+
+def _has_next(path, before, options):
+    """Wait until another node is at the socket `path`; return whether it comes.
+
+    before   (_made() of the one that is to be replaced, its pid)
+    """
+    import time
+    deadline = monotonic() + options.stop_timeout + TIMEOUT
+    made, pid = before
+    can_see = pid is not None and processes.start_time(pid) is not None
+    while monotonic() < deadline and not (can_see and processes.start_time(pid) is None):
+        if _made(path) not in (None, made):
+            try:
+                control_socket.ask(path, [u'cpus'], HEALTHY)
+                return True
+            except EnvironmentError:
+                pass                        # it is about to listen there
+        time.sleep(PAUSE)
+    return False
 
 
 def is_healthy(options):

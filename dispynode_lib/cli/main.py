@@ -217,6 +217,7 @@ def _run(chosen, argv, background, tls, target):
         node, signals = _started(chosen, tls)
     finally:
         compat.collect_from_now_on()
+    node.fault_on_disk = lambda: _fault_on_disk(chosen, argv)
     if background is not None:
         target.finish(LAST_LINES)           # who started it may look into the log now
         background.report(0)
@@ -224,8 +225,13 @@ def _run(chosen, argv, background, tls, target):
     if node.is_replaced:
         from dispynode_lib.code.image import replace
         target.finish(LAST_LINES)
-        replace(chosen, argv, chosen.folder or os.getcwd())
+        replace(chosen, argv)
     return node.exit_status
+
+
+def _fault_on_disk(chosen, argv):
+    from dispynode_lib.code import image
+    return image.fault_on_disk(chosen, argv)
 
 
 def _started(chosen, tls):

@@ -29,6 +29,7 @@ FLAGS = ('debug', 'dont_write_bytecode', 'no_user_site', 'no_site', 'ignore_envi
 SUPERVISORS = frozenset([PACKAGE, PACKAGE + '.supervisor'] +
                         [PACKAGE + '.' + name for name in SHARED])
 NURSERY = 'packed.importer.once = True\nfrom dispynode_lib.supervisor.nursery import main\nmain()\n'
+TRIAL = 10.0                                # seconds for the program on disk to tell its version
 BACKGROUND = ('--detach', '--ensure')       # not for a program that is in the background already
 NODE = 'from dispynode_lib.cli.main import program\nprogram()\n'
 
@@ -194,15 +195,45 @@ def _take_modules(store):
             importer.modules[name] = path, source, None
 
 
-def replace(chosen, argv, folder):
+def replace(chosen, argv):
     """Have this process become the program that is on disk now (--ctl restart); does not return.
 
     chosen   the Options with which it was started
     argv     list without the program's name
-    folder   in which it was started
     It is here, in memory, for the files may be those of another release. Raises EnvironmentError.
     """
+    command, environment, folder = _on_disk(chosen, argv)
     os.chdir(folder)
+    os.execve(command[0], command, environment)
+
+
+def fault_on_disk(chosen, argv):
+    """Return why the program on disk cannot replace this one (text), None if it can. May wait.
+
+    The arguments are those of replace(). Other releases may know other options: they are read, too.
+    """
+    import subprocess
+    import threading
+    try:
+        command, environment, folder = _on_disk(chosen, argv)
+        with open(os.devnull, 'rb') as null:
+            process = subprocess.Popen(command + ['--version'], cwd=folder, env=environment,
+                                       close_fds=True, stdin=null, stdout=subprocess.PIPE,
+                                       stderr=subprocess.STDOUT)
+        timer = threading.Timer(TRIAL, process.kill)
+        timer.start()
+        said = compat.to_text(process.communicate()[0]).strip()
+        timer.cancel()
+    except EnvironmentError as error:
+        return compat.to_text(error)
+    if not process.returncode:
+        return None
+    return said.split(u'\n')[-1] or u'%s ended with %d' % (u' '.join(command), process.returncode)
+
+
+def _on_disk(chosen, argv):
+    """Return (command as a list, environment, folder) of the program on disk, see replace()."""
+    folder = chosen.folder or os.getcwd()       # in which it was started
     program = os.path.join(folder, sys.argv[0])
     start = ['-m', PACKAGE] if program.endswith('__main__.py') else [program]
     options = [word for word in argv if word not in BACKGROUND]
@@ -213,7 +244,7 @@ def replace(chosen, argv, folder):
     environment = dict(os.environ)
     environment.update((name, value) for name, value in (chosen.environment or {}).items()
                        if name.startswith('DISPYNODE_'))
-    os.execve(sys.executable, [sys.executable] + python_flags() + start + options, environment)
+    return [sys.executable] + python_flags() + start + options, environment, folder
 
 
 def build():

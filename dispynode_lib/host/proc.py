@@ -6,6 +6,7 @@ import os
 from dispynode_lib.texts import to_bytes
 
 MARK = '_DISPYNODE_OF'                      # environment of all that a node starts
+KEEPER = '_DISPYNODE_KEEPER'                # of who keeps listeners of a node that has died
 STATE, PARENT, SESSION, STARTED = 0, 1, 3, 19           # places in what stat_fields() returns
 ARGUMENTS_BEGIN, ARGUMENTS_END = 45, 46                 # of memory
 
@@ -43,9 +44,13 @@ def stat_fields(pid):
 
 def is_marked(pid, *values):
     """Return whether process `pid` was started with one of `values` (texts) for MARK."""
-    found = (b'\0' + read('/proc/%d/environ' % pid)).partition(
-        b'\0' + to_bytes(MARK) + b'=')[2].partition(b'\0')[0]
-    return found in [to_bytes(value) for value in values]
+    return variable(pid, MARK) in [to_bytes(value) for value in values]
+
+
+def variable(pid, name):
+    """Return a variable (bytes) of the environment that process `pid` was started with, or b''."""
+    return (b'\0' + read('/proc/%d/environ' % pid)).partition(
+        b'\0' + to_bytes(name) + b'=')[2].partition(b'\0')[0]
 
 
 def read(path):

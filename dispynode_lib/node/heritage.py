@@ -9,6 +9,7 @@ from dispynode_lib.host.wording import counted
 from dispynode_lib.log import Log
 from dispynode_lib.node.computations import adoption, link
 from dispynode_lib.node.files import bigfiles
+from dispynode_lib.node.operator.statefolder import STATE
 from dispynode_lib.node.replies import journal as journals
 from dispynode_lib.node.replies.journal import Journal
 from dispynode_lib.node.replies.records import ARGUMENTS, COMPUTATIONS, FORMAT
@@ -134,11 +135,13 @@ def argument_file(noted):
 def find(before, all_data, records, is_folder_ours):
     """Return the Heritage of a dead node, None: nothing, or of no use, as a line then tells.
 
-    before          dict that it wrote about itself
+    before          dict that it wrote about itself; empty, or None: that is damaged, or gone
     all_data        list of dict: its records of computations
     is_folder_ours  function(path): may a computation's folder be there
     """
     try:
+        if not before:
+            raise ProtocolError('%s is damaged, or gone' % records.path(STATE))
         if before.get('format') != FORMAT:
             raise ProtocolError('its state has the format %r, this release knows %d' %
                                 (before.get('format'), FORMAT))
@@ -148,11 +151,13 @@ def find(before, all_data, records, is_folder_ours):
         Journal(records.path(JOURNAL), b'').take_over()         # can it be read?
         return Heritage(records, sign,
                         [remember(records, data, is_folder_ours) for data in all_data])
-    except (EnvironmentError, ProtocolError, KeyError, TypeError, ValueError,
-            AttributeError) as error:
-        log.error('the computations of the node before this one cannot be taken over: %s; they are '
-                  'ended, and their clients told', error or type(error).__name__)
-        return None
+    except (EnvironmentError, ProtocolError) as error:
+        why = error
+    except (KeyError, TypeError, ValueError, AttributeError):
+        why = 'what is in %s is damaged' % records.path(COMPUTATIONS)
+    log.error('the computations of the node before this one cannot be taken over: %s; they are '
+              'ended, and their clients told', why)
+    return None
 
 
 def remember(records, data, is_folder_ours):

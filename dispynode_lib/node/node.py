@@ -72,6 +72,7 @@ class Node(object):
         self.is_wanted = lambda: True       # asked while start() waits
         self._began = monotonic()
         self._ended = threading.Event()
+        self.fault_on_disk = lambda: None   # why the program there cannot be the next node (text)
         self.is_replaced = False            # this process is to become the next node
         self._listeners = {}                # socket -> Listener
         self._init_file = InitFile(options.init)
@@ -356,7 +357,7 @@ class Node(object):
         from dispynode_lib.node.operator.commands import Commands
         return Commands(self._common, self._status(), self._service, self._notices, self._announcer,
                         self.set_cpus, self.drain, self.stop, self._watchdog.reschedule,
-                        restart=lambda: self.leave(replaced=True)).run(words)
+                        restart=self._replace).run(words)
 
     def _serve_page(self, connection):
         from dispynode_lib.node.operator.health import Pages
@@ -426,6 +427,13 @@ class Node(object):
         """End, and leave all to the next node; `replaced`: to be this process. Returns soon."""
         if self._state.begin_end():
             start_thread('leave', self._leave, replaced)
+
+    def _replace(self):
+        """Leave all to the program on disk, in this process; return why that cannot be, or None."""
+        why = self.fault_on_disk()
+        if why is None:
+            self.leave(replaced=True)
+        return why
 
     def _leave(self, replaced):
         self.is_replaced = replaced

@@ -36,7 +36,7 @@ class Before(object):
         self.keeper = Keeper(folder.file(KEEPER), options.orphan_timeout)
         self.heritage = None
         before, records = folder.before()
-        if before and records and options.orphan_timeout and not options.clean:
+        if records and options.orphan_timeout and not options.clean:
             from dispynode_lib.node import heritage     # few nodes find one
             self.heritage = heritage.find(before, records, self.records, folder.is_of_client)
         if self.heritage is not None:

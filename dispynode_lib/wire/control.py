@@ -8,6 +8,7 @@ from __future__ import absolute_import, division, print_function
 import struct
 
 from dispynode_lib.errors import ProtocolError
+from dispynode_lib.host import proc
 
 LENGTH = struct.Struct('>L')
 NOTHING = 0xFFFFFFFF
@@ -49,7 +50,7 @@ MODULE_NAME_SIZE = 200                      # characters of the longest name of 
 
 # In the environment of the nursery: how long, in seconds, and where it is to keep listeners for the
 # next node, with a colon
-KEEPER = '_DISPYNODE_KEEPER'
+KEEPER = proc.KEEPER
 KEPT_ALL, KEEP_NO_MORE = b'A', b'N'         # it has given all; the next node keeps them itself
 
 FIRST_PROGRAM = 1000000000      # job processes of program computations are numbered from here

@@ -200,6 +200,21 @@ class ReplacedTest(ReleaseTest):
             wait_until(lambda: node.log().count('serves at') > served, WAIT)
             self.check_serves(node)
 
+    def test_a_program_that_does_not_start_does_not_take_the_place_of_the_node_at_restart(self):
+        program = self.tree()
+        with self.node(program) as node:
+            self.check_serves(node)
+            served = node.log().count('serves at')
+            for change in overwrite, os.unlink:
+                change(program)
+                ctl = subprocess.Popen(
+                    [sys.executable, os.path.join(PROJECT, 'dispynode.py'), '--ctl', 'restart', '-p',
+                     str(node.port), '--dest_path_prefix', node.folder], stderr=subprocess.PIPE)
+                self.assertIn(b'the program on disk does not start', ctl.communicate()[1])
+                self.assertEqual(ctl.returncode, 1)
+                self.check_serves(node)
+            self.assertEqual(node.log().count('serves at'), served)
+
     def test_tree_is_deleted(self):
         program = self.tree()
         self.check_replaced(program, lambda: shutil.rmtree(self.path('tree')))

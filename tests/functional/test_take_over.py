@@ -200,7 +200,7 @@ class TakeOverTest(unittest.TestCase):
         command = command[:command.index('--daemon')] + [
             '--ctl', 'restart', '-p', str(node.port), '--dest_path_prefix', node.folder]
         self.assertEqual(subprocess.call(command), 0)
-        wait_until(lambda: node.log().count('serves at') > served, TIMEOUT)
+        self.assertGreater(node.log().count('serves at'), served)       # it has waited for that
         self.assertIsNone(node.process.poll())
         self.let_end('one', 'two')
         self.assertEqual(self.result(job)[0], 'one')
@@ -263,6 +263,7 @@ class TakeOverTest(unittest.TestCase):
         node.kill()
         os.unlink(os.path.join(node.folder, '.node-%d' % node.port, 'state.json'))
         node.start()
+        node.wait_log('state.json is damaged, or gone')
         wait_until(lambda: not [command for command in node.processes().values()
                                 if '--supervise' in command], TIMEOUT)
         self.assertEqual(job.wait(TIMEOUT).status, 9)
@@ -280,6 +281,31 @@ class TakeOverTest(unittest.TestCase):
         self.let_end('two')
         self.assertEqual(self.result(self.running('two'))[0], 'two')
         self.assertEqual(self.notes(), ['begun one', 'begun two', 'ended two'])
+
+    def test_who_keeps_the_port_of_a_dead_node_and_its_jobs_is_told(self):
+        node, _scheduler, _computation = self.start()
+        self.running('one')
+        node.kill()
+        words = b', which keeps it and running jobs for the next node with files in ' + (
+            node.folder.encode('ascii'))
+        command = node.command()
+        for more in (['--ctl', 'why', '--dest_path_prefix', node.folder],
+                     ['--daemon', '--dest_path_prefix', self.path + '.other']):
+            process = subprocess.Popen(
+                command[:command.index('--daemon')] + ['-i', '127.0.0.1', '-p', str(node.port)] + more,
+                stderr=subprocess.PIPE)
+            self.assertIn(words, process.communicate()[1])
+        node.start()
+
+    def test_a_damaged_record_is_told_by_its_place(self):
+        node, _scheduler, computation = self.start()
+        job = self.running('one')
+        node.kill()
+        folder = os.path.join(node.folder, '.node-%d' % node.port, 'computations')
+        open(os.path.join(folder, '%d' % computation.id), 'wb').close()
+        node.start()
+        node.wait_log('cannot be taken over: what is in %s is damaged' % folder)
+        self.assertEqual(job.wait(TIMEOUT + 20).status, 9)
 
     def test_a_record_of_another_release_is_not_misread(self):
         node, _scheduler, computation = self.start()

@@ -16,10 +16,20 @@ def port_holder(protocol, port):
     """
     listening, others = _sockets(protocol, port)
     inodes = listening or others  # a connection that happens to have the port takes it, too
-    for pid in sorted(proc.pids()):
-        if inodes & _open_sockets(pid):
+    found = [pid for pid in sorted(proc.pids()) if inodes & _open_sockets(pid)]
+    for pid in found:
+        if not proc.variable(pid, proc.KEEPER):
             return u'process %d (%s)' % (pid, program_of(pid))
-    return None
+    return u'process %d, which keeps it and running jobs for the next node%s' % (
+        found[0], _next_node(found[0])) if found else None
+
+
+def _next_node(pid):
+    """Return text on the folder of the node for which a process keeps listeners."""
+    path = compat.to_text(proc.variable(pid, proc.KEEPER).partition(b':')[2])
+    folder = os.path.dirname(os.path.dirname(path))
+    is_plain = folder and all(u' ' <= letter < u'\x7f' for letter in folder)  # a user's choice
+    return u' with files in %s' % folder if is_plain else u''
 
 
 def is_listened_at(protocol, port):

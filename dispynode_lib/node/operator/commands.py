@@ -45,7 +45,8 @@ class Commands(object):
         drain        function: end the node when the open computations have been closed
         stop         function: end the node now
         reschedule   function: duties are due at other times now
-        restart      function: end, and be replaced by the program on disk
+        restart      function: end, and be replaced by the program on disk; returns why that cannot
+                     be (text), None if it can
         """
         self._options, self._state = common.options, common.state
         self._status, self._service = status, service
@@ -198,7 +199,11 @@ class Commands(object):
             return Answer(
                 u'--orphan_timeout is 0: jobs would end; use quit, and start the node again\n',
                 status=1)
-        self._restart()
+        why = self._restart()
+        if why is not None:
+            return Answer(
+                u'not restarted, for the program on disk does not start: %s; mend it, and try '
+                u'again\n' % why, status=1)
         return Answer(u'restarting\n')
 
     def quit(self):
