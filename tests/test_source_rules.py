@@ -261,6 +261,11 @@ class SourceRulesTest(unittest.TestCase):
                        if (module, name) not in used]
         self.check(violations)
 
+    def test_all_modules_can_be_put_into_the_one_file(self):
+        self.check([source.at(line + 1, "has three single quotes: there they end a module's text")
+                    for source in self.package for line, text in enumerate(source.lines)
+                    if "'''" in text])
+
     def test_lines_of_code_have_up_to_100_columns(self):
         self.check([source.at(line, 'has %d columns' % len(source.lines[line - 1]))
                     for source in self.package

@@ -9,11 +9,11 @@ import sys
 
 IMPORT_SYSTEM = sys.modules.get('_frozen_importlib')
 FILE = '<frozen importlib._bootstrap>'      # Python leaves its frames out of tracebacks
-CODE = '''
+CODE = """
 def _find_and_load(name, import_):
     module = at_once(name)
     return find_and_load(name, import_) if module is None else module
-'''
+"""
 
 
 def install(at_once):
