@@ -357,7 +357,7 @@ class Node(object):
         from dispynode_lib.node.operator.commands import Commands
         return Commands(self._common, self._status(), self._service, self._notices, self._announcer,
                         self.set_cpus, self.drain, self.stop, self._watchdog.reschedule,
-                        restart=self._replace).run(words)
+                        lambda: self.fault_on_disk() or self.leave(replaced=True)).run(words)
 
     def _serve_page(self, connection):
         from dispynode_lib.node.operator.health import Pages
@@ -427,13 +427,6 @@ class Node(object):
         """End, and leave all to the next node; `replaced`: to be this process. Returns soon."""
         if self._state.begin_end():
             start_thread('leave', self._leave, replaced)
-
-    def _replace(self):
-        """Leave all to the program on disk, in this process; return why that cannot be, or None."""
-        why = self.fault_on_disk()
-        if why is None:
-            self.leave(replaced=True)
-        return why
 
     def _leave(self, replaced):
         self.is_replaced = replaced

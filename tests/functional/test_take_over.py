@@ -200,7 +200,9 @@ class TakeOverTest(unittest.TestCase):
         command = command[:command.index('--daemon')] + [
             '--ctl', 'restart', '-p', str(node.port), '--dest_path_prefix', node.folder]
         self.assertEqual(subprocess.call(command), 0)
-        self.assertGreater(node.log().count('serves at'), served)       # it has waited for that
+        command[command.index('restart')] = 'cpus'
+        self.assertEqual(subprocess.call(command), 0)           # it has waited for the next node
+        wait_until(lambda: node.log().count('serves at') > served, TIMEOUT)
         self.assertIsNone(node.process.poll())
         self.let_end('one', 'two')
         self.assertEqual(self.result(job)[0], 'one')
