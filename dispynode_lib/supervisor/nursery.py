@@ -43,7 +43,7 @@ def main():
     control_fd = take_standard()
     close_strangers((control_fd,))
     receiver, listeners = Receiver(control_fd), keeping.Listeners()
-    preload.begin()
+    preload.begin().install()               # supervisors inherit it
     surroundings.prepare()
     stopping.adopt()  # for supervisors that a job kills; and it makes ready for theirs
     rehearse()
@@ -91,7 +91,6 @@ def load_some(left, control_fd):
     poll = select.poll()
     poll.register(control_fd, select.POLLIN)
     preloaded = preload.begin()
-    preloaded.install()
     while left and not poll.poll(0):
         error = in_time(preloaded.load, left.pop(0))
         if error is not None:

@@ -9,11 +9,11 @@ import sys
 
 IMPORT_SYSTEM = sys.modules.get('_frozen_importlib')
 FILE = '<frozen importlib._bootstrap>'      # Python leaves its frames out of tracebacks
-CODE = """
+CODE = compile("""
 def _find_and_load(name, import_):
     module = at_once(name)
     return find_and_load(name, import_) if module is None else module
-"""
+""", FILE, 'exec', 0, True)                 # by the nursery: no supervisor has to
 
 
 def install(at_once):
@@ -21,5 +21,5 @@ def install(at_once):
     module, or None if it has to be looked for."""
     if hasattr(IMPORT_SYSTEM, '_find_and_load'):
         names = {'at_once': at_once, 'find_and_load': IMPORT_SYSTEM._find_and_load}
-        exec(compile(CODE, FILE, 'exec', 0, True), names)
+        exec(CODE, names)
         IMPORT_SYSTEM._find_and_load = names['_find_and_load']
