@@ -10,9 +10,9 @@ import sys
 IMPORT_SYSTEM = sys.modules.get('_frozen_importlib')
 FILE = '<frozen importlib._bootstrap>'      # Python leaves its frames out of tracebacks
 CODE = compile("""
-def _find_and_load(name, import_):
-    module = at_once(name)
-    return find_and_load(name, import_) if module is None else module
+def _find_and_load(name, import_, **options):
+    module = None if options else at_once(name)
+    return find_and_load(name, import_, **options) if module is None else module
 """, FILE, 'exec', 0, True)                 # by the nursery: no supervisor has to
 
 
