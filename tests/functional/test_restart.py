@@ -73,9 +73,9 @@ class KilledTest(unittest.TestCase):
         node, scheduler, computation = self.start()
         job = computation.submit(FAR)
         self.restart(node)
-        ping = scheduler.wait_for('PING', timeout=TIMEOUT)  # on a connection, in its own release
+        ping = scheduler.wait_for('PING', timeout=TIMEOUT,  # on a connection, in its own release
+                                  match=lambda ping: ping['sign'] != scheduler.node_sign)
         self.assertEqual(ping.value['version'], NATIVE.release)
-        self.assertNotEqual(ping.value['sign'], scheduler.node_sign)
         scheduler.ping()
         self.assertEqual(job.replies, [])
         scheduler.ask('COMPUTE', computation.record)
@@ -88,7 +88,8 @@ class KilledTest(unittest.TestCase):
         node, scheduler, computation = self.start(reentrant=True)
         job = computation.submit(FAR)
         self.restart(node)
-        scheduler.wait_for('PING', timeout=TIMEOUT)
+        scheduler.wait_for('PING', timeout=TIMEOUT,
+                           match=lambda ping: ping['sign'] != scheduler.node_sign)
         scheduler.ping()
         scheduler.ask('COMPUTE', computation.record)
         computation.setup()
