@@ -320,15 +320,21 @@ class NoneTest(ImportsCase):
         self.assertEqual(computation.run('aside').value, ([], []))
 
 
-class NamedTest(ImportsCase):
-    """--preload NAMES."""
+class PlaceCase(ImportsCase):
+    """`preload`: the option's value; the modules of Folder are there."""
 
     @classmethod
     def setUpClass(cls):
         cls.place = FOLDER.make()
-        cls.options = ('-c', '1', '--preload', 'hangs,harmless,package,no_such_module')
+        cls.options = ('-c', '1', '--preload', cls.preload)
         cls.env = {'PYTHONPATH': cls.place}
-        super(NamedTest, cls).setUpClass()
+        super(PlaceCase, cls).setUpClass()
+
+
+class NamedTest(PlaceCase):
+    """--preload NAMES."""
+
+    preload = 'hangs,harmless,package,no_such_module'
 
     def test_named_modules_are_there_for_the_first_job(self):
         self.wait_until_known('harmless')
@@ -346,15 +352,10 @@ class NamedTest(ImportsCase):
         self.node.wait_log('hangs: ', TIMEOUT)
 
 
-class EndingTest(ImportsCase):
+class EndingTest(PlaceCase):
     """--preload of a module that ends the process that loads it."""
 
-    @classmethod
-    def setUpClass(cls):
-        cls.place = FOLDER.make()
-        cls.options = ('-c', '1', '--preload', 'ends')
-        cls.env = {'PYTHONPATH': cls.place}
-        super(EndingTest, cls).setUpClass()
+    preload = 'ends'
 
     def test_jobs_run_without_it_and_the_log_names_it(self):
         for _ in range(2):
@@ -364,15 +365,10 @@ class EndingTest(ImportsCase):
         self.node.wait_log('may have ended it (--preload): ends', TIMEOUT)
 
 
-class LearnTest(ImportsCase):
+class LearnTest(PlaceCase):
     """--preload learn."""
 
-    @classmethod
-    def setUpClass(cls):
-        cls.place = FOLDER.make()
-        cls.options = ('-c', '1', '--preload', 'learn')
-        cls.env = {'PYTHONPATH': cls.place}
-        super(LearnTest, cls).setUpClass()
+    preload = 'learn'
 
     def test_only_modules_that_leave_the_process_as_it_is_are_loaded(self):
         computation = self.open(CODE, 'f')
