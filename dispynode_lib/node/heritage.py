@@ -28,6 +28,8 @@ class Heritage(object):
     def __init__(self, records, sign, remembered):
         """`remembered`: [Remembered]; `sign`: by which clients know the dead node."""
         self._records, self.sign, self._remembered = records, sign, remembered
+        # of the records that are of use
+        self.names = frozenset(['%d' % one.data['id'] for one in remembered])
 
     def take_over(self, computations, folders, notices, state, loop, journal, spool, big_folder,
                   supervisors):
@@ -48,7 +50,7 @@ class Heritage(object):
         bigfiles.remove_but(big_folder, [argument_file(job) for job in noted])
         begun = [(computation, one, self._find(computation, sockets.pop(computation.id, []), loop),
                   its_jobs) for computation, one, its_jobs in made.values()]
-        for left in sockets.values():       # their COMPUTE was never answered
+        for left in sockets.values():       # COMPUTE was never answered, or the record is damaged
             for _key, path in left:
                 link.end_supervisor(path)
         self._end_lost(begun, supervisors)
@@ -136,7 +138,7 @@ def find(before, all_data, records, is_folder_ours):
     """Return the Heritage of a dead node, None: nothing, or of no use, as a line then tells.
 
     before          dict that it wrote about itself; empty, or None: that is damaged, or gone
-    all_data        list of dict: its records of computations
+    all_data        [(file name, dict)]: its records of computations
     is_folder_ours  function(path): may a computation's folder be there
     """
     try:
@@ -150,14 +152,35 @@ def find(before, all_data, records, is_folder_ours):
             raise ProtocolError('its sign is damaged')
         Journal(records.path(JOURNAL), b'').take_over()         # can it be read?
         return Heritage(records, sign,
-                        [remember(records, data, is_folder_ours) for data in all_data])
+                        remember_all(records, all_data, is_folder_ours))
     except (EnvironmentError, ProtocolError) as error:
         why = error
-    except (KeyError, TypeError, ValueError, AttributeError):
-        why = 'what is in %s is damaged' % records.path(COMPUTATIONS)
+    except (KeyError, TypeError, ValueError):
+        why = '%s is damaged' % records.path(STATE)
     log.error('the computations of the node before this one cannot be taken over: %s; they are '
               'ended, and their clients told', why)
     return None
+
+
+def remember_all(records, all_data, is_folder_ours):
+    """Return the Remembered of all records that are whole; a line tells of each other one.
+
+    Raises ProtocolError if none is.
+    """
+    found = []
+    for name, data in all_data:
+        try:
+            found.append(remember(records, data, is_folder_ours))
+            continue
+        except (EnvironmentError, ProtocolError) as error:
+            why = error
+        except (KeyError, TypeError, ValueError, AttributeError):
+            why = 'it is damaged'
+        log.error('the computation in %s cannot be taken over: %s; it is ended, and its client '
+                  'told', records.path(COMPUTATIONS, name), why)
+    if not found:
+        raise ProtocolError('none of their records in %s is whole' % records.path(COMPUTATIONS))
+    return found
 
 
 def remember(records, data, is_folder_ours):

@@ -41,7 +41,7 @@ class Before(object):
             self.heritage = heritage.find(before, records, self.records, folder.is_of_client)
         if self.heritage is not None:
             identity.keep_sign(self.heritage.sign, options)
-            folder.keep_records()
+            folder.keep_records(self.heritage.names)
         folder.sign, self._folder, self._supervisors = identity.sign, folder, None
 
     def begin(self):

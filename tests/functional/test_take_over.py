@@ -306,8 +306,30 @@ class TakeOverTest(unittest.TestCase):
         folder = os.path.join(node.folder, '.node-%d' % node.port, 'computations')
         open(os.path.join(folder, '%d' % computation.id), 'wb').close()
         node.start()
-        node.wait_log('cannot be taken over: what is in %s is damaged' % folder)
+        node.wait_log('the computation in %s cannot be taken over: it is damaged' %
+                      os.path.join(folder, '%d' % computation.id))
+        node.wait_log('none of their records in %s is whole' % folder)
         self.assertEqual(job.wait(TIMEOUT + 20).status, 9)
+
+    def test_one_damaged_record_ends_the_jobs_of_no_other_computation(self):
+        node, scheduler, damaged = self.start()
+        lost = self.running('one')
+        whole = self.computation = scheduler.open(CODE, 'f')
+        kept = self.running('two')
+        node.kill()
+        record = os.path.join(node.folder, '.node-%d' % node.port, 'computations',
+                              '%d' % damaged.id)
+        open(record, 'wb').close()
+        node.start()
+        node.wait_log('the computation in %s cannot be taken over: it is damaged' % record)
+        self.let_end('two', 'three')
+        self.assertEqual(self.result(kept)[0], 'two')
+        self.assertEqual(self.result(self.running('three'))[0], 'three')
+        self.assertEqual(lost.wait(TIMEOUT).status, 9)
+        wait_until(lambda: sum('--supervise' in command for command in node.processes().values())
+                   <= 5, TIMEOUT)
+        self.assertFalse(os.path.exists(record))
+        self.assertEqual(whole.close(), b'ACK')
 
     def test_a_record_of_another_release_is_not_misread(self):
         node, _scheduler, computation = self.start()

@@ -84,7 +84,7 @@ class RecordsTest(unittest.TestCase):
             json.dump(record, target)
         self.state.open()
         self.addCleanup(self.state.close)
-        self.assertEqual(self.state.before()[1], [record])
+        self.assertEqual(self.state.before()[1], [('1', record)])
         self.assertEqual(os.listdir(folder), ['1'])
 
     def test_records_that_lie_remove_nothing(self):

@@ -232,12 +232,13 @@ class StateFolder(object):
         return sorted(set(one for one in found if one is not None))
 
     def before(self):
-        """Return (dict of a dead node about itself or None, its records as a list of dict)."""
-        return self._before, [record for _name, record in self._records]
+        """Return (dict of a dead node about itself or None, its records: [(file name, dict)])."""
+        return self._before, self._records
 
-    def keep_records(self):
-        """The computations of the dead node go on in this one."""
-        self._kept, self._records = self._records, []
+    def keep_records(self, names):
+        """Computations of the dead node, in records with these `names`, go on in this one."""
+        self._kept = [pair for pair in self._records if pair[0] in names]
+        self._records = [pair for pair in self._records if pair[0] not in names]
 
     def leftovers(self):
         """Return a function that ends and removes what a dead node left, None: nothing."""
@@ -264,6 +265,7 @@ class StateFolder(object):
         """Move folders of a dead node to LEFT: clients may be back with the same dest_path."""
         kept = [record for path in other_nodes(self.root, self.path)
                 for _name, record in read_records(path)]
+        kept += [record for _name, record in self._kept]
         kept += [record for _name, record in self._records if record.get('folder')
                  and not record.get('cleanup')]
         for name, record in self._records:
