@@ -7,6 +7,7 @@ keeps it for the next node.
 from __future__ import absolute_import, division, print_function
 
 import _socket
+import errno
 import fcntl
 import os
 import select
@@ -17,11 +18,13 @@ from dispynode_lib.host.descriptors import set_cloexec, with_short_name
 from dispynode_lib.supervisor.processes.lean import PYTHON2
 from dispynode_lib.supervisor.processes.descriptors import (
     Receiver, close_runs, move_away, write_pieces)
+from dispynode_lib.supervisor.processes.timers import monotonic
 from dispynode_lib.wire import control
 
 BACKLOG = 4
 TIMEOUT = 2.0                               # seconds that a node may take to say who it is
 FRAME_LIMIT = 4096
+LOOK = 1.0                                  # seconds between looks for the socket, without a node
 NO_ANSWER = b''
 CLEANED = '.cleaned'                        # as in node/replies/records
 
@@ -143,9 +146,26 @@ class HandOver(object):
     # another node
 
     def wait(self, timers, give_up):
-        """Wait for another node; call `give_up()` if none has come in time."""
-        alone_since = self._generation
-        timers.add(self.timeout, lambda: alone_since == self._generation and give_up())
+        """Wait for another node; call `give_up()` if none has come in time, or could find us."""
+        alone_since, deadline = self._generation, monotonic() + self.timeout
+
+        def look():
+            if alone_since == self._generation:
+                left = deadline - monotonic()
+                if left > 0 and self._can_be_found():
+                    timers.add(min(LOOK, left), look)
+                else:
+                    give_up()
+
+        look()
+
+    def _can_be_found(self):
+        """Return whether the socket has its name: the state folder may have been removed."""
+        try:
+            os.lstat(self._path)
+        except EnvironmentError as error:
+            return error.errno not in (errno.ENOENT, errno.ENOTDIR)
+        return True
 
     def is_asked_for(self):
         """Return whether a node waits to be let in."""

@@ -2,6 +2,7 @@
 from __future__ import absolute_import, division, print_function
 
 import os
+import shutil
 import signal
 import subprocess
 import threading
@@ -249,6 +250,15 @@ class TakeOverTest(unittest.TestCase):
         self.running('one')
         node.kill()
         node.assert_no_processes(TIMEOUT)
+        node.start()
+
+    def test_jobs_end_soon_where_the_state_folder_is_removed_while_there_is_no_node(self):
+        node, _scheduler, _computation = self.start()
+        self.running('one')
+        before = list(node.processes())
+        node.kill()
+        shutil.rmtree(os.path.join(node.folder, '.node-%d' % node.port))
+        wait_until(lambda: not [pid for pid in before if lives(pid)], TIMEOUT)
         node.start()
 
     def test_clean_ends_what_a_dead_node_has_left(self):
