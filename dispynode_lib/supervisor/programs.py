@@ -16,6 +16,7 @@ from dispynode_lib.supervisor.processes.limits import Budget, OverLimit
 from dispynode_lib.supervisor.job.output import Kept
 from dispynode_lib.supervisor.processes.spawning import spawn
 from dispynode_lib.wire import control
+from dispynode_lib.wire.pickle import pickles
 
 READ_SIZE = 65536                           # what a pipe holds
 GRACE = 0.2  # seconds that output may still come after the program has exited
@@ -39,26 +40,28 @@ class Program(object):
         self.stopped = False                # by request
         self.pipes = {}                     # read end -> Kept, while the program may write
         self.watched = False                # whether the poll waits for them
+        self.quick = None                   # timer that watches it unless it has ended by then
         self.stdout, self.stderr = Kept(), Kept()
 
 
 class Programs(object):
     """The running programs of one computation."""
 
-    def __init__(self, poll, timers, processes, send, over_limit):
-        """`send(number, pieces)` brings the report of a program to the node; `over_limit(number,
-        option, sentence)` tells it."""
+    def __init__(self, computation, poll, timers, processes, send, over_limit):
+        """Begin without any, once the computation is set up.
+
+        `send(number, pieces)` brings the report of a program to the node; `over_limit(number,
+        option, sentence)` tells it.
+        """
+        self._computation = computation
         self._poll = poll
         self._timers = timers
         self._processes = processes
         self._send = send
         self._over_limit = over_limit
-        self._environment = None
+        self._command, self._environment = _command(computation), _environment(computation)
         self._live = {}                     # number -> Program
         self._readers = {}                  # read end -> Program
-        # Programs whose pipes are not watched yet: of those that end soon only the end is seen
-        self._young, self._older = [], []
-        self._watch_planned = False
 
     def busy(self):
         """Return whether a program runs or has not been reported."""
@@ -68,18 +71,18 @@ class Programs(object):
         """Return the numbers (list) of those that have not been reported."""
         return list(self._live)
 
-    def start(self, number, args, computation):
+    def start(self, number, args):
         """Start the computation's program as `number`; what fails is reported as its end.
 
         args    pickle (bytes) of the list of arguments
         """
-        program = self._live[number] = Program(number, computation)
+        program = self._live[number] = Program(number, self._computation)
         try:
-            argv = _command(computation) + _arguments(args)
+            argv = self._command + _arguments(args)
         except (ProtocolError, ValueError) as error:
             self._report_failure(program, 'the arguments of the program cannot be used: %s' % error)
             return
-        self._try(program, computation, argv, BUSY_TRIES)
+        self._try(program, argv, BUSY_TRIES)
 
     def stop(self, number):
         """Note that `number` is to be stopped, in case it has not been started."""
@@ -87,48 +90,31 @@ class Programs(object):
         if program is not None:
             program.stopped = True
 
-    def _try(self, program, computation, argv, tries):
+    def _try(self, program, argv, tries):
         if program.stopped:
             self._report_failure(program, 'the program was stopped before it could be started')
             return
         ends = []
         try:
-            computation.enter_folder()
+            self._computation.enter_folder()
             for _stream in (program.stdout, program.stderr):
                 ends.append(read_pipe())
-            if self._environment is None:
-                self._environment = _environment(computation)
             pid = spawn(argv, self._environment, ends[0][1], ends[1][1])
         except EnvironmentError as error:
             for end in ends:
                 close_quietly(end[0])
             if error.errno == errno.ETXTBSY and tries:
-                self._timers.add(BUSY_DELAY, self._try, program, computation, argv, tries - 1)
+                self._timers.add(BUSY_DELAY, self._try, program, argv, tries - 1)
                 return
             self._report_failure(program, 'the program %s cannot be started: %s' % (
                 _shown(argv), error.strerror or error))
         else:
             self._processes.live[program.number] = pid
             program.pipes = {ends[0][0]: program.stdout, ends[1][0]: program.stderr}
-            self._young.append(program)
-            self._plan_watch()
+            program.quick = self._timers.add(QUICK, self._watch, program)
         finally:
             for end in ends:
                 close_quietly(end[1])
-
-    def _plan_watch(self):
-        if not self._watch_planned and (self._young or self._older):
-            self._watch_planned = True
-            self._timers.add(QUICK, self._watch_older)
-
-    def _watch_older(self):
-        for program in self._older:
-            self._watch(program)
-        self._young, self._older = [], [
-            program for program in self._young if program.number in self._live
-        ]
-        self._watch_planned = False
-        self._plan_watch()
 
     def _watch(self, program):
         if not program.watched:
@@ -187,6 +173,7 @@ class Programs(object):
         if program is None:
             return False
         program.status, program.stopped, program.ended = status, stopped, time.time()
+        self._timers.cancel(program.quick)
         self._read_rest(program)
         self._report_if_over(program)
         if program.pipes:                   # something it started may hold them for ever
@@ -241,7 +228,6 @@ def _command(computation):
 
 def _arguments(data):
     """Return the list of arguments in the pickle `data`; raises ProtocolError, ValueError."""
-    from dispynode_lib.wire.pickle import pickles
     value, form = pickles.load(data)
     if not isinstance(value, (list, tuple)):
         raise ValueError('they are no list')

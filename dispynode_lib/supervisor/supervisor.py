@@ -74,14 +74,15 @@ class Supervisor(object):
 
     def _turn(self):
         """Wait for something to happen, and do what it asks for."""
-        ready = dict(self._wait())
-        for fd, events in ready.items():
+        ready = self._wait()
+        for fd, events in ready:
             if fd == self._control_fd:
                 self._read_control()
             elif fd == self._signals.read_end:
                 self._on_child_signal()
             elif fd == self._hand_over.fd:
-                if self._control_fd not in ready:       # first what the node before has left
+                # first what the node before has left
+                if not any(other == self._control_fd for other, _events in ready):
                     self._let_in()
             elif self._learner is not None and self._learner.takes(fd):
                 continue
@@ -171,9 +172,9 @@ class Supervisor(object):
         self._settle()
         if self._programs is None:
             from dispynode_lib.supervisor.programs import Programs
-            self._programs = Programs(self._poll, self._timers, self._processes, self._send_report,
-                                      self._over_limit)
-        self._programs.start(control.number(number), args, self._opened())
+            self._programs = Programs(self._opened(), self._poll, self._timers, self._processes,
+                                      self._send_report, self._over_limit)
+        self._programs.start(control.number(number), args)
 
     def _send_report(self, number, pieces):
         self._hand_over.note_report(number, pieces)

@@ -98,6 +98,16 @@ class TimersTest(unittest.TestCase):
         self.assertEqual(called, ['now'])
         self.assertGreater(timers.next_wait(), 50000)
 
+    def test_what_was_cancelled_neither_wakes_nor_is_called(self):
+        timers, called = Timers(), []
+        timers.add(60, called.append, 'later')
+        sooner = timers.add(0, called.append, 'now')
+        timers.cancel(sooner)
+        self.assertGreater(timers.next_wait(), 50000)
+        timers.run_due()
+        timers.cancel(sooner)
+        self.assertEqual(called, [])
+
 
 if __name__ == '__main__':
     unittest.main()

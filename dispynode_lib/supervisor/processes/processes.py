@@ -116,7 +116,7 @@ class Processes(object):
                 if number is None:
                     break                   # it hides the others
                 found.append((number,) + _wait_for(ended.si_pid, 0)[1:])
-        known = set(row[0] for row in found)
+        known = set([row[0] for row in found]) if found else ()
         for number, pid in self.live.items():
             if number in known:
                 continue
@@ -153,10 +153,13 @@ class Processes(object):
             self._look_for_groups()
         elif not self._look_planned:
             self._look_planned = True
-            self._timers.add(GROUPS_DELAY, self._look_for_groups)
+            self._timers.add(GROUPS_DELAY, self._planned_look)
+
+    def _planned_look(self):
+        self._look_planned = False
+        self._look_for_groups()
 
     def _look_for_groups(self):
-        self._look_planned = False
         self._groups += [pid for pid in self._ended if stopping.group_lives(pid)]
         self._ended = []
 

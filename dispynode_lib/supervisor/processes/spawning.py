@@ -12,6 +12,9 @@ from dispynode_lib.supervisor.processes.descriptors import close_quietly, privat
 DEFAULT_SIGNALS = tuple(getattr(signal, name)
                         for name in ('SIGINT', 'SIGPIPE', 'SIGXFSZ', 'SIGTERM', 'SIGCHLD', 'SIGHUP',
                                      'SIGQUIT') if hasattr(signal, name))
+# Where the library knows what all are to be, it does not ask the system what each one is
+ALL_SIGNALS = sorted(int(number) for number in getattr(signal, 'valid_signals', tuple)())
+HAS_SPAWN = hasattr(os, 'posix_spawn')
 SHELL = '/bin/sh'
 
 
@@ -33,11 +36,11 @@ def spawn(argv, environment, stdout, stderr):
 
 
 def _start(argv, environment, stdout, stderr):
-    if not hasattr(os, 'posix_spawn'):
+    if not HAS_SPAWN:
         return _fork_and_exec(argv, environment, stdout, stderr)
-    actions = [(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-               (os.POSIX_SPAWN_DUP2, stdout, 1), (os.POSIX_SPAWN_DUP2, stderr, 2)]
-    settings = {'file_actions': actions, 'setsigmask': (), 'setsigdef': DEFAULT_SIGNALS}
+    actions = ((os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+               (os.POSIX_SPAWN_DUP2, stdout, 1), (os.POSIX_SPAWN_DUP2, stderr, 2))
+    settings = {'file_actions': actions, 'setsigmask': (), 'setsigdef': ALL_SIGNALS}
     try:
         return os.posix_spawn(argv[0], argv, environment, setsid=True, **settings)
     except NotImplementedError:             # a C library without POSIX_SPAWN_SETSID
