@@ -304,9 +304,8 @@ class Node(object):
         self._operation.ended(computation)
         self._announcer.cut_off.ended(computation)
         self._state.end_cleanup(computation)
-        if not self._state.computations():
-            self._preload()
-            self._nursery.refresh()
+        self._preload()
+        self._nursery.refresh(is_needed=bool(self._state.computations()))
         if self._state.counts()['serve'] == 0 and self._state.scheduler() is None:
             log.info('the node has served as many clients as it was to')
             self._notices.terminated(computation)

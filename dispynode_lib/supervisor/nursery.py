@@ -7,6 +7,7 @@ from __future__ import absolute_import, division, print_function
 
 import os
 import select
+import stat
 import struct
 import sys
 
@@ -19,7 +20,7 @@ from dispynode_lib.supervisor.processes import stopping
 from dispynode_lib.supervisor.processes.descriptors import (
     Receiver, close_quietly, close_strangers, move_out_of_reach, read_some, socket_pair,
     take_standard)
-from dispynode_lib.supervisor.processes.lean import signal
+from dispynode_lib.supervisor.processes.lean import signal, to_native
 from dispynode_lib.wire import control
 
 PID = struct.Struct('>l')
@@ -48,11 +49,11 @@ def main():
     stopping.adopt()  # for supervisors that a job kills; and it makes ready for theirs
     rehearse()
     _tell(control_fd, os.getpid())          # all is well
-    supervisors, left = set(), names_to_load()
+    supervisors, left = set(), []
     while True:
         load_some(left, control_fd)
         fd = receiver.receive_fd()
-        if fd is not None and listeners.take(fd):
+        if fd is not None and (listeners.take(fd) or take_names(fd, left)):
             continue
         fds = fd, receiver.receive_fd()
         if None in fds:
@@ -78,10 +79,14 @@ def end_left(supervisors, mark):
             stopping.kill_session(relative)
 
 
-def names_to_load():
-    """Return the names (list) of modules that the node wants loaded; users' programs see none."""
-    names = os.environ.pop(control.PRELOAD, '').split(',')
-    return [name for name in names if control.is_module_name(name)]
+def take_names(fd, left):
+    """If `fd` is a pipe add the names of modules in it to list `left`; return whether it is one."""
+    if not stat.S_ISFIFO(os.fstat(fd).st_mode):
+        return False
+    names = to_native(read_some(fd, control.PIPE_SIZE)).split(',')
+    close_quietly(fd)
+    left += [name for name in names if control.is_module_name(name)]
+    return True
 
 
 def load_some(left, control_fd):

@@ -44,9 +44,8 @@ LOST = 0xFFFFFFFF                           # for the wait status: user code has
 # them
 TOLD = 113, 114
 
-# In the environment of the nursery: names of modules that it loads, with commas between
-PRELOAD = '_DISPYNODE_PRELOAD'
 MODULE_NAME_SIZE = 200                      # characters of the longest name of a module
+PIPE_SIZE = 4096  # bytes of such names that go to the nursery at once: a pipe holds that many
 
 # In the environment of the nursery: how long, in seconds, and where it is to keep listeners for the
 # next node, with a colon

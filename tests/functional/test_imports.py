@@ -280,6 +280,22 @@ class RememberedTest(ImportsCase):
         type(self).node = NodeProcess(*self.options)
         self.node.__enter__()
 
+    def test_it_is_there_for_the_next_ones_where_one_computation_is_always_open(self):
+        client, name = self.scheduler(), 'sched'
+        always = client.open(CODE, 'f')
+
+        def known():
+            computation = client.open(CODE, 'f')
+            try:
+                if name in computation.run('aside').value[0]:
+                    return True
+                self.learn(computation, name)
+            finally:
+                computation.close()
+
+        wait_until(known, TIMEOUT, name + ' in a new computation')
+        always.close()
+
     def test_what_describes_a_failure_is_not_taken_for_an_import_of_jobs(self):
         computation = self.open(CODE, 'f')
         for _ in range(3):

@@ -36,16 +36,25 @@ class Process(object):
         """End."""
 
 
+class Closed(object):
+    """A socket to a process that is none."""
+
+    def close(self):
+        """Do nothing."""
+
+
 class Tried(Nursery):
     """Starts no real process; `fails` says why not."""
 
     fails = None
 
+    def _pass_text(self, data):
+        self.told.append(data)
+
     def _start_process(self):
         if self.fails is not None:
             raise EnvironmentError(self.fails)
-        self._names = self._wanted
-        self._process = Process()
+        self._sock, self._process = Closed(), Process()
 
 
 class NurseryTest(unittest.TestCase):
@@ -54,6 +63,7 @@ class NurseryTest(unittest.TestCase):
         image, program.supervisor_image = program.supervisor_image, lambda _folder: None
         self.addCleanup(setattr, program, 'supervisor_image', image)
         self.nursery = Tried(None, Workers(), None, 2, lambda: None)
+        self.nursery.told = []
 
     def test_an_idle_node_keeps_no_process_once_it_was_seen_to_run(self):
         self.assertEqual(self.nursery.keep_wait(0), KEEP_AFTER)
@@ -83,14 +93,25 @@ class NurseryTest(unittest.TestCase):
         self.nursery.keep(0)
         self.assertIsNone(self.nursery.trouble())
 
-    def test_it_is_replaced_only_for_other_modules(self):
+    def test_it_is_told_what_it_lacks_and_replaced_for_what_is_not_wanted_any_more(self):
         self.nursery.prepare()
         first = self.nursery._process
-        self.nursery.refresh()
-        self.assertIs(self.nursery._process, first)
-        self.nursery.preload([u'json'])
-        self.nursery.refresh()
+        for wanted, is_needed, told in (((), False, []), ((u'json',), False, [b'json']),
+                                        ((u'os.path', u'json'), True, [b'os.path']),
+                                        ((u'json', u'stat'), True, [b'stat'])):
+            self.nursery.preload(wanted)
+            self.nursery.refresh(is_needed)
+            self.assertEqual((wanted, self.nursery.told), (wanted, told))
+            self.assertIs(self.nursery._process, first)
+            del self.nursery.told[:]
+        self.nursery.refresh(False)
         self.assertIsNot(self.nursery._process, first)
+        self.assertEqual(self.nursery.told, [b'json,stat'])
+
+    def test_many_names_come_in_pieces_that_a_pipe_holds(self):
+        for words, pieces in (([], []), ([b'abc'], [b'abc']), ([b'a', b'b', b'cc'], [b'a,b', b'cc']),
+                              ([b'abcd', b'a'], [b'abcd', b'a'])):
+            self.assertEqual((words, nurseries.in_pieces(words, 4)), (words, pieces))
 
 
 class Answering(Nursery):
@@ -99,10 +120,12 @@ class Answering(Nursery):
 
     begun = ()
 
+    def _pass_text(self, data):
+        self.begun[-1] += (data,)
+
     def _start_process(self):
         self.said = self.made.pop(0)
-        self._names = self._wanted
-        self.begun.append(self._names)
+        self.begun.append(())
         self._sock, self.far = socket_pair()
         self._sock.setblocking(False)
         self._process = Process()
@@ -146,11 +169,11 @@ class SupervisorsTest(unittest.TestCase):
 
     def test_modules_that_may_have_ended_it_are_left_out_until_it_is_not_needed(self):
         self.take(b'', PID.pack(4712))
-        self.assertEqual(self.nursery.begun, [(u'module', ), ()])
-        self.nursery.far.close()
-        self.nursery.made = [PID.pack(4713)]
-        self.nursery.refresh()
-        self.assertEqual(self.nursery.begun, [(u'module', ), (), (u'module', )])
+        self.assertEqual(self.nursery.begun, [(b'module', ), ()])
+        self.nursery.refresh(True)
+        self.assertEqual(self.nursery.begun, [(b'module', ), ()])
+        self.nursery.refresh(False)
+        self.assertEqual(self.nursery.begun, [(b'module', ), (b'module', )])
 
     def test_the_next_computation_tries_again_after_two_that_failed(self):
         with self.assertRaises(EnvironmentError):

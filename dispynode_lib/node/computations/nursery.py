@@ -16,7 +16,7 @@ from dispynode_lib.host.io.streams import Stream, wait_for, would_block
 from dispynode_lib.host.wording import counted
 from dispynode_lib.log import Log
 from dispynode_lib.node.computations.link import Link, socket_pair
-from dispynode_lib.wire.control import BIND_NOW, KEEPER, PRELOAD
+from dispynode_lib.wire.control import BIND_NOW, KEEPER, PIPE_SIZE
 
 log = Log('dispynode.nursery')
 
@@ -144,8 +144,9 @@ class Nursery(object):
         self._trouble = None                # why the process cannot be started
         self._shared = []                   # sockets that the process keeps
         self.keeper = None  # seconds, and where it keeps them when this node has died (text)
-        # modules that the process loads, and those that the next one is to load
-        self._names = self._wanted = ()
+        # names of modules: that the process loads, that it is to load, and that may have ended the
+        # one before it
+        self._names = self._wanted = self._left_out = ()
 
     def prepare(self):
         """Start the process in the background if it does not run: it will be needed."""
@@ -197,15 +198,46 @@ class Nursery(object):
         self._on_news()
 
     def preload(self, names):
-        """Have modules (list of text) loaded before supervisors are forked: next time."""
+        """Have modules (list of text) loaded before supervisors are forked: from refresh() on."""
         self._wanted = tuple(names)
 
-    def refresh(self):
-        """Replace the process if it lacks modules; not while it is needed."""
+    def refresh(self, is_needed):
+        """Have the process load what it lacks; replace it if it has what is not wanted any more.
+
+        is_needed   there are computations: it is not to be replaced, nor put at risk
+        """
         with self._lock:
-            if self._process is not None and self._names != self._wanted:
-                self._end()
-                self._prepare_locked()
+            if not is_needed:
+                self._left_out = ()
+                if not set(self._names).issubset(self._wanted):
+                    self._end()
+                    self._prepare_locked()
+                    return
+            if self._sock is not None:
+                self._load()
+
+    def _load(self):
+        """Tell the process which modules it lacks; it loads them while nobody waits for it."""
+        lacking = [name for name in self._wanted
+                   if name not in self._names and name not in self._left_out]
+        self._names += tuple(lacking)
+        try:
+            for piece in in_pieces([name.encode('utf-8') for name in lacking], PIPE_SIZE):
+                self._pass_text(piece)
+        except EnvironmentError as error:
+            log.debug('the nursery of supervisors: %s', error)
+
+    def _pass_text(self, data):
+        """Pass a pipe with `data`, which fits into it."""
+        read_end, write_end = os.pipe()
+        try:
+            try:
+                os.write(write_end, data)
+            finally:
+                os.close(write_end)
+            self._pass(read_end)
+        finally:
+            os.close(read_end)
 
     def take(self):
         """Return a Link to a new supervisor. Raises EnvironmentError if none can be had."""
@@ -217,14 +249,12 @@ class Nursery(object):
                 log.warning('the nursery of supervisors does not answer (%s); starting another%s',
                             error, ' without modules loaded ahead, one of which may have ended it '
                             '(--preload): %s' % ', '.join(self._names) if self._names else '')
+                self._left_out = self._names                    # until refresh()
                 self._end()
-                wanted, self._wanted = self._wanted, ()         # until refresh()
                 try:
                     return self._fork()
                 except PeerGone as gone:
                     raise EnvironmentError(errno.EPIPE, 'the nursery of supervisors: %s' % gone)
-                finally:
-                    self._wanted = wanted
 
     def keep(self, _now=None):
         """Take the code of supervisors, before its files are replaced; see whether it runs."""
@@ -277,6 +307,7 @@ class Nursery(object):
             self._end()
             raise
         self._note(None)
+        self._load()
 
     def _image(self):
         from dispynode_lib.code import image        # not before the node serves
@@ -303,19 +334,16 @@ class Nursery(object):
                 sock.close()
 
     def _environment(self):
-        self._names = self._wanted
         environment = dict([BIND_NOW], **os.environ)
         if self.supervisors.mark is not None:
             environment[processes.MARK] = self.supervisors.mark
-        if self._names:
-            environment[PRELOAD] = str(u','.join(self._names))
         if self.keeper is not None:
             environment[KEEPER] = self.keeper
         return environment
 
     def _end(self):
         process, sock, self._process, self._sock = self._process, self._sock, None, None
-        self._shared = []
+        self._shared, self._names = [], ()
         if sock is not None:
             sock.close()
         if process is not None:
@@ -353,3 +381,15 @@ class Nursery(object):
             control_far.close()
             channels_far.close()
         return Link(self._loop, control, channels, pid)
+
+
+def in_pieces(words, size):
+    """Return `words` (bytes) joined with commas, in as few pieces of at most `size` bytes as they
+    fit in, each word shorter than that."""
+    pieces = []
+    for word in words:
+        if pieces and len(pieces[-1]) + 1 + len(word) <= size:
+            pieces[-1] += b',' + word
+        else:
+            pieces.append(word)
+    return pieces
