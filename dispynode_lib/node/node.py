@@ -4,7 +4,6 @@ from __future__ import absolute_import, division, print_function
 import functools
 import os
 import threading
-import time
 
 from dispynode_lib.errors import StartError
 from dispynode_lib.host.network import net
@@ -380,7 +379,9 @@ class Node(object):
             start_thread('drain', self._stop_when_empty)
 
     def _stop_when_empty(self):
-        leaving.wait_until_empty(self._state, self.options.drain_timeout)
+        limit = self.options.drain_timeout
+        if not self._state.wait_until_empty(limit):
+            log.warning('draining has taken %g s: open computations are stopped', limit)
         self.stop()
 
     def drain_jobs(self):
@@ -410,7 +411,8 @@ class Node(object):
         start_thread('drain-jobs', self._stop_without_jobs, limit)
 
     def _stop_without_jobs(self, limit):
-        leaving.wait_until_no_jobs(self._state, self._delivery, limit)
+        if not self._delivery.wait_until_out(self._state.wait_until_no_jobs, limit):
+            log.warning('draining has taken %g s: running jobs are stopped', limit)
         self.stop()
 
     def stop(self, at_once=False):
@@ -468,11 +470,7 @@ class Node(object):
         self._datagrams.stop()
         for computation in computations:
             computation.close(terminate=True, why=STOPPED)
-        while monotonic() < deadline:
-            left = deadline - monotonic()
-            if self._state.wait_until_empty(left) and not self._delivery.pending():
-                break
-            time.sleep(0.01)
+        self._delivery.wait_until_out(self._state.wait_until_empty, deadline - monotonic())
         leaving.kill_rest(self._state)
         self._delivery.keep_rest()
         self._journal.close()

@@ -84,7 +84,7 @@ class ServiceTest(WithService):
         self.follow('2026-06-02 08:01')
         self.assertIs(computation.closed, True)
         self.assertIn('--service_end', computation.why)
-        wait_until(lambda: self.notices.named('terminated') == [(computation,)], 20)
+        wait_until(lambda: self.notices.named('node_ends') == [([computation],)], 20)
         self.assertIsNone(self.common.state.scheduler())
 
     def test_without_end_running_computations_go_on_until_the_next_start(self):

@@ -158,9 +158,7 @@ class Notices(object):
 
     def terminated_to_all(self, own, candidates):
         """Tell all that this node is gone, but clients that know no such datagram."""
-        identity = self._identity
-        payload = replies.terminated(Peer(python2=True), identity.announced(own), identity.port,
-                                     identity.sign)
+        payload = self._terminated(Peer(python2=True), self._identity.announced(own))
         datagrams.send_from(
             own, [(target, port, payload) for port, release in candidates
                   if releases.hears_terminated(release) for target in self.targets(own, release)])
@@ -214,28 +212,26 @@ class Notices(object):
 
     def node_ends(self, computations):
         """Send TERMINATED to the scheduler of each computation, once."""
-        for computation in dict((one.scheduler, one) for one in computations).values():
+        for computation in one_for_each_scheduler(computations):
             self.terminated(computation)
 
-    def terminated(self, computation, done=None):
+    def terminated(self, computation):
         """Tell a scheduler that this node is gone for it."""
-        identity = self._identity
-        payload = replies.terminated(computation.peer, computation.node_ip_addr, identity.port,
-                                     identity.sign)
-        self._send(computation.scheduler, payload, done)
+        self._send(computation.scheduler,
+                   self._terminated(computation.peer, computation.node_ip_addr))
 
     def terminated_at(self, address, peer, own):
         """Tell the peer at (address, port) that this node, known to it by `own`, is gone for it."""
-        identity = self._identity
-        self._send(address,
-                   replies.terminated(peer, identity.announced(own), identity.port, identity.sign))
+        self._send(address, self._terminated(peer, self._identity.announced(own)))
+
+    def _terminated(self, peer, own):
+        return replies.terminated(peer, own, self._identity.port, self._identity.sign)
 
     def node_closed(self, computation):
         """Tell a scheduler that CLOSE with `close` False is done: it may set up anew."""
-        identity = self._identity
         self._send(
             computation.scheduler,
-            replies.node_closed(computation.peer, computation.node_ip_addr, identity.token,
+            replies.node_closed(computation.peer, computation.node_ip_addr, self._identity.token,
                                 computation.id, computation.auth))
 
     def unreached(self, address, text, *args):

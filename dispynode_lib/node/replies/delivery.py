@@ -2,6 +2,7 @@
 from __future__ import absolute_import, division, print_function
 
 import collections
+import time
 
 from dispynode_lib.host.io.calls import Call
 from dispynode_lib.host.compat import monotonic
@@ -114,6 +115,20 @@ class Delivery(object):
     def pending(self):
         """Return how many replies are neither delivered nor kept yet."""
         return len(self._letters)
+
+    def wait_until_out(self, no_more, timeout):
+        """Wait until there are no more replies and all are out; return whether so. May wait.
+
+        no_more   function(seconds or None): waits so long, returns whether no more will come
+        timeout   seconds, or None
+        """
+        deadline = None if timeout is None else monotonic() + timeout
+        while deadline is None or monotonic() < deadline:
+            left = None if deadline is None else deadline - monotonic()
+            if no_more(left) and not self.pending():
+                return True
+            time.sleep(0.01)
+        return False
 
     def deliver(self, computation, job, status, result, stdout, stderr, exception, start, end):
         """Send the final reply of a job; the loop's thread.

@@ -65,12 +65,19 @@ class NodeState(object):
         self._ends = False                  # it is being stopped, or left to the next node
         self._waiting = 0                   # threads that wait for a change
 
-    def _wait_locked(self, timeout):
-        self._waiting += 1
-        try:
-            self._changed.wait(timeout)
-        finally:
-            self._waiting -= 1
+    def _wait_locked(self, is_so, timeout):
+        """Wait until is_so(), `timeout` seconds at most (None: no limit); return whether so."""
+        deadline = None if timeout is None else monotonic() + timeout
+        while not is_so():
+            left = None if deadline is None else deadline - monotonic()
+            if left is not None and left <= 0:
+                return False
+            self._waiting += 1
+            try:
+                self._changed.wait(left)
+            finally:
+                self._waiting -= 1
+        return True
 
     def _notify_locked(self):
         if self._waiting:                   # hardly ever
@@ -290,18 +297,14 @@ class NodeState(object):
             return list(self._ending)
 
     def wait_until_empty(self, timeout):
-        """Wait `timeout` seconds (or None) until no computation is left; return whether so."""
+        """Wait until no computation is left, `timeout` seconds or None; return whether so."""
         with self._lock:
-            if self._entries or self._ending:
-                self._wait_locked(timeout)
-            return not (self._entries or self._ending)
+            return self._wait_locked(lambda: not (self._entries or self._ending), timeout)
 
     def wait_until_no_jobs(self, timeout):
-        """Wait up to `timeout` seconds (or None) until no job runs; return whether so."""
+        """Wait until no job runs, `timeout` seconds or None; return whether so."""
         with self._lock:
-            if self._used:
-                self._wait_locked(timeout)
-            return not self._used
+            return self._wait_locked(lambda: not self._used, timeout)
 
     # -- jobs
 
@@ -347,13 +350,9 @@ class NodeState(object):
 
     def _wait_for_cpu_locked(self, entry, key, timeout):
         """Wait for a CPU; return the Job if it has been admitted for another request meanwhile."""
-        deadline, wait = monotonic() + timeout, entry.waits.setdefault(key, _Wait())
+        wait = entry.waits.setdefault(key, _Wait())
         wait.requests += 1
-        while self._used >= self._cpus and wait.job is None:
-            left = deadline - monotonic()
-            if left <= 0:
-                break
-            self._wait_locked(left)
+        self._wait_locked(lambda: self._used < self._cpus or wait.job is not None, timeout)
         wait.requests -= 1
         if not wait.requests:
             del entry.waits[key]

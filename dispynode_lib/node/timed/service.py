@@ -4,10 +4,10 @@ from __future__ import absolute_import, division, print_function
 import time
 
 from dispynode_lib.errors import OptionError
-from dispynode_lib.host.compat import monotonic, start_thread
+from dispynode_lib.host.compat import start_thread
 from dispynode_lib.host.wording import counted
 from dispynode_lib.log import Log
-from dispynode_lib.node.shared.state import SERVING, one_for_each_scheduler
+from dispynode_lib.node.shared.state import SERVING
 
 log = Log('dispynode.service')
 
@@ -80,18 +80,13 @@ class Service(object):
         for computation in computations:
             computation.close(terminate=True, why=OVER)
         if computations:
-            start_thread('service-end', self._tell_terminated, one_for_each_scheduler(computations))
+            start_thread('service-end', self._tell_terminated, computations)
 
     def _tell_terminated(self, computations):
         """Tell schedulers that the node is gone, once the replies of ended jobs are there."""
-        deadline = monotonic() + self._options.stop_timeout + self._options.msg_timeout
-        while monotonic() < deadline:
-            if self._state.wait_until_empty(deadline -
-                                            monotonic()) and not self._delivery.pending():
-                break
-            time.sleep(0.02)
-        for computation in computations:
-            self._notices.terminated(computation)
+        self._delivery.wait_until_out(
+            self._state.wait_until_empty, self._options.stop_timeout + self._options.msg_timeout)
+        self._notices.node_ends(computations)
 
     # -- changes at run time
 
