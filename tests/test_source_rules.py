@@ -25,7 +25,7 @@ CATCH_ALL = {
     'node.node': ('_stop', ),  # the top of the thread that stops the node
     'node.requests.listeners': ('_receive', ),  # the top of the datagrams' thread
     # a peer is answered, whatever happens
-    'node.requests.dispatcher': ('handle', 'job_at_once'),
+    'node.requests.dispatcher': ('_guarded', ),
     'node.requests.opening': ('_begin', '_opened', '_set_up'),
     'node.requests.jobs': ('_start_job', ),
     'node.operator.commands': ('run', ),  # the operator is answered, whatever happens

@@ -10,9 +10,10 @@ from dispynode_lib.host import resources
 from dispynode_lib.host.network import net
 from dispynode_lib.host.compat import to_bytes, to_text
 from dispynode_lib.log import Log
+from dispynode_lib.node.discovery.notices import unique
 from dispynode_lib.node.timed.service import CONTROLS
 from dispynode_lib.wire import framing, messages, replies
-from dispynode_lib.wire.peers import Peer
+from dispynode_lib.wire.peers import peer_of
 
 log = Log('dispynode.admin')
 
@@ -37,7 +38,11 @@ class Administration(object):
 
     def handle(self, request):
         """Answer a request of dispatcher.ADMINISTRATION; it checks the token itself."""
-        getattr(self, 'on_' + request.opcode.lower())(request)
+        message = messages.read_admin(request.argument, request.opcode)
+        answer = self._answer(request, message, self._rank(request))
+        if not isinstance(answer, bytes):
+            answer = replies.value(peer_of(message), answer)
+        request.reply(answer)
 
     def _rank(self, request):
         """Return RIGHT, ORDINARY or WRONG for the token of a request."""
@@ -47,39 +52,31 @@ class Administration(object):
         if request.authorised:
             return ORDINARY
         self._complaints.note(request.address[0], 'administration refused: secret',
-                                    '%s with another secret' % request.opcode)
+                              '%s with another secret' % request.opcode)
         self._penalties.wrong_secret(request.address[0])
         return WRONG
 
-    def _may_ask(self, request):
-        rank = self._rank(request)
-        return rank == RIGHT or (rank == ORDINARY and self._options.admin_secret is None)
+    def _answer(self, request, message, rank):
+        """Return what is answered: bytes as they are sent, or a plain value."""
+        opcode = request.opcode
+        may_ask = rank == RIGHT or rank == ORDINARY and self._options.admin_secret is None
+        if opcode == 'NODE_INFO':           # others get the sign, so that they can make a token
+            return self._info() if may_ask else to_bytes(self._identity.sign)
+        if opcode == 'NODE_STATUS':
+            return self._status() if may_ask else REFUSED
+        if rank == ORDINARY:
+            return NOT_ALLOWED if opcode == 'SET_CPUS' else b''
+        return CHANGES[opcode](self, request.address[0], message) if rank == RIGHT else REFUSED
 
     # -- questions
 
-    def on_node_info(self, request):
-        """Tell status and limits; to others only the sign, so that they can make a token."""
-        peer = self._peer(request)
-        if not self._may_ask(request):
-            request.reply(to_bytes(self._identity.sign))
-            return
+    def _info(self):
+        return dict(self._status(), name=self._identity.name, cpus=self._state.free_cpus(),
+                    max_cpus=resources.host_cpus(), **self._times())
+
+    def _times(self):
         start, stop, end = self._service.times()
-        request.reply(replies.value(peer, dict(self._status(), name=self._identity.name,
-                                               cpus=self._state.free_cpus(),
-                                               max_cpus=resources.host_cpus(), service_start=start,
-                                               service_stop=stop, service_end=end)))
-
-    def on_node_status(self, request):
-        """Tell the node's status."""
-        request.reply(replies.value(self._peer(request),
-                                    self._status() if self._may_ask(request) else REFUSED))
-
-    def _peer(self, request):
-        """Return a Peer that speaks as the request does."""
-        admin = messages.read_admin(request.argument, request.opcode)
-        peer = Peer()
-        peer.heard(admin)
-        return peer
+        return {'service_start': start, 'service_stop': stop, 'service_end': end}
 
     def _status(self):
         counts, scheduler = self._state.counts(), self._state.scheduler()
@@ -88,41 +85,29 @@ class Administration(object):
                 'cpu_time': counts['cpu_time'], 'scheduler_ip': scheduler[0] if scheduler else None,
                 'avail_info': self._identity.meter.read()}
 
-    # -- changes
+    # -- changes; `source`: address that asks for them
 
-    def on_set_cpus(self, request):
+    def _change_cpus(self, source, message):
         """Offer another number of CPUs: None all, negative so many fewer than all."""
-        message, peer, rank = self._change(request)
-        if rank == ORDINARY:
-            request.reply(NOT_ALLOWED)
-            return
         total = resources.host_cpus()
         wanted = message.cpus if message.cpus is not None else total
         cpus = wanted if wanted >= 0 else total + wanted
-        if rank == WRONG or 'cpus' not in message.given or not 0 <= cpus <= total:
-            request.reply(replies.value(peer, REFUSED))
-            return
-        log.info('%s sets the number of CPUs to %d', request.address[0], cpus)
+        if 'cpus' not in message.given or not 0 <= cpus <= total:
+            return REFUSED
+        log.info('%s sets the number of CPUs to %d', source, cpus)
         self._set_cpus(cpus)
-        request.reply(replies.value(peer, {u'cpus': cpus}))
+        return {u'cpus': cpus}
 
-    def on_service_time(self, request):
+    def _change_service(self, source, message):
         """Set or clear a service time: HH:MM, '0' for none, None for now."""
-        message, peer, rank = self._change(request)
-        if rank != RIGHT:
-            request.reply(b'' if rank == ORDINARY else replies.value(peer, REFUSED))
-            return
         try:
             self._service.change(*self._time(message))
         except (OptionError, ProtocolError, ValueError) as error:
-            self._complaints.note(request.address[0], 'SERVICE_TIME refused', error)
-            request.reply(replies.value(peer, REFUSED))
-            return
+            self._complaints.note(source, 'SERVICE_TIME refused', error)
+            return REFUSED
         self._reschedule()
-        log.info('%s sets %s: %s', request.address[0], message.control, self._service.describe())
-        start, stop, end = self._service.times()
-        request.reply(replies.value(peer, {u'service_start': start, u'service_stop': stop,
-                                           u'service_end': end}))
+        log.info('%s sets %s: %s', source, message.control, self._service.describe())
+        return self._times()
 
     def _time(self, message):
         if message.control not in CONTROLS:
@@ -131,26 +116,14 @@ class Administration(object):
             return message.control, self._service.this_minute()
         return message.control, None if message.time == u'0' else table.clock(message.time)
 
-    def on_serve_clients(self, request):
+    def _change_serve(self, source, message):
         """Quit after so many more clients; -1: never."""
-        message, peer, rank = self._change(request)
-        if rank != RIGHT:
-            request.reply(b'' if rank == ORDINARY else replies.value(peer, REFUSED))
-            return
         if message.serve is None or message.serve < -1:
-            request.reply(replies.value(peer, REFUSED))
-            return
-        log.info('%s sets the number of clients to serve to %d', request.address[0], message.serve)
+            return REFUSED
+        log.info('%s sets the number of clients to serve to %d', source, message.serve)
         self._state.set_serve(message.serve)
         self._reschedule()
-        request.reply(replies.value(peer, {u'serve': message.serve}))
-
-    def _change(self, request):
-        """Return (message, Peer to answer, rank of the token)."""
-        message = messages.read_admin(request.argument, request.opcode)
-        peer = Peer()
-        peer.heard(message)
-        return message, peer, self._rank(request)
+        return {u'serve': message.serve}
 
     # -- by datagram
 
@@ -162,9 +135,8 @@ class Administration(object):
             return
         address = net.canonical(info.ip_addr) if net.is_address(to_text(
             info.ip_addr)) else arrival.source
-        self._notices.node_info(info, own, unique_addresses(address, arrival.source))
+        self._notices.node_info(info, own, unique([address, arrival.source]))
 
 
-def unique_addresses(first, second):
-    """Return the list of one or two different addresses."""
-    return [first] if first == second else [first, second]
+CHANGES = {'SET_CPUS': Administration._change_cpus, 'SERVICE_TIME': Administration._change_service,
+           'SERVE_CLIENTS': Administration._change_serve}

@@ -36,29 +36,24 @@ class Dispatcher(object):
 
         Raises PeerGone, ProtocolError.
         """
-        try:
-            return self._handle(request)
-        except (PeerGone, ProtocolError):
-            raise
-        except Exception as error:
-            self._answer_fault(request, error)
-            return False
+        return self._guarded(self._handle, request, False)
 
     def job_at_once(self, request):
         """Answer a JOB without waiting: return False, having done nothing, if that cannot be."""
+        return self._guarded(self._job_at_once, request, True)
+
+    @staticmethod
+    def _guarded(handler, request, failed):
+        """Return handler(request); after a fault refuse the request, and return `failed`."""
         try:
-            return self._job_at_once(request)
+            return handler(request)
         except (PeerGone, ProtocolError):
             raise
         except Exception as error:
-            self._answer_fault(request, error)
-            return True
-
-    @staticmethod
-    def _answer_fault(request, error):
-        refusal = fault(request, error)
-        if refusal is not None:
-            request.reply(refusal)
+            refusal = fault(request, error)
+            if refusal is not None:
+                request.reply(refusal)
+            return failed
 
     def _handle(self, request):
         if request.opcode in self._open_to_all:
