@@ -53,7 +53,8 @@ def main(argv=None):
     try:
         return _main(sys.argv[1:] if argv is None else argv)
     except (OptionError, StartError) as error:
-        return _complain(error, error.status)
+        say(_last_line(error), to_error=True)
+        return error.status
     except KeyboardInterrupt:               # before the node has its signal handlers, or in --check
         return INTERRUPTED_STATUS
 
@@ -174,12 +175,6 @@ def say(text, to_error=False):
         return
 
 
-def _complain(error, status):
-    """Write one line about `error` to standard error; return `status`."""
-    say(_last_line(error), to_error=True)
-    return status
-
-
 def _last_line(error):
     from dispynode_lib.host.io import logs
     return u'%sdispynode: %s\n' % (u'<3>' if logs.goes_to_journal() else u'', error)
@@ -221,7 +216,8 @@ def _run(chosen, argv, background, tls, target):
     if background is not None:
         target.finish(LAST_LINES)           # who started it may look into the log now
         background.report(0)
-    follow(node, signals, _console(node, target) if at_terminal else None, Reloading(argv, node))
+    follow(node, signals, _console(node, target) if at_terminal else None,
+           lambda: reload_config(argv, node))
     if node.is_replaced:
         from dispynode_lib.code.image import replace
         target.finish(LAST_LINES)
@@ -260,33 +256,27 @@ def _console(node, target):
     return console
 
 
-class Reloading(object):
-    """Reloading of the config file on SIGHUP; the log itself sees that its file was moved."""
-
-    def __init__(self, argv, node):
-        self._argv, self._node = argv, node
-
-    def reload(self):
-        """Read the config file again; a wrong one changes nothing and is told in the log."""
-        from dispynode_lib.host.io import logs
-        log = Log('dispynode.cli')
-        old = self._node.options
-        try:
-            new = read_options(self._argv, old.config, dict(old.environment))
-            if old.folder is not None:
-                new.make_paths_absolute(old.folder)
-            new.finish(with_secret=False)
-        except OptionError as error:
-            log.error('SIGHUP: the options stay as they are: %s', error)
-            return
-        try:
-            new.read_secret()
-        except OptionError as error:
-            log.warning('SIGHUP: the secret stays as it is: %s', error)
-            new.secret = old.secret
-        logs.set_debug(new.debug)
-        self._node.change(new)
-        log.info('SIGHUP: the log is open, the options have been read')
+def reload_config(argv, node):
+    """Read the config file again on SIGHUP; a wrong one changes nothing and is told in the log,
+    which sees by itself that its file was moved."""
+    from dispynode_lib.host.io import logs
+    log, old = Log('dispynode.cli'), node.options
+    try:
+        new = read_options(argv, old.config, dict(old.environment))
+        if old.folder is not None:
+            new.make_paths_absolute(old.folder)
+        new.finish(with_secret=False)
+    except OptionError as error:
+        log.error('SIGHUP: the options stay as they are: %s', error)
+        return
+    try:
+        new.read_secret()
+    except OptionError as error:
+        log.warning('SIGHUP: the secret stays as it is: %s', error)
+        new.secret = old.secret
+    logs.set_debug(new.debug)
+    node.change(new)
+    log.info('SIGHUP: the log is open, the options have been read')
 
 
 def _meaningless():
@@ -307,7 +297,7 @@ class Signals(object):
     wanted      RUN, DRAIN, STOP or AT_ONCE: how the node is to end
     jobs_only   whether draining waits for running jobs only, not for open computations
     warm        whether running jobs may go on for --grace before the node stops
-    asked       set of further wishes: 'reload', 'dump', 'continued'
+    asked       set of signals that ask for something else: SIGHUP, SIGUSR2, SIGCONT
     """
 
     def __init__(self):
@@ -327,8 +317,8 @@ class Signals(object):
         signal.signal(signal.SIGTERM, self._on_terminate)
         signal.signal(signal.SIGABRT, self._on_abort)
         signal.signal(signal.SIGUSR1, self._on_last_jobs)
-        signal.signal(signal.SIGUSR2, self._on_dump)
-        signal.signal(signal.SIGCONT, self._on_continue)
+        signal.signal(signal.SIGUSR2, self._on_wish)
+        signal.signal(signal.SIGCONT, self._on_wish)
         signal.signal(signal.SIGPIPE, signal.SIG_IGN)
         for name in [name for name in ENDING if hasattr(signal, name)]:
             signal.signal(getattr(signal, name), self._on_terminate)
@@ -336,7 +326,7 @@ class Signals(object):
             signal.signal(number, _pass_over)
             signal.siginterrupt(number, False)
         if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:       # else: nohup
-            signal.signal(signal.SIGHUP, self._on_hangup)
+            signal.signal(signal.SIGHUP, self._on_wish)
         # the system may give a signal to any thread: this wakes the main thread all the same
         signal.set_wakeup_fd(self._write_end)
 
@@ -360,16 +350,8 @@ class Signals(object):
         self.jobs_only = True
         self._want(max(self.wanted, DRAIN), number)
 
-    def _on_hangup(self, _number, _frame):
-        self.asked.add('reload')
-        self.wake()
-
-    def _on_dump(self, _number, _frame):
-        self.asked.add('dump')
-        self.wake()
-
-    def _on_continue(self, _number, _frame):
-        self.asked.add('continued')
+    def _on_wish(self, number, _frame):
+        self.asked.add(number)
         self.wake()
 
     def _want(self, wanted, number):
@@ -403,14 +385,14 @@ class Signals(object):
             return []                       # interrupted by a signal (2.7)
 
 
-def follow(node, signals, console=None, reloading=None):
+def follow(node, signals, console=None, on_hangup=None):
     """Wait until `node` has ended, and pass on what signals and the terminal ask for.
 
     node        has drain(), drain_jobs(), terminate(), stop(at_once=False), dump(), which return
                 soon, and wait(timeout) -> ended
     signals     a Signals
     console     a Console or None
-    reloading   a Reloading or None
+    on_hangup   function: the node goes on after SIGHUP
     """
     done = (RUN, False, False)
     while not node.wait(0):
@@ -421,7 +403,7 @@ def follow(node, signals, console=None, reloading=None):
             if not _pass_on(node, signals.number, *wanted):
                 return
         elif signals.asked:
-            _answer(node, signals, console, reloading)
+            _answer(node, signals, console, on_hangup)
         elif console is None:
             signals.wait()
         else:
@@ -453,15 +435,15 @@ def _pass_on(node, number, wanted, jobs_only, warm):
     return True
 
 
-def _answer(node, signals, console, reloading):
+def _answer(node, signals, console, on_hangup):
     asked = signals.asked.pop()
-    if asked == 'dump':
+    if asked == signal.SIGUSR2:
         node.dump()
-    elif asked == 'continued':
+    elif asked == signal.SIGCONT:
         if console is not None:
             console.come_back()
     elif console is not None and console.hung_up():
         Log('dispynode.cli').info('the terminal was closed')
         signals.end(signal.SIGHUP)
-    elif reloading is not None:
-        reloading.reload()
+    else:
+        on_hangup()

@@ -153,7 +153,7 @@ class Following(unittest.TestCase):
     def follow(self, history, ends_at):
         node = FakeNode(ends_at=ends_at)
         signals = FakeSignals(*history)
-        main.follow(node, signals, None, node)
+        main.follow(node, signals, None, node.reload)
         signals.close()
         self.assertEqual(signals.history, [])
         return node.told
@@ -200,10 +200,11 @@ class Following(unittest.TestCase):
                          ['drain jobs', 'terminate'])
 
     def test_hangup_reloads_and_the_node_goes_on(self):
-        self.assertEqual(self.follow(['hangup', 'interrupt'], 'drain'), ['reload', 'drain'])
+        self.assertEqual(self.follow(['wish:SIGHUP', 'interrupt'], 'drain'), ['reload', 'drain'])
 
     def test_dump(self):
-        self.assertEqual(self.follow(['dump', 'terminate'], 'terminate'), ['dump', 'terminate'])
+        self.assertEqual(self.follow(['wish:SIGUSR2', 'terminate'], 'terminate'),
+                         ['dump', 'terminate'])
 
     def test_waking_without_a_reason(self):
         self.assertEqual(self.follow([None, None, 'interrupt', None, 'terminate'], 'terminate'),
