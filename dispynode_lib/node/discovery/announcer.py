@@ -4,6 +4,7 @@ Source: docs/protocol.rst, "Flows", "Pings and service times".
 """
 from __future__ import absolute_import, division, print_function
 
+import collections
 import threading
 
 from dispynode_lib.host.network import net
@@ -36,13 +37,8 @@ SLOWER = 4  # times as long again as the connection took: many nodes may knock a
 TIMES = 2                                   # the whole list, to a named scheduler
 
 
-class Candidate(object):
-    """A client or scheduler to ping itself: where it listens, and its release if that is known."""
-
-    __slots__ = ('addresses', 'port', 'version')
-
-    def __init__(self, addresses, port, version):
-        self.addresses, self.port, self.version = addresses, port, version
+# a client or scheduler to ping itself: where it listens, and its release if that is known
+Candidate = collections.namedtuple('Candidate', 'addresses port version')
 
 
 class Rounds(object):
@@ -54,7 +50,7 @@ class Rounds(object):
     def __init__(self, fraction):
         """`fraction`: function -> random number from 0 to 1."""
         self._fraction = fraction
-        self._left, self._due, self._done = [], None, 0
+        self.forget()
 
     def forget(self):
         """Begin anew: nobody has been told of this node."""
@@ -95,17 +91,16 @@ class Announcer(object):
         """
         self._options, self._state, self._identity = common.options, common.state, common.identity
         self._loop, self._workers = common.loop, common.workers
+        self._own_address = common.identity.own_address
         self._notices, self._visitors, self._complaints = notices, visitors, complaints
-        self._known = known
-        self._clock = clock
+        self._known, self._clock = known, clock
         self._lock = threading.Lock()
         self._began = None                  # when the node became free, None before it started
         self._step = 0                      # of STEPS, the next one
         self._last = None                   # when it was announced last
         self._beat = None  # from when --ping_interval counts: the start, then each time it is over
         # sign or (address, port) of those turned away -> Candidate, oldest first
-        self._waiting = {}
-        self._order = []
+        self._waiting = collections.OrderedDict()
         self._last_scheduler = None         # Candidate
         self._named = {}                    # name of --scheduler_node -> its addresses
         self._found = set()                 # those that have pinged since the node became free
@@ -177,10 +172,8 @@ class Announcer(object):
         self._visitors.refused((candidate.addresses[0], candidate.port), candidate.version,
                                candidate.addresses)
         with self._lock:
-            if key not in self._waiting:
-                if len(self._order) >= WAITING_LIMIT:
-                    del self._waiting[self._order.pop(0)]
-                self._order.append(key)
+            if key not in self._waiting and len(self._waiting) >= WAITING_LIMIT:
+                self._waiting.popitem(last=False)
             self._waiting[key] = candidate
 
     def answered(self, ping, source):
@@ -192,8 +185,7 @@ class Announcer(object):
             for address in told:
                 self._expected.pop((address, ping.port), None)
             for key in (ping.sign, (source, ping.port)):
-                if self._waiting.pop(key, None) is not None:
-                    self._order.remove(key)
+                self._waiting.pop(key, None)
 
     # -- the duty
 
@@ -253,8 +245,7 @@ class Announcer(object):
         if self._step in WHOLE_STEPS or again:
             self._rounds.begin(now, others, again)
         first = 1 << self._step             # those who wait longest come first
-        waiting = list(
-            self._expected.values()) + [self._waiting[key] for key in self._order[:first]]
+        waiting = list(self._expected.values()) + list(self._waiting.values())[:first]
         if self._last_scheduler is not None:
             waiting.append(self._last_scheduler)
         if self._step < len(STEPS) and now + EARLY >= self._began + STEPS[self._step]:
@@ -323,9 +314,6 @@ class Announcer(object):
             versions = [heard] if heard else releases_at(port, wanted)
             for release in versions:
                 self._notices.announce_to(own, address, port, release)
-
-    def _own_address(self, address):
-        return self._identity.own_address(address)
 
     def say_goodbye(self):
         """Tell everybody that this node is gone; at once."""

@@ -60,14 +60,8 @@ class Sums(object):
                 'cpu_counts': list(self.cpu_counts), 'memory_counts': list(self.memory_counts)}
 
 
-class Sample(object):
-    """A sample: resources free at one moment, CPUs busy, of how many."""
-
-    __slots__ = ('when', 'cpu', 'memory', 'disk', 'swap', 'busy', 'cpus')
-
-    def __init__(self, *values):
-        for name, value in zip(self.__slots__, values):
-            setattr(self, name, value)
+# resources free at one moment, CPUs busy, of how many
+Sample = collections.namedtuple('Sample', 'when cpu memory disk swap busy cpus')
 
 
 class History(object):
