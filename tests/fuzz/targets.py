@@ -225,7 +225,7 @@ class _NoSpool(object):
 def journal_file(data):
     """The notes of a node that was killed; each slot as the case says, then as long as it has to
     be."""
-    slot = control.LENGTH.pack(len(data)) + data
+    slot = journal.HEAD.pack(len(data), journal.VERSION, 0, 0, b'') + data
     journal.settle(_write('journal', slot[:journal.SLOT].ljust(journal.SLOT, b'\0') + data),
                    _NoSpool)
 

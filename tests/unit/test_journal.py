@@ -10,7 +10,6 @@ from dispynode_lib.errors import ProtocolError
 from dispynode_lib.node.replies import journal
 from dispynode_lib.node.replies.journal import ACCEPTED, STOPPING, Journal, SentFile, settle
 from dispynode_lib.node.shared.state import Job
-from dispynode_lib.wire import control
 from dispynode_lib.wire.peers import Peer
 from tests.support.fakes import Recorder
 
@@ -98,20 +97,18 @@ class JournalTest(unittest.TestCase):
         times[0] += journal.RETRY
         self.assertIsNotNone(self.add(3, b'').slot)
 
-    def test_what_the_release_before_has_noted_is_told_as_lost(self):
+    def test_jobs_that_nobody_goes_on_with_are_told_as_lost(self):
         kept = []
         spool = Recorder(
             jobs=(), keep=lambda owner, uid, hash_, payload, mark: kept.append(
                 (owner.key, uid, mark)) or True)
-        slot = control.pack(b'7', b'ab', b'5', b'cd', b'10.0.0.9', b'9700', b'10.0.0.1', b'0', b'4',
-                            b'1234.500', b'token')
-        with open(self.path, 'wb') as target:
-            target.write(slot.ljust(journal.SLOT, b'\0') * 2)
-        self.assertEqual(settle(self.path, spool), 2)
-        self.assertEqual(kept, [((7, u'ab'), 5, u'lost')] * 2)
+        self.add(5, b'frame')
         self.add(6, b'x' * 5000)
-        settle(self.path, spool)
-        self.assertEqual((kept[2:], os.listdir(self.folder)), ([((7, u'ab'), 6, u'lost')], []))
+        with open(self.path, 'ab') as target:       # and one that cannot be read
+            target.write(journal.HEAD.pack(9, b'none', 0, 0, b'').ljust(journal.SLOT, b'\0'))
+        self.assertEqual(settle(self.path, spool), 2)
+        self.assertEqual(kept, [((7, u'ab'), 6, u'lost'), ((7, u'ab'), 5, u'lost')])
+        self.assertEqual(os.listdir(self.folder), [])
 
 
 if __name__ == '__main__':

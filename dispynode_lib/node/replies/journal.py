@@ -39,8 +39,7 @@ HEAD_OF_NEW = HEAD.pack(0, VERSION, 0, 0, b'')[4:]
 ACCEPTED, STOPPING, GIVEN = 1, 2, 1 << 24
 GIVEN_AT, FLAGS_AT, NUMBER_AT = 8, 11, 12   # a byte each: several threads set them
 NUMBER_AND_KEY, FLAG = struct.Struct('>L16s'), struct.Struct('B')
-OLDEST_FIELDS = 11  # of a slot as written before there were versions, which began at 4
-NOTHING_MORE = control.pack(b'', None, None)[4:]
+FIELDS = 14                                 # of a slot
 WORDS = (u'the node was killed while the job ran, or before its reply was delivered; '
          u'the node has started again since')
 
@@ -198,29 +197,23 @@ class Journal(object):
         jobs = []
         for index, memory in enumerate(parts):
             for number in range(SLOTS):
-                slot = memory, number * SLOT, index * SLOTS + number
-                noted = self._read(slot, memory[number * SLOT:(number + 1) * SLOT])
+                try:
+                    noted = read_slot(memory[number * SLOT:(number + 1) * SLOT])
+                except ProtocolError as error:
+                    raise ProtocolError('%s: %s' % (self._path, error))
                 if noted is not None:
+                    noted.slot = memory, number * SLOT, index * SLOTS + number
+                    self._fetch_frame(noted)
                     jobs.append(noted)
         for memory in parts:
             self._add_part(memory)
         return jobs
 
-    def _read(self, slot, data):
-        """Return the Noted of a slot, None: free. Raises ProtocolError, EnvironmentError."""
-        size, version = HEAD.unpack_from(data)[:2]
-        if not size:
-            return None
-        if version != VERSION or BEGIN + size > SLOT:
-            raise ProtocolError(
-                '%s: a job that another release has noted, or that was damaged' % self._path)
-        noted = _noted(data[BEGIN:BEGIN + size])
-        noted.slot = slot
-        noted.flags, noted.number, noted.key = HEAD.unpack_from(data)[2:]
+    def _fetch_frame(self, noted):
+        """Take what to run from the second file, if it is there."""
         if isinstance(noted.frame, int):
-            noted.frame = read_at(self._bodies, noted.frame, slot[2] *
+            noted.frame = read_at(self._bodies, noted.frame, noted.slot[2] *
                                   BODY) if noted.frame else None
-        return noted
 
     def close(self):
         """Remove the files if no job is noted in them: the node ends in order."""
@@ -253,24 +246,30 @@ def _describe_computation(computation):
                          b'%d' % computation.peer.python2, b'%d' % computation.peer.protocol)[4:])
 
 
-def _noted(data):
-    """Return the Noted in a slot's parts; `frame` is a size if it is in the second file.
+def read_slot(data):
+    """Return the Noted in a slot, None: it is free. Raises ProtocolError.
 
-    Raises ProtocolError.
+    `frame` is a size if it is in the second file; `slot` is not set.
     """
-    fields, noted = control.unpack(data), Noted()
-    if len(fields) != OLDEST_FIELDS + 3:
+    size, version, flags, number, key = HEAD.unpack_from(data)
+    if not size:
+        return None
+    if version != VERSION or BEGIN + size > SLOT:
+        raise ProtocolError('a job that another release has noted, or that was damaged')
+    fields, noted = control.unpack(data[BEGIN:BEGIN + size]), Noted()
+    if len(fields) != FIELDS:
         raise ProtocolError('a job noted in %d parts' % len(fields))
-    (computation_id, auth, uid, hash_, address, port, node_ip_addr,
-     python2, protocol, started, noted.token) = fields[:OLDEST_FIELDS]
+    noted.flags, noted.number, noted.key = flags, number, key
+    (computation_id, auth, uid, hash_, address, port, node_ip_addr, python2, protocol, started,
+     noted.token, files, frame, body_size) = fields
     noted.computation_id, noted.auth = control.number(computation_id), to_text(auth)
     noted.uid, noted.hash = control.number(uid), to_text(hash_)
     noted.result_address, noted.node_ip_addr = (to_text(address),
                                                 control.number(port)), to_text(node_ip_addr)
     noted.peer = Peer(python2=python2 == b'1', protocol=control.number(protocol))
-    words = [to_text(word) for word in control.unpack(fields[11] or b'')]
+    words = [to_text(word) for word in control.unpack(files or b'')]
     noted.xfer_files = [SentFile(*words[at:at + 3]) for at in range(0, len(words) - 2, 3)]
-    noted.frame = fields[12] if fields[13] is None else control.number(fields[13])
+    noted.frame = frame if body_size is None else control.number(body_size)
     try:
         noted.started = float(started)
     except (TypeError, ValueError):
@@ -286,14 +285,10 @@ def settle(path, spool):
     except EnvironmentError:
         return 0                            # it ended in order, or never had a job
     count = 0
-    for offset in range(0, len(data), SLOT):
-        slot = data[offset:offset + SLOT]
-        if slot[:4] == b'\0\0\0\0' or len(slot) < SLOT:
-            continue
-        begin = BEGIN if slot[4:8] == VERSION else 4
+    for offset in range(0, len(data) - SLOT + 1, SLOT):
         try:
-            fields = slot[begin:begin + LENGTH.unpack(slot[:4])[0]]
-            count += keep_lost(_noted(fields if begin == BEGIN else fields + NOTHING_MORE), spool)
+            noted = read_slot(data[offset:offset + SLOT])
+            count += noted is not None and keep_lost(noted, spool)
         except (ProtocolError, ValueError) as error:
             log.error('%s: a job that cannot be read: %s', path, error)
     if count:
