@@ -13,6 +13,7 @@ from dispynode_lib.node.operator.control_socket import ControlSocket
 from dispynode_lib.node.shared.history import SAMPLE_INTERVAL
 from dispynode_lib.node.operator.statefolder import SOCKET
 from dispynode_lib.node.timed.watchdog import Duty
+from dispynode_lib.options import table
 
 log = Log('dispynode.operation')
 
@@ -22,6 +23,8 @@ FIRST_SAMPLE = 5.0                          # seconds after the start
 WATCHDOG_INTERVAL = 60.0  # seconds between two signs of life for a service manager that wants none
 STATUS_INTERVAL = 1.0  # seconds at least between two status lines for the service manager
 STOP_MARGIN = 30.0                          # seconds that a stop may take besides its timeouts
+HOURS = 'service_start', 'service_stop', 'service_end'
+APART = HOURS + ('cpus', 'debug')           # options that are followed by more than a new value
 
 
 class Operation(object):
@@ -226,8 +229,7 @@ class Operation(object):
         """Take over from the options read again what differs and can change while the node runs."""
         options = self._options
         restart = options.need_restart(new)
-        for name in ('ping_interval', 'zombie_interval', 'drain_timeout', 'grace', 'stop_timeout',
-                     'msg_timeout'):
+        for name in [row.name for row in table.ROWS if row.live and row.name not in APART]:
             if getattr(options, name) != getattr(new, name):
                 setattr(options, name, getattr(new, name))
                 log.info('%s is %s now', name, getattr(new, name))
@@ -237,10 +239,9 @@ class Operation(object):
             options.cpus = new.cpus
             self._set_cpus(new.cpus)
             log.info('%s offered now', counted(new.cpus, u'CPU'))
-        names = ('service_start', 'service_stop', 'service_end')
-        hours = [getattr(new, name) for name in names]
-        if hours != [getattr(options, name) for name in names]:
-            for name, minutes in zip(names, hours):
+        hours = [getattr(new, name) for name in HOURS]
+        if hours != [getattr(options, name) for name in HOURS]:
+            for name, minutes in zip(HOURS, hours):
                 setattr(options, name, minutes)
             self._service.replace(*hours)
             log.info('%s', self._service.describe())

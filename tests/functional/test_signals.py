@@ -229,6 +229,15 @@ def cleanup(path=%r):
             silent.close()
             self.assertNotIn('restart', node.log())
 
+    def test_another_cleanup_timeout_was_neither_taken_nor_said_to_need_a_restart(self):
+        path = os.path.join(self.folder, 'node.cfg')
+        self.write(path, 'cleanup_timeout = 50')
+        with self.node('--config', path) as node:
+            self.write(path, 'cleanup_timeout = 40')
+            node.signal(signal.SIGHUP)
+            node.wait_log('cleanup_timeout is 40.0 now')
+            self.assertNotIn('restart', node.log())
+
     def test_hangup_says_nothing_of_options_that_cannot_change(self):
         path = os.path.join(self.folder, 'node.cfg')
         self.write(path, 'name = one', 'job_time = 5', 'allow = 127.0.0.0/8')
