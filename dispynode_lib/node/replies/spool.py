@@ -7,7 +7,7 @@ import time
 
 from dispynode_lib.errors import ProtocolError
 from dispynode_lib.host import files
-from dispynode_lib.host.compat import compare_digest, monotonic, to_bytes, to_text
+from dispynode_lib.host.compat import compare_digest, monotonic, to_bytes, to_native, to_text
 from dispynode_lib.host.wording import counted
 from dispynode_lib.log import DEBUG, ERROR, Log
 from dispynode_lib.node.shared.common import Allowance
@@ -27,9 +27,12 @@ CHECKSUM_SIZE = 32
 
 
 class Owner(object):
-    """Owner of kept replies: a computation, open or closed long ago."""
+    """Owner of kept replies: a computation, open or closed long ago.
 
-    __slots__ = ('id', 'auth', 'result_address', 'token', 'last_heard', 'closed_by_client')
+    jobs   {(uid, hash): mark or None} of what is kept; the Spool's, under its lock
+    """
+
+    __slots__ = ('id', 'auth', 'result_address', 'token', 'last_heard', 'closed_by_client', 'jobs')
 
     def __init__(self, computation_id, auth, result_address, token):
         """`result_address`: (address, port); `token`: by which the client knows the node."""
@@ -37,6 +40,7 @@ class Owner(object):
         self.result_address = result_address
         self.last_heard = monotonic()
         self.closed_by_client = False
+        self.jobs = {}
 
     @property
     def key(self):
@@ -60,10 +64,8 @@ class Spool(object):
         self._folder = folder
         self._token = token
         self._lock = threading.Lock()
-        self._kept = {}                     # (computation id, auth) -> {(uid, hash): path}
-        self._owners = {}                   # (computation id, auth) -> Owner
+        self._owners = {}                   # (computation id, auth) -> Owner, while it has jobs
         self._at = {}                       # result address -> {(computation id, auth): Owner}
-        self._marks = {}  # (computation id, auth) -> {(uid, hash): mark}, those that have one
         self._total = self._refused = 0     # replies kept, and those of them that were refused
         self._refused_size = 0              # bytes, at most: counted anew by expire()
         self._lines = Allowance(1, 1 / 60.0)        # about a folder that takes nothing
@@ -72,31 +74,29 @@ class Spool(object):
         self._load()
 
     def _load(self):
-        for name in files.listing(self._folder):
-            key = _split(name)
-            folder = os.path.join(self._folder, name)
-            if key is None:
+        for key in map(_split, files.listing(self._folder)):
+            entries = set(files.listing(self._path(key))) if key is not None else ()
+            jobs = [job for job in map(_split, entries) if job is not None]
+            owner = self._read_owner(key) if jobs else None
+            if owner is None:
                 continue
-            kept, entries = {}, files.listing(folder)
-            for entry in entries:
-                job = _split(entry)
-                if job is not None:
-                    kept[job] = os.path.join(folder, entry)
-            owner = self._read_owner(key, os.path.join(folder, COMPUTATION)) if kept else None
-            if owner is not None:
-                self._kept[key] = kept
-                self._marks[key] = dict((job, mark) for job in kept for mark in MARKS
-                                        if '%d-%s.%s' % (job + (mark,)) in entries)
-                self._total += len(kept)
-                self._refused += list(self._marks[key].values()).count(REFUSED)
-                self._enter_locked(owner)
+            self._enter_locked(owner)
+            self._total += len(jobs)
+            for job in jobs:
+                marks = [mark for mark in MARKS if '%d-%s.%s' % (job + (mark,)) in entries]
+                self._mark_locked(owner.jobs, job, marks[-1] if marks else None)
         if self._refused:
             self.expire(time.time())
-        if self._kept:
+        if self._owners:
             log.info('%s to clients kept from before in %s', counted(self.total(), u'reply'),
                      self._folder)
 
-    def _read_owner(self, key, path):
+    def _path(self, key, *job):
+        """Return the path of a computation's folder, or with a job (uid, hash) of its reply."""
+        return os.path.join(self._folder, *[to_native('%d-%s' % names) for names in (key,) + job])
+
+    def _read_owner(self, key):
+        path = os.path.join(self._path(key), COMPUTATION)
         data = self._read(path)
         if data is None:
             return None
@@ -113,9 +113,8 @@ class Spool(object):
 
         mark   LOST, REFUSED or None
         """
-        key = (computation.id, computation.auth)
-        folder = os.path.join(self._folder, '%d-%s' % key)
-        path = os.path.join(folder, '%d-%s' % (uid, hash_))
+        key, job = (computation.id, computation.auth), (uid, hash_)
+        folder, path = self._path(key), self._path(key, job)
         token = getattr(computation, 'token', None) or self._token      # an Owner has one
         owner = self.owner(*key) or Owner(key[0], key[1], computation.result_address, token)
         owner.closed_by_client |= getattr(computation, 'closed_by_client', False)
@@ -125,7 +124,9 @@ class Spool(object):
             files.make_folder(folder)
             self._write(os.path.join(folder, COMPUTATION), _describe(owner))
             self._write(path, payload)
-            self._write_mark(path, mark, self._mark_of(key, (uid, hash_)))
+            with self._lock:
+                before = self._jobs_locked(key).get(job)
+            self._write_mark(path, mark, before)
         except EnvironmentError as error:
             with self._lock:
                 level = ERROR if self._lines.take(None, monotonic()) else DEBUG
@@ -138,10 +139,9 @@ class Spool(object):
         with self._lock:
             if key not in self._owners:
                 self._enter_locked(owner)
-            kept = self._kept.setdefault(key, {})
-            self._total += (uid, hash_) not in kept
-            kept[(uid, hash_)] = path
-            self._mark_locked(key, (uid, hash_), mark)
+            jobs = self._jobs_locked(key)
+            self._total += job not in jobs
+            self._mark_locked(jobs, job, mark)
         if mark == REFUSED:
             self._limit_refused(CHECKSUM_SIZE + len(payload))
         return True
@@ -149,25 +149,24 @@ class Spool(object):
     def refuse(self, key, job):
         """Mark a kept reply as refused: it is sent to who asks for it only."""
         with self._lock:
-            path = self._kept.get(key, {}).get(job)
-            if path is None:
+            jobs = self._jobs_locked(key)
+            if job not in jobs:
                 return
-            before = self._mark_locked(key, job, REFUSED)
+            before = self._mark_locked(jobs, job, REFUSED)
+        path = self._path(key, job)
         try:
             self._write_mark(path, REFUSED, before)
             self._limit_refused(os.stat(path).st_size)
         except EnvironmentError as error:   # after a restart it is sent once more
             log.warning('marking %s as refused: %s', path, error)
 
-    def _mark_of(self, key, job):
-        with self._lock:
-            return self._marks.get(key, {}).get(job)
+    def _jobs_locked(self, key):
+        owner = self._owners.get(key)
+        return owner.jobs if owner is not None else {}
 
-    def _mark_locked(self, key, job, mark):
-        """Note the mark of a kept reply, None: it has none; return the one before."""
-        before = self._marks.get(key, {}).pop(job, None)
-        if mark is not None:
-            self._marks.setdefault(key, {})[job] = mark
+    def _mark_locked(self, jobs, job, mark):
+        """Note a kept reply with its mark, None: it has none; return the mark before."""
+        before, jobs[job] = jobs.get(job), mark
         self._refused += (mark == REFUSED) - (before == REFUSED)
         return before
 
@@ -211,13 +210,12 @@ class Spool(object):
     def jobs(self, key):
         """Return the list of (uid, hash) of kept replies of the computation `key`, (id, auth)."""
         with self._lock:
-            return sorted(self._kept.get(key, ()))
+            return sorted(self._jobs_locked(key))
 
     def to_send(self, key):
         """Return those of jobs() that may be sent unasked: the client has not refused them."""
         with self._lock:
-            marks = self._marks.get(key, {})
-            return sorted(job for job in self._kept.get(key, ()) if marks.get(job) != REFUSED)
+            return sorted(job for job, mark in self._jobs_locked(key).items() if mark != REFUSED)
 
     def total(self):
         """Return the number of replies kept."""
@@ -232,10 +230,9 @@ class Spool(object):
     def find(self, key, job):
         """Return the payload kept for `job`, (uid, hash), of the computation `key`, or None."""
         with self._lock:
-            path = self._kept.get(key, {}).get(job)
-        if path is None:
-            return None
-        payload = self._read(path)
+            if job not in self._jobs_locked(key):
+                return None
+        payload = self._read(self._path(key, job))
         if payload is None:
             self.remove(key, job)
         return payload
@@ -243,27 +240,26 @@ class Spool(object):
     def remove(self, key, job):
         """Forget the reply of one job."""
         with self._lock:
-            kept = self._kept.get(key, {})
-            path = kept.pop(job, None)
-            mark = self._mark_locked(key, job, None)
-            self._total -= path is not None
-            if not kept:
-                self._kept.pop(key, None)
-                self._marks.pop(key, None)
-                self._leave_locked(self._owners.pop(key, None))
-        if path is None:
-            return
+            jobs = self._jobs_locked(key)
+            if job not in jobs:
+                return
+            mark = self._mark_locked(jobs, job, None)
+            del jobs[job]
+            self._total -= 1
+            if not jobs:
+                self._leave_locked(self._owners.pop(key))
+        path = self._path(key, job)
         files.remove(path)
         self._write_mark(path, None, mark)
         with self._lock:  # after unlink: of two that remove the last ones, the second sees it
-            last = key not in self._kept
+            last = key not in self._owners
         if last:
             self._tidy(key)
 
     def remove_marked(self, key, mark):
         """Forget the replies of the computation `key` that bear `mark`."""
         with self._lock:
-            jobs = [job for job, found in self._marks.get(key, {}).items() if found == mark]
+            jobs = [job for job, found in self._jobs_locked(key).items() if found == mark]
         for job in jobs:
             self.remove(key, job)
 
@@ -302,24 +298,23 @@ class Spool(object):
 
     def _refused_ones(self):
         with self._lock:
-            paths = [(self._kept[key][job], key, job) for key, marks in self._marks.items()
-                     for job, mark in marks.items()
-                     if mark == REFUSED and job in self._kept.get(key, ())]
-        for path, key, job in paths:
+            found = [(owner.key, job) for owner in self._owners.values()
+                     for job, mark in owner.jobs.items() if mark == REFUSED]
+        for key, job in found:
+            path = self._path(key, job)
             try:
                 yield os.stat('%s.%s' % (path, REFUSED)).st_mtime, os.stat(path).st_size, key, job
             except EnvironmentError:
                 continue                    # removed meanwhile
 
     def _leave_locked(self, owner):
-        if owner is not None:
-            there = self._at[owner.result_address]
-            del there[owner.key]
-            if not there:
-                del self._at[owner.result_address]
+        there = self._at[owner.result_address]
+        del there[owner.key]
+        if not there:
+            del self._at[owner.result_address]
 
     def _tidy(self, key):
-        folder = os.path.join(self._folder, '%d-%s' % key)
+        folder = self._path(key)
         with self._folders_lock:
             try:
                 names = os.listdir(folder)
