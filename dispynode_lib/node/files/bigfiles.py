@@ -159,23 +159,19 @@ class Result(object):
             if not count:
                 raise EnvironmentError('the file with the result became shorter')
         else:
-            count = sock.send(self._read_at(self._sent, min(left, CHUNK)))
+            count = sock.send(read_at(self._fd, min(left, CHUNK), self._sent))
         self._sent += count
         return self._sent == self._size
 
-    def _read_at(self, offset, size):
-        return read_at(self._fd, size, offset)
-
     def read(self):
         """Return all of it as bytes, to be kept."""
-        pieces, offset = [], 0
-        while offset < self._size:
-            piece = self._read_at(offset, self._size - offset)
+        data = b''
+        while len(data) < self._size:
+            piece = read_at(self._fd, self._size - len(data), len(data))
             if not piece:
                 raise EnvironmentError('the file with the result became shorter')
-            pieces.append(piece)
-            offset += len(piece)
-        return b''.join(pieces)
+            data += piece
+        return data
 
     def remove(self):
         """Unlink the file: the reply is with the client, or on disk."""

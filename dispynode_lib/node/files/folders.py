@@ -80,10 +80,7 @@ class Folders(object):
             raise Refused(
                 'the folder for files of clients at %s is a link that leads elsewhere' % client)
         if not dest_path:
-            folder = Folder(self, _unique_folder(base, name, computation_id))
-            with self.changed:
-                self._open.append(folder)
-            return folder
+            return self.adopt(_unique_folder(base, name, computation_id))
         path = os.path.join(base, *clean_parts(dest_path, u'/', 'dest_path'))
         folder = Folder(self, os.path.realpath(path))
         if not is_below(folder.path, base):
@@ -97,7 +94,7 @@ class Folders(object):
         return folder
 
     def adopt(self, path):
-        """Return the Folder of an adopted computation; `path`: absolute, without links."""
+        """Return the Folder at `path`, which is there: absolute, without links."""
         folder = Folder(self, path)
         with self.changed:
             self._open.append(folder)
@@ -116,11 +113,6 @@ class Folders(object):
 
     def _leaving_locked(self, folder):
         return [other for other in self._open if other.leaving and other.overlaps(folder)]
-
-    def leave(self, folder):
-        """Note that the computation of `folder` is being ended: others wait for the folder."""
-        with self.changed:
-            folder.leaving = True
 
     def begin_removal(self, folder):
         """Return the other Folders in use that overlap with `folder`: their files have to stay."""
@@ -202,8 +194,9 @@ class Folder(object):
         return files.is_inside(self.path, other.path) or files.is_inside(other.path, self.path)
 
     def leave(self):
-        """Note that the computation of this folder is being ended."""
-        self._folders.leave(self)
+        """Note that the computation of this folder is being ended: others wait for the folder."""
+        with self._changed:
+            self.leaving = True
 
     def close(self, cleanup):
         """Remove what the computation leaves, if `cleanup`; the folder is free then."""
@@ -247,7 +240,8 @@ class Folder(object):
         parts = clean_parts(file_record.dest_path or u'', separator, 'dest_path of a file')
         parts.append(clean_name(file_record.name.split(separator)[-1], 'file name'))
         path = os.path.join(self.path, *parts)
-        if not self._is_in_place() or (
+        # no job has put a link in the place of the folder or of one above it
+        if not files.is_in_place(self.path) or (
                 len(parts) > 1 and not is_below(os.path.dirname(path), self.path)):
             raise Refused('%r leads outside the folder of its computation' % file_record.dest_path)
         return path
@@ -339,10 +333,6 @@ class Folder(object):
         else:
             self._remove_but(kept)
         self._remove_empty_parents(root)
-
-    def _is_in_place(self):
-        """Return whether no job has put a link in the place of the folder or of one above it."""
-        return files.is_in_place(self.path)
 
     def files(self):
         """Return the paths of the files that came for this computation (list)."""

@@ -2,14 +2,20 @@
 from __future__ import absolute_import, division, print_function
 
 from dispynode_lib.errors import PeerGone, ProtocolError
+from dispynode_lib.host.compat import to_bytes
 from dispynode_lib.log import Log
 from dispynode_lib.node.access.guard import may_speak, same
-from dispynode_lib.node.shared.complaints import fault_refusal
+from dispynode_lib.node.shared.complaints import fault_text
+from dispynode_lib.wire import replies
+from dispynode_lib.wire.peers import Peer
 
 log = Log('dispynode.requests')
 
 ACK = b'ACK'
 BEGIN_WAIT = 10.0                           # seconds that requests wait for a COMPUTE being done
+# how a request is refused that fails by a fault of the node
+BY_TEXT = ('COMPUTE', 'SETUP')
+BY_NUMBER = ('FILEXFER', 'NODE_STATUS', 'SET_CPUS', 'SERVICE_TIME', 'SERVE_CLIENTS')
 
 
 class Callers(object):
@@ -67,9 +73,14 @@ def read(request, reader, refusal):
 
 
 def fault(request, error):
-    """Log an exception; return the payload that tells the peer of it, None if closing does."""
+    """Log a fault of the node; return the payload that tells the peer of it, which would wait for
+    ever, None if closing the connection does."""
     log.exception('%s of %s', request.opcode, request.address[0])
-    return fault_refusal(request.opcode, error)
+    if request.opcode in BY_TEXT:
+        return to_bytes(fault_text(error))
+    if request.opcode == 'JOB':
+        return b'NAK (%s)' % to_bytes(fault_text(error))
+    return replies.value(Peer(python2=True), -1) if request.opcode in BY_NUMBER else None
 
 
 def answer(request, payload):

@@ -4,12 +4,10 @@ from __future__ import absolute_import, division, print_function
 import collections
 import threading
 
-from dispynode_lib.host.compat import monotonic, to_bytes, to_text
+from dispynode_lib.host.compat import monotonic, to_text
 from dispynode_lib.host.wording import counted
 from dispynode_lib.log import Log
 from dispynode_lib.node.shared.common import Allowance
-from dispynode_lib.wire import replies
-from dispynode_lib.wire.peers import Peer
 
 log = Log('dispynode.peers')
 
@@ -19,9 +17,6 @@ BURST, RATE = 60, 0.5  # lines at once, and a second, for all peers and causes t
 # what a terminal or an editor would act on, and what no encoding can write
 ODD = ((0x00, 0x1f), (0x7f, 0x9f), (0x2028, 0x202e), (0x2066, 0x2069), (0xd800, 0xdfff),
        (0xfeff, 0xfeff))
-# how a request is refused that fails by a fault of the node
-BY_TEXT = ('COMPUTE', 'SETUP')
-BY_NUMBER = ('FILEXFER', 'NODE_STATUS', 'SET_CPUS', 'SERVICE_TIME', 'SERVE_CLIENTS')
 
 
 class Complaints(object):
@@ -91,13 +86,3 @@ def _shown(letter):
 def fault_text(error):
     """Return one line (text) about an exception, a fault of the node."""
     return u'the node failed: %r' % (error,)
-
-
-def fault_refusal(opcode, error):
-    """Return the payload that says no to a request that failed by a fault of the node: its peer
-    would wait for ever. None where closing the connection does."""
-    if opcode in BY_TEXT:
-        return to_bytes(fault_text(error))
-    if opcode == 'JOB':
-        return b'NAK (%s)' % to_bytes(fault_text(error))
-    return replies.value(Peer(python2=True), -1) if opcode in BY_NUMBER else None
