@@ -2,12 +2,12 @@
 from __future__ import absolute_import, division, print_function
 
 import os
-import pwd
 import time
 
 from dispynode_lib.host import files, proc, processes
 from dispynode_lib.host.network import holders
 from dispynode_lib.host.compat import to_text
+from dispynode_lib.host.process import accounts
 from dispynode_lib.node.operator import statefolder
 from dispynode_lib.node.shared.complaints import printable
 
@@ -113,13 +113,9 @@ def _text(path):
 
 def _owner(path):
     try:
-        number = os.stat(path).st_uid
+        return accounts.name_of(os.stat(path).st_uid)
     except EnvironmentError:
         return None
-    try:
-        return to_text(pwd.getpwuid(number).pw_name)
-    except KeyError:
-        return u'%d' % number
 
 
 def _start(pid):

@@ -29,7 +29,7 @@ from dispynode_lib.node.files import bigfiles
 from dispynode_lib.node.files.folders import Folders
 from dispynode_lib.node.initfile import InitFile
 from dispynode_lib.node.operation import Operation
-from dispynode_lib.node.operator.statefolder import StateFolder
+from dispynode_lib.node.operator.statefolder import BIG, UNDELIVERED, StateFolder
 from dispynode_lib.node.replies.delivery import Delivery
 from dispynode_lib.node.replies.journal import Journal
 from dispynode_lib.node.replies.spool import Spool
@@ -137,7 +137,7 @@ class Node(object):
         self._nursery = Nursery(loop, workers, self._folder.path, self._job_output.fd,
                                 self._watchdog.reschedule)
         self._before.hand_on(self._nursery, self._listeners)
-        self._imports = KnownImports(self._in_folder(KnownImports.FILE) if keeps else None)
+        self._imports = KnownImports(self._folder.file(KnownImports.FILE) if keeps else None)
         if self._preload():
             self._nursery.prepare()         # it takes its time
 
@@ -145,20 +145,20 @@ class Node(object):
         loop, workers, token = self._common.loop, self._common.workers, self._identity.token
         self._folders = Folders(
             self._folder.root, self.options.max_file_size, self.options.force_cleanup)
-        self._big_folder = self._in_folder('big')
+        self._big_folder = self._folder.file(BIG)
         bigfiles.make_folder(self._big_folder, self._before.heritage is None)
-        self._spool = Spool(self._in_folder('undelivered'), token)
+        self._spool = Spool(self._folder.file(UNDELIVERED), token)
         self._notices = Notices(self._common, self._as_client())
         self._delivery = Delivery(
             loop, workers, self._spool, self.options, lambda job: job.computation.settled(job),
             self._notices.unreached, self._as_client())
-        self._journal = Journal(self._in_folder('journal'), token)
-        self._before.settle(self._in_folder('journal'), self._spool)
+        self._journal = Journal(self._folder.file('journal'), token)
+        self._before.settle(self._folder.file('journal'), self._spool)
 
     def _build_discovery(self):
         self._visitors = Visitors()
         self._announcer = Announcer(self._common, self._notices, self._visitors, self._complaints,
-                                    KnownReleases(self._in_folder('releases')))
+                                    KnownReleases(self._folder.file('releases')))
         self._answers = Answers(
             self._common, self._notices, self._visitors, self._announcer, self._nursery)
 
@@ -183,7 +183,7 @@ class Node(object):
                                 self._spool.knows_token, self._complaints, self._penalties)
         self._before.take_over(self._common, computations, self._folders, self._notices,
                                self._journal, self._spool, self._big_folder)
-        self._identity.remember_signs(self._in_folder('signs'))
+        self._identity.remember_signs(self._folder.file('signs'))
         self._reception = Reception(
             self._common.loop, self.options, self._complaints, self._penalties,
             is_allowed=is_allowed, is_token=self._identity.is_present,
@@ -228,9 +228,6 @@ class Node(object):
         found.append(Duty(
             'following the addresses of this host', self._addresses.look, self._addresses.wait))
         return found + self._operation.duties()
-
-    def _in_folder(self, name):
-        return os.path.join(self._folder.path, name)
 
     def _as_client(self):
         return self._tls.as_client if self._tls is not None else None

@@ -8,10 +8,11 @@ import io
 import os
 import re
 
-from dispynode_lib.options import parser as options_module
+from dispynode_lib.options import parser
 from dispynode_lib.errors import ConfigError, OptionError
 from dispynode_lib.host import files
 from dispynode_lib.host.compat import to_native, to_text
+from dispynode_lib.host.process import accounts
 from dispynode_lib.options.table import ROWS, switch
 
 SECTION, OLDER_SECTION = u'dispynode', u'DEFAULT'
@@ -87,7 +88,7 @@ def _set(options, entry):
                 raise OptionError(u'%s %s: give True or False' % (entry.where, text))
             if text.lower() in FALSE:
                 continue
-        options_module.set_value(options, row, entry.where, text)
+        parser.set_value(options, row, entry.where, text)
 
 
 # the environment
@@ -152,18 +153,13 @@ def _key_and_value(line, where):
 def _entry(name, text, where):
     row = _BY_NAME.get(name)
     if row is None:
-        raise ConfigError(u'%s: there is no option %s%s' % (where, name, _suggestion(name)))
+        raise ConfigError(u'%s: there is no option %s%s' % (
+            where, name, parser.suggestion(name, _BY_NAME)))
     if row.repeat:
         texts = _split_list(text)
     else:
         texts = [text[1:-1] if len(text) > 1 and text[:1] == text[-1:] == u'"' else text]
     return Entry(row, texts, u'%s: %s' % (where, name))
-
-
-def _suggestion(name):
-    import difflib
-    near = difflib.get_close_matches(name, sorted(_BY_NAME), 1)
-    return u'; did you mean %s?' % near[0] if near else u''
 
 
 def _older_entry(name, text, where):
@@ -219,24 +215,16 @@ def _save_as(options, text, say):
                           os.EX_CANTCREAT)
     if user is not None:
         say(u'dispynode: %s belongs to %s now: for the node to read it as %s: chown %s %s\n' % (
-            to_text(path), _name_of(os.geteuid()), user, user, to_text(path)), True)
+            to_text(path), accounts.name_of(os.geteuid()), user, user, to_text(path)), True)
 
 
 def _user(options, path):
     """Return the name of the user that the node runs as, None if unknown or who saves."""
     if options.user:
-        return options.user if options.user != _name_of(os.geteuid()) else None
+        return options.user if options.user != accounts.name_of(os.geteuid()) else None
     if os.path.exists(path) and os.stat(path).st_uid != os.geteuid():
-        return _name_of(os.stat(path).st_uid)
+        return accounts.name_of(os.stat(path).st_uid)
     return None
-
-
-def _name_of(number):
-    import pwd
-    try:
-        return to_text(pwd.getpwuid(number).pw_name)
-    except KeyError:
-        return u'%d' % number
 
 
 def _value_text(options, row):

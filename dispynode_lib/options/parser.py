@@ -236,19 +236,19 @@ def set_value(options, row, flag, text):
 
 
 def _find(flag):
-    row = _BY_FLAG.get(flag)
-    if row is None and flag.startswith(u'--'):
-        row = _BY_FLAG.get(u'--' + flag[2:].replace(u'-', u'_'))
+    name = u'--' + flag[2:].replace(u'-', u'_') if flag.startswith(u'--') else flag
+    row = _BY_FLAG.get(name)
     if row is None:
-        raise OptionError(u'%s: there is no such option%s; see --help' % (flag, _suggestion(flag)))
+        likely = suggestion(name, _BY_FLAG) if name.startswith(u'--') else u''
+        raise OptionError(u'%s: there is no such option%s; see --help' % (flag, likely))
     return row
 
 
-def _suggestion(flag):
+def suggestion(name, known):
+    """Return what to add (text) to a message that there is no such name, of those `known`."""
     import difflib
-    near = difflib.get_close_matches(
-        flag.replace(u'-', u'_').replace(u'__', u'--', 1), sorted(_BY_FLAG), 1)
-    return u'; did you mean %s?' % near[0] if near and flag.startswith(u'--') else u''
+    near = difflib.get_close_matches(name, sorted(known), 1)
+    return u'; did you mean %s?' % near[0] if near else u''
 
 
 def _decode(argument):

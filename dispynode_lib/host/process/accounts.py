@@ -22,6 +22,15 @@ def find(name):
         raise StartError(u'--user %s: there is no such user on this host' % name, os.EX_NOUSER)
 
 
+def name_of(number):
+    """Return the name of the user `number` (text), the number itself if it has none."""
+    import pwd
+    try:
+        return to_text(pwd.getpwuid(number).pw_name)
+    except KeyError:
+        return u'%d' % number
+
+
 def become(name, files=()):
     """Go on as the system's user `name` for good. Raises StartError.
 

@@ -13,14 +13,14 @@ from dispynode_lib.host.process import accounts, lockfile
 from dispynode_lib.host.compat import random_hex, text_type, to_native, to_path, to_text
 from dispynode_lib.log import INFO, WARNING, Log
 from dispynode_lib.node.replies import records
+from dispynode_lib.node.replies.records import COMPUTATIONS
 from dispynode_lib.node.files.removal import move, remove_tree
 from dispynode_lib.wire import releases
 
 log = Log('dispynode.state')
 
 PID, STATE, SOCKET, LOG = 'pid', 'state.json', 'ctl', 'log'
-COMPUTATIONS, UNDELIVERED = 'computations', 'undelivered'
-BIG = 'big'                                 # see node.files.bigfiles
+UNDELIVERED, BIG = 'undelivered', 'big'     # see node.replies.spool, node.files.bigfiles
 KEEPER = 'keeper'  # socket of who keeps listeners open, see supervisor/keeping
 LEFT = 'left'  # folders of a dead node's computations, until they are removed
 PREFIX = '.node-'

@@ -45,7 +45,7 @@ class Records(object):
 
     def write(self, computation_id, *pieces):
         """Write a new record, all or nothing. May wait. Raises EnvironmentError."""
-        path, spare = self._record(computation_id), self._take_spare()
+        path, spare = self.record_path(computation_id), self._take_spare()
         if spare is None or not files.write_into(spare, path, *pieces):
             files.write(path, *pieces)
         if self._troubled:
@@ -60,20 +60,21 @@ class Records(object):
 
     def write_over(self, computation_id, piece):
         """Write over the beginning of a record, see files.write_over()."""
-        return files.write_over(self._record(computation_id), piece)
+        return files.write_over(self.record_path(computation_id), piece)
 
     def remove(self, computation_id):
         """Remove a record; its file is kept for the next one, under another kind of name.
 
         To make a file takes the system 0.5 ms where many have been removed in the last seconds.
         """
-        path = self._record(computation_id)
+        path = self.record_path(computation_id)
         if not self._spare and files.rename(path, path + files.PARTIAL):
             self._spare.append(path + files.PARTIAL)
         else:
             files.remove(path)
 
-    def _record(self, computation_id):
+    def record_path(self, computation_id):
+        """Return the path of a record."""
         return self.path(COMPUTATIONS, '%d' % computation_id)
 
     def complain(self, computation_id, error):
@@ -110,7 +111,6 @@ class Records(object):
                                                           key.encode('ascii'), path))
         return dict((number, [entry[1:] for entry in sorted(entries, reverse=True)])
                     for number, entries in found.items())
-
 
     def cleaned(self, computation_id):
         """Return the paths by which supervisors of a computation tell that cleanup began."""
@@ -189,7 +189,7 @@ class Record(object):
                 values = tuple([plainjson.dumps(value) for value in told])
                 self._put((self._fixed + TOLD % values).encode('ascii'))
             if self._removed:
-                files.remove(self._records.path(COMPUTATIONS, '%d' % self._computation.id))
+                files.remove(self._records.record_path(self._computation.id))
         except EnvironmentError as error:
             self._complain(error)
 

@@ -5,7 +5,6 @@ import time
 
 from dispynode_lib.host import plainjson
 from dispynode_lib.host.io import logfile
-from dispynode_lib.host.compat import to_bytes
 from dispynode_lib.log import Log
 
 log = Log('dispynode.ledger')
@@ -37,7 +36,7 @@ class Ledger(object):
         usage = computation.usage
         self._write(('event', 'computation'), ('computation', computation.id),
                     ('client', client_of(computation)), ('name', computation.name),
-                    ('code', computation.usage.checksum()), ('start', opened), ('end', time.time()),
+                    ('code', usage.checksum()), ('start', opened), ('end', time.time()),
                     ('cpu_seconds', usage.cpu_seconds), ('peak_memory', usage.peak_memory),
                     ('outcome', _ending(computation)), ('jobs', computation.outcomes))
 
@@ -60,12 +59,6 @@ class Ledger(object):
 def client_of(computation):
     """Return the address of the program that opened a computation, not of a scheduler."""
     return (computation.request.client_reply_addr or computation.scheduler)[0]
-
-
-def checksum(code):
-    """Return the SHA-256 of `code` (text) in hexadecimal."""
-    import hashlib                          # it brings libcrypto: not for nodes that keep no ledger
-    return hashlib.sha256(to_bytes(code)).hexdigest()
 
 
 def _ending(computation):
