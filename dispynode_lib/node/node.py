@@ -42,7 +42,7 @@ from dispynode_lib.node.requests.listeners import DatagramListener, Listener
 from dispynode_lib.node.requests.ports import Ports
 from dispynode_lib.node.requests.reception import Reception
 from dispynode_lib.node.shared import state as states
-from dispynode_lib.node.shared.common import Common
+from dispynode_lib.node.shared.common import Common, Orders
 from dispynode_lib.node.shared.complaints import Complaints, printable
 from dispynode_lib.node.shared.history import History, in_words
 from dispynode_lib.node.shared.identity import Identity
@@ -163,10 +163,13 @@ class Node(object):
             self._common, self._notices, self._visitors, self._announcer, self._nursery)
 
     def _build_operator(self):
+        self._orders = Orders(
+            self.set_cpus, self.drain, self.drain_jobs, self.stop,
+            restart=lambda: self.fault_on_disk() or self.leave(replaced=True),
+            reschedule=self._watchdog.reschedule)
         self._operation = Operation(
-            self._common, self._folder, self._history, self._ledger, self._status, self._service,
-            began=self._began, run_command=self._run_command, set_cpus=self.set_cpus,
-            drain_jobs=self.drain_jobs, stop=self.stop, reschedule=self._watchdog.reschedule)
+            self._common, self._orders, self._folder, self._history, self._ledger, self._status,
+            self._service, began=self._began, run_command=self._run_command)
 
     def _build_requests(self):
         is_allowed = guard.filter_of(self.options.allow)
@@ -340,9 +343,8 @@ class Node(object):
 
     def _administration(self):
         from dispynode_lib.node.requests.admin import Administration
-        return Administration(self._common, self._service, self._notices, self._complaints,
-                              self._penalties, set_cpus=self.set_cpus,
-                              reschedule=self._watchdog.reschedule)
+        return Administration(self._common, self._orders, self._service, self._notices,
+                              self._complaints, self._penalties)
 
     def command(self, words, done):
         """Do the operator's command `words` in a thread of its own; `done(Answer)` there."""
@@ -350,9 +352,8 @@ class Node(object):
 
     def _run_command(self, words):
         from dispynode_lib.node.operator.commands import Commands
-        return Commands(self._common, self._status(), self._service, self._notices, self._announcer,
-                        self.set_cpus, self.drain, self.stop, self._watchdog.reschedule,
-                        lambda: self.fault_on_disk() or self.leave(replaced=True)).run(words)
+        return Commands(self._common, self._orders, self._status(), self._service, self._notices,
+                        self._announcer).run(words)
 
     def _serve_page(self, connection):
         from dispynode_lib.node.operator.health import Pages

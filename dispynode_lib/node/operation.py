@@ -30,25 +30,19 @@ APART = HOURS + ('cpus', 'debug')           # options that are followed by more 
 class Operation(object):
     """Operation of the node, besides its work: begin() when the node serves, close() at the end."""
 
-    def __init__(self, common, folder, history, ledger, status, service, began, run_command,
-                 set_cpus, drain_jobs, stop, reschedule):
-        """Work by `common`, a node.shared.common.Common.
+    def __init__(self, common, orders, folder, history, ledger, status, service, began,
+                 run_command):
+        """Work by `common` and `orders`, a Common and Orders of node.shared.common.
 
         folder        StateFolder, which is open
         ledger        node.shared.ledger.Ledger or None
         status        function -> node.operator.status.Status
         began         monotonic seconds from which --lifetime counts
         run_command   function(list of text) -> Answer: does an operator's command
-        set_cpus      function(number): have the node offer so many
-        drain_jobs    function: take no new job; stop when the running ones have ended
-        stop          function: end the node
-        reschedule    function: duties are due at other times now
         """
         self._common, self._options, self._state = common, common.options, common.state
         self._folder, self._history, self._ledger, self._status = folder, history, ledger, status
-        self._service = service
-        self._set_cpus, self._drain_jobs = set_cpus, drain_jobs
-        self._stop, self._reschedule = stop, reschedule
+        self._service, self._orders = service, orders
         self._socket = ControlSocket(common, run_command, folder.file(SOCKET))
         self._notifier = None
         self._began = began
@@ -106,7 +100,7 @@ class Operation(object):
             self._ledger.computation(computation, self._history.opened_at(computation.id))
         self._history.ended(computation.id)
         computation.record.remove()
-        self._reschedule()
+        self._orders.reschedule()
 
     # -- duties
 
@@ -156,11 +150,11 @@ class Operation(object):
         if self._last_job is not None and now >= self._last_job:
             self._last_job = None
             log.info('the lifetime ends in %.0f s: no new jobs', self._end - now)
-            self._drain_jobs()
+            self._orders.drain_jobs()
         if now >= self._end:
             log.info('the lifetime is over')
             self._end = None
-            self._stop()
+            self._orders.stop()
 
     def _idle_wait(self, _now):
         if self._state.scheduler() is not None:
@@ -171,7 +165,7 @@ class Operation(object):
     def _end_idle(self, now):
         if self._state.scheduler() is None and self._idle_wait(now) <= 0.0:
             log.info('no computation for %g s', self._options.idle_timeout)
-            self._stop()
+            self._orders.stop()
 
     def _tell_wait(self, _now):
         return min(WATCHDOG_INTERVAL, self._notifier.watchdog_interval or 1e9)
@@ -237,7 +231,7 @@ class Operation(object):
             self._plan_end(options.lifetime)
         if options.cpus != new.cpus:
             options.cpus = new.cpus
-            self._set_cpus(new.cpus)
+            self._orders.set_cpus(new.cpus)
             log.info('%s offered now', counted(new.cpus, u'CPU'))
         hours = [getattr(new, name) for name in HOURS]
         if hours != [getattr(options, name) for name in HOURS]:
@@ -245,7 +239,7 @@ class Operation(object):
                 setattr(options, name, minutes)
             self._service.replace(*hours)
             log.info('%s', self._service.describe())
-        self._reschedule()
+        self._orders.reschedule()
         if restart:
             log.warning(
                 'SIGHUP: what is given now for %s needs a restart; until then the old values count',

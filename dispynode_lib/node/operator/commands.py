@@ -36,23 +36,14 @@ class Answer(object):
 class Commands(object):
     """Does commands; each may take its time (not for the loop's thread)."""
 
-    def __init__(self, common, status, service, notices, announcer, set_cpus, drain, stop,
-                 reschedule, restart):
-        """Do commands by `common`, a node.shared.common.Common.
+    def __init__(self, common, orders, status, service, notices, announcer):
+        """Do commands by `common` and `orders`, a Common and Orders of node.shared.common.
 
-        status       node.operator.status.Status
-        set_cpus     function(number): have the node offer so many
-        drain        function: end the node when the open computations have been closed
-        stop         function: end the node now
-        reschedule   function: duties are due at other times now
-        restart      function: end, and be replaced by the program on disk; returns why that cannot
-                     be (text), None if it can
+        status   node.operator.status.Status
         """
-        self._options, self._state = common.options, common.state
+        self._options, self._state, self._orders = common.options, common.state, orders
         self._status, self._service = status, service
         self._notices, self._announcer = notices, announcer
-        self._set_cpus, self._drain, self._stop = set_cpus, drain, stop
-        self._reschedule, self._restart = reschedule, restart
         self._table = {                     # name -> (method, most words after it)
             'status': (self.status, 0), 'stop': (self.stop, 0), 'start': (self.start, 0),
             'cpus': (self.cpus, 1),
@@ -118,7 +109,7 @@ class Commands(object):
         self._notices.cpus_to_all(self._state.cpus() if self._service.is_open() else 0)
         if changed:
             self._announcer.begin()
-            self._reschedule()
+            self._orders.reschedule()
         return Answer(u'service %s%s\n' % (
             u'restarted' if changed else u'was not stopped',
             u'' if self._service.is_open() else u'; it is outside service hours'))
@@ -137,7 +128,7 @@ class Commands(object):
                 raise OptionError(
                     u'cpus %s: this host has %s; give 0 to %d, or a negative number to leave so '
                     u'many free' % (text, counted(total, u'CPU'), total))
-            self._set_cpus(cpus)
+            self._orders.set_cpus(cpus)
         cpus = self._state.cpus()
         return Answer(u'%s offered, %d busy\n' % (counted(cpus, u'CPU'), self._state.used_cpus()),
                       {'cpus': cpus})
@@ -189,7 +180,7 @@ class Commands(object):
 
     def drain(self):
         """End the node when the open computations have been closed."""
-        self._drain()
+        self._orders.drain()
         return Answer(u'draining: waiting for %s\n' % counted(
             len(self._state.computations()), u'open computation'))
 
@@ -199,7 +190,7 @@ class Commands(object):
             return Answer(
                 u'--orphan_timeout is 0: jobs would end; use quit, and start the node again\n',
                 status=1)
-        why = self._restart()
+        why = self._orders.restart()
         if why is not None:
             return Answer(
                 u'not restarted, for the program on disk does not start: %s; mend it, and try '
@@ -208,7 +199,7 @@ class Commands(object):
 
     def quit(self):
         """End the node now."""
-        self._stop()
+        self._orders.stop()
         return Answer(u'stopping\n')
 
 

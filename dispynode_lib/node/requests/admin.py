@@ -25,16 +25,11 @@ NOT_ALLOWED = b'NAK (the node was started without --admin_secret, or yours is no
 class Administration(object):
     """Handlers of administration requests, each with its own check of the token."""
 
-    def __init__(self, common, service, notices, complaints, penalties, set_cpus, reschedule):
-        """Answer by `common`, a node.shared.common.Common.
-
-        set_cpus     function(number): have the node offer so many
-        reschedule   function: duties are due at other times now
-        """
+    def __init__(self, common, orders, service, notices, complaints, penalties):
+        """Answer by `common` and `orders`, a Common and Orders of node.shared.common."""
         self._options, self._state, self._identity = common.options, common.state, common.identity
-        self._service, self._notices = service, notices
+        self._orders, self._service, self._notices = orders, service, notices
         self._complaints, self._penalties = complaints, penalties
-        self._set_cpus, self._reschedule = set_cpus, reschedule
 
     def handle(self, request):
         """Answer a request of dispatcher.ADMINISTRATION; it checks the token itself."""
@@ -95,7 +90,7 @@ class Administration(object):
         if 'cpus' not in message.given or not 0 <= cpus <= total:
             return REFUSED
         log.info('%s sets the number of CPUs to %d', source, cpus)
-        self._set_cpus(cpus)
+        self._orders.set_cpus(cpus)
         return {u'cpus': cpus}
 
     def _change_service(self, source, message):
@@ -105,7 +100,7 @@ class Administration(object):
         except (OptionError, ProtocolError, ValueError) as error:
             self._complaints.note(source, 'SERVICE_TIME refused', error)
             return REFUSED
-        self._reschedule()
+        self._orders.reschedule()
         log.info('%s sets %s: %s', source, message.control, self._service.describe())
         return self._times()
 
@@ -122,7 +117,7 @@ class Administration(object):
             return REFUSED
         log.info('%s sets the number of clients to serve to %d', source, message.serve)
         self._state.set_serve(message.serve)
-        self._reschedule()
+        self._orders.reschedule()
         return {u'serve': message.serve}
 
     # -- by datagram

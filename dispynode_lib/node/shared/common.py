@@ -14,6 +14,16 @@ REMEMBERED = 1000                           # keys
 # identity   node.shared.identity.Identity
 Common = collections.namedtuple('Common', 'options state loop workers identity')
 
+# functions: what operators and administration programs have done to the node; all return soon
+# set_cpus(number)   offer so many CPUs, from 0
+# drain()            end when the open computations have been closed
+# drain_jobs()       take no new job; end when the running ones have ended
+# stop()             end now
+# restart()          end, and be replaced by the program on disk; returns why that cannot be (text),
+#                    None if it can
+# reschedule()       duties are due at other times now
+Orders = collections.namedtuple('Orders', 'set_cpus drain drain_jobs stop restart reschedule')
+
 
 class Allowance(object):
     """An allowance (token bucket): so many times at once, so many a second afterwards. A budget for
