@@ -15,10 +15,10 @@ from dispynode_lib.node.replies.records import Record
 from dispynode_lib.node.computations.supervision import Supervision
 from dispynode_lib.node.computations.usage import Usage
 from dispynode_lib.node.shared.phases import Life, every
+from dispynode_lib.wire.messages import PROGRAM
 
 log = Log('dispynode.computations')
 
-PROGRAM = 2                                 # a computation type
 ENDED_BEFORE = u'the computation was closed before it had been opened'
 SET_UP_BEFORE = u'"setup" failed: the computation is set up already'
 
@@ -89,7 +89,7 @@ class Computation(object):
         self._common, self._uses, self._news = common, uses, news
         self._state, self._loop, self._workers = common.state, common.loop, common.workers
         self.id, self.auth = request.id, request.auth
-        self.name, self.type = request.name, request.type
+        self.name = request.name
         self.request, self.argument = request, argument
         self.peer = peer
         self.begun = threading.Event()  # it has its folder and its supervisor
@@ -109,7 +109,7 @@ class Computation(object):
         self.cleaning_since = None          # seconds since the epoch, once it is being cleaned up
         self.job_log = JobLog(self.id)
         self.outcomes = {}                  # in words -> number of jobs that ended so
-        self.program = self.type == PROGRAM
+        self.program = request.type == PROGRAM
         self._tell_opened = self._tell_set_up = None  # functions: COMPUTE, SETUP are to be answered
         self._is_setup_untold = False  # the node before this one may not have told how setup ended:
         self._setup_error = None            # this is how

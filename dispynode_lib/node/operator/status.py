@@ -93,7 +93,7 @@ class Status(object):
         jobs = sorted(self._state.jobs(computation.id), key=lambda job: job.started)
         opened = self._history.opened_at(computation.id)
         return {'id': computation.id, 'name': computation.name, 'opened': opened,
-                'age': now - opened, 'program': computation.type == 2,
+                'age': now - opened, 'program': computation.program,
                 'scheduler': computation.scheduler[0], 'scheduler_port': computation.scheduler[1],
                 'release': computation.peer.version, 'zombie': computation.zombie,
                 'moved': computation.moved, 'folder': to_text(computation.folder.path)

@@ -120,11 +120,9 @@ def remembered_signs(path, sign):
     They are those of earlier runs: a ping that has one of them is no client's.
     """
     found = _read_signs(path)
+    kept = [one for one in found if one != sign][1 - SIGNS:] + [sign]
     try:
-        files.write(
-            path, u''.join([
-                u'%s\n' % one for one in [one for one in found if one != sign][1 - SIGNS:] + [sign]
-            ]).encode('ascii'))
+        files.write(path, u''.join([u'%s\n' % one for one in kept]).encode('ascii'))
     except EnvironmentError as error:
         log.warning('writing %s: %s', path, error)
     return found
