@@ -4,6 +4,7 @@ Source of the section [DEFAULT]: files that the original node writes with --save
 """
 from __future__ import absolute_import, division, print_function
 
+import collections
 import io
 import os
 import re
@@ -47,11 +48,8 @@ EXCLUSIVE = (('node_port', 'dispy_port'), ('secret', 'secret_file'))
 _BY_NAME = dict((row.name, row) for row in ROWS if row.saved)
 
 
-class Entry(object):
-    """One option from a file or the environment."""
-
-    def __init__(self, row, texts, where):
-        self.row, self.texts, self.where = row, texts, where
+# one option from a file or the environment
+Entry = collections.namedtuple('Entry', 'row texts where')
 
 
 def apply(options, environment):

@@ -46,7 +46,7 @@ class PulseIntervalTest(unittest.TestCase):
         for computation in computations:
             computation.clock = lambda: 77.0
         pulses.send(0.0)
-        _computation, _busy, done = self.notices.named('pulse')[0]
+        _computation, done = self.notices.named('pulse')[0]
         done(b'PULSE', None)
         self.assertEqual([computation.life for computation in computations], [77.0, 77.0])
 
@@ -56,7 +56,7 @@ class PulseIntervalTest(unittest.TestCase):
             pulses = self.make()
             open_computation(self.common.state).peer.version = release
             pulses.send(0.0)
-            self.notices.named('pulse')[0][2](None, 'closed without an answer')
+            self.notices.named('pulse')[0][1](None, 'closed without an answer')
             self.assertEqual(len(self.notices.named('pulse_by_datagram')), times, release)
 
     def test_kept_replies_are_tried_again_with_each_pulse(self):

@@ -5,7 +5,7 @@ import os
 
 from dispynode_lib.host import surroundings
 from dispynode_lib.host.network import net
-from dispynode_lib.host.compat import compare_digest, to_bytes, to_text
+from dispynode_lib.host.compat import to_text
 from dispynode_lib.host.wording import counted
 from dispynode_lib.log import Log
 from dispynode_lib.node.access import held
@@ -55,11 +55,6 @@ def may_speak(computation, address, identity):
         return True
     # a client on this host may use any of the host's addresses
     return identity.is_ours(address) and any(identity.is_ours(caller) for caller in callers)
-
-
-def same(one, other):
-    """Return whether two texts are equal, in constant time."""
-    return compare_digest(to_bytes(one), to_bytes(other))
 
 
 def warnings(options, addresses, port):

@@ -183,19 +183,20 @@ class Notices(object):
 
     # -- to schedulers
 
-    def pulse(self, computation, busy, done):
+    def pulse(self, computation, done):
         """Send a PULSE to a computation's scheduler; `done(reply, error)` in the loop's thread."""
-        self._call(computation.scheduler, self._pulse(computation, busy), True, done)
+        self._call(computation.scheduler, self._pulse(computation), True, done)
 
-    def pulse_by_datagram(self, computation, busy):
+    def pulse_by_datagram(self, computation):
         """The same for old schedulers, which answer by datagram (docs/protocol.rst, "PULSE")."""
         address, port = computation.scheduler
         own = self._identity.own_address(address)
         if own is not None:
-            datagrams.send_from(own, [(address, port, self._pulse(computation, busy))])
+            datagrams.send_from(own, [(address, port, self._pulse(computation))])
 
-    def _pulse(self, computation, busy):
+    def _pulse(self, computation):
         identity = self._identity
+        busy = min(self._state.used_cpus(), self._state.cpus())
         return replies.pulse(computation.peer, computation.node_ip_addr, identity.port, busy,
                              computation.scheduler[0], identity.meter.read())
 

@@ -156,8 +156,7 @@ class Commands(object):
 
     def _ask_schedulers(self, computations):
         """Send a pulse to each scheduler; return the set of those that answer."""
-        busy = min(self._state.used_cpus(), self._state.cpus())
-        pulses = dict((one.scheduler, functools.partial(self._notices.pulse, one, busy))
+        pulses = dict((one.scheduler, functools.partial(self._notices.pulse, one))
                       for one in one_for_each_scheduler(computations))
         answers = gather(pulses, self._options.msg_timeout + 1.0)
         return set(scheduler for scheduler, (_reply, error) in answers.items() if error is None)

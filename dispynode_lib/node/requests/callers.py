@@ -2,9 +2,9 @@
 from __future__ import absolute_import, division, print_function
 
 from dispynode_lib.errors import PeerGone, ProtocolError
-from dispynode_lib.host.compat import to_bytes
+from dispynode_lib.host.compat import compare_digest, to_bytes
 from dispynode_lib.log import Log
-from dispynode_lib.node.access.guard import may_speak, same
+from dispynode_lib.node.access.guard import may_speak
 from dispynode_lib.node.shared.complaints import fault_text
 from dispynode_lib.wire import replies
 from dispynode_lib.wire.peers import Peer
@@ -45,7 +45,8 @@ class Callers(object):
     def asked(self, question, request):
         """Return known() of a question that comes with its `auth`, else None."""
         computation = self.known(question.compute_id, request)
-        known = computation is not None and same(computation.auth, question.auth)
+        known = computation is not None and compare_digest(
+            to_bytes(computation.auth), to_bytes(question.auth))
         return computation if known else None
 
     def note_refusal(self, request, computation_id, refused):

@@ -6,10 +6,9 @@ import socket
 
 from dispynode_lib.errors import PeerGone, ProtocolError
 from dispynode_lib.host.compat import PY2, set_cloexec
-from dispynode_lib.host.io.streams import read_rest
 from dispynode_lib.host.io.loop import READ, WRITE
 from dispynode_lib.host.io.streams import (
-    Stream, close_quietly, is_at_end, reset_at_close, wants_write, would_block)
+    Stream, close_quietly, is_at_end, read_rest, reset_at_close, wants_write, would_block)
 from dispynode_lib.host.io.workers import Workers
 from dispynode_lib.log import Log
 from dispynode_lib.node.files import bigfiles
@@ -177,7 +176,7 @@ class Reception(object):
             close_quietly(sock)
             return
         connection = Connection(sock, address)
-        if self._advance(connection) is None:
+        if self._advance(connection):
             self._hold(connection)
 
     def _is_shut_out(self, address):
@@ -187,10 +186,10 @@ class Reception(object):
         return reason is not None
 
     def _advance(self, connection):
-        """Return None if it has to wait, else what became of it."""
+        """Return whether it has to wait; else it is served, or closed."""
         try:
             if not connection.advance(self._is_token):
-                return None
+                return True
         except (PeerGone, ProtocolError) as error:
             if str(error):
                 self._turn_away(connection, NOT_LET_IN if isinstance(error, ProtocolError)
@@ -204,7 +203,7 @@ class Reception(object):
             self._pages.run(self._answer_http, connection)
         elif not self._serve_at_once(connection):
             self._workers_for(connection).run(self._serve, connection)
-        return True
+        return False
 
     def _workers_for(self, connection):
         """Return the Workers that are for such a request."""
@@ -269,12 +268,11 @@ class Reception(object):
     def _readable(self, connection):
         fd = connection.sock.fileno()
         self._loop.unwatch(fd)
-        outcome = self._advance(connection)
-        if outcome is None:
+        if self._advance(connection):
             self._loop.watch(fd, lambda events: self._readable(connection), connection.wants)
-            return
-        connection.timer.cancel()
-        self._held.remove(fd)
+        else:
+            connection.timer.cancel()
+            self._held.remove(fd)
 
     def _expire(self, connection):
         self._release(connection)

@@ -62,11 +62,9 @@ class Pulses(object):
 
     def send(self, _now):
         """Send each scheduler a pulse; try again what could not be delivered."""
-        busy = min(self._state.used_cpus(), self._state.cpus())
-        computations = self._state.computations()
-        for computation in states.one_for_each_scheduler(computations):
-            self._notices.pulse(computation, busy,
-                                lambda reply, error, it=computation: self._answered(it, error))
+        for computation in states.one_for_each_scheduler(self._state.computations()):
+            self._notices.pulse(
+                computation, lambda reply, error, it=computation: self._answered(it, error))
         self._delivery.retry_all()
 
     def _answered(self, computation, error):
@@ -77,8 +75,7 @@ class Pulses(object):
         computation.unanswered += 1
         self._notices.unreached(computation.scheduler[0], 'pulse: %s', error)
         if releases.pulses_by_datagram(computation.peer.version):
-            self._workers.run(self._notices.pulse_by_datagram, computation,
-                              min(self._state.used_cpus(), self._state.cpus()))
+            self._workers.run(self._notices.pulse_by_datagram, computation)
 
 
 class Zombies(object):
