@@ -7,6 +7,7 @@ import tempfile
 import threading
 import unittest
 
+from dispynode_lib.host.compat import read_at
 from dispynode_lib.host.network.networks import Network
 from dispynode_lib.host.network.datagrams import Arrival
 from dispynode_lib.log import output
@@ -63,7 +64,7 @@ class TwoThreads(unittest.TestCase):
         def send():
             for number in range(TIMES):
                 begin = number % 90 * PIECE
-                self.assertTrue(result._read_at(begin, PIECE) == content[begin:begin + PIECE])
+                self.assertTrue(read_at(result._fd, PIECE, begin) == content[begin:begin + PIECE])
 
         def keep():
             for _ in range(TIMES // 10):

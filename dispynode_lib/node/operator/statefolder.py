@@ -134,7 +134,7 @@ class StateFolder(object):
     def clean(self):
         """Remove what --clean names, if given: this node has its ports, so no other is here."""
         if self._clean:
-            Cleaning(self.root, self.path).run()
+            clean(self.root, self.path)
 
     def begin(self):
         """The node serves: write down who it is, for the next one. Raises StartError."""
@@ -351,37 +351,31 @@ def in_use(folder, records):
     return False
 
 
-class Cleaning(object):
-    """--clean: removes what earlier runs have left, and nothing of living nodes."""
-
-    def __init__(self, root, own):
-        self._root, self._own = root, own
-        self._living = other_nodes(root, own)
-        self._records = [record for path in self._living for _name, record in read_records(path)]
-
-    def run(self):
-        """Remove what may go; log what does not."""
-        for name in os.listdir(self._root):
-            path = os.path.join(self._root, name)
-            if os.path.islink(path) or not self._is_ours(name, path):
-                continue
-            if in_use(path, self._records):
-                log.warning('--clean: %s stays, a running node uses it', path)
-                continue
+def clean(root, own):
+    """Do --clean in `root`: remove what earlier runs have left, in the state folder `own`, too, and
+    nothing of living nodes. Log what stays."""
+    used = [record for path in other_nodes(root, own) for _name, record in read_records(path)]
+    for name in os.listdir(root):
+        path = os.path.join(root, name)
+        if os.path.islink(path) or not _is_clients(name, path):
+            continue
+        if in_use(path, used):
+            log.warning('--clean: %s stays, a running node uses it', path)
+            continue
+        remove_tree(path)
+    for name in (UNDELIVERED, COMPUTATIONS, records.ARGUMENTS, LEFT):
+        path = os.path.join(own, name)
+        if os.path.isdir(path):
             remove_tree(path)
-        for name in (UNDELIVERED, COMPUTATIONS, records.ARGUMENTS, LEFT):
-            path = os.path.join(self._own, name)
-            if os.path.isdir(path):
-                remove_tree(path)
-        files.remove(os.path.join(self._own, LOG + '.1'))
+    files.remove(os.path.join(own, LOG + '.1'))
 
-    @staticmethod
-    def _is_ours(name, path):
-        """Return whether this is a folder of a client, named by its address."""
-        if not os.path.isdir(path) or os.stat(path).st_uid != os.geteuid():
-            return False
-        try:
-            socket.inet_pton(socket.AF_INET6 if ':' in name else socket.AF_INET, name)
-            return True
-        except EnvironmentError:
-            return False
+
+def _is_clients(name, path):
+    """Return whether this is a folder of a client, named by its address."""
+    if not os.path.isdir(path) or os.stat(path).st_uid != os.geteuid():
+        return False
+    try:
+        socket.inet_pton(socket.AF_INET6 if ':' in name else socket.AF_INET, name)
+        return True
+    except EnvironmentError:
+        return False

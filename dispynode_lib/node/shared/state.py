@@ -240,17 +240,22 @@ class NodeState(object):
         with self._lock:
             return [entry.computation for entry in self._entries.values()]
 
+    def _entry_locked(self, computation):
+        """Return the entry of this very computation, None if there is none any more."""
+        entry = self._entries.get(computation.id)
+        return entry if entry is not None and entry.computation is computation else None
+
     def is_closing(self, computation):
         """Return whether a computation takes no more jobs."""
         with self._lock:
-            entry = self._entries.get(computation.id)
-            return entry is None or entry.computation is not computation or entry.closing
+            entry = self._entry_locked(computation)
+            return entry is None or entry.closing
 
     def close_computation(self, computation):
         """Take no more jobs for it; return (whether it was open until now, its live jobs)."""
         with self._lock:
-            entry = self._entries.get(computation.id)
-            if entry is None or entry.computation is not computation:
+            entry = self._entry_locked(computation)
+            if entry is None:
                 return False, []
             first, entry.closing = not entry.closing, True
             return first, list(entry.jobs.values())
@@ -258,8 +263,8 @@ class NodeState(object):
     def forget_computation(self, computation):
         """Drop a computation that ended; return True if its scheduler has the node no more."""
         with self._lock:
-            entry = self._entries.get(computation.id)
-            if entry is None or entry.computation is not computation:
+            entry = self._entry_locked(computation)
+            if entry is None:
                 return False
             del self._entries[computation.id]
             self._used -= len(entry.jobs)
@@ -393,9 +398,8 @@ class NodeState(object):
     def is_drained(self, computation):
         """Return whether a closing computation has no job left."""
         with self._lock:
-            entry = self._entries.get(computation.id)
-            return entry is not None and entry.computation is computation \
-                and entry.closing and not entry.jobs
+            entry = self._entry_locked(computation)
+            return entry is not None and entry.closing and not entry.jobs
 
 
 def one_for_each_scheduler(computations):

@@ -33,14 +33,15 @@ def table(common, service, announcer, notices, delivery, spool, nursery, gone_fo
     gone_for   function(address, now) -> seconds since this node lost that address, None while it
                has it
     """
-    pulses, zombies, idle = Pulses(common, notices, delivery), Zombies(common), IdleChildren(common)
+    state, pulses, zombies = common.state, Pulses(common, notices, delivery), Zombies(common)
     moved = Moved(common, notices, delivery, spool, gone_for)
     return [Duty('service hours', service.look, service.wait),
             Duty('pulses', pulses.send, pulses.wait),
             Duty('looking for silent schedulers', zombies.look, zombies.wait),
             Duty('looking for schedulers that know an address of before', moved.look, moved.wait),
             Duty('looking for schedulers', announcer.announce, announcer.wait),
-            Duty('dismissing idle job processes', idle.dismiss, idle.wait),
+            Duty('dismissing idle job processes', lambda now: dismiss_idle(state, now),
+                 lambda _now: IDLE_CHILDREN if state.scheduler() is not None else None),
             Duty('removing replies that nobody wants',
                  lambda _now: common.workers.run(spool.expire, time.time()),
                  lambda _now: REFUSED_LOOK if spool.refused() else None),
@@ -177,21 +178,11 @@ class Moved(object):
         self._notices.node_cpus(computation, 0 if moved else self._state.cpus())
 
 
-class IdleChildren(object):
-    """Idle job processes, forked ahead and not needed: they are dismissed."""
-
-    def __init__(self, common):
-        self._state = common.state
-
-    def wait(self, _now):
-        """Return seconds between looks."""
-        return IDLE_CHILDREN if self._state.scheduler() is not None else None
-
-    def dismiss(self, now):
-        """End what waits in computations without jobs."""
-        for computation in self._state.computations():
-            if computation.idle_since(now) > IDLE_CHILDREN:
-                computation.dismiss_idle()
+def dismiss_idle(state, now):
+    """End job processes that were forked ahead in computations without jobs."""
+    for computation in state.computations():
+        if computation.idle_since(now) > IDLE_CHILDREN:
+            computation.dismiss_idle()
 
 
 def pulse_interval(options, computations):
