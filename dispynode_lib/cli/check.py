@@ -18,7 +18,7 @@ from dispynode_lib.host.process import accounts
 from dispynode_lib.node.access import held
 from dispynode_lib.node.operator import statefolder
 from dispynode_lib.node.shared import identity
-from dispynode_lib.node.shared.imports import KnownImports
+from dispynode_lib.node.shared.known import KnownImports
 from dispynode_lib.supervisor import nursery
 from dispynode_lib.supervisor.imports import learning, preload
 

@@ -16,12 +16,10 @@ from dispynode_lib.log import Log
 from dispynode_lib.node.access import guard, held
 from dispynode_lib.node.access.penalties import Penalties
 from dispynode_lib.node.computations.making import Computations, News, Uses
-from dispynode_lib.node.shared.imports import KnownImports
 from dispynode_lib.node.computations.joboutput import JobOutput
 from dispynode_lib.node.computations.nursery import Nursery
 from dispynode_lib.node.discovery.announcer import Announcer
 from dispynode_lib.node.discovery.pings import Answers, Discovery
-from dispynode_lib.node.discovery.known import KnownReleases
 from dispynode_lib.node.discovery.notices import Notices
 from dispynode_lib.node.discovery.visitors import Visitors
 from dispynode_lib.node import leaving, takeover
@@ -46,6 +44,7 @@ from dispynode_lib.node.shared.common import Common, Orders
 from dispynode_lib.node.shared.complaints import Complaints, printable
 from dispynode_lib.node.shared.history import History, in_words
 from dispynode_lib.node.shared.identity import Identity
+from dispynode_lib.node.shared.known import KnownImports, KnownReleases
 from dispynode_lib.node.timed import duties
 from dispynode_lib.node.timed.service import Service
 from dispynode_lib.node.timed.watchdog import Duty, Watchdog

@@ -13,7 +13,7 @@ import unittest
 
 from dispynode_lib.cli import check, trial
 from dispynode_lib.host import compat
-from dispynode_lib.node.shared.imports import KnownImports
+from dispynode_lib.node.shared.known import KnownImports
 from tests.support import processes
 from tests.support.nodeprocess import PROGRAM, free_port
 from tests.support.waiting import clock

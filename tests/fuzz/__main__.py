@@ -11,7 +11,7 @@ import sys
 
 PROJECT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 MEASURED = ('wire/*', 'wire/pickle/*', 'options/configfile.py', 'node/computations/frames.py',
-            'node/replies/journal.py', 'node/discovery/known.py', 'node/shared/identity.py')
+            'node/replies/journal.py', 'node/shared/known.py', 'node/shared/identity.py')
 
 
 def fuzz():

@@ -11,10 +11,9 @@ from dispynode_lib.options import configfile
 from dispynode_lib.errors import ConfigError, OptionError, PeerGone, ProtocolError
 from dispynode_lib.log import CRITICAL, output
 from dispynode_lib.node.computations import frames
-from dispynode_lib.node.discovery import known
 from dispynode_lib.node.operator import control_socket, statefolder
 from dispynode_lib.node.replies import journal
-from dispynode_lib.node.shared import identity
+from dispynode_lib.node.shared import identity, known
 from dispynode_lib.node.operator.commands import Commands
 from dispynode_lib.node.operator.health import Pages
 from dispynode_lib.node.requests.reception import Connection
@@ -234,7 +233,7 @@ def spool_owner(data):
     """To whom kept replies belong."""
     spool = Spool('/nowhere')
     spool._read = lambda path: data
-    spool._read_owner((1, u'a'), '/nowhere/computation')
+    spool._read_owner((1, u'a'))
 
 
 def small_state_files(data):

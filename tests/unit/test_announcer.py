@@ -7,7 +7,7 @@ import tempfile
 import unittest
 
 from dispynode_lib.node.discovery.announcer import Announcer, Knocks, NAMED_INTERVAL, STEPS
-from dispynode_lib.node.discovery.known import KnownReleases
+from dispynode_lib.node.shared.known import KnownReleases
 from dispynode_lib.node.discovery.visitors import Visitors
 from dispynode_lib.node.shared.complaints import Complaints
 from dispynode_lib.wire import releases

@@ -6,7 +6,7 @@ import unittest
 
 from dispynode_lib.host.compat import to_text
 from dispynode_lib.node import heritage as heritages
-from dispynode_lib.node.discovery.known import KnownReleases
+from dispynode_lib.node.shared.known import KnownReleases
 from dispynode_lib.node.files.folders import Folders
 from dispynode_lib.node.operator.statefolder import StateFolder
 from dispynode_lib.node.replies.journal import ACCEPTED, STOPPING, Journal

@@ -7,7 +7,7 @@ from dispynode_lib.node.computations.computation import OPEN, STAGES, Computatio
 
 # what computations use of other rooms
 #   nursery       node.computations.nursery.Nursery
-#   imports       node.shared.imports.KnownImports
+#   imports       node.shared.known.KnownImports
 #   delivery      node.replies.delivery.Delivery
 #   journal       node.replies.journal.Journal
 #   history       node.shared.history.History

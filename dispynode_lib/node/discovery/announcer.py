@@ -85,7 +85,7 @@ class Announcer(object):
                  random=fraction):
         """Look for schedulers by `common`, a node.shared.common.Common.
 
-        known    node.discovery.known.KnownReleases
+        known    node.shared.known.KnownReleases
         clock    as the watchdog's
         random   function -> number from 0 to 1
         """

@@ -1,4 +1,4 @@
-"""node/shared/imports: which modules are worth having before supervisors are forked."""
+"""node/shared/known: which modules are worth having before supervisors are forked."""
 from __future__ import absolute_import, division, print_function
 
 import os
@@ -7,10 +7,10 @@ import tempfile
 import unittest
 
 from dispynode_lib import log
-from dispynode_lib.node.shared import imports
-from dispynode_lib.node.shared.imports import KnownImports
+from dispynode_lib.node.shared import known as lists
+from dispynode_lib.node.shared.known import KnownImports
 
-HEADER = imports.HEADER.encode('ascii') + b'\n'
+HEADER = lists.HEADER.encode('ascii') + b'\n'
 
 
 class KnownImportsTest(unittest.TestCase):
@@ -48,7 +48,7 @@ class KnownImportsTest(unittest.TestCase):
             names = [b'm%d' % number for number in range(start, start + 300)]
             self.known.note(names)
             self.known.note(names)
-        self.assertEqual(len(KnownImports(self.path)._scores), imports.NAMES)
+        self.assertEqual(len(KnownImports(self.path)._items), lists.NAMES)
         self.assertIn(u'm2999', self.known.names())
 
     def test_a_file_that_is_damaged_is_ignored_with_a_line(self):
