@@ -15,7 +15,7 @@ from dispynode_lib.errors import DispynodeError, StartError
 from dispynode_lib.host import compat, resources, surroundings
 from dispynode_lib.host.network import net
 from dispynode_lib.host.process import accounts
-from dispynode_lib.node.access import held
+from dispynode_lib.node.access import guard
 from dispynode_lib.node.operator import statefolder
 from dispynode_lib.node.shared import identity
 from dispynode_lib.node.shared.known import KnownImports
@@ -171,8 +171,8 @@ def _bind(addresses, port):
 
 
 def check_cpus(options):
-    descriptors = held.descriptor_limit()[1]
-    text, most = _cpus(options), held.cpus_for(descriptors)
+    descriptors = guard.descriptor_limit()[1]
+    text, most = _cpus(options), guard.cpus_for(descriptors)
     if options.cpus > most:
         text += u'; %d are offered: a process may have only %d descriptors (ulimit -n)' % (
             most, descriptors)

@@ -13,7 +13,7 @@ from dispynode_lib.host.resources import Meter
 from dispynode_lib.host.wording import counted
 from dispynode_lib.host.io.workers import Workers
 from dispynode_lib.log import Log
-from dispynode_lib.node.access import guard, held
+from dispynode_lib.node.access import guard
 from dispynode_lib.node.access.penalties import Penalties
 from dispynode_lib.node.computations.making import Computations, News, Uses
 from dispynode_lib.node.computations.joboutput import JobOutput
@@ -74,9 +74,9 @@ class Node(object):
         self.is_replaced = False            # this process is to become the next node
         self._listeners = {}                # socket -> Listener
         self._init_file = InitFile(options.init)
-        self._descriptors, most = held.descriptor_limit()
+        self._descriptors, most = guard.descriptor_limit()
         self._identity = Identity(options)
-        self._state = states.NodeState(min(options.cpus, held.cpus_for(most)), options.serve)
+        self._state = states.NodeState(min(options.cpus, guard.cpus_for(most)), options.serve)
         self._folder = StateFolder(options)
         self._history, self._ledger = History(), None
         self._before = None                 # node.takeover.Before, once the folder is open

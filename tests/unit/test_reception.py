@@ -8,11 +8,10 @@ import struct
 import unittest
 
 from dispynode_lib.log import CRITICAL, output
-from dispynode_lib.node.access.held import Held
 from dispynode_lib.node.access.penalties import FREE, Penalties
 from dispynode_lib.node.requests import reception as receptions
 from dispynode_lib.node.requests.listeners import ACCEPT_AGAIN, Listener
-from dispynode_lib.node.requests.reception import READERS, REQUESTS, Reception
+from dispynode_lib.node.requests.reception import READERS, REQUESTS, Held, Reception
 from dispynode_lib.node.shared.complaints import Complaints
 from dispynode_lib.options.parser import Options
 from dispynode_lib.wire.framing import PRE_AUTH_LIMIT, frame

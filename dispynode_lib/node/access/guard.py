@@ -1,4 +1,5 @@
-"""Guard: who may connect, who may speak about a computation; warnings for the operator."""
+"""Guard: who may connect, how many at once, who may speak about a computation; warnings for the
+operator."""
 from __future__ import absolute_import, division, print_function
 
 import os
@@ -8,9 +9,12 @@ from dispynode_lib.host.network import net
 from dispynode_lib.host.compat import to_text
 from dispynode_lib.host.wording import counted
 from dispynode_lib.log import Log
-from dispynode_lib.node.access import held
 
 log = Log('dispynode.guard')
+
+CONNECTIONS = 4096  # held at most, whose first frame is not complete; fewer with fewer descriptors
+WANTED_DESCRIPTORS = 16384
+RESERVE = 3                                 # so many times more descriptors than that
 
 
 def filter_of(networks):
@@ -57,6 +61,27 @@ def may_speak(computation, address, identity):
     return identity.is_ours(address) and any(identity.is_ours(caller) for caller in callers)
 
 
+def limit_for(descriptors):
+    """Return how many connections a process may hold that may have so many descriptors."""
+    return max(8, min(CONNECTIONS, descriptors // RESERVE))
+
+
+def cpus_for(descriptors):
+    """Return how many CPUs a process with so many descriptors may offer."""
+    return max(1, descriptors // RESERVE)
+
+
+def descriptor_limit():
+    """Ask for as many descriptors as we may; return (how many we had, and have now)."""
+    import resource
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = WANTED_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, WANTED_DESCRIPTORS)
+    if soft == resource.RLIM_INFINITY or soft >= most:
+        return max(0, soft), max(soft, most)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    return soft, most
+
+
 def warnings(options, addresses, port):
     """Return warnings (list of text) about options that leave the node open.
 
@@ -67,11 +92,12 @@ def warnings(options, addresses, port):
         found.append(
             u'the secret stays in the list of processes, where all users of this host can read it: '
             u'use --secret_file')
-    wanted = held.cpus_for(held.descriptor_limit()[1])
+    descriptors = descriptor_limit()[1]
+    wanted = cpus_for(descriptors)
     if options.cpus > wanted:
         found.append(
             u'%d of %d CPUs are offered: this process may have only %d descriptors (ulimit -n), '
-            u'and each job takes some' % (wanted, options.cpus, held.descriptor_limit()[1]))
+            u'and each job takes some' % (wanted, options.cpus, descriptors))
     if options.cpus > options.usable_cpus:
         found.append(u'%s offered, but this process may use %d: %s' % (
             counted(options.cpus, u'CPU'), options.usable_cpus, options.cpus_reason))

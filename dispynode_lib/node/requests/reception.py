@@ -1,8 +1,8 @@
 """The reception: holds connections until their request is there, and has it handled."""
 from __future__ import absolute_import, division, print_function
 
+import collections
 import errno
-import socket
 
 from dispynode_lib.errors import PeerGone, ProtocolError
 from dispynode_lib.host.compat import PY2, set_cloexec
@@ -12,7 +12,7 @@ from dispynode_lib.host.io.streams import (
 from dispynode_lib.host.io.workers import Workers
 from dispynode_lib.log import Log
 from dispynode_lib.node.files import bigfiles
-from dispynode_lib.node.access.held import Held, descriptor_limit, limit_for
+from dispynode_lib.node.access.guard import descriptor_limit, limit_for
 from dispynode_lib.wire import framing
 from dispynode_lib.wire.framing import LENGTH, PRE_AUTH_LIMIT, TOKEN_SIZE
 
@@ -112,6 +112,43 @@ class Request(object):
     def close(self):
         """Close the connection."""
         close_quietly(self.stream.sock)
+
+
+class Held(object):
+    """Connections by descriptor, and by peer in the order in which they came; the loop's thread."""
+
+    def __init__(self, limit):
+        """`limit`: connections at most."""
+        self.limit = limit
+        self._connections = {}              # descriptor -> connection
+        self._by_peer = {}                  # address -> OrderedDict of descriptors
+
+    def __len__(self):
+        return len(self._connections)
+
+    def add(self, fd, connection):
+        """Hold a connection."""
+        self._connections[fd] = connection
+        self._by_peer.setdefault(connection.address[0], collections.OrderedDict())[fd] = True
+
+    def remove(self, fd):
+        """Forget the connection with descriptor `fd`."""
+        connection = self._connections.pop(fd)
+        mine = self._by_peer[connection.address[0]]
+        del mine[fd]
+        if not mine:
+            del self._by_peer[connection.address[0]]
+
+    def is_full(self):
+        """Return whether one has to go before the next one is held."""
+        return len(self._connections) >= self.limit
+
+    def to_drop(self):
+        """Return the connection to drop: the oldest of who holds most; None: there is none."""
+        if not self._by_peer:
+            return None
+        most = max(self._by_peer.values(), key=len)
+        return self._connections[next(iter(most))]
 
 
 class Reception(object):
