@@ -37,8 +37,7 @@ def read_done(fields, program):
     start, end = [_seconds(part) for part in fields[5:]]
     if not program:
         stdout, stderr = to_text(stdout or b''), to_text(stderr or b'')
-    return status, result, stdout, stderr, to_text(
-        exception) if exception is not None else None, start, end
+    return status, result, stdout, stderr, text_of(exception), start, end
 
 
 def _seconds(part):

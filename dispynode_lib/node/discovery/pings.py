@@ -113,9 +113,12 @@ class Answers(object):
         self._loop.call_soon(self._give, ping, source, own, connected)
 
     def _give(self, ping, source, own, connected):
-        if self._state.refusal_of(ping,
-                                  source) is not None or not self._is_first(ping.sign, source):
+        if self._state.refusal_of(ping, source) is not None:
             return                          # somebody was faster
+        # relays have no sign
+        if ping.sign is not None and not self._allowance.take(
+                (ping.sign, source), self._clock()):
+            return
         self._visitors.answered((source, ping.port), ping.version, ping.ip_addrs, connected)
         self._announcer.answered(ping, source)
         self._send(ping, source, own, 0)
@@ -124,10 +127,6 @@ class Answers(object):
     def forget(self):
         """Answer whoever asks from now on, for the node is free. Any thread."""
         self._loop.call_soon(self._allowance.forget)
-
-    def _is_first(self, sign, source):
-        # relays have no sign
-        return sign is None or self._allowance.take((sign, source), self._clock())
 
     def _send(self, ping, source, own, attempt):
         """Answer at all addresses of the client."""

@@ -1,7 +1,6 @@
 """Pages by plain HTTP on the node's own port: health for machines, a page for people."""
 from __future__ import absolute_import, division, print_function
 
-
 from dispynode_lib.host import plainjson
 from dispynode_lib.host.compat import to_bytes, to_text
 from dispynode_lib.host.network.networks import Network
