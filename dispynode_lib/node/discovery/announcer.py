@@ -11,7 +11,7 @@ from dispynode_lib.host.network import net
 from dispynode_lib.host.compat import fraction, monotonic
 from dispynode_lib.log import Log
 from dispynode_lib.node.discovery.cutoff import CutOff
-from dispynode_lib.node.discovery.notices import unique
+from dispynode_lib.node.discovery.notices import addresses_of
 from dispynode_lib.wire import releases
 
 log = Log('dispynode.announcer')
@@ -148,11 +148,7 @@ class Announcer(object):
 
     def turned_away(self, ping, source):
         """A client pinged in vain: it will not ask again, so it is pinged when the node is free."""
-        addresses = list(ping.ip_addrs)
-        if not ping.relay:
-            addresses.insert(0, source)
-        addresses = unique([net.canonical(address)
-                            for address in addresses if net.is_address(address)])
+        addresses = addresses_of(ping, source)
         owner = self._state.scheduler()
         if not addresses or owner in [(address, ping.port) for address in addresses]:
             return  # nobody to ping, or the very scheduler that has the node

@@ -79,13 +79,11 @@ class Notices(object):
         """
         identity = self._identity
         peer = Peer(version=ping.version, python2=ping.python2, protocol=ping.protocol)
-        addresses = [address for address in ping.ip_addrs if net.is_address(address)]
-        if not ping.relay:
-            addresses.insert(0, source)
+        addresses = addresses_of(ping, source)
         announced = identity.announced(own_address)
         auth = identity.answer_to(ping.sign) if ping.sign else None
         found = []
-        for address in unique(map(net.canonical, addresses))[:ADDRESSES]:
+        for address in addresses[:ADDRESSES]:
             if ping.sign and auth is None or not self._may_answer(address, source):
                 continue
             self.remember(address, ping.port, peer, address == source, addresses)
@@ -253,6 +251,12 @@ class Notices(object):
     def _sent(self, address, error):
         if error is not None:
             self.unreached(address[0], '%s', error)
+
+
+def addresses_of(ping, source):
+    """Return the addresses (list of text) of who pinged from `source`, each once."""
+    told = list(ping.ip_addrs) if ping.relay else [source] + list(ping.ip_addrs)
+    return unique([net.canonical(address) for address in told if net.is_address(address)])
 
 
 def unique(items):
