@@ -132,9 +132,8 @@ def check_address(options):
 
 def check_ports(options):
     """Bind what the node binds, at the port where requests go."""
-    addresses = [address for address, _why in net.node_addresses(options.ip_addr)]
     port = options.node_port or table.NODE_PORTS[0]
-    _bind(addresses, port)
+    _bind(options, port)
     ports = [port] if options.node_port else table.NODE_PORTS
     clients = [options.scheduler_port] if options.scheduler_port else table.SCHEDULER_PORTS
     return u'free; a firewall must let in TCP and UDP %s, and let out TCP and UDP %s' % (
@@ -145,11 +144,10 @@ def check_more_ports(options):
     """Bind the ports at which clients of other releases look for a node."""
     if options.node_port:
         return u'none: clients must be told the port %d' % options.node_port
-    addresses = [address for address, _why in net.node_addresses(options.ip_addr)]
     taken = []
     for port in table.NODE_PORTS[1:]:
         try:
-            _bind(addresses, port)
+            _bind(options, port)
         except StartError as error:
             taken.append(u'%s' % error)
     if taken:
@@ -158,8 +156,8 @@ def check_more_ports(options):
     return u'%s are free' % _list(table.NODE_PORTS[1:])
 
 
-def _bind(addresses, port):
-    opened = []
+def _bind(options, port):
+    addresses, opened = [address for address, _why in net.node_addresses(options.ip_addr)], []
     try:
         for address in addresses:
             opened.append(net.open_listener(address, port))

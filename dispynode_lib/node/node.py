@@ -147,10 +147,11 @@ class Node(object):
         self._big_folder = self._folder.file(BIG)
         bigfiles.make_folder(self._big_folder, self._before.heritage is None)
         self._spool = Spool(self._folder.file(UNDELIVERED), token)
-        self._notices = Notices(self._common, self._as_client())
+        as_client = self._tls.as_client if self._tls is not None else None
+        self._notices = Notices(self._common, as_client)
         self._delivery = Delivery(
             loop, workers, self._spool, self.options, lambda job: job.computation.settled(job),
-            self._notices.unreached, self._as_client())
+            self._notices.unreached, as_client)
         self._journal = Journal(self._folder.file('journal'), token)
         self._before.settle(self._folder.file('journal'), self._spool)
 
@@ -230,9 +231,6 @@ class Node(object):
         found.append(Duty(
             'following the addresses of this host', self._addresses.look, self._addresses.wait))
         return found + self._operation.duties()
-
-    def _as_client(self):
-        return self._tls.as_client if self._tls is not None else None
 
     # -- ports and addresses
 
