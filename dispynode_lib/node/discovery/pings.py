@@ -116,8 +116,7 @@ class Answers(object):
         if self._state.refusal_of(ping, source) is not None:
             return                          # somebody was faster
         # relays have no sign
-        if ping.sign is not None and not self._allowance.take(
-                (ping.sign, source), self._clock()):
+        if ping.sign is not None and not self._allowance.take((ping.sign, source), self._clock()):
             return
         self._visitors.answered((source, ping.port), ping.version, ping.ip_addrs, connected)
         self._announcer.answered(ping, source)

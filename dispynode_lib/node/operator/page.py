@@ -15,9 +15,8 @@ SPANS = (300.0, 900.0, 3600.0)              # seconds that a figure may show
 ROWS = 64                                   # CPUs shown at most
 KEY = (
     u'<p class="small">Jobs (those running, and the last %d): <span class="key"><b '
-    u'style="background: var(--run)"></b>running'
-    u'<b style="background: var(--good)"></b>finished<b style="background: var(--bad)"></b>failed '
-    u'or stopped</span></p>' % RECENT_JOBS)
+    u'style="background: var(--run)"></b>running<b style="background: var(--good)"></b>finished<b '
+    u'style="background: var(--bad)"></b>failed or stopped</span></p>' % RECENT_JOBS)
 
 STYLE = u"""
 :root { color-scheme: light dark; --ink: #222; --dim: #595959; --paper: #fff; --rule: #ccc; --line: #1f5f99; --area: #cfe3f5;

@@ -27,8 +27,7 @@ class PastJob(object):
     __slots__ = ('computation', 'name', 'uid', 'outcome', 'ended', 'seconds', 'reason', 'limit',
                  'cpu_seconds', 'peak_memory', 'exit_status', 'signal')
 
-    def __init__(self, computation, name, uid, outcome, ended, seconds, reason,
-                 limit=None):
+    def __init__(self, computation, name, uid, outcome, ended, seconds, reason, limit=None):
         self.computation, self.name, self.uid, self.outcome = computation, name, uid, outcome
         self.ended, self.seconds, self.reason, self.limit = ended, seconds, reason, limit
         self.cpu_seconds = self.peak_memory = self.exit_status = self.signal = None

@@ -127,16 +127,13 @@ class Moved(object):
         """`gone_for`: see table()."""
         self._state = common.state
         self._notices, self._delivery, self._spool = notices, delivery, spool
-        self._gone = gone_for
-
-    def _gone_for(self, computation, now):
-        return self._gone(computation.node_ip_addr, now)
+        self._gone_for = gone_for
 
     def wait(self, now):
         """Return seconds until something may be due, None: all know the right address."""
         waits = []
         for computation in self._state.computations():
-            gone = self._gone_for(computation, now)
+            gone = self._gone_for(computation.node_ip_addr, now)
             if (gone is not None) != computation.moved:
                 return 0.0
             if gone is not None:
@@ -146,7 +143,7 @@ class Moved(object):
     def look(self, now):
         """Tell schedulers, and close what has no job any more."""
         for computation in self._state.computations():
-            gone = self._gone_for(computation, now)
+            gone = self._gone_for(computation.node_ip_addr, now)
             if (gone is not None) != computation.moved:
                 self._tell(computation, gone is not None)
             if gone is not None and gone >= MOVED_PATIENCE and not self._has_work(
