@@ -9,17 +9,15 @@ from dispynode_lib.host.wording import counted
 from dispynode_lib.log import Log
 from dispynode_lib.node.computations import adoption, link
 from dispynode_lib.node.files import bigfiles
-from dispynode_lib.node.operator.statefolder import STATE
+from dispynode_lib.node.operator.statefolder import JOURNAL, STATE
 from dispynode_lib.node.replies import journal as journals
 from dispynode_lib.node.replies.journal import Journal
 from dispynode_lib.node.replies.records import ARGUMENTS, COMPUTATIONS, FORMAT
+from dispynode_lib.node.shared.identity import is_sign
 from dispynode_lib.wire import control, messages
 from dispynode_lib.wire.peers import Peer
 
 log = Log('dispynode.takeover')
-
-SIGN_SIZE = 40
-JOURNAL = 'journal'
 
 
 class Heritage(object):
@@ -148,7 +146,7 @@ def find(before, all_data, records, is_folder_ours):
             raise ProtocolError('its state has the format %r, this release knows %d' %
                                 (before.get('format'), FORMAT))
         sign = to_text(before['sign'])
-        if len(sign) != SIGN_SIZE or sign.strip(u'0123456789abcdef'):
+        if not is_sign(sign):
             raise ProtocolError('its sign is damaged')
         Journal(records.path(JOURNAL), b'').take_over()         # can it be read?
         return Heritage(records, sign,

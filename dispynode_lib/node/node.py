@@ -27,7 +27,7 @@ from dispynode_lib.node.files import bigfiles
 from dispynode_lib.node.files.folders import Folders
 from dispynode_lib.node.initfile import InitFile
 from dispynode_lib.node.operation import Operation
-from dispynode_lib.node.operator.statefolder import BIG, UNDELIVERED, StateFolder
+from dispynode_lib.node.operator.statefolder import BIG, JOURNAL, UNDELIVERED, StateFolder
 from dispynode_lib.node.replies.delivery import Delivery
 from dispynode_lib.node.replies.journal import Journal
 from dispynode_lib.node.replies.spool import Spool
@@ -152,8 +152,8 @@ class Node(object):
         self._delivery = Delivery(
             loop, workers, self._spool, self.options, lambda job: job.computation.settled(job),
             self._notices.unreached, as_client)
-        self._journal = Journal(self._folder.file('journal'), token)
-        self._before.settle(self._folder.file('journal'), self._spool)
+        self._journal = Journal(self._folder.file(JOURNAL), token)
+        self._before.settle(self._folder.file(JOURNAL), self._spool)
 
     def _build_discovery(self):
         self._visitors = Visitors()

@@ -20,7 +20,8 @@ from dispynode_lib.wire import releases
 log = Log('dispynode.state')
 
 PID, STATE, SOCKET, LOG = 'pid', 'state.json', 'ctl', 'log'
-UNDELIVERED, BIG = 'undelivered', 'big'     # see node.replies.spool, node.files.bigfiles
+# see node.replies.spool, node.files.bigfiles, node.replies.journal
+UNDELIVERED, BIG, JOURNAL = 'undelivered', 'big', 'journal'
 KEEPER = 'keeper'  # socket of who keeps listeners open, see supervisor/keeping
 LEFT = 'left'  # folders of a dead node's computations, until they are removed
 PREFIX = '.node-'

@@ -134,5 +134,9 @@ def _read_signs(path):
             lines = to_text(source.read((SIGN_SIZE + 1) * SIGNS)).splitlines()
     except EnvironmentError:
         return []                           # the first run
-    return [line for line in lines if len(line) == SIGN_SIZE
-            and not line.strip(u'0123456789abcdef')]
+    return [line for line in lines if is_sign(line)]
+
+
+def is_sign(text):
+    """Return whether `text` is as the signs of nodes are."""
+    return len(text) == SIGN_SIZE and not text.strip(u'0123456789abcdef')
