@@ -15,6 +15,8 @@ from dispynode_lib.supervisor.imports import shortcut
 from dispynode_lib.supervisor.processes.lean import (
     COMPLETE_LAST, EXECUTORS_EXIT, NAMES_ARE_IMMORTAL, PYTHON2, imp)
 
+# packages that came with _multiprocessing, by which Python 2 passes descriptors: not for jobs
+BROUGHT = ('subprocess', 'multiprocessing') if PYTHON2 else ()
 # modules of the standard library that do something when they are imported, or want a terminal or a
 # screen
 NOT_TAKEN = frozenset([
@@ -119,6 +121,9 @@ class Preloaded(object):
             self._place = int(sys.meta_path[:1] == [_packed_importer()])
             sys.meta_path.insert(self._place, self)
             shortcut.install(self.at_once)
+            for top in BROUGHT:
+                self._put_away([name for name in list(sys.modules)
+                                if name.partition('.')[0] == top], False)
 
     def names(self):
         """Return the names (list) of the modules that are put aside."""
