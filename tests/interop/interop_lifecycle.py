@@ -35,6 +35,7 @@ class LifecycleTest(unittest.TestCase):
             self.assertIn(text, told[key]['exception'], (name, key))
         self.assertNotEqual(told['cancelled']['status'], FINISHED, name)
         self.assertEqual(told['cancelled']['alive'], [], name)
+        self.assertEqual(told['ran on'], 0, 'of jobs that %s cancelled one after the other' % name)
         self.assertEqual(told['notes'], 'setup;cleanup;', name)
 
 

@@ -6,6 +6,7 @@ import os
 import unittest
 
 from dispynode_lib.errors import ProtocolError
+from dispynode_lib.host.compat import monotonic
 from dispynode_lib.node.files.bigfiles import Arguments
 from dispynode_lib.node.replies.spool import PREFIX
 from dispynode_lib.node.requests import jobs as job_requests
@@ -313,6 +314,14 @@ class TerminateJobTest(JobCase):
         self.assertEqual((request.answers, request.is_closed), ([], True))
         self.assertEqual(self.desk.jobs(), [(1, jobs.STOPPING)])
         self.assertEqual(self.desk.link.sent[-1], (b'stop', b'1'))
+
+    def test_a_client_that_cancels_many_is_not_sent_a_reply_in_between(self):
+        self.desk.fork()
+        self.desk.ask(job())
+        stopped = self.desk.state.find_job(ID, 1, HASH)
+        self.assertLess(stopped.reply_after, monotonic() + 0.1)
+        self.desk.ask(terminate())
+        self.assertTrue(monotonic() + 0.1 < stopped.reply_after < monotonic() + 0.3)
 
     def test_a_job_that_waits_gets_its_reply_at_once(self):
         self.desk.ask(job())

@@ -17,6 +17,7 @@ from dispynode_lib.wire.pickle import blobs
 log = Log('dispynode.requests')
 
 BUSY_WAIT = 2.0                             # seconds that a job may wait for a CPU
+STOPPED_HOLDS = 40  # of --reply_hold, that the reply to a job waits for whose end its client asked
 NONSENSE = b'NAK (invalid job)'
 
 
@@ -123,10 +124,12 @@ class JobRequests(object):
             job.computation.finish, job, TERMINATED, None, '', '', fault_text(error))
 
     def on_terminate_job(self, request):
-        """Stop a job if it runs; its final reply follows."""
+        """Stop a job if it runs; its final reply follows, but not while its client may still be
+        cancelling others (docs/protocol.rst, "TERMINATE_JOB")."""
         message = messages.read_job(request.argument, 'TERMINATE_JOB')
         job = self._state.find_job(message.compute_id, message.uid, message.hash)
         if job is not None and self._callers.known(message.compute_id, request) is not None:
+            job.reply_after = monotonic() + STOPPED_HOLDS * self._reply_hold
             job.computation.stop_job(job)
 
     # -- questions about jobs

@@ -56,6 +56,10 @@ def job(what, *args):
         os._exit(3)
     if what == 'kill':
         os.kill(os.getpid(), signal.SIGKILL)
+    if what == 'sleep':
+        with open(args[0], 'a') as stream:
+            stream.write('s')
+        time.sleep(1000)
     if what == 'wait':
         if not os.fork():
             os.setsid()
@@ -93,6 +97,28 @@ def cancelled(cluster, family):
     return told
 
 
+def cancelled_in_a_row(cluster, slept):
+    """Cancel jobs one after the other, the first two of which run; return how many ran on."""
+    ran_on = 0
+    for number in range(6):
+        path = '%s-%d' % (slept, number)
+        jobs = [submit(cluster, 'sleep', path) for _number in range(6)]
+        deadline = time.time() + 20
+        while not (os.path.exists(path) and os.path.getsize(path) == 2) and time.time() < deadline:
+            time.sleep(0.02)
+        for one in jobs:
+            cluster.cancel(one)
+        deadline = time.time() + 3
+        for one in jobs:
+            one.finish.wait(max(0, deadline - time.time()))
+        left = [one for one in jobs if one.status not in ENDED]
+        ran_on += len(left)
+        for one in left:
+            cluster.cancel(one)
+            one.finish.wait(20)
+    return ran_on
+
+
 def main(seconds):
     notes, family = os.path.abspath('notes'), os.path.abspath('family')
     told = {'release': dispy.__version__}
@@ -118,6 +144,7 @@ def main(seconds):
     for what in ('fail late', 'exit', 'kill'):
         told[what] = wait_for(submit(cluster, what))
     told['cancelled'] = cancelled(cluster, family)
+    told['ran on'] = cancelled_in_a_row(cluster, os.path.abspath('slept'))
     told['made again'] = wait_for(submit(cluster, 'made'))
     cluster.close()
     deadline = time.time() + 20
