@@ -38,7 +38,7 @@ CATCH_ALL = {
     'supervisor.job.output': ('run_exit_functions', ),
     'supervisor.imports.preload': ('load', ),
     'supervisor.supervisor': ('run', '_become_job'),
-    'supervisor.job.tracebacks': ('describe', ),
+    'supervisor.job.tracebacks': ('describe', '_without_traceback'),
 }
 
 # functions that say in which phase something is that began elsewhere

@@ -98,6 +98,18 @@ def child():
         os._exit(0)
     return pid
 
+def exits_in_child(code):
+    pid = os.fork()
+    if not pid:
+        open('of the child', 'w').write('written')
+        sys.exit(code)
+    status = os.waitpid(pid, 0)[1]
+    return status >> 8, open('of the child').read()
+
+def low_limit(text):
+    sys.setrecursionlimit(60)
+    raise ValueError(text)
+
 def kill_supervisor():
     os.kill(os.getppid(), signal.SIGKILL)
     time.sleep(60)
@@ -165,6 +177,14 @@ class Endings(NodeCase):
     def test_d7_sys_exit(self):
         self.assertIn('the job called sys.exit()', self.exception_of('sys_exit'))
         self.assertIn('the job called sys.exit(5)', self.exception_of('sys_exit', 5))
+
+    def test_a_forked_child_that_calls_sys_exit_ends_alone(self):
+        for code, status in ((None, 0), (5, 5), ('bye', 1), (True, 1)):
+            self.assertEqual(self.finished(self.computation.run('exits_in_child', code)),
+                             (status, 'written'))
+
+    def test_an_exception_under_a_low_limit_of_recursion_keeps_its_text(self):
+        self.assertIn('ValueError: too deep', self.exception_of('low_limit', 'too deep'))
 
     def test_d7_interrupt_and_other_odd_exceptions(self):
         self.assertIn('KeyboardInterrupt', self.exception_of('interrupt'))

@@ -30,6 +30,20 @@ class TracebackTest(unittest.TestCase):
         self.assertIn('TypeError', text)
         self.assertNotIn('tracebacks.py', text)
 
+    def test_frames_of_ours_in_another_folder_are_left_out(self):
+        text = tracebacks.describe(raise_from(
+            'from dispynode_lib.wire import control\ncontrol.unpack(None)\n'))
+        self.assertIn('TypeError', text)
+        self.assertNotIn('control.py', text)
+
+    def test_without_a_traceback_the_text_of_an_exception_is_told_all_the_same(self):
+        self.addCleanup(setattr, tracebacks, '_format', tracebacks._format)
+        tracebacks._format = lambda *_error_info: 1 // 0
+        text = tracebacks.describe(raise_from('def f():\n    raise ValueError("low")\nf()\n'))
+        self.assertTrue(text.startswith('Traceback (most recent call last):\n  File'), text)
+        self.assertIn(', in f\n', text)
+        self.assertTrue(text.endswith('ValueError: low'), text)
+
     def test_a_sentence_comes_first(self):
         self.assertTrue(
             tracebacks.describe(raise_from('[][1]'),

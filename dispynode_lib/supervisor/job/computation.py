@@ -53,6 +53,7 @@ class Computation(object):
         self.accepted = frozenset(int(word) for word in self.setup_accepts.split())
         self.file_name = '<computation %s>' % (os.path.basename(to_path(self.name)) or self.id)
         self.api = JobApi(self, emit)
+        self.supervisor = os.getpid()       # the parent of job processes
         self.executed = False
         self.failure = None                 # text of what went wrong when the code was executed
         self._code = None

@@ -60,6 +60,9 @@ def serve(fd, computation):
         finally:
             ignore_interrupts()
     except BaseException:                   # the user's code may raise anything
+        status = _status_of_child(computation, sys.exc_info()[1])
+        if status is not None:
+            return status
         pieces, exception = None, _failure_text(sys.exc_info())
     _report(fd, computation, pieces, exception, started)
     if len(sys.modules) != computation.modules_before:
@@ -68,6 +71,16 @@ def serve(fd, computation):
             or computation.finalizers.are_wanted()):
         _end_as_programs_do(computation)
     return TOLD_WELL if exception is None else TOLD_FAILURE
+
+
+def _status_of_child(computation, error):
+    """Return the exit status of a process that the job forked and that called sys.exit(), as
+    programs end; None if `error` is the job's own failure."""
+    if not isinstance(error, SystemExit) or os.getppid() == computation.supervisor:
+        return None
+    if error.code is None or isinstance(error.code, int):
+        return (error.code or 0) & 255
+    return 1
 
 
 def rehearse(fd, computation, args, kwargs):

@@ -58,7 +58,7 @@ def describe(error_info, sentence=None):
     try:
         text = _with_our_path(_format, *error_info)
     except Exception:  # a class of the user's may break any rule: say what can be said
-        text = '%s (no traceback available)' % _name(error_info[0])
+        text = _without_traceback(*error_info)
     text = to_text(text)
     if len(text) > MOST_TEXT:
         text = u'%s\n  [...]\n%s' % (text[:MOST_TEXT // 2], text[-MOST_TEXT // 2:])
@@ -80,8 +80,18 @@ def describe_places(error_info, sentence):
     return u'\n'.join(lines)
 
 
-def _name(kind):
-    return getattr(kind, '__name__', 'unknown exception')
+def _without_traceback(kind, error, frames):
+    """Return a failure's text where the module traceback fails: the job may have set a low limit
+    of recursion, or become a user who may not read Python's files."""
+    name = getattr(kind, '__name__', 'unknown exception')
+    try:
+        line = u'%s: %s' % (name, to_text(str(error)))
+    except Exception:                       # as in describe()
+        line = name
+    try:
+        return describe_places((kind, error, frames), HEADING.rstrip()) + u'\n' + line
+    except Exception:
+        return u'%s (no traceback available)' % line
 
 
 def _format(kind, error, frames):
@@ -170,4 +180,4 @@ def _format_on_python2(traceback, kind, error, frames):
 
 
 # .../dispynode_lib/ as it stands in the code objects, also when they were loaded from one file
-OUR_FILES = _is_ours.__code__.co_filename[:-len('supervisor/tracebacks.py')]
+OUR_FILES = _is_ours.__code__.co_filename[:-len('supervisor/job/tracebacks.py')]
