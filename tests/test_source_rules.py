@@ -20,6 +20,8 @@ FUTURE = 'from __future__ import absolute_import, division, print_function'
 # module -> functions where `except Exception` or a bare `except` may stand: at the top of a thread
 # or process, or around user code. A handler that ends in `raise` is no catch-all
 CATCH_ALL = {
+    'cli.main': ('main', ),  # the top of the program
+    'host.compat': ('_call_or_end', ),  # the top of each thread: the process ends
     'host.io.loop': ('_call', ),  # callbacks: the top of the loop's thread
     'host.io.workers': ('_work', 'run'),  # the top of a worker; a thread that cannot be had
     'node.node': ('_stop', ),  # the top of the thread that stops the node

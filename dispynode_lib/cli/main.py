@@ -1,11 +1,13 @@
 """The command line: options, log, signals and exit status of the node."""
 from __future__ import absolute_import, division, print_function
 
+import errno
 import gc
 import os
 import select
 import signal
 import sys
+import threading
 
 from dispynode_lib import __version__
 from dispynode_lib.options import parser
@@ -57,6 +59,28 @@ def main(argv=None):
         return error.status
     except KeyboardInterrupt:               # before the node has its signal handlers, or in --check
         return INTERRUPTED_STATUS
+    except Exception as error:              # the top of the program
+        lacking = _lacking(error)
+        if lacking is None:
+            sys.excepthook(*sys.exc_info())
+        else:
+            say(_last_line(lacking), to_error=True)
+        return os.EX_SOFTWARE
+
+
+def _lacking(error):
+    """Return what a node says that has too few descriptors, threads or memory; None: a fault."""
+    number = error.errno if isinstance(error, EnvironmentError) else None
+    if number in (errno.EMFILE, errno.ENFILE):
+        return u'too few descriptors: %s; raise the limit of open files ("ulimit -n" tells it)' % (
+            error,)
+    no_thread = isinstance(error, threading.ThreadError) and 'thread' in str(error)
+    if number == errno.EAGAIN or no_thread:
+        return u'too few processes or threads: %s; raise the limit ("ulimit -u" tells it)' % (
+            error,)
+    if number == errno.ENOMEM or isinstance(error, MemoryError):
+        return u'out of memory; "ulimit -v" tells the limit'
+    return None
 
 
 def _main(argv):
@@ -162,7 +186,10 @@ def _detach(chosen):
 
 
 def say(text, to_error=False):
-    """Write `text` to standard output or error as its encoding allows, if somebody reads it."""
+    """Write `text` to standard output or error as its encoding allows, if somebody reads it.
+
+    Raises StartError where standard output takes nothing, such as a file on a full disk.
+    """
     stream = sys.stderr if to_error else sys.stdout
     if stream is None:                      # closed by who started this process
         return
@@ -171,8 +198,9 @@ def say(text, to_error=False):
     try:
         stream.write(data if compat.PY2 else data.decode(encoding))
         stream.flush()
-    except EnvironmentError:
-        return
+    except EnvironmentError as error:
+        if not to_error and error.errno != errno.EPIPE:
+            raise StartError(u'standard output: %s' % error.strerror, os.EX_CANTCREAT)
 
 
 def _last_line(error):

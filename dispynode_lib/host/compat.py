@@ -143,9 +143,23 @@ else:
             return os.read(fd, size)
 
 
+def _call_or_end(function, args):
+    try:
+        function(*args)
+    except BaseException:                   # mostly for want of memory
+        try:
+            sys.excepthook(*sys.exc_info())
+        finally:
+            os._exit(os.EX_SOFTWARE)
+
+
 def start_thread(name, function, *args):
-    """Start a daemon thread called `dispynode-NAME`; return it."""
-    thread = threading.Thread(target=function, args=args, name='dispynode-' + name)
+    """Start a daemon thread called `dispynode-NAME`; return it.
+
+    A fault that reaches its top ends the process: without the loop, say, a node would seem to live
+    and do nothing, for ever. Its jobs go on, and the next node takes them over.
+    """
+    thread = threading.Thread(target=_call_or_end, args=(function, args), name='dispynode-' + name)
     thread.daemon = True
     thread.start()
     return thread

@@ -1,9 +1,11 @@
 """The command line program: exit statuses, its one line of complaint, and what signals do."""
 from __future__ import absolute_import, division, print_function
 
+import errno
 import os
 import signal
 import sys
+import threading
 import types
 import unittest
 
@@ -17,12 +19,12 @@ from dispynode_lib.log import output
 class Stream(object):
     """Stands for a standard stream; keeps what is written."""
 
-    def __init__(self, encoding='utf-8', broken=False):
-        self.encoding, self.broken, self.parts = encoding, broken, []
+    def __init__(self, encoding='utf-8', broken=False, number=errno.EPIPE):
+        self.encoding, self.broken, self.number, self.parts = encoding, broken, number, []
 
     def write(self, data):
         if self.broken:
-            raise EnvironmentError(32, 'Broken pipe')
+            raise EnvironmentError(self.number, os.strerror(self.number))
         if not isinstance(data, str):
             raise TypeError(type(data))
         self.parts.append(data)
@@ -77,13 +79,39 @@ class Statuses(WithStreams):
         sys.stderr = None
         self.assertEqual(main.main(['--nonsense']), 64)
 
+    def test_output_for_which_a_disk_has_no_room_is_a_failure(self):
+        for words in (['--print', 'init'], ['--save_config'], ['--help']):
+            sys.stdout, sys.stderr = Stream(broken=True, number=errno.ENOSPC), Stream()
+            self.assertEqual(main.main(words), 73)
+            self.assertEqual(sys.stderr.text(),
+                             'dispynode: standard output: No space left on device\n')
+
+    def failing(self, error):
+        """Have the program fail with `error`; return the status."""
+        self.addCleanup(setattr, main, '_main', main._main)
+
+        def fail(_argv):
+            raise error
+        main._main = fail
+        return main.main([])
+
     def test_interrupt_shows_no_traceback(self):
-        real = main._main
-        main._main = lambda argv: signal.default_int_handler(signal.SIGINT, None)
-        try:
-            self.assertEqual(main.main([]), 130)
-        finally:
-            main._main = real
+        self.assertEqual(self.failing(KeyboardInterrupt()), 130)
+        self.assertEqual(self.err.text(), '')
+
+    def test_what_the_host_has_too_little_of_is_told_in_one_line(self):
+        for error, word in ((EnvironmentError(errno.EMFILE, 'Too many open files'), 'ulimit -n'),
+                            (EnvironmentError(errno.EAGAIN, 'Try again'), 'ulimit -u'),
+                            (threading.ThreadError("can't start new thread"), 'ulimit -u'),
+                            (MemoryError(), 'out of memory')):
+            sys.stderr = Stream()
+            self.assertEqual(self.failing(error), 70)
+            self.assertIn(word, sys.stderr.text())
+            self.assertEqual(sys.stderr.text().count('\n'), 1)
+
+    def test_a_fault_has_its_traceback_and_its_status(self):
+        self.assertEqual(self.failing(ValueError('odd')), 70)
+        self.assertIn('ValueError: odd', self.err.text())
 
 
 class FakeNode(object):

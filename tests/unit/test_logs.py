@@ -81,6 +81,17 @@ class LogTest(unittest.TestCase):
         self.assertIn(u' ERROR dispynode.test: a duty\nTraceback (most recent call last):\n', line)
         self.assertIn(u'IndexError', line.splitlines()[-1])
 
+    def test_an_exception_is_told_though_no_file_can_be_read_for_its_traceback(self):
+        import traceback
+
+        def no_descriptor(*_error_info):
+            raise EnvironmentError(24, 'Too many open files')
+        self.addCleanup(setattr, traceback, 'format_exception', traceback.format_exception)
+        traceback.format_exception = no_descriptor
+        lines = logs.plain_line(record(ERROR, 'a duty', failure())).splitlines()
+        self.assertEqual((len(lines), lines[-1][:18]), (3, u'ZeroDivisionError:'))
+        self.assertIn(u'test_logs.py", line ', lines[1])
+
 
 class LinesTest(unittest.TestCase):
 

@@ -7,7 +7,7 @@ import time
 
 from dispynode_lib.host.compat import to_native, to_text
 from dispynode_lib.host.io.writer import Writer, left_out, to_stream
-from dispynode_lib.log import CRITICAL, DEBUG, ERROR, INFO, WARNING, output
+from dispynode_lib.log import CRITICAL, DEBUG, ERROR, INFO, WARNING, Record, output
 
 CLEAR_LINE = u'\r\x1b[K' if os.environ.get('TERM', 'dumb') != 'dumb' else u'\n'
 PRIORITIES = (CRITICAL, 2), (ERROR, 3), (WARNING, 4), (INFO, 6), (0, 7)       # sd-daemon(3)
@@ -16,6 +16,8 @@ PRIORITIES = (CRITICAL, 2), (ERROR, 3), (WARNING, 4), (INFO, 6), (0, 7)       # 
 def set_up(options):
     """Send the log where `options` say; return the target. Raises StartError."""
     line = json_line if options.log_format == u'json' else plain_line
+    if line is json_line:                   # now: later there may be no descriptor for it
+        line(Record(INFO, '', '', None))
     if line is plain_line and not options.log_file and goes_to_journal():
         line = journal_line
     if options.log_file:
@@ -117,6 +119,21 @@ def json_line(record):
 
 
 def _traceback(record):
+    """Return the traceback of a Record, or what can be told of it without a file to read and
+    without much memory: where those are short, a fault is not to become another one."""
+    try:
+        return _whole_traceback(*record.exc_info)
+    except (EnvironmentError, MemoryError, ImportError):
+        kind, error, frames = record.exc_info
+        lines = []
+        while frames is not None:
+            lines.append(u'  File "%s", line %d' % (
+                to_text(frames.tb_frame.f_code.co_filename), frames.tb_lineno))
+            frames = frames.tb_next
+        return u'\n'.join(lines + [u'%s: %s' % (kind.__name__, to_text(str(error)))])
+
+
+def _whole_traceback(kind, error, frames):
     import traceback
     return u''.join(to_text(line)
-                    for line in traceback.format_exception(*record.exc_info)).rstrip(u'\n')
+                    for line in traceback.format_exception(kind, error, frames)).rstrip(u'\n')
