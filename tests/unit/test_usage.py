@@ -1,6 +1,7 @@
 """What jobs used: figures that come before a job's end, after it, or never."""
 from __future__ import absolute_import, division, print_function
 
+import json
 import os
 import subprocess
 import sys
@@ -51,6 +52,15 @@ class UsageTest(unittest.TestCase):
         self.assertEqual(self.told(), [(1, 1.5, 100), (2, 0.5, 300)])
         self.assertEqual((self.usage.cpu_seconds, self.usage.peak_memory), (2.0, 300))
         self.assertEqual(self.history.usage()['finished']['jobs'], 2)
+
+    def test_sums_are_told_in_microseconds(self):
+        for number, seconds in ((1, 0.001387), (2, 0.001186)):      # not 0.0025729999999999998
+            child = self.child(number)
+            self.usage.on_used(packed((number, 0, seconds, 1.0)), {number: child})
+            self.usage.job_ended(child, self.past(number))
+        self.assertEqual(json.dumps([self.usage.cpu_seconds,
+                                     self.history.usage()['finished']['cpu_seconds']]),
+                         '[0.002573, 0.002573]')
 
     def test_jobs_of_which_nobody_will_tell_are_settled_at_once(self):
         self.usage.job_ended(None, self.past(1))                            # it never had a process

@@ -68,7 +68,7 @@ class Usage(object):
     def _settle(self, past, used):
         past.cpu_seconds, past.peak_memory, past.exit_status, past.signal = used
         if past.cpu_seconds is not None:
-            self.cpu_seconds += past.cpu_seconds
+            self.cpu_seconds = round(self.cpu_seconds + past.cpu_seconds, 6)
             self.peak_memory = max(self.peak_memory or 0, past.peak_memory)
             self._history.job_used(past)
         if self._ledger is not None:

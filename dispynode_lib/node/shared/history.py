@@ -48,7 +48,7 @@ class Sums(object):
     def add(self, seconds, memory):
         """Count one more job."""
         self.jobs += 1
-        self.cpu_seconds += seconds
+        self.cpu_seconds = round(self.cpu_seconds + seconds, 6)
         self.peak_memory += memory
         self.cpu_counts[bisect.bisect_left(CPU_BOUNDS, seconds)] += 1
         self.memory_counts[bisect.bisect_left(MEMORY_BOUNDS, memory)] += 1
