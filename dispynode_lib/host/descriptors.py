@@ -27,6 +27,13 @@ def set_cloexec(fd):
     fcntl.fcntl(fd, fcntl.F_SETFD, fcntl.fcntl(fd, fcntl.F_GETFD) | fcntl.FD_CLOEXEC)
 
 
+def set_blocking(fd, blocking):
+    """Set whether reads and writes on descriptor `fd` wait."""
+    flags = fcntl.fcntl(fd, fcntl.F_GETFL)
+    flags = flags & ~os.O_NONBLOCK if blocking else flags | os.O_NONBLOCK
+    fcntl.fcntl(fd, fcntl.F_SETFL, flags)
+
+
 def write_all(fd, data):
     """Write all of `data` (bytes-like) to a descriptor that blocks. Raises EnvironmentError."""
     size = len(data)

@@ -8,25 +8,22 @@ from __future__ import absolute_import, division, print_function
 
 import _socket
 import errno
-import fcntl
 import os
 import select
 import struct
 
 from dispynode_lib.errors import ProtocolError
-from dispynode_lib.host.descriptors import set_cloexec, with_short_name
-from dispynode_lib.supervisor.processes.lean import PYTHON2
+from dispynode_lib.host.descriptors import recv_fd, set_blocking, set_cloexec
 from dispynode_lib.supervisor.processes.descriptors import (
-    Receiver, close_runs, move_away, write_pieces)
+    accept, close_runs, is_readable, listen, move_away, write_pieces)
+from dispynode_lib.supervisor.processes.lean import PYTHON2
 from dispynode_lib.supervisor.processes.timers import monotonic
 from dispynode_lib.wire import control
 
-BACKLOG = 4
 TIMEOUT = 2.0                               # seconds that a node may take to say who it is
 FRAME_LIMIT = 4096
 LOOK = 1.0                                  # seconds between looks for the socket, without a node
 NO_ANSWER = b''
-CLEANED = '.cleaned'                        # as in node/replies/records
 
 
 class HandOver(object):
@@ -35,7 +32,7 @@ class HandOver(object):
     def __init__(self, control_fd, channels):
         """`control_fd`, `channels` (descriptors.Channels): another node gets the same numbers."""
         self._control_fd, self._channels = control_fd, channels
-        self._sock = self._path = None
+        self._sock = self._path = None      # where another node connects
         self.fd = None                      # to be polled
         self.timeout = 0.0                  # seconds that this supervisor goes on without a node
         self._generation = 0
@@ -56,8 +53,8 @@ class HandOver(object):
         computation   has socket (path), orphan_timeout, generation, as they stood in the `open`
                       frame
         """
-        self.timeout, self._generation = float(computation.orphan_timeout
-                                               or 0), int(computation.generation or 0)
+        self.timeout = float(computation.orphan_timeout or 0)
+        self._generation = int(computation.generation or 0)
         if not computation.socket or not self.timeout:
             return None
         try:
@@ -69,22 +66,10 @@ class HandOver(object):
         return None
 
     def _listen(self, path):
-        sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
-        mask = os.umask(0o077)
-        try:
-            with_short_name(path, sock.bind)
-        except EnvironmentError:
-            sock.close()
-            raise
-        finally:
-            os.umask(mask)
-        sock.listen(BACKLOG)
-        self._path = path
-        if PYTHON2:                         # there a socket cannot be made of a descriptor
-            set_cloexec(sock.fileno())
-            self._sock, self.fd = sock, sock.fileno()
-        else:
-            self.fd = move_away(sock.detach())
+        sock = listen(path)
+        if not PYTHON2:                     # there a socket cannot be made of a descriptor
+            sock = _socket.socket(fileno=move_away(sock.detach()))
+        self._path, self._sock, self.fd = path, sock, sock.fileno()
 
     # what is held
 
@@ -131,7 +116,7 @@ class HandOver(object):
         """Cleanup begins: should this supervisor be killed, no other one runs it again."""
         if self.fd is not None:
             try:
-                os.close(os.open(self._path + CLEANED, os.O_WRONLY | os.O_CREAT, 0o600))
+                os.close(os.open(self._path + control.CLEANED, os.O_WRONLY | os.O_CREAT, 0o600))
             except EnvironmentError:
                 return                      # a full disk, or the folder was tidied up
 
@@ -169,9 +154,7 @@ class HandOver(object):
 
     def is_asked_for(self):
         """Return whether a node waits to be let in."""
-        poll = select.poll()
-        poll.register(self.fd, select.POLLIN)
-        return bool(poll.poll(0))
+        return is_readable(self.fd)
 
     def let_in(self, processes, programs, opened, ending):
         """Accept the node that has connected as ours, if it may be; return whether it is.
@@ -181,10 +164,11 @@ class HandOver(object):
         opened        whether the code of a computation was compiled
         ending        whether this supervisor is about to end
         """
-        sock = self._accept()
+        sock = accept(self._sock)
         try:
             sock.settimeout(TIMEOUT)
-            channels_fd = Receiver(sock.fileno(), sock).receive_fd()
+            # asked first: what takes a descriptor on Python 2 knows no time limit
+            channels_fd = recv_fd(sock) if is_readable(sock.fileno(), TIMEOUT) else None
             if channels_fd is None:
                 return False
             try:
@@ -201,13 +185,6 @@ class HandOver(object):
         self._introduce(processes, programs, opened, ending)
         return True
 
-    def _accept(self):
-        if self._sock is None:
-            self._sock = _socket.socket(fileno=self.fd)
-        sock = self._sock.accept()[0] if PYTHON2 else _socket.socket(fileno=self._sock._accept()[0])
-        set_cloexec(sock.fileno())
-        return sock
-
     def _read_node(self, sock):
         """Read `node VERSION GENERATION`; return the generation or None. Raises ProtocolError."""
         splitter, frames = control.Splitter(FRAME_LIMIT), []
@@ -220,26 +197,25 @@ class HandOver(object):
         if kind != b'node':
             raise ProtocolError('a frame %r' % kind)
         if control.number(version) != control.HAND_OVER:
-            sock.sendall(control.pack(b'refused', b'%d' % control.HAND_OVER, b'version'))
-            return None
-        if control.number(generation) <= self._generation:
-            sock.sendall(control.pack(b'refused', b'%d' % control.HAND_OVER, b'generation'))
-            return None
-        return control.number(generation)
+            reason = b'version'
+        elif control.number(generation) <= self._generation:
+            reason = b'generation'
+        else:
+            return control.number(generation)
+        sock.sendall(control.pack(b'refused', b'%d' % control.HAND_OVER, reason))
+        return None
 
     def _replace(self, control_fd, channels_fd, generation):
         """Put another node in the place of the present one, which is told if it still lives."""
         self._generation = generation
-        flags = fcntl.fcntl(self._control_fd, fcntl.F_GETFL)
-        fcntl.fcntl(self._control_fd, fcntl.F_SETFL, flags | os.O_NONBLOCK)
+        set_blocking(self._control_fd, False)
         try:
             os.write(self._control_fd,
                      control.pack(b'taken', b'%d' % control.HAND_OVER, b'%d' % generation))
         except EnvironmentError:
             pass                            # it has gone, as nearly always
         for new, number in ((control_fd, self._control_fd), (channels_fd, self._channels.fd)):
-            flags = fcntl.fcntl(new, fcntl.F_GETFL)
-            fcntl.fcntl(new, fcntl.F_SETFL, flags & ~os.O_NONBLOCK)
+            set_blocking(new, True)
             os.dup2(new, number)
             set_cloexec(number)
 

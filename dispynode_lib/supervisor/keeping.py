@@ -4,20 +4,17 @@ from __future__ import absolute_import, division, print_function
 import _socket
 import errno
 import os
-import select
 
-from dispynode_lib.host.descriptors import send_fd, set_cloexec, with_short_name
-from dispynode_lib.supervisor.handover import CLEANED
+from dispynode_lib.host.descriptors import send_fd
 from dispynode_lib.supervisor.job.output import complain
-from dispynode_lib.supervisor.processes.descriptors import close_quietly
+from dispynode_lib.supervisor.processes.descriptors import (
+    accept, close_quietly, is_readable, listen)
+from dispynode_lib.supervisor.processes.lean import PYTHON2
 from dispynode_lib.supervisor.processes.timers import monotonic
 from dispynode_lib.wire import control
 
-PYTHON2 = str is bytes
 SO_ACCEPTCONN = getattr(_socket, 'SO_ACCEPTCONN', 30)
-SUPERVISORS = 'supervisors'                 # as in node/replies/records
 LOOK = 1.0                                  # seconds between looks whether a supervisor is left
-BACKLOG = 4
 
 
 class Listeners(object):
@@ -46,7 +43,12 @@ class Listeners(object):
 
     def _listen(self):
         try:
-            self._sock = _listen(self._path)
+            try:
+                os.unlink(self._path)
+            except EnvironmentError as error:
+                if error.errno != errno.ENOENT:
+                    raise
+            self._sock = listen(self._path)
             self._place = os.stat(self._path).st_ino
         except EnvironmentError as error:
             complain('nursery: clients would be refused after the death of the node: %s: %s' %
@@ -67,7 +69,7 @@ class Listeners(object):
             return
         deadline = monotonic() + self._timeout
         while monotonic() < deadline and self._is_of_use():
-            if not is_readable(self._sock, LOOK):
+            if not is_readable(self._sock.fileno(), LOOK):
                 look()
                 continue
             if give(self._sock, fds):
@@ -77,17 +79,16 @@ class Listeners(object):
     def _is_of_use(self):
         """Return whether there is a supervisor, and no later process like this one."""
         try:
-            names = os.listdir(os.path.join(os.path.dirname(self._path), SUPERVISORS))
+            names = os.listdir(os.path.join(os.path.dirname(self._path), control.SUPERVISORS))
             return os.stat(self._path).st_ino == self._place and any(
-                not name.endswith(CLEANED) for name in names)
+                not name.endswith(control.CLEANED) for name in names)
         except EnvironmentError:
             return False
 
 
 def give(sock, fds):
     """Give the listeners to the node that connects; return whether that ends this."""
-    connection = sock.accept()[0] if PYTHON2 else _socket.socket(fileno=sock._accept()[0])
-    set_cloexec(connection.fileno())
+    connection = accept(sock)
     try:
         for fd in fds:
             send_fd(connection, fd)
@@ -97,33 +98,6 @@ def give(sock, fds):
         return False
     finally:
         connection.close()
-
-
-def _listen(path):
-    sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
-    set_cloexec(sock.fileno())
-    try:
-        os.unlink(path)
-    except EnvironmentError as error:
-        if error.errno != errno.ENOENT:
-            raise
-    mask = os.umask(0o077)
-    try:
-        with_short_name(path, sock.bind)
-    finally:
-        os.umask(mask)
-    sock.listen(BACKLOG)
-    return sock
-
-
-def is_readable(sock, seconds):
-    """Wait up to `seconds` for something to read; return whether there is."""
-    poll = select.poll()
-    poll.register(sock.fileno(), select.POLLIN)
-    try:
-        return bool(poll.poll(int(seconds * 1000)))
-    except select.error:                    # a signal (2.7)
-        return False
 
 
 def is_listening(fd):

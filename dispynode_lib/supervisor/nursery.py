@@ -6,7 +6,6 @@ memory. It is also why a node goes on with the code it was started with when its
 from __future__ import absolute_import, division, print_function
 
 import os
-import select
 import stat
 import struct
 import sys
@@ -18,8 +17,8 @@ from dispynode_lib.supervisor.job import job, output, surroundings
 from dispynode_lib.supervisor.job.computation import Computation
 from dispynode_lib.supervisor.processes import stopping
 from dispynode_lib.supervisor.processes.descriptors import (
-    Receiver, close_quietly, close_strangers, move_out_of_reach, read_some, socket_pair,
-    take_standard)
+    Receiver, close_quietly, close_strangers, is_readable, move_out_of_reach, read_some,
+    socket_pair, take_standard)
 from dispynode_lib.supervisor.processes.lean import signal, to_native
 from dispynode_lib.wire import control
 
@@ -93,10 +92,8 @@ def load_some(left, control_fd):
     """Load modules from `left`, which is emptied, while the node wants nothing."""
     if not left:
         return
-    poll = select.poll()
-    poll.register(control_fd, select.POLLIN)
     preloaded = preload.begin()
-    while left and not poll.poll(0):
+    while left and not is_readable(control_fd):
         error = in_time(preloaded.load, left.pop(0))
         if error is not None:
             output.complain('nursery: a module cannot be loaded ahead of jobs: %s' % error)

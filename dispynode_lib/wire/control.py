@@ -60,6 +60,8 @@ NUMBER = struct.Struct('>L')    # of a job process, in a `settled` frame
 # in `here`: number of a job process whose channel is held, and its wait status
 HELD = struct.Struct('>LL')
 LIVES = 0xFFFFFFFF              # for the wait status: it has not been reaped
+SUPERVISORS = 'supervisors'     # folder: sockets, ID-KEY, of supervisors that outlive their node
+CLEANED = '.cleaned'            # what follows the name of such a socket once cleanup has begun
 
 OPEN_KEYS = (
     'id', 'type', 'name', 'code', 'folder', 'big_folder',         # type b'1' function, b'2' program

@@ -10,7 +10,7 @@ import tempfile
 import unittest
 
 from dispynode_lib.host.io import logfile, logs, writer
-from dispynode_lib.host.io.loop import set_blocking
+from dispynode_lib.host.descriptors import set_blocking
 from dispynode_lib.log import DEBUG, ERROR, INFO, WARNING, Log, Record, output
 
 MOMENT = 1700000000.25

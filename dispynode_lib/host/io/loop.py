@@ -9,7 +9,8 @@ import os
 import threading
 
 from dispynode_lib.host.compat import (
-    Poller, get_thread_id, heapify, heappop, heappush, monotonic, set_cloexec)
+    Poller, get_thread_id, heapify, heappop, heappush, monotonic)
+from dispynode_lib.host.descriptors import set_blocking, set_cloexec
 from dispynode_lib.log import Log
 
 log = Log('dispynode.loop')
@@ -188,11 +189,3 @@ def gather(questions, timeout):
     if questions:
         all_there.wait(timeout)
     return dict(answers)
-
-
-def set_blocking(fd, blocking):
-    """Set whether reads and writes on descriptor `fd` wait."""
-    import fcntl
-    flags = fcntl.fcntl(fd, fcntl.F_GETFL)
-    flags = flags & ~os.O_NONBLOCK if blocking else flags | os.O_NONBLOCK
-    fcntl.fcntl(fd, fcntl.F_SETFL, flags)

@@ -5,7 +5,7 @@ import os
 import stat
 
 from dispynode_lib.host.compat import set_cloexec
-from dispynode_lib.host.io.loop import set_blocking
+from dispynode_lib.host.descriptors import set_blocking
 from dispynode_lib.host.io.writer import Writer, write_all
 from dispynode_lib.log import Log
 

@@ -8,16 +8,14 @@ from dispynode_lib.host import files
 from dispynode_lib.host.compat import random_hex, to_bytes, to_text
 from dispynode_lib.log import Log
 from dispynode_lib.wire import control
+from dispynode_lib.wire.control import CLEANED, SUPERVISORS
 
 log = Log('dispynode.state')
 
-CLEANED = '.cleaned'  # after the name of such a socket: see supervisor/handover
 FORMAT = 1                                  # of all that the state folder tells the next node
 COMPUTATIONS = 'computations'               # ID: a line of JSON, what COMPUTE said
 ARGUMENTS = 'arguments'                     # ID.setup, ID.files
 ROOM = 1024                                 # bytes of that line, filled up with spaces
-SUPERVISORS = 'supervisors'  # sockets, ID-KEY: where supervisors are found that outlive their node
-
 
 # of that line, what changes
 TOLD = (u', "release": %s, "python2": %s, "protocol": %s, "set_up": %s, "answered": %s, '

@@ -7,7 +7,7 @@ import sys
 
 from dispynode_lib.supervisor.processes import stopping
 from dispynode_lib.supervisor.processes.descriptors import (
-    close_quietly, move_out_of_reach, read_some, wake_pipe)
+    close_quietly, is_readable, move_out_of_reach, read_some, wake_pipe)
 from dispynode_lib.supervisor.processes.lean import COMPLETE_LAST, signal, to_bytes, to_native
 from dispynode_lib.supervisor.imports.preload import NOT_TAKEN, is_standard
 from dispynode_lib.supervisor.processes.signals import end_by_alarm
@@ -165,9 +165,7 @@ class Learner(object):
         name, pid, read_end = self._trial
         self._trial = None
         self._poll.unregister(read_end)
-        ready = select.poll()
-        ready.register(read_end, select.POLLIN)
-        good = bool(ready.poll(0)) and read_some(read_end, 1) == b'1'
+        good = is_readable(read_end) and read_some(read_end, 1) == b'1'
         close_quietly(read_end)
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)

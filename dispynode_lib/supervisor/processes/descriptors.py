@@ -11,12 +11,15 @@ import fcntl
 import os
 import select
 
-from dispynode_lib.host.descriptors import HAS_SENDMSG, recv_fd, send_fd, set_cloexec, write_all
+from dispynode_lib.host.descriptors import (
+    HAS_SENDMSG, recv_fd, send_fd, set_blocking, set_cloexec, with_short_name, write_all)
+from dispynode_lib.supervisor.processes.lean import PYTHON2
 from dispynode_lib.wire.control import CHILD_NUMBER
 
 LOWEST = 64                     # where our descriptors go: out of the way of what user code opens
 USUAL = 1024                    # limit for open files on most hosts
 REACH = 64
+BACKLOG = 4                     # nodes that may wait to be let in
 DUPLICATE = getattr(fcntl, 'F_DUPFD_CLOEXEC', fcntl.F_DUPFD)
 JOINED_LIMIT = 65536            # pieces up to this size together are joined into one write
 
@@ -59,18 +62,10 @@ def take_standard():
     Afterwards 0 is /dev/null and 1 a copy of 2 (the node's log).
     """
     taken = move_away(0)
-    null = os.open(os.devnull, os.O_RDONLY)
-    if null != 0:
-        os.dup2(null, 0)
-        os.close(null)
-    else:
-        _let_inherit(0)
+    os.open(os.devnull, os.O_RDONLY)        # takes the lowest free number, which is 0
+    fcntl.fcntl(0, fcntl.F_SETFD, 0)
     os.dup2(2, 1)
     return taken
-
-
-def _let_inherit(fd):
-    fcntl.fcntl(fd, fcntl.F_SETFD, fcntl.fcntl(fd, fcntl.F_GETFD) & ~fcntl.FD_CLOEXEC)
 
 
 def close_strangers(kept):
@@ -110,7 +105,7 @@ def wake_pipe():
     """Return (read end, write end) of a pipe that never blocks, for signals."""
     ends = private_pipe()
     for fd in ends:
-        fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) | os.O_NONBLOCK)
+        set_blocking(fd, False)
     return ends
 
 
@@ -137,7 +132,7 @@ def read_pipe():
     if min(ends) < 3:                       # setup has closed the standard ones
         _close_all(ends)
         ends = private_pipe()
-    fcntl.fcntl(ends[0], fcntl.F_SETFL, os.O_NONBLOCK)
+    set_blocking(ends[0], False)
     return ends
 
 
@@ -155,6 +150,39 @@ def socket_pair():
         _close_all(fds)
         raise
     return fds
+
+
+def listen(path):
+    """Return a socket that listens at `path`, for this user only. Raises EnvironmentError."""
+    sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
+    mask = os.umask(0o077)
+    try:
+        set_cloexec(sock.fileno())
+        with_short_name(path, sock.bind)
+        sock.listen(BACKLOG)
+        return sock
+    except EnvironmentError:
+        sock.close()
+        raise
+    finally:
+        os.umask(mask)
+
+
+def accept(listener):
+    """Return the next connection to a socket of listen(). Raises EnvironmentError."""
+    sock = listener.accept()[0] if PYTHON2 else _socket.socket(fileno=listener._accept()[0])
+    set_cloexec(sock.fileno())
+    return sock
+
+
+def is_readable(fd, seconds=0):
+    """Wait up to `seconds` for something to read from `fd`, or its end; return whether there is."""
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    try:
+        return bool(poll.poll(int(seconds * 1000)))
+    except select.error:                    # a signal (2.7)
+        return False
 
 
 class _Socket(object):
@@ -188,16 +216,11 @@ class Channels(object):
 class Receiver(object):
     """Takes descriptors from the node."""
 
-    def __init__(self, fd, sock=None):
-        """`fd`: of a socket; `sock`: that socket, if any, which may have a time limit."""
-        self._sock = sock or _passing(fileno=fd)
-        self._limit = None if sock is None else sock.gettimeout()
+    def __init__(self, fd):
+        self._sock = _passing(fileno=fd)
 
     def receive_fd(self):
         """Return a descriptor, moved out of the way of user code; None when the node has gone."""
-        # the function of Python 2 does not know the limit
-        if self._limit is not None and not HAS_SENDMSG:
-            _wait_for(self._sock.fileno(), self._limit)
         try:
             fd = recv_fd(self._sock)
         except EnvironmentError:
@@ -207,12 +230,6 @@ class Receiver(object):
     def close(self):
         """Close the socket."""
         self._sock.close()
-
-
-def _wait_for(fd, seconds):
-    poll = select.poll()
-    poll.register(fd, select.POLLIN)
-    poll.poll(int(seconds * 1000))
 
 
 def read_some(fd, size):
