@@ -14,18 +14,10 @@ if os.path.realpath(sys.path[0] or '.') == HERE:
     del sys.path[0]         # a user's random.py in this folder is not the standard library's
 
 
-def run():
-    """Be the nursery of supervisors or the node; ends this process with the exit status."""
-    if sys.argv[1:2] == ['--supervise']:
-        from dispynode_lib.supervisor.nursery import main
-        sys.exit(main())
-    from dispynode_lib.__main__ import program
-    program()
-
-
 if __name__ == '__main__':
     try:
-        run()
+        from dispynode_lib.__main__ import program
+        program()
     except ImportError as error:
         if 'dispynode_lib' in str(error):
             raise

@@ -68,20 +68,12 @@ def show(*error_info):
     traceback.print_exception(*error_info)
 
 
-def run():
-    """Be the nursery of supervisors or the node; ends this process with the exit status."""
-    if sys.argv[1:2] == ['--supervise']:
-        from dispynode_lib.supervisor.nursery import main
-        sys.exit(main())
-    from dispynode_lib.cli.main import program
-    program()
-
-
 if __name__ == '__main__':
     try:
         leave_folder()
         load()
-        run()
+        from dispynode_lib.cli.main import program
+        program()
     except ImportError as error:
         if 'dispynode_lib' in str(error):
             raise

@@ -84,8 +84,7 @@ class Store(object):
         """Return a handle for get(): the place in the file, or the bytes themselves."""
         try:
             if self._fd is not None:
-                os.lseek(self._fd, self._end, os.SEEK_SET)
-                if os.write(self._fd, data) == len(data):
+                if compat.write_at(self._fd, data, self._end) == len(data):
                     self._end += len(data)
                     return self._end - len(data), len(data), compat.sha1(data).digest()
         except EnvironmentError:
@@ -97,11 +96,7 @@ class Store(object):
         if isinstance(handle, bytes):
             return handle
         offset, size, digest = handle
-        if hasattr(os, 'pread'):            # modules may be imported in two threads at once
-            data = os.pread(self._fd, size, offset)
-        else:                               # Python 2 imports in one thread at a time
-            os.lseek(self._fd, offset, os.SEEK_SET)
-            data = os.read(self._fd, size)
+        data = compat.read_at(self._fd, size, offset)
         # a bad disk, or somebody with the same rights as the node
         if compat.sha1(data).digest() != digest:
             raise EnvironmentError(errno.EIO, 'the code that the node put away has been changed')

@@ -99,7 +99,8 @@ class Importer(object):
     def get_data(self, path):
         """Return the content of a file for operators, in bytes."""
         if self.files is None:
-            return _read(path)
+            with open(path, 'rb') as kept:
+                return kept.read()
         text = self.files[path.rpartition('/data/')[2]]
         return text if isinstance(text, bytes) else text.encode('ascii')
 
@@ -113,11 +114,6 @@ class Importer(object):
                 return module.read()
         except EnvironmentError:
             return None                     # it was there when the program was started
-
-
-def _read(path):
-    with open(path, 'rb') as kept:
-        return kept.read()
 
 
 def install(modules, files=None):

@@ -3,7 +3,7 @@ from __future__ import absolute_import, division, print_function
 
 import os
 
-from dispynode_lib.host import proc
+from dispynode_lib.host import compat, proc
 from dispynode_lib.host.proc import AvailInfo, import_psutil
 from dispynode_lib.texts import to_native
 
@@ -175,32 +175,22 @@ def _first_line(path):
 
 
 class KernelFile(object):
-    """A file of /proc that is read for each pulse: it stays open if it can. Any thread."""
+    """A file of /proc that is read for each pulse, and stays open. Any thread."""
 
     SIZE = 4096                             # bytes from its beginning
 
     def __init__(self, path):
-        self._path = path
-        self._fd = self._open() if hasattr(os, 'pread') else None
-
-    def _open(self):
+        self._fd = None
         try:
-            return os.open(self._path, os.O_RDONLY)
+            self._fd = os.open(path, os.O_RDONLY)
+            compat.set_cloexec(self._fd)
         except EnvironmentError:
-            return None                     # another system
+            return                          # another system
 
     def read(self):
         """Return its beginning as it is now, b'' if there is no such file."""
         try:
-            if self._fd is not None:
-                return os.pread(self._fd, self.SIZE, 0)
-            fd = self._open()
-            if fd is None:
-                return b''
-            try:
-                return os.read(fd, self.SIZE)
-            finally:
-                os.close(fd)
+            return b'' if self._fd is None else compat.read_at(self._fd, self.SIZE, 0)
         except EnvironmentError:
             return b''
 

@@ -16,13 +16,11 @@ def counted(number, noun):
 
 def duration(seconds):
     """Return seconds as text such as 3.2 s, 12 min 5 s, 3 h 20 min, 2 d 4 h."""
-    if seconds < 60:
-        return u'%.1f s' % seconds
-    for size, name, smaller, small_name in ((60, u'min', 1, u's'), (3600, u'h', 60, u'min'),
-                                            (86400, u'd', 3600, u'h')):
-        if seconds < {60: 3600, 3600: 86400}.get(size, float('inf')):
+    for size, name, smaller, small_name in ((86400, u'd', 3600, u'h'), (3600, u'h', 60, u'min'),
+                                            (60, u'min', 1, u's')):
+        if seconds >= size:
             return u'%d %s %d %s' % (seconds // size, name, seconds % size // smaller, small_name)
-    return u''
+    return u'%.1f s' % seconds
 
 
 def signal_name(number):

@@ -76,17 +76,7 @@ class Fields(object):
 
     def code(self, key, default=REQUIRED):
         """Return source text of any length that can be written as UTF-8."""
-        value = self.text(key, default, None)
-        if value:
-            self.check_encodable(key, value)
-        return value
-
-    def check_encodable(self, key, value):
-        """Raise ProtocolError for text with lone surrogates, which UTF-8 cannot hold."""
-        try:
-            value.encode('utf-8')
-        except UnicodeError:
-            raise self.fault(key, 'no valid text')
+        return self.name(key, default, None)
 
     def word(self, key, default=REQUIRED):
         """Return a text of ASCII letters, digits, '-' and '_'."""
@@ -102,11 +92,14 @@ class Fields(object):
             raise self.fault(key, 'no release')
         return value
 
-    def name(self, key, default=REQUIRED):
-        """Return the name of a function: a text that is not empty and can be written as UTF-8."""
-        value = self.text(key, default)
-        if value:
-            self.check_encodable(key, value)
+    def name(self, key, default=REQUIRED, limit=TEXT_LIMIT):
+        """Return a function's name: a text without lone surrogates, which UTF-8 cannot hold."""
+        value = self.text(key, default, limit)
+        try:
+            if value:
+                value.encode('utf-8')
+        except UnicodeError:
+            raise self.fault(key, 'no valid text')
         return value
 
     def address(self, key, default=REQUIRED):

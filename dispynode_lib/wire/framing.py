@@ -54,29 +54,20 @@ def split(payload):
 
 
 def read_exact(sock, size, deadline=None):
-    """Read `size` bytes from a blocking socket; a big amount comes back as a bytearray.
+    """Read `size` bytes from a blocking socket.
 
     deadline    compat.monotonic() time when to give up; None: the socket's own timeout counts
     Raises PeerGone if the peer closes, fails or is too slow.
     """
-    if size <= CHUNK_SIZE:
-        data = _receive(sock, size, deadline)
-        if len(data) == size:
-            return data
-        pieces = [data]
-        missing = size - len(data)
-        while missing:
-            pieces.append(_receive(sock, missing, deadline))
-            missing -= len(pieces[-1])
-        return b''.join(pieces)
-    data = bytearray()                  # grows with what comes: a lying length costs nothing
-    while len(data) < size:
-        data += _receive(sock, min(size - len(data), CHUNK_SIZE), deadline)
-    return data
+    pieces = []
+    while size:
+        pieces.append(_receive(sock, min(size, CHUNK_SIZE), deadline))
+        size -= len(pieces[-1])
+    return b''.join(pieces)
 
 
 def read_frame(sock, limit, deadline=None):
-    """Read one frame from a blocking socket; return its payload (bytes, a bytearray if big).
+    """Read one frame from a blocking socket; return its payload (bytes).
 
     limit       bytes that the payload may have
     Raises ProtocolError for a longer one, PeerGone as read_exact does.
@@ -84,12 +75,10 @@ def read_frame(sock, limit, deadline=None):
     size = LENGTH.unpack(read_exact(sock, 4, deadline))[0]
     if size > limit:
         raise ProtocolError('frame of %d bytes, allowed %d' % (size, limit))
-    return read_exact(sock, size, deadline) if size else b''
+    return read_exact(sock, size, deadline)
 
 
 def _receive(sock, size, deadline):
-    if not size:
-        return b''
     try:
         if deadline is not None:
             left = deadline - monotonic()

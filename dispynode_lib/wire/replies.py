@@ -10,7 +10,7 @@ import struct
 
 from dispynode_lib.host.compat import to_text
 from dispynode_lib.host.proc import AvailInfo
-from dispynode_lib.wire.pickle.pickles import Record, binary, dump, integer, string_head, text
+from dispynode_lib.wire.pickle.pickles import Record, binary, binary_head, dump, integer, text
 
 NULL_RESULT = b'\x80\x02N.'         # the pickle of None, as every Python reads it
 
@@ -23,49 +23,49 @@ def pong(peer, ip_addr, port, sign, name, cpus, platform, auth, avail_info, sche
     auth            token (bytes) made from the secret and the peer's sign
     avail_info      None or an object with cpu, memory, disk, swap
     """
-    return b'PONG:' + dump({'ip_addr': _text(ip_addr), 'port': port, 'sign': _text(sign),
-                            'version': _text(peer.version), 'name': _text(name), 'cpus': cpus,
-                            'platform': _text(platform), 'auth': bytes(auth),
+    return b'PONG:' + dump({'ip_addr': to_text(ip_addr), 'port': port, 'sign': to_text(sign),
+                            'version': to_text(peer.version), 'name': to_text(name), 'cpus': cpus,
+                            'platform': to_text(platform), 'auth': bytes(auth),
                             'avail_info': _info(avail_info),
-                            'scheduler_ip_addr': _text(scheduler_ip_addr)}, peer.python2)
+                            'scheduler_ip_addr': to_text(scheduler_ip_addr)}, peer.python2)
 
 
 def ping(version, python2, ip_addr, port, sign, scheduler_ip_addr):
     """Write a node's own PING for a release; `scheduler_ip_addr` None in a broadcast."""
-    return b'PING:' + dump({'ip_addr': _text(ip_addr), 'port': port, 'sign': _text(sign),
-                            'version': _text(version),
-                            'scheduler_ip_addr': _text(scheduler_ip_addr)}, python2)
+    return b'PING:' + dump({'ip_addr': to_text(ip_addr), 'port': port, 'sign': to_text(sign),
+                            'version': to_text(version),
+                            'scheduler_ip_addr': to_text(scheduler_ip_addr)}, python2)
 
 
 def pulse(peer, ip_addr, port, cpus, scheduler_ip_addr, avail_info):
     """Write a PULSE; `cpus` is the number in use."""
-    return b'PULSE:' + dump({'ip_addr': _text(ip_addr), 'port': port, 'cpus': cpus,
-                             'scheduler_ip_addr': _text(scheduler_ip_addr),
+    return b'PULSE:' + dump({'ip_addr': to_text(ip_addr), 'port': port, 'cpus': cpus,
+                             'scheduler_ip_addr': to_text(scheduler_ip_addr),
                              'avail_info': _info(avail_info)}, peer.python2)
 
 
 def node_cpus(peer, ip_addr, sign, cpus):
     """Write a NODE_CPUS: the number of CPUs to use from now on."""
-    return b'NODE_CPUS:' + dump({'ip_addr': _text(ip_addr), 'sign': _text(sign), 'cpus': cpus},
+    return b'NODE_CPUS:' + dump({'ip_addr': to_text(ip_addr), 'sign': to_text(sign), 'cpus': cpus},
                                 peer.python2)
 
 
 def terminated(peer, ip_addr, port, sign):
     """Write a TERMINATED: the node is no longer there for this scheduler."""
-    return b'TERMINATED:' + dump({'ip_addr': _text(ip_addr), 'port': port, 'sign': _text(sign)},
+    return b'TERMINATED:' + dump({'ip_addr': to_text(ip_addr), 'port': port, 'sign': to_text(sign)},
                                  peer.python2)
 
 
 def node_closed(peer, node_addr, node_auth, compute_id, auth):
     """Write a NODE_CLOSED: CLOSE with `close` False is done; `node_auth`: the node's token."""
-    return b'NODE_CLOSED:' + dump({'node_addr': _text(node_addr), 'node_auth': bytes(node_auth),
-                                   'compute_id': compute_id, 'auth': _text(auth)}, peer.python2)
+    return b'NODE_CLOSED:' + dump({'node_addr': to_text(node_addr), 'node_auth': bytes(node_auth),
+                                   'compute_id': compute_id, 'auth': to_text(auth)}, peer.python2)
 
 
 def node_info_udp(version, python2, ip_addr, port, sign):
     """Write the answer to a NODE_INFO datagram."""
-    return b'NODE_INFO:' + dump({'ip_addr': _text(ip_addr), 'port': port, 'sign': _text(sign),
-                                 'version': _text(version)}, python2)
+    return b'NODE_INFO:' + dump({'ip_addr': to_text(ip_addr), 'port': port, 'sign': to_text(sign),
+                                 'version': to_text(version)}, python2)
 
 
 def value(peer, thing):
@@ -83,17 +83,13 @@ def file_transfer(peer, name, dest_path, stat_result, sep):
 
 def file_record(name, dest_path, stat_result, sep, compute_id=None):
     """Return the Record that describes a file."""
-    return Record('_XferFile', {'name': _text(name), 'dest_path': _text(dest_path),
-                                'compute_id': compute_id, 'sep': _text(sep),
+    return Record('_XferFile', {'name': to_text(name), 'dest_path': to_text(dest_path),
+                                'compute_id': compute_id, 'sep': to_text(sep),
                                 'stat_buf': Record('stat',
                                                    {'mode': stat_result.st_mode,
                                                     'size': stat_result.st_size,
                                                     'atime': float(stat_result.st_atime),
                                                     'mtime': float(stat_result.st_mtime)})})
-
-
-def _text(value):
-    return None if value is None else to_text(value)
 
 
 def _info(info):
@@ -151,11 +147,9 @@ def job_reply_parts(peer, uid, hash, ip_addr, status, result, stdout, stderr, ex
     words = _WORDS[python2]
     if result is None:
         result = NULL_RESULT
-    size = len(result)
     head = b''.join((opcode, words.head, integer(uid), words.hash, text(hash, python2),
                      words.ip_addr, text(ip_addr, python2), words.status, integer(status),
-                     words.result,
-                     string_head(size, b'U', b'T') if python2 else string_head(size, b'C', b'B')))
+                     words.result, binary_head(len(result), python2)))
     tail = b''.join(
         (words.stdout, _output(stdout, python2, words.empty), words.stderr,
          _output(stderr, python2, words.empty), words.exception,
@@ -164,15 +158,11 @@ def job_reply_parts(peer, uid, hash, ip_addr, status, result, stdout, stderr, ex
     return head, result, tail
 
 
-def job_reply(peer, uid, hash, ip_addr, status, result, stdout, stderr, exception, start_time,
-              end_time):
+def job_reply(*args, **fields):
     """Write a JOB_REPLY; parameters as job_reply_parts."""
-    return b''.join(job_reply_parts(peer, uid, hash, ip_addr, status, result, stdout, stderr,
-                                    exception, start_time, end_time))
+    return b''.join(job_reply_parts(*args, **fields))
 
 
-def job_reply_object(peer, uid, hash, ip_addr, status, result, stdout, stderr, exception,
-                     start_time, end_time):
+def job_reply_object(*args, **fields):
     """Write a bare _JobReply: the reply to RETRIEVE_JOB, the second frame of a job's FILEXFER."""
-    return b''.join(job_reply_parts(peer, uid, hash, ip_addr, status, result, stdout, stderr,
-                                    exception, start_time, end_time, b''))
+    return b''.join(job_reply_parts(*args, opcode=b'', **fields))

@@ -6,7 +6,7 @@ import sys
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 
-import dispynode                                                # noqa: E402
+from dispynode_lib.__main__ import program                      # noqa: E402
 
 if __name__ == '__main__':
     from dispynode_lib.node.shared import identity
@@ -15,4 +15,4 @@ if __name__ == '__main__':
     from dispynode_lib.host.network import net
     loopback = net.is_loopback
     net.is_loopback = lambda address: address != '127.0.0.9' and loopback(address)
-    dispynode.run()
+    program()

@@ -7,7 +7,7 @@ import socket
 
 from dispynode_lib.host.compat import PY2, monotonic, set_cloexec
 from dispynode_lib.host.io.loop import READ, WRITE
-from dispynode_lib.host.io.streams import reset_at_close, wants_write, would_block
+from dispynode_lib.host.io.streams import close_quietly, reset_at_close, wants_write, would_block
 from dispynode_lib.host.network import connections
 from dispynode_lib.log import Log
 from dispynode_lib.wire.framing import LENGTH
@@ -188,10 +188,7 @@ class Call(object):
                 self._loop.unwatch(self._fd)
             if error is not None:
                 _drop_unsent(self._sock)
-            try:
-                self._sock.close()
-            except EnvironmentError as failure:
-                log.debug('closing a connection: %s', failure)
+            close_quietly(self._sock)
             self._sock = None
         self._pieces = None
         done, self._done = self._done, None

@@ -7,7 +7,6 @@ import sys
 from dispynode_lib.host.compat import set_cloexec
 
 
-
 class Background(object):
     """The process in the background, as it sees who started it."""
 

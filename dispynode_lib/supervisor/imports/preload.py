@@ -32,17 +32,13 @@ COARSE, FINE = 2.0, 0.1
 STOCK, GAPS = 128, 512  # module objects that are made at once, and those that are not used
 
 
-def _renew_random(module):
+def _renew_generator(module):
     module.seed()
 
 
 def _renew_process(module):
     module.ORIGINAL_DIR = os.path.abspath(os.getcwd())
     module.current_process().authkey = os.urandom(32)
-
-
-def _renew_numpy(module):
-    module.seed()
 
 
 def _renew_torch(module):
@@ -71,7 +67,8 @@ def _renew_zoneinfo(module):
 
 # modules that took something from the process that imported them, or gave it something to do at its
 # end: what to do with them in a job
-GENERATORS = {'random': _renew_random, 'numpy.random': _renew_numpy, 'torch.random': _renew_torch}
+GENERATORS = {'random': _renew_generator, 'numpy.random': _renew_generator,
+              'torch.random': _renew_torch}
 RENEWED = dict(
     GENERATORS, **{
         'concurrent.futures.process': _renew_executors,
@@ -87,13 +84,10 @@ def renewals():
     found = []
     for name, renew in sorted(GENERATORS.items()):
         module = sys.modules.get(name)
-        if module is not None and (name != 'random' or not _reseeds_itself()):
+        # since Python 3.7 the module random has itself called at forks
+        if module is not None and (name != 'random' or not hasattr(os, 'register_at_fork')):
             found.append(lambda renew=renew, module=module: renew(module))
     return found
-
-
-def _reseeds_itself():
-    return hasattr(os, 'register_at_fork')
 
 
 class Preloaded(object):

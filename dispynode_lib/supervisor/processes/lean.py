@@ -9,7 +9,7 @@ from __future__ import absolute_import, division, print_function
 import os
 import sys
 
-from dispynode_lib.texts import to_bytes, to_native, to_path, to_text
+from dispynode_lib.texts import to_bytes, to_native, to_path, to_text      # noqa: F401
 
 PYTHON2 = str is bytes
 FORKS_BY_DEFAULT = sys.version_info < (3, 14)       # the module multiprocessing
@@ -32,10 +32,6 @@ try:
     HAS_WAIT4 = hasattr(resource, 'struct_rusage') and hasattr(os, 'wait4')
 except ImportError:
     HAS_WAIT4 = False
-
-__all__ = ['COMPLETE_LAST', 'EXECUTORS_EXIT', 'FORKS_BY_DEFAULT', 'HAS_WAIT4', 'PYTHON2',
-           'call_system', 'imp', 'pickles', 'signal', 'to_bytes', 'to_native', 'to_path',
-           'to_text']
 
 
 def call_system(name, *arguments):

@@ -32,7 +32,7 @@ class Signals(object):
         self.read_end, self._write_end = wake_pipe()
         self.stop_asked = False
         self._in_user_code = False
-        self._watched, self._flags = None, 0            # a socket, and what it was set to
+        self._watched = None                # a socket
         self._to_reset = ()
         self.children_held = False
         self.hand_over = None  # handover.HandOver, if this supervisor outlives its node
@@ -72,38 +72,29 @@ class Signals(object):
         if self._in_user_code:
             raise Stopped('the node ends this computation')
 
-    def enter_user_code(self, fd):
-        """Begin user code: SIGTERM, or the end of socket `fd`, interrupts it."""
-        self._watched = fd
-        self._in_user_code = True
-        signal.signal(signal.SIGIO, self._on_socket)
-        fcntl.fcntl(fd, fcntl.F_SETOWN, os.getpid())
-        self._flags = fcntl.fcntl(fd, fcntl.F_GETFL)
-        fcntl.fcntl(fd, fcntl.F_SETFL, self._flags | os.O_ASYNC)
-
-    def leave_user_code(self):
-        """End what enter_user_code() began."""
-        self._in_user_code = False
-        fcntl.fcntl(self._watched, fcntl.F_SETFL, self._flags & ~os.O_ASYNC)
-        signal.signal(signal.SIGIO, signal.SIG_DFL)
-        if self._alarm_set:
-            self._alarm_set = False
-            signal.alarm(0)
-            signal.signal(signal.SIGALRM, signal.SIG_DFL)
-        self.install()
-
     def run_user_code(self, fd, function, *args):
         """Call `function` of the user's, interrupted by SIGTERM or the end of socket `fd`.
 
         Raises Stopped if SIGTERM has come before: nothing would interrupt it.
         """
+        flags = fcntl.fcntl(fd, fcntl.F_GETFL) & ~os.O_ASYNC
         try:
-            self.enter_user_code(fd)
+            self._watched, self._in_user_code = fd, True
+            signal.signal(signal.SIGIO, self._on_socket)
+            fcntl.fcntl(fd, fcntl.F_SETOWN, os.getpid())
+            fcntl.fcntl(fd, fcntl.F_SETFL, flags | os.O_ASYNC)
             if self.stop_asked:
                 raise Stopped('the node ends this computation')
             return function(*args)
         finally:
-            self.leave_user_code()
+            self._in_user_code = False
+            fcntl.fcntl(fd, fcntl.F_SETFL, flags)
+            signal.signal(signal.SIGIO, signal.SIG_DFL)
+            if self._alarm_set:
+                self._alarm_set = False
+                signal.alarm(0)
+                signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            self.install()
 
     def _on_socket(self, _number, _frame):
         poll = select.poll()

@@ -119,23 +119,23 @@ else:
         return value.to_bytes(size, 'little', signed=True)
 
 
-def string_head(size, short, long_):
-    """Return the opcode and length in front of a string of `size` bytes; `short` fits up to 255."""
-    return short + _BYTE[size] if size < 0x100 else long_ + _LENGTH4.pack(size)
+def binary_head(size, python2):
+    """Return the opcode and length in front of a byte string of `size` bytes."""
+    if size < 0x100:
+        return (b'U' if python2 else b'C') + _BYTE[size]
+    return (b'T' if python2 else b'B') + _LENGTH4.pack(size)
 
 
 def binary(raw, python2):
     """Return the opcodes (bytes) for a byte string."""
-    if python2:
-        return string_head(len(raw), b'U', b'T') + raw
-    return string_head(len(raw), b'C', b'B') + raw
+    return binary_head(len(raw), python2) + raw
 
 
 def text(value, python2):
     """Return the opcodes (bytes) for a text; to Python 2 it is a byte string."""
     raw = utf8(value)
     if python2:
-        return string_head(len(raw), b'U', b'T') + raw
+        return binary_head(len(raw), True) + raw
     return b'X' + _LENGTH4.pack(len(raw)) + raw
 
 
