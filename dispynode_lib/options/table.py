@@ -155,7 +155,7 @@ def log_format(text):
 
 def network(text):
     """Addresses that may do something."""
-    from dispynode_lib.host.network.networks import Network
+    from dispynode_lib.host.network.net import Network
     return Network(text)
 
 

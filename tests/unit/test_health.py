@@ -4,7 +4,7 @@ from __future__ import absolute_import, division, print_function
 import socket
 import unittest
 
-from dispynode_lib.host.network.networks import Network
+from dispynode_lib.host.network.net import Network
 from dispynode_lib.log import CRITICAL, output
 from dispynode_lib.node.operator.health import Pages
 from dispynode_lib.node.shared.complaints import Complaints

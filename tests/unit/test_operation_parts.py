@@ -8,7 +8,7 @@ import tempfile
 import unittest
 
 from dispynode_lib.host import plainjson, processes
-from dispynode_lib.host.network import networks
+from dispynode_lib.host.network import net
 from dispynode_lib.host.process import lockfile
 from dispynode_lib.node.operator import metrics, status
 from dispynode_lib.node.shared.history import History
@@ -39,7 +39,7 @@ class Networks(unittest.TestCase):
                                        ('10.1.2.4', )), ('0.0.0.0/0', ('1.2.3.4', ), ('::1', )),
                                       ('fe80::/10', ('fe80::1%eth0', 'febf::1'),
                                        ('fec0::1', '10.0.0.1')), ('::1', ('::1', ), ('::2', ))):
-            network = networks.Network(text)
+            network = net.Network(text)
             self.assertEqual([network.holds(address)
                               for address in inside], [True] * len(inside), text)
             self.assertEqual([network.holds(address)
@@ -49,7 +49,7 @@ class Networks(unittest.TestCase):
         for text in ('', 'host', '10.0.0.0/33', '10.0.0.0/', '10.0.0/8', '::/129', '1.2.3.4/-1',
                      '1.2.3.4/8/8'):
             with self.assertRaises(ValueError):
-                networks.Network(text)
+                net.Network(text)
 
 
 class Locks(unittest.TestCase):

@@ -8,7 +8,7 @@ import threading
 import unittest
 
 from dispynode_lib.host.compat import read_at
-from dispynode_lib.host.network.networks import Network
+from dispynode_lib.host.network.net import Network
 from dispynode_lib.host.network.datagrams import Arrival
 from dispynode_lib.log import output
 from dispynode_lib.node.access import guard

@@ -3,7 +3,7 @@ from __future__ import absolute_import, division, print_function
 
 from dispynode_lib.host import plainjson
 from dispynode_lib.host.compat import to_bytes, to_text
-from dispynode_lib.host.network.networks import Network
+from dispynode_lib.host.network.net import Network
 from dispynode_lib.log import Log
 
 log = Log('dispynode.http')
