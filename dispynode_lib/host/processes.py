@@ -6,23 +6,19 @@ import os
 import signal
 import time
 
-from dispynode_lib.host import proc, resources
+from dispynode_lib.host import proc
 from dispynode_lib.host.compat import monotonic
 
 MARK = proc.MARK
 ROUNDS = 20  # of looking and killing, at most: what forks without end may be faster
 DEATH = 1.0  # seconds that killed processes may take to go
 LOOK = 0.01                                 # seconds between looks whether they have
-DEAD = b'Z', b'X'
 
 
 def start_time(pid):
     """Return when process `pid` started, in ticks since boot; None: it is gone, or a zombie."""
-    if not proc.is_there():
-        return _asked(pid, lambda process: int(process.create_time() * 100)
-                      if process.status() != 'zombie' else None)
-    fields = proc.stat_fields(pid)
-    return int(fields[proc.STARTED]) if fields and fields[proc.STATE] not in DEAD else None
+    found = proc.look_at(pid)
+    return None if found is None or found.has_ended else found.started
 
 
 def boot_id():
@@ -36,13 +32,6 @@ def identity(pid):
     return None if started is None else '%s-%d-%d' % (boot_id(), pid, started)
 
 
-def is_marked(pid, values):
-    """Return whether process `pid` was started with one of `values` (texts) for MARK."""
-    if proc.is_there():
-        return proc.is_marked(pid, *values)
-    return _asked(pid, lambda process: process.environ().get(MARK)) in values
-
-
 def left(values, kept, alone):
     """Return [(pid, start time)] of processes that were started with one of `values` for MARK or
     are children of one of `alone`, with all that descends from them or is in sessions of theirs.
@@ -50,45 +39,15 @@ def left(values, kept, alone):
     kept    pids of processes that are left out, with all that descends from them
     alone   pids of processes that are left out themselves; this one always is
     """
-    table = _table()
+    table = dict((pid, relative) for pid, relative in proc.all_processes().items()
+                 if not relative.has_ended)
     alone = set(alone)
-    kept = _with_descendants(set(kept), table)
-    found = set(pid for pid, (parent, _session, _started) in table.items()
-                if pid not in kept and (parent in alone or is_marked(pid, values)))
+    kept = proc.with_descendants(kept, table, False)
+    found = set(pid for pid, relative in table.items()
+                if pid not in kept and (relative.parent in alone or proc.is_marked(pid, values)))
     alone.add(os.getpid())
-    found -= alone
-    found = _with_descendants(found, table, sessions=True) - kept - alone
-    return [(pid, table[pid][2]) for pid in sorted(found)]
-
-
-def _table():
-    """Return {pid: (parent, session, start time)} of the living processes of this host."""
-    found = {}
-    for pid in proc.pids() if proc.is_there() else _pids_by_psutil():
-        if proc.is_there():
-            fields = proc.stat_fields(pid)
-            if fields and fields[proc.STATE] not in DEAD:
-                found[pid] = int(fields[proc.PARENT]), int(fields[proc.SESSION]), int(
-                    fields[proc.STARTED])
-        elif start_time(pid) is not None:
-            found[pid] = _asked(pid, lambda process: process.ppid()) or 0, 0, start_time(pid)
-    return found
-
-
-def _with_descendants(pids, table, sessions=False):
-    """Return `pids` (set) with what descends from them or is, if wanted, in their sessions."""
-    below = {}
-    for pid, (parent, session, _started) in table.items():
-        below.setdefault(parent, []).append(pid)
-        if sessions:
-            below.setdefault(session, []).append(pid)
-    found, waiting = set(), list(pids)
-    while waiting:
-        pid = waiting.pop()
-        if pid not in found:
-            found.add(pid)
-            waiting += below.get(pid, ())
-    return found
+    found = proc.with_descendants(found - alone, table, True) - kept - alone
+    return [(pid, table[pid].started) for pid in sorted(found)]
 
 
 def end(look):
@@ -126,20 +85,6 @@ def wait_gone(processes, seconds):
     while any(start_time(pid) == started
               for pid, started in processes) and monotonic() < deadline:
         time.sleep(LOOK)
-
-
-def _asked(pid, question):
-    """Return question(psutil.Process(pid)), None without that process or without psutil."""
-    psutil = resources.import_psutil()
-    try:
-        return None if psutil is None else question(psutil.Process(pid))
-    except (psutil.Error, EnvironmentError):
-        return None
-
-
-def _pids_by_psutil():
-    psutil = resources.import_psutil()
-    return [] if psutil is None else psutil.pids()
 
 
 def kill(pid, started, number=signal.SIGKILL):

@@ -74,7 +74,7 @@ def end_left(supervisors, mark):
                             for relative in below):
         stopping.end_descendants(supervisors)
     for relative in stopping.leaders_below(os.getppid()):
-        if proc.is_marked(relative.pid, mark):
+        if proc.is_marked(relative.pid, [mark]):
             stopping.kill_session(relative)
 
 

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import unittest
 
-from dispynode_lib.host import processes
+from dispynode_lib.host import proc, processes
 from tests.support.processes import lives
 from tests.support.waiting import wait_until
 
@@ -24,7 +24,8 @@ class LeftTest(unittest.TestCase):
 
     @staticmethod
     def children(pid):
-        return [one for one, (parent, _session, _started) in processes._table().items() if parent == pid]
+        return [one for one, relative in proc.all_processes().items()
+                if relative.parent == pid and not relative.has_ended]
 
     def found(self, *args):
         return set(pid for pid, _started in processes.left([VALUE], *args))
@@ -33,8 +34,8 @@ class LeftTest(unittest.TestCase):
         pid, kept = [self.run_marked('env -i sleep 60 & wait') for _turn in range(2)]
         self.run_marked(value=VALUE + '0')
         child, kept_child = [wait_until(lambda: self.children(one), 10)[0] for one in (pid, kept)]
-        wait_until(lambda: not processes.is_marked(child, [VALUE]), 10)
-        wait_until(lambda: not processes.is_marked(kept_child, [VALUE]), 10)
+        wait_until(lambda: not proc.is_marked(child, [VALUE]), 10)
+        wait_until(lambda: not proc.is_marked(kept_child, [VALUE]), 10)
         self.assertEqual(self.found([kept], ()), set([pid, child]))
         self.assertEqual(self.found([kept], [pid]), set([child]))
         self.assertEqual(set(processes.end(lambda: processes.left([VALUE], [kept], ()))), set([pid, child]))
@@ -44,7 +45,7 @@ class LeftTest(unittest.TestCase):
         pid = self.run_marked('exec setsid sh -c "env -i sleep 60 & wait"')
         child = wait_until(lambda: self.children(pid), 10)[0]
         os.kill(pid, signal.SIGSTOP)        # if it ended the number of the session would not be known
-        self.assertEqual(processes._table()[child][1], pid)
+        self.assertEqual(proc.all_processes()[child].session, pid)
         self.assertEqual(self.found((), ()), set([pid, child]))
 
     def test_a_process_whose_parent_ended_while_one_looked_is_no_orphan(self):

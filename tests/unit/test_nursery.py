@@ -8,7 +8,7 @@ import threading
 import unittest
 
 from dispynode_lib.code import image as program
-from dispynode_lib.host import processes
+from dispynode_lib.host import proc, processes
 from dispynode_lib.log import CRITICAL, output
 from dispynode_lib.node.computations import nursery as nurseries
 from dispynode_lib.node.computations.link import socket_pair
@@ -206,7 +206,7 @@ class LeftTest(unittest.TestCase):
             env=dict(os.environ, **{processes.MARK: self.supervisors.mark}))
         self.addCleanup(process.wait)
         self.addCleanup(lambda: process.poll() is None and process.kill())
-        wait_until(lambda: processes.is_marked(process.pid, [self.supervisors.mark]), 10)
+        wait_until(lambda: proc.is_marked(process.pid, [self.supervisors.mark]), 10)
         return process.pid
 
     def test_what_is_below_no_living_supervisor_is_ended(self):

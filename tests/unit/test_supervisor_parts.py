@@ -4,6 +4,7 @@ import os
 import sys
 import unittest
 
+from dispynode_lib.host import proc
 from dispynode_lib.supervisor.job import surroundings, tracebacks
 from dispynode_lib.supervisor.processes import stopping
 from dispynode_lib.supervisor.processes.timers import Timers
@@ -83,19 +84,19 @@ class LazyModuleTest(unittest.TestCase):
 class BelowTest(unittest.TestCase):
 
     def below(self, pid, *rows):
-        table = dict((row[0], stopping.Relative(row[0], row[1], row[2], b'1')) for row in rows)
+        table = dict((row[0], proc.Relative(row[0], row[1], row[2], 1, False)) for row in rows)
         return sorted(relative.pid for relative in stopping.below(pid, table))
 
     def test_descendants_and_members_of_the_session(self):
         rows = ((10, 1, 10), (11, 10, 10), (12, 11, 12), (13, 12, 13), (14, 1, 10), (15, 14, 15),
-                (20, 1, 20), (21, 20, 20))
-        self.assertEqual(self.below(10, *rows), [11, 12, 13, 14, 15])
+                (16, 1, 12), (20, 1, 20), (21, 20, 20))
+        self.assertEqual(self.below(10, *rows), [11, 12, 13, 14, 15, 16])
         self.assertEqual(self.below(20, *rows), [21])
         self.assertEqual(self.below(99, *rows), [])
 
     @unittest.skipUnless(os.path.exists('/proc/self/stat'), 'needs /proc')
     def test_this_process_is_seen(self):
-        mine = stopping.all_processes()[os.getpid()]
+        mine = proc.all_processes()[os.getpid()]
         self.assertEqual((mine.parent, mine.session), (os.getppid(), os.getsid(0)))
 
 

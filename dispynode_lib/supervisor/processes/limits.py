@@ -93,7 +93,7 @@ class Watch(object):
         live = self._processes.live
         if not live:
             return
-        table = stopping.all_processes()
+        table = proc.all_processes()
         for number, pid in list(live.items()):
             found = self._judge([pid] + [relative.pid for relative in stopping.below(pid, table)])
             if found is not None:
@@ -119,6 +119,6 @@ def memory_of(pid):
         if line.startswith(b'Pss:'):
             return 1024 * int(line.split()[1])
     if not proc.is_there():
-        return stopping.memory_by_psutil(pid)
+        return proc.ask_psutil(pid, lambda process: process.memory_info().rss) or 0
     words = proc.read('/proc/%d/statm' % pid).split()  # an old kernel: all of what it shares counts
     return os.sysconf('SC_PAGE_SIZE') * int(words[1]) if words else 0

@@ -3,6 +3,7 @@ from __future__ import absolute_import, division, print_function
 
 import os
 
+from dispynode_lib.host import proc
 from dispynode_lib.supervisor.processes import stopping
 from dispynode_lib.supervisor.processes.lean import HAS_WAIT4
 from dispynode_lib.supervisor.processes.signals import number_of
@@ -73,7 +74,7 @@ class Processes(object):
 
     def _all_below(self, number):
         """Return the Relatives below a process or in its session, by a look at all processes."""
-        return stopping.below(self.live[number], stopping.all_processes())
+        return stopping.below(self.live[number], proc.all_processes())
 
     def _step(self, number, name, below):
         """Send one signal to a process and to its Relatives `below`, and to those known before."""
@@ -139,9 +140,9 @@ class Processes(object):
     @staticmethod
     def _end_session(pid):
         """Kill what is left in a stopped process's session, before its number is free."""
-        for relative in stopping.all_processes().values():
-            if relative.session == pid and relative.pid != pid:
-                stopping.signal_relatives([relative], number_of('SIGKILL'), None)
+        left = [relative for relative in proc.all_processes().values()
+                if relative.session == pid and relative.pid != pid]
+        stopping.signal_relatives(left, number_of('SIGKILL'), None)
 
     def _plan_look(self):
         """See to it that the process groups of ended jobs are looked at.

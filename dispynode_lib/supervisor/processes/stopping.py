@@ -11,26 +11,6 @@ SET_CHILD_SUBREAPER = 36                    # of prctl, Linux 3.4
 ROUNDS = 50  # of looking and killing: what forks without end is faster than one look
 
 
-class Relative(object):
-    """A process found below another one; `started` tells it from later ones."""
-
-    __slots__ = ('pid', 'parent', 'session', 'started')
-
-    def __init__(self, pid, parent, session, started):
-        self.pid = pid
-        self.parent = parent
-        self.session = session
-        self.started = started
-
-
-def all_processes():
-    """Return {pid: Relative} of the processes of this host, as far as they can be seen."""
-    if not proc.is_there():
-        return _from_psutil()
-    found = [_look_at(pid) for pid in proc.pids()]
-    return dict((relative.pid, relative) for relative in found if relative is not None)
-
-
 def descendants(pid):
     """Return the Relatives below `pid`, None if only a look at all processes tells."""
     found, waiting = [], [pid]
@@ -38,7 +18,7 @@ def descendants(pid):
         while waiting:
             number = waiting.pop()
             for child in _children(number):
-                relative = _look_at(child)
+                relative = proc.look_at(child)
                 if relative is not None:
                     found.append(relative)
                     waiting.append(child)
@@ -65,57 +45,17 @@ def _children(pid):
     return found
 
 
-def _look_at(pid):
-    """Return the Relative with number `pid`, or None if it has gone."""
-    fields = proc.stat_fields(pid)
-    return Relative(pid, int(fields[proc.PARENT]), int(fields[proc.SESSION]),
-                    fields[proc.STARTED]) if fields else None
-
-
-def _from_psutil():
-    psutil = proc.import_psutil()
-    if psutil is None:
-        return {}                           # the process group has to do
-    found = {}
-    for process in psutil.process_iter():
-        try:
-            found[process.pid] = Relative(process.pid, process.ppid(), os.getsid(process.pid),
-                                          process.create_time())
-        except (psutil.Error, EnvironmentError):
-            continue
-    return found
-
-
-def memory_by_psutil(pid):
-    """Return the bytes of memory of a process where there is no /proc."""
-    psutil = proc.import_psutil()
-    try:
-        return 0 if psutil is None else psutil.Process(pid).memory_info().rss
-    except (psutil.Error, EnvironmentError):
-        return 0                            # it has gone
-
-
-def below(pid, processes):
-    """Return the Relatives that descend from `pid` or are in its session, without `pid` itself."""
-    children = {}
-    for relative in processes.values():
-        children.setdefault(relative.parent, []).append(relative)
-    found, waiting = {}, [pid]
-    waiting += [relative.pid for relative in processes.values() if relative.session == pid]
-    while waiting:
-        number = waiting.pop()
-        if number in found:
-            continue
-        found[number] = processes.get(number)
-        waiting += [child.pid for child in children.get(number, ())]
-    found.pop(pid)
-    return [relative for relative in found.values() if relative is not None]
+def below(pid, table):
+    """Return the Relatives of proc.all_processes() that descend from `pid` or are in its session
+    or one of theirs, without `pid` itself."""
+    found = proc.with_descendants([pid], table, True)
+    return [table[one] for one in found if one != pid and one in table]
 
 
 def leaders_below(pid):
     """Return the Relatives that are children of `pid` and began a session, as jobs do."""
     try:
-        found = [_look_at(child) for child in _children(pid)]
+        found = [proc.look_at(child) for child in _children(pid)]
     except EnvironmentError:
         return []
     return [one for one in found if one is not None and one.session == one.pid]
@@ -124,7 +64,7 @@ def leaders_below(pid):
 def kill_session(leader):
     """Kill the Relative `leader` with its session and all that descends from it."""
     for name in ('SIGSTOP', 'SIGKILL'):                 # stopped first: it forks no more meanwhile
-        relatives = [leader] + below(leader.pid, all_processes())
+        relatives = [leader] + below(leader.pid, proc.all_processes())
         signal_relatives(relatives, getattr(signal, name), None)
 
 
@@ -133,10 +73,7 @@ def signal_group(pid, number):
     try:
         os.killpg(pid, number)
     except EnvironmentError:
-        try:
-            os.kill(pid, number)
-        except EnvironmentError:
-            return                          # it has gone: what was wanted
+        _signal(pid, number)
 
 
 def signal_relatives(relatives, number, group):
@@ -145,11 +82,11 @@ def signal_relatives(relatives, number, group):
         try:
             if os.getpgid(relative.pid) == group:
                 continue
-            now = _look_at(relative.pid) if proc.is_there() else relative
+            now = proc.look_at(relative.pid)
             if now is not None and now.started == relative.started:
                 os.kill(relative.pid, number)
         except EnvironmentError:
-            continue                        # as in signal_group()
+            continue                        # as in _signal()
 
 
 def group_lives(pid):
@@ -190,13 +127,10 @@ def end_descendants(but=()):
 
 def _below(but):
     """Return the pids (set) of all descendants that are not in `but` or below those."""
-    table = all_processes()
-    found = set([relative.pid for relative in below(os.getpid(), table)])
-    for pid in but:
-        if pid in found:
-            found.discard(pid)
-            found.difference_update([relative.pid for relative in below(pid, table)])
-    return found
+    own, table = os.getpid(), proc.all_processes()
+    found = proc.with_descendants([own], table, True)
+    kept = proc.with_descendants(found.intersection(but), table, True)
+    return found - kept - set([own])
 
 
 def _reap(pid):
@@ -211,4 +145,4 @@ def _signal(pid, number):
     try:
         os.kill(pid, number)
     except EnvironmentError:
-        return                              # it has gone
+        return                              # it has gone: what was wanted
