@@ -192,7 +192,8 @@ class Supervisor(object):
     def _on_pids(self):
         self._reap()
         self._account.tell()
-        self._send(b'pids', *[b'%d' % value for pair in self._processes.pids() for value in pair])
+        self._send(b'pids', *[b'%d' % value for pair in self._processes.live.items()
+                              for value in pair])
 
     def _on_remember(self, argument, which):
         error = self._opened().remember_cleanup(which, argument)

@@ -51,12 +51,6 @@ def close_request(compute_id, auth, node_ip_addr, terminate_pending=True, close=
                              'terminate_pending': terminate_pending, 'close': close}, python2)
 
 
-def question(opcode, compute_id, auth, python2=False, **more):
-    """Write a JOBS, PENDING_JOBS, RETRIEVE_JOB (`more`: uid, hash) or RESEND_JOB_RESULTS."""
-    fields = dict(more, compute_id=compute_id, auth=auth)
-    return opcode + b':' + dump(_plain(fields), python2)
-
-
 def _plain(thing):
     """Return `thing` with native strings as text, inside a dict or list too."""
     if isinstance(thing, dict):

@@ -13,8 +13,6 @@ from dispynode_lib.host import proc
 LENGTH = struct.Struct('>L')
 NOTHING = 0xFFFFFFFF
 NO_PART = LENGTH.pack(NOTHING)              # in place of a length: the part is None
-SHORT = 128
-LENGTHS = [LENGTH.pack(size) for size in range(SHORT)]
 
 # Of jobs: the status numbers that nodes send (docs/protocol.rst, "Status numbers")
 PROVISIONAL, TERMINATED, FINISHED = 7, 9, 11
@@ -92,8 +90,7 @@ def pack(*parts):
         if part is None:
             pieces.append(NO_PART)
             continue
-        size = len(part)
-        pieces += (LENGTHS[size] if size < SHORT else LENGTH.pack(size), part)
+        pieces += (LENGTH.pack(len(part)), part)
     pieces[0] = LENGTH.pack(sum(map(len, pieces)))
     return b''.join(pieces)
 

@@ -257,7 +257,7 @@ def close(terminate_pending=True, auth=AUTH, address=NODE, **more):
 
 def question(opcode, auth=AUTH, compute_id=ID, **more):
     """Return a JOBS, PENDING_JOBS, RETRIEVE_JOB or RESEND_JOB_RESULTS."""
-    return asking.question(opcode, compute_id, auth, **more)
+    return opcode + b':' + dump(dict(more, compute_id=compute_id, auth=auth), False)
 
 
 def record(name, dest_path=u'', compute_id=ID, size=0):

@@ -10,7 +10,7 @@ from dispynode_lib.host.compat import PY2, text_type
 from dispynode_lib.wire import asking, messages, replies
 from dispynode_lib.wire.framing import frame, split
 from dispynode_lib.wire.peers import Peer
-from dispynode_lib.wire.pickle.pickles import load
+from dispynode_lib.wire.pickle.pickles import dump, load
 from tests.support import annotated
 from tests.support.standins import dispy_module
 
@@ -285,8 +285,9 @@ class AskingTest(unittest.TestCase):
                 split(asking.close_request(7, 'ab', '10.0.0.1', python2=python2))[1])
             self.assertEqual((close.compute_id, close.auth, close.terminate_pending, close.close),
                              (7, u'ab', True, True))
-            name, data = split(asking.question(b'RETRIEVE_JOB', 7, 'ab', python2, uid=1, hash='cd'))
-            question = messages.read_question(data, name)
+            question = messages.read_question(
+                dump({'compute_id': 7, 'auth': u'ab', 'uid': 1, 'hash': u'cd'}, python2),
+                'RETRIEVE_JOB')
             self.assertEqual((question.compute_id, question.auth, question.uid, question.hash),
                              (7, u'ab', 1, u'cd'))
 

@@ -11,7 +11,7 @@ class JobApi(object):
 
     def __init__(self, computation, emit):
         """`emit`: function(level number, logger name, text as bytes) to the node's log."""
-        self._computation = computation
+        self.computation = computation
         self._emit = emit
         self.job = None  # in a job process: (channel, uid and hash as they came, start time)
         self.is_over = False                # the job has ended: what threads of it say is lost
@@ -42,12 +42,12 @@ class JobApi(object):
     def provisional_result(self, result, timeout=10, relay=False):
         """Send `result` to the client meanwhile; return 0 if it was delivered, else -1."""
         from dispynode_lib.supervisor.job import sending
-        return sending.provisional_result(self, self._computation, result, timeout, relay)
+        return sending.provisional_result(self, result, timeout, relay)
 
     def send_file(self, path, timeout=10, relay=False):
         """Send the file at `path` to the client; return 0 if it was delivered, -1 if not."""
         from dispynode_lib.supervisor.job import sending
-        return sending.send_file(self, self._computation, path, timeout, relay)
+        return sending.send_file(self, path, timeout, relay)
 
 
 class LazyLogger(object):

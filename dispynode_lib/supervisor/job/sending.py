@@ -26,30 +26,29 @@ LOGGER = 'dispynode.job'
 DELIVERED, NOT_DELIVERED = 0, -1
 
 
-def provisional_result(api, computation, result, timeout, relay):
+def provisional_result(api, result, timeout, relay):
     """Send `result` as a provisional one; return 0 if the client took it, -1 if not.
 
     Raises what pickling the result raises.
     """
-    pieces = pickling.pickle(result, computation.protocol)
-    return _deliver(api, computation, timeout, relay, 'a provisional result', _give_result,
-                    b''.join(pieces))
+    pickle = b''.join(pickling.pickle(result, api.computation.protocol))
+    return _deliver(api, timeout, relay, 'a provisional result', _give_result, pickle)
 
 
-def send_file(api, computation, path, timeout, relay):
+def send_file(api, path, timeout, relay):
     """Send the file at `path`; return 0 if the client has all of it, -1 if not."""
-    return _deliver(api, computation, timeout, relay, 'file %s' % (path,), _give_file, path)
+    return _deliver(api, timeout, relay, 'file %s' % (path,), _give_file, path)
 
 
-def _deliver(api, computation, timeout, relay, what, give, thing):
+def _deliver(api, timeout, relay, what, give, thing):
     if api.job is None:
         api.emit(WARNING, LOGGER, b'setup and cleanup cannot send anything: they belong to no job')
         return NOT_DELIVERED
-    address, port = _destination(computation, relay)
+    address, port = _destination(api.computation, relay)
     sock = None
     try:
-        sock = connections.connect(address, port, timeout, _tls(computation))
-        give(sock, api, computation, thing)
+        sock = connections.connect(address, port, timeout, _tls(api.computation))
+        give(sock, api, thing)
     except (EnvironmentError, DispynodeError) as error:
         text = '%s was not delivered to %s port %d: %s' % (what, address, port, error)
         api.emit(WARNING, LOGGER, to_bytes(text))
@@ -75,34 +74,36 @@ def _tls(computation):
     return Tls(computation.certfile, computation.keyfile or None).as_client
 
 
-def _reply_of(api, computation, write, result):
+def _reply_of(api, write, result):
     """Return the job's present state as a message, made by `write`."""
     _fd, uid, job_hash, started = api.job
-    return write(Peer(None, computation.python2, computation.protocol), int(bytes(uid)),
-                 to_text(job_hash),
-                 to_text(computation.node_ip_addr),
-                 PROVISIONAL, result, None, None, None, started, time.time())
+    return write(_peer(api), int(bytes(uid)), to_text(job_hash),
+                 to_text(api.computation.node_ip_addr), PROVISIONAL, result, None, None, None,
+                 started, time.time())
 
 
-def _give_result(sock, api, computation, result):
-    sock.sendall(framing.frame(_reply_of(api, computation, replies.job_reply, result)))
+def _peer(api):
+    return Peer(None, api.computation.python2, api.computation.protocol)
+
+
+def _give_result(sock, api, result):
+    sock.sendall(framing.frame(_reply_of(api, replies.job_reply, result)))
     answer = bytes(framing.read_frame(sock, ANSWER_LIMIT))
     if answer != b'ACK':
         raise PeerGone('it answered %r' % answer)
 
 
-def _give_file(sock, api, computation, path):
+def _give_file(sock, api, path):
     with open(path, 'rb') as stream:
         status = os.fstat(stream.fileno())
-        limit = int(computation.max_file_size)
+        limit = int(api.computation.max_file_size)
         if limit and status.st_size > limit:
             raise PeerGone('it has %d bytes; --max_file_size allows %d' % (status.st_size, limit))
-        peer = Peer(None, computation.python2, computation.protocol)
-        message = replies.file_transfer(peer, to_text(os.path.abspath(path)),
+        message = replies.file_transfer(_peer(api), to_text(os.path.abspath(path)),
                                         to_text(_folder_below(path)), status, to_text(os.sep))
         sock.sendall(framing.frame(message))
-        sock.sendall(framing.frame(_reply_of(api, computation, replies.job_reply_object, None)))
-        _send_content(sock, stream, status.st_size, computation.whole_records == '1')
+        sock.sendall(framing.frame(_reply_of(api, replies.job_reply_object, None)))
+        _send_content(sock, stream, status.st_size, api.computation.whole_records == '1')
 
 
 def _folder_below(path):

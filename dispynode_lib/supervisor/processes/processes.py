@@ -28,10 +28,6 @@ class Processes(object):
         self._look_planned = False
         self._groups = []  # of those, the groups with members: their authors may want that
 
-    def pids(self):
-        """Return [(number, pid)] of those that run."""
-        return list(self.live.items())
-
     def is_stopping(self):
         """Return whether there are some that were told to end, and have not."""
         return bool(self._stopped)

@@ -8,14 +8,13 @@ at most what the opcode itself and the items it takes off the stack cost. Source
 from __future__ import absolute_import, division, print_function
 
 import struct
-from _codecs import escape_decode, raw_unicode_escape_decode, utf_8_decode
+from _codecs import escape_decode, raw_unicode_escape_decode
 
 from dispynode_lib.errors import ProtocolError
 from dispynode_lib.host.compat import PY2
 from dispynode_lib.wire.pickle.records import Set
 
 HIGHEST_PROTOCOL = 5
-MEMOIZE = b'\x94'
 FINISHED = -1
 
 SIZE1 = struct.Struct('<B')
@@ -119,31 +118,6 @@ def sized(form, make):
         at += width
         reader.stack.append(make(reader, at, size))
         return at + size
-    return push
-
-
-def _short(decode, errors):
-    """Return the function for a string of up to 255 bytes; `decode` None: it stays bytes.
-
-    It does the _memoize that follows as well: most of a JOB are these two.
-    """
-    size_of = SIZE1.unpack_from
-
-    def push(reader, at):
-        data = reader.data
-        first = at + 1
-        end = first + size_of(data, at)[0]
-        if end > reader.size:
-            reader.take(first, end - first)     # raises
-        value = bytes(data[first:end])
-        if decode is not None:
-            value = decode(value, errors, True)[0]
-        reader.stack.append(value)
-        if data[end:end + 1] == MEMOIZE:
-            memo = reader.memo
-            memo[len(memo)] = value
-            return end + 1
-        return end
     return push
 
 
@@ -332,8 +306,8 @@ OPCODES = {
     0x8a: sized(SIZE1, _integer), 0x8b: sized(SIZE4, _integer), 0x46: _float, 0x47: _fixed(FLOAT),
     0x53: _string, 0x55: sized(SIZE1, _byte_string), 0x54: sized(SIZE4, _byte_string),
     0x56: _unicode, 0x58: sized(SIZE4, _text), 0x8d: sized(SIZE8, _text),
-    0x8c: _short(utf_8_decode, 'strict' if PY2 else 'surrogatepass'),
-    0x43: _short(None, None), 0x42: sized(SIZE4, _bytes), 0x8e: sized(SIZE8, _bytes),
+    0x8c: sized(SIZE1, _text), 0x43: sized(SIZE1, _bytes), 0x42: sized(SIZE4, _bytes),
+    0x8e: sized(SIZE8, _bytes),
     0x28: _mark, 0x30: _pop, 0x31: _pop_mark, 0x94: _memoize,
     0x70: _memo_by_line(_put), 0x71: _memo_by(SIZE1, _put), 0x72: _memo_by(SIZE4, _put),
     0x67: _memo_by_line(_get), 0x68: _memo_by(SIZE1, _get), 0x6a: _memo_by(SIZE4, _get),
