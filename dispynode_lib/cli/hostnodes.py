@@ -92,7 +92,7 @@ def _lock_holders():
 def _socket_folders():
     """Return the state folders (list) of all command sockets in this network namespace."""
     found = [_state_folder(line.rstrip('\n').partition('/')[2], statefolder.SOCKET)
-             for line in holders.proc_lines('/proc/net/unix')]
+             for line in proc.lines('/proc/net/unix')[1:]]
     return [folder for folder in found if folder is not None]
 
 
@@ -119,7 +119,7 @@ def _owner(path):
 
 
 def _start(pid):
-    ticks, uptime = processes.start_time(pid), holders.proc_lines('/proc/uptime', 0)
+    ticks, uptime = processes.start_time(pid), proc.lines('/proc/uptime')
     if ticks is None or not uptime:
         return None
     return int(time.time() - float(uptime[0].split()[0]) + ticks / float(os.sysconf('SC_CLK_TCK')))

@@ -4,7 +4,7 @@ from __future__ import absolute_import, division, print_function
 
 import os
 
-from dispynode_lib.texts import to_bytes
+from dispynode_lib.texts import to_bytes, to_native
 
 MARK = '_DISPYNODE_OF'                      # environment of all that a node starts
 KEEPER = '_DISPYNODE_KEEPER'                # of who keeps listeners of a node that has died
@@ -122,6 +122,11 @@ def read(path):
         return b''
     finally:
         os.close(fd)
+
+
+def lines(path):
+    """Return the lines (str) of a file of the kernel that are not empty, none if it has gone."""
+    return [line for line in to_native(read(path)).split('\n') if line]
 
 
 def import_psutil():

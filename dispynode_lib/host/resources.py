@@ -5,7 +5,6 @@ import os
 
 from dispynode_lib.host import compat, proc
 from dispynode_lib.host.proc import AvailInfo, import_psutil
-from dispynode_lib.texts import to_native
 
 
 def host_cpus():
@@ -65,7 +64,7 @@ def _affinity(root):
             return len(os.sched_getaffinity(0))
         except EnvironmentError:            # a sandbox may forbid to ask
             pass
-    for line in _lines(root + '/proc/self/status'):
+    for line in proc.lines(root + '/proc/self/status'):
         if line.startswith('Cpus_allowed:'):
             return bin(int(line.split()[1].replace(',', ''), 16)).count('1')
     return None
@@ -122,7 +121,7 @@ def _cgroups(root, controller):
     """Return [(folder, version)] of the cgroups, parents too, that may limit this process."""
     found = []
     mounts = _cgroup_mounts(root, controller)
-    for line in _lines(root + '/proc/self/cgroup'):
+    for line in proc.lines(root + '/proc/self/cgroup'):
         _number, controllers, path = (line.split(':', 2) + ['', ''])[:3]
         version = 1 if controllers else 2
         if (version == 2 or controller in controllers.split(',')) and version in mounts:
@@ -145,7 +144,7 @@ def _mount_of(path, mounts):
 def _cgroup_mounts(root, controller):
     """Return {1 or 2: [(part of the hierarchy, mount point)]} of a controller's mounts."""
     mounts = {}
-    for line in _lines(root + '/proc/self/mountinfo'):
+    for line in proc.lines(root + '/proc/self/mountinfo'):
         before, dash, after = line.partition(' - ')
         kind, _source, options = (after.split() + ['', '', ''])[:3]
         fields = before.split()
@@ -166,12 +165,8 @@ def _with_parents(path, mounted, mount_point):
             for count in range(len(names), -1, -1)]
 
 
-def _lines(path):
-    return to_native(proc.read(path)).splitlines()
-
-
 def _first_line(path):
-    return (_lines(path) + [''])[0]
+    return (proc.lines(path) + [''])[0]
 
 
 class KernelFile(object):

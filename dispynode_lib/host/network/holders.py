@@ -47,17 +47,12 @@ def _sockets(protocol, port):
     """Return the names of sockets at a port (sets of str): (those that listen, others)."""
     listening, others = set(), set()
     for version in ('', '6'):
-        for line in proc_lines('/proc/net/%s%s' % (protocol.lower(), version)):
+        for line in proc.lines('/proc/net/%s%s' % (protocol.lower(), version))[1:]:
             fields = line.split()
             if len(fields) > 9 and fields[1].endswith(':%04X' % port):
                 (listening if fields[3] == LISTENING[protocol] else others).add(
                     'socket:[%s]' % fields[9])
     return listening, others
-
-
-def proc_lines(path, headings=1):
-    """Return the lines of a file of the kernel without its headings; none without the file."""
-    return compat.to_native(proc.read(path)).split('\n')[headings:-1]
 
 
 def _open_sockets(pid):

@@ -7,7 +7,7 @@ import socket
 import struct
 
 from dispynode_lib.errors import PortTaken, StartError
-from dispynode_lib.host import compat, resources
+from dispynode_lib.host import compat, proc, resources
 from dispynode_lib.host.network import holders
 from dispynode_lib.host.network.connections import for_resolver
 
@@ -182,7 +182,7 @@ def _linux_links():
     found = []
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     try:
-        for line in holders.proc_lines('/proc/net/dev')[1:]:
+        for line in proc.lines('/proc/net/dev')[2:]:
             name = line.partition(':')[0].strip()
             request = struct.pack('256s', name.encode('ascii')[:15])
             try:
@@ -234,7 +234,7 @@ def interfaces6():
 def _links6():
     """Return [(IPv6 address, number of the interface, scope, name)], as far as Linux tells."""
     found = []
-    for line in holders.proc_lines('/proc/net/if_inet6', 0):
+    for line in proc.lines('/proc/net/if_inet6'):
         fields = line.split()               # address, index, bits, scope, flags, name
         if len(fields) == 6:
             packed = struct.pack('>4I', *[int(fields[0][at:at + 8], 16) for at in range(0, 32, 8)])

@@ -34,10 +34,7 @@ class JobApi(object):
         if self.job is None:
             self._emit(level, name, text)
         elif not self.is_over:
-            self._emit_in_job(level, name, text)
-
-    def _emit_in_job(self, level, name, text):
-        write_pieces(self.job[0], [control.pack(b'log', b'%d' % level, to_bytes(name), text)])
+            write_pieces(self.job[0], [control.pack(b'log', b'%d' % level, to_bytes(name), text)])
 
     def provisional_result(self, result, timeout=10, relay=False):
         """Send `result` to the client meanwhile; return 0 if it was delivered, else -1."""
