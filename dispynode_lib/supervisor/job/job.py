@@ -39,7 +39,7 @@ def serve(fd, computation):
         data = read_some(fd, READ_SIZE)
     if not data:
         return NOT_NEEDED
-    # what follows is a second copy, see node.take_over
+    # a second frame would be the same job, from the next node (docs, "When the node dies")
     if len(data) > 4 and len(data) - 4 >= LENGTH.unpack_from(data)[0]:
         kind, uid, job_hash, code, kwargs, args = unpack(data[4:4 + LENGTH.unpack_from(data)[0]])
     else:
