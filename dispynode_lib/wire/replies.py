@@ -6,15 +6,12 @@ node".
 """
 from __future__ import absolute_import, division, print_function
 
-import struct
-
 from dispynode_lib.host.compat import to_text
 from dispynode_lib.host.proc import AvailInfo
+from dispynode_lib.wire.pickle.opcodes import FLOAT
 from dispynode_lib.wire.pickle.pickles import Record, binary, binary_head, dump, integer, text
 
 NULL_RESULT = b'\x80\x02N.'         # the pickle of None, as every Python reads it
-
-_FLOAT = struct.Struct('>d')
 
 
 def pong(peer, ip_addr, port, sign, name, cpus, platform, auth, avail_info, scheduler_ip_addr):
@@ -154,7 +151,7 @@ def job_reply_parts(peer, uid, hash, ip_addr, status, result, stdout, stderr, ex
         (words.stdout, _output(stdout, python2, words.empty), words.stderr,
          _output(stderr, python2, words.empty), words.exception,
          b'N' if exception is None else text(to_text(exception), python2), words.start_time,
-         _FLOAT.pack(start_time or 0.0), words.end_time, _FLOAT.pack(end_time or 0.0), b'ub.'))
+         FLOAT.pack(start_time or 0.0), words.end_time, FLOAT.pack(end_time or 0.0), b'ub.'))
     return head, result, tail
 
 

@@ -217,11 +217,6 @@ def _memoize(reader, at):
 
 # containers
 
-def _empty_tuple(reader, at):
-    reader.stack.append(())
-    return at
-
-
 def _tuple_of(count):
     def push(reader, at):
         stack = reader.stack
@@ -235,22 +230,17 @@ def _tuple_of(count):
     return push
 
 
-def _tuple(reader, at):
-    items = tuple(reader.pop_mark())
-    reader.place(items, items)
-    reader.made(items)
-    return at
+def _all_of_mark(kind):
+    def push(reader, at):
+        items = kind(reader.pop_mark())
+        reader.place(items, items)
+        reader.made(items)
+        return at
+    return push
 
 
 def _empty_list(reader, at):
     reader.made([])
-    return at
-
-
-def _list(reader, at):
-    items = reader.pop_mark()
-    reader.place(items, items)
-    reader.made(items)
     return at
 
 
@@ -311,7 +301,8 @@ OPCODES = {
     0x28: _mark, 0x30: _pop, 0x31: _pop_mark, 0x94: _memoize,
     0x70: _memo_by_line(_put), 0x71: _memo_by(SIZE1, _put), 0x72: _memo_by(SIZE4, _put),
     0x67: _memo_by_line(_get), 0x68: _memo_by(SIZE1, _get), 0x6a: _memo_by(SIZE4, _get),
-    0x29: _empty_tuple, 0x85: _tuple_of(1), 0x86: _tuple_of(2), 0x87: _tuple_of(3), 0x74: _tuple,
-    0x5d: _empty_list, 0x6c: _list, 0x61: _append, 0x65: _appends, 0x8f: _empty_set, 0x90: _appends,
+    0x29: _constant(()), 0x85: _tuple_of(1), 0x86: _tuple_of(2), 0x87: _tuple_of(3),
+    0x74: _all_of_mark(tuple), 0x5d: _empty_list, 0x6c: _all_of_mark(list), 0x61: _append,
+    0x65: _appends, 0x8f: _empty_set, 0x90: _appends,
     0x7d: _empty_dict, 0x64: _dict, 0x73: _setitem, 0x75: _setitems,
 }

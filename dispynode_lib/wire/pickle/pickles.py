@@ -12,7 +12,7 @@ from itertools import repeat
 from dispynode_lib.errors import ProtocolError
 from dispynode_lib.host.compat import PY2, integer_types, text_type, to_text
 from dispynode_lib.wire.pickle.objects import LENIENT, STRICT
-from dispynode_lib.wire.pickle.opcodes import HIGHEST_PROTOCOL
+from dispynode_lib.wire.pickle.opcodes import FLOAT, HIGHEST_PROTOCOL, SIZE4
 from dispynode_lib.wire.pickle.reader import Reader
 from dispynode_lib.wire.pickle.records import UNKNOWN, Form, Limits, Record, Set, Unknown, name_of
 
@@ -21,9 +21,6 @@ __all__ = ('HIGHEST_PROTOCOL', 'LIMITS', 'USER_LIMITS', 'UNKNOWN', 'Form', 'Limi
 
 LIMITS = Limits()
 USER_LIMITS = Limits(8000000, 1000, 1000, 800000)        # where objects of users may lie
-
-_LENGTH4 = struct.Struct('<L')
-_FLOAT = struct.Struct('>d')
 
 
 def load(data, records=(), unknown=False, limits=None):
@@ -123,7 +120,7 @@ def binary_head(size, python2):
     """Return the opcode and length in front of a byte string of `size` bytes."""
     if size < 0x100:
         return (b'U' if python2 else b'C') + _BYTE[size]
-    return (b'T' if python2 else b'B') + _LENGTH4.pack(size)
+    return (b'T' if python2 else b'B') + SIZE4.pack(size)
 
 
 def binary(raw, python2):
@@ -136,7 +133,7 @@ def text(value, python2):
     raw = utf8(value)
     if python2:
         return binary_head(len(raw), True) + raw
-    return b'X' + _LENGTH4.pack(len(raw)) + raw
+    return b'X' + SIZE4.pack(len(raw)) + raw
 
 
 def utf8(value):
@@ -155,7 +152,7 @@ def _write(put, value, python2):
     elif kind in integer_types:
         put(integer(value))
     elif kind is float:
-        put(b'G' + _FLOAT.pack(value))
+        put(b'G' + FLOAT.pack(value))
     elif kind is text_type:
         put(text(value, python2))
     elif kind is bytes:
