@@ -8,6 +8,7 @@ from dispynode_lib.errors import StartError
 from dispynode_lib.host import plainjson, processes
 from dispynode_lib.host.process import lockfile
 from dispynode_lib.host.compat import monotonic, to_text
+from dispynode_lib.host.wording import counted
 from dispynode_lib.node.operator import control_socket, statefolder
 
 # as the LSB gives them for `status`, and for other actions
@@ -32,6 +33,8 @@ def main(options, say):
     try:
         answer = control_socket.ask(path, words, TIMEOUT)
     except EnvironmentError as error:
+        if words[0].lower() in ENDING and _end_waiting(folder, options, say):
+            return 0
         return _no_answer(error, folder, options.json, asks, say)
     if words[0].lower() in ENDING:
         _wait_for_end(pid, options)
@@ -67,7 +70,8 @@ def _no_answer(error, folder, as_json, asks, say):
             (to_text(folder), error.strerror))
     elif pid is None:
         status = NOT_RUNNING if asks else NOT_RUNNING_ELSE
-        text = u'not running: there is no node in %s%s' % (to_text(folder), _elsewhere(folder))
+        text = u'not running: there is no node in %s%s' % (
+            to_text(folder), _waiting(folder) or _elsewhere(folder))
     else:
         status, text = NO_ANSWER, u'process %d does not answer: %s' % (pid, error)
     if as_json:
@@ -77,6 +81,29 @@ def _no_answer(error, folder, as_json, asks, say):
         say(u'dispynode with files in %s: %s\n' % (to_text(os.path.dirname(folder)), text),
             to_error=True)
     return status
+
+
+def _waiting(folder):
+    """Return text on computations that wait for the next node, u'' if there are none."""
+    from dispynode_lib.cli import orphans
+    count = orphans.count(folder)
+    return count and u'; %s for the next one: start it, or end them by --ctl quit' % (
+        u'1 computation waits' if count == 1 else u'%d computations wait' % count)
+
+
+def _end_waiting(folder, options, say):
+    """End computations that wait for the next node, and tell that; return how many there were."""
+    from dispynode_lib.cli import orphans
+    try:
+        count = orphans.end(folder, options.stop_timeout + TIMEOUT)
+    except (EnvironmentError, lockfile.Held):
+        return 0                            # no access, or a node has just come
+    if count:
+        text = u'there is no node in %s; %s, which waited for the next one, ended: its start ' \
+            u'tells their clients' % (to_text(folder), counted(count, u'computation'))
+        say(plainjson.dumps({'text': text, 'done': True}) + u'\n' if options.json else
+            u'dispynode with files in %s: %s\n' % (to_text(os.path.dirname(folder)), text))
+    return count
 
 
 def _elsewhere(folder):

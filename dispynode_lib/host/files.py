@@ -80,6 +80,14 @@ def remove(path):
             log.warning('removing %s: %s', path, error)
 
 
+def made_at(path):
+    """Return the time of modification of what `path` names, 0.0 if that has gone."""
+    try:
+        return os.lstat(path).st_mtime
+    except EnvironmentError:
+        return 0.0
+
+
 def rename(path, other):
     """Rename a file; return whether that went well, as it does not where there is none."""
     try:

@@ -301,13 +301,51 @@ class TakeOverTest(unittest.TestCase):
         words = b', which keeps it and running jobs for the next node with files in ' + (
             node.folder.encode('ascii'))
         command = node.command()
-        for more in (['--ctl', 'why', '--dest_path_prefix', node.folder],
-                     ['--daemon', '--dest_path_prefix', self.path + '.other']):
+        for more in (['--ctl', 'why'], ['--daemon']):
             process = subprocess.Popen(
-                command[:command.index('--daemon')] + ['-i', '127.0.0.1', '-p', str(node.port)] + more,
-                stderr=subprocess.PIPE)
+                command[:command.index('--daemon')] + ['-i', '127.0.0.1', '-p', str(node.port)]
+                + more + ['--dest_path_prefix', self.path + '.other'], stderr=subprocess.PIPE)
             self.assertIn(words, process.communicate()[1])
         node.start()
+
+    def ctl(self, *words):
+        """Run --ctl; return (its exit status, what it has written)."""
+        node, command = self.node, self.node.command()
+        process = subprocess.Popen(
+            command[:command.index('--daemon')] + ['-p', str(node.port), '--dest_path_prefix',
+                                                   node.folder, '--ctl'] + list(words),
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        said = process.communicate()[0].decode('utf-8')
+        return process.returncode, said.replace(os.path.realpath(node.folder), 'FOLDER')
+
+    def test_who_asks_a_node_that_has_died_is_told_what_waits_for_the_next_one(self):
+        node, scheduler, _computation = self.start()
+        job = self.running('one')
+        second = scheduler.open(CODE, 'f')
+        node.kill()
+        waiting = ('dispynode with files in FOLDER: not running: there is no node in '
+                   'FOLDER/.node-%d; 2 computations wait for the next one: start it, or end them by '
+                   '--ctl quit\n' % node.port)
+        self.assertEqual([self.ctl('status'), self.ctl('drain')], [(3, waiting), (7, waiting)])
+        node.start()
+        self.let_end('one')
+        self.assertEqual(self.result(job)[0], 'one')
+        self.assertEqual(second.close(), b'ACK')
+
+    def test_quit_ends_jobs_that_wait_for_the_next_node_which_tells_their_clients(self):
+        node, _scheduler, _computation = self.start()
+        job = self.running('one')
+        before = list(node.processes())
+        node.kill()
+        self.assertEqual(self.ctl('quit'), (0, (
+            'dispynode with files in FOLDER: there is no node in FOLDER/.node-%d; 1 computation, '
+            'which waited for the next one, ended: its start tells their clients\n' % node.port)))
+        wait_until(lambda: not [pid for pid in before if lives(pid)], TIMEOUT)
+        self.assertEqual(self.ctl('quit')[0], 7)
+        node.start()
+        self.assertEqual((job.wait(TIMEOUT).status, len(job.replies)), (9, 1))
+        self.let_end('two')
+        self.assertEqual(self.result(self.running('two'))[0], 'two')
 
     def test_a_damaged_record_is_told_by_its_place(self):
         node, _scheduler, computation = self.start()

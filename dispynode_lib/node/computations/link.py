@@ -471,15 +471,16 @@ def take_over(loop, path, key, generation):
 
 
 def end_supervisor(path):
-    """Have the supervisor at `path`, if any, end: no node goes on with it."""
+    """Have the supervisor at `path` end: no node goes on with it. Return its pid, None: no such."""
     try:
         link = take_over(None, path, None, LAST_GENERATION)
     except EnvironmentError as error:
         log.debug('no supervisor at %s: %s', path, error)
         files.remove(path)
-        return
+        return None
     try:
         link.send(b'end')
+        return link.pid
     finally:
         link.abandon()
 

@@ -105,7 +105,7 @@ class Records(object):
             number, _dash, key = name.rpartition('-')
             if len(key) == 16 and number.lstrip('-').isdigit():
                 path = self.path(SUPERVISORS, name)
-                found.setdefault(int(number), []).append((os.lstat(path).st_mtime,
+                found.setdefault(int(number), []).append((files.made_at(path),
                                                           key.encode('ascii'), path))
         return dict((number, [entry[1:] for entry in sorted(entries, reverse=True)])
                     for number, entries in found.items())
