@@ -148,6 +148,7 @@ def find(before, all_data, records, is_folder_ours):
         sign = to_text(before['sign'])
         if not is_sign(sign):
             raise ProtocolError('its sign is damaged')
+        journals.require(records.path(JOURNAL))
         Journal(records.path(JOURNAL), b'').take_over()         # can it be read?
         return Heritage(records, sign,
                         remember_all(records, all_data, is_folder_ours))

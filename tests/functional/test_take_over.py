@@ -261,6 +261,36 @@ class TakeOverTest(unittest.TestCase):
         wait_until(lambda: not [pid for pid in before if lives(pid)], TIMEOUT)
         node.start()
 
+    def journal_of(self, node):
+        return os.path.join(node.folder, '.node-%d' % node.port, 'journal')
+
+    def test_a_client_does_not_wait_for_ever_where_the_journal_was_removed_or_emptied(self):
+        for spoil in (os.unlink, lambda path: open(path, 'w').close()):
+            node, scheduler, _computation = self.start()
+            self.running('one')
+            before, sign = list(node.processes()), scheduler.node_sign
+            node.kill()
+            spoil(self.journal_of(node))
+            node.start()
+            node.wait_log('cannot be taken over: ')
+            wait_until(lambda: not [pid for pid in before if lives(pid)], TIMEOUT)
+            # its client takes it for another node, and gives up or repeats what it has there
+            scheduler.wait_for('PING', match=lambda ping: ping['sign'] != sign)
+            os.unlink(self.path)
+
+    def test_no_process_that_has_a_job_gets_another_one_where_nothing_was_noted(self):
+        node, _scheduler, _computation = self.start()
+        self.running('one')
+        before = list(node.processes())
+        node.kill()
+        with open(self.journal_of(node), 'r+b') as journal:
+            journal.write(b'\0' * os.path.getsize(journal.name))
+        node.start()
+        self.let_end('two')
+        self.assertEqual(self.result(self.running('two'))[0], 'two')
+        wait_until(lambda: len([pid for pid in before if lives(pid)]) < 2, TIMEOUT)
+        self.assertEqual(self.notes(), ['begun one', 'begun two', 'ended two'])
+
     def test_clean_ends_what_a_dead_node_has_left(self):
         node, _scheduler, _computation = self.start()
         self.running('one')

@@ -27,7 +27,8 @@ class JobTest(JobCase):
         self.assertEqual((request.answers, request.is_closed), ([ACK], True))
         self.assertEqual((len(child.frames), self.desk.jobs()), (1, [(1, jobs.RUNNING)]))
         self.assertEqual([name
-                          for name, _args in self.desk.journal.calls[:2]], ['add', 'note_accepted'])
+                          for name, _args in self.desk.journal.calls[:3]],
+                         ['prepare', 'add', 'note_accepted'])
         child.tell()
         self.assertEqual((self.desk.replies, self.desk.state.used_cpus()), ([(1, 11, None)], 0))
 

@@ -26,6 +26,7 @@ HALF_GIVEN = (
     u'noted; the node has started again since')
 DORMANT = 10.0  # seconds in which a client may send a job again that was not acknowledged
 DORMANT_AT_LEAST = 1.0  # of each node: they may follow each other quickly
+ENDING = 10.0  # seconds for a process that has told its result, or waits for a job
 
 
 def is_lost(noted, link):
@@ -97,6 +98,9 @@ class Adopted(object):
         known = set(
             control.NUMBER.unpack_from(programs, at)[0]
             for at in range(0, len(programs), control.NUMBER.size))
+        for number_ in known.difference(self._expected):
+            self._supervision.tell(b'stop', b'%d' % number_)    # it could not be noted
+            link.settle(number_)
         for number_, (job, noted) in list(self._expected.items()):
             if self._computation.program:
                 del self._expected[number_]
@@ -130,10 +134,10 @@ class Adopted(object):
             return False
         status = self._held.pop(child.number, None)
         job, noted = self._expected.pop(child.number, (None, None))
+        if job is None and status is None:
+            return False                    # it was forked for this node
         if job is None:
-            if status is None or status == control.LIVES and not is_readable(child.sock):
-                return False
-            self._jobs.dismiss(child)       # its job was settled
+            self._end_unknown(child, status)
             return True
         self._attach(child, job, noted)
         if status != control.LIVES:
@@ -152,6 +156,15 @@ class Adopted(object):
             self._jobs.stop(job, HALF_GIVEN)
         self._go_on(job)
         return True
+
+    def _end_unknown(self, child, status):
+        """End a process of which nothing is noted: it waits for a job, or its job was settled. It is
+        not given another one, for it may have one that could not be noted."""
+        if status == control.LIVES and not is_readable(child.sock):
+            self._loop.call_later(ENDING, self._supervision.tell, b'kill', b'%d' % child.number)
+        self._jobs.dismiss(child)
+        if not self._held:
+            self._jobs.top_up()
 
     def _go_on(self, job):
         """A job of a node that has died runs: hold it to --job_time, from its start."""

@@ -126,6 +126,7 @@ class Computation(object):
         May wait. Raises EnvironmentError if there can be no supervisor.
         """
         self._uses.records.prepare()
+        self._uses.journal.prepare()
         link = self._uses.nursery.take()
         self._uses.nursery.prepare()
         self._loop.call_soon(self._begin, link, done)

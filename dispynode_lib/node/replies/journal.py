@@ -69,6 +69,12 @@ class Journal(object):
         self._retry_at = None               # monotonic; set while no slots can be made
         self._bodies = None                 # descriptor of the second file
 
+    def prepare(self):
+        """Make the file, so that the next node sees whether it has gone. Before a computation is
+        recorded."""
+        if not self._parts:
+            self._grow()
+
     def add(self, job, frame=None):
         """Note a job that is being accepted; job.slot says where.
 
@@ -275,6 +281,13 @@ def read_slot(data):
     except (TypeError, ValueError):
         raise ProtocolError('a job noted that began at %r' % started)
     return noted
+
+
+def require(path):
+    """Raise ProtocolError or EnvironmentError unless the journal at `path` is as large as any is:
+    Journal.prepare() has made it."""
+    if os.stat(path).st_size < SLOTS * SLOT:
+        raise ProtocolError('%s is damaged' % path)
 
 
 def settle(path, spool):
