@@ -188,11 +188,10 @@ class Node(object):
                                self._journal, self._spool, self._big_folder)
         self._identity.remember_signs(self._folder.file('signs'))
         self._reception = Reception(
-            self._common.loop, self.options, self._complaints, self._penalties,
-            is_allowed=is_allowed, is_token=self._identity.is_present,
-            is_earlier=self._identity.is_earlier, on_earlier=self._announcer.came_from_earlier,
-            handle=dispatcher.handle, handle_at_once=dispatcher.job_at_once,
-            serve_http=self._serve_page, big_folder=self._big_folder, tls=self._tls)
+            self._common, self._complaints, self._penalties, is_allowed=is_allowed,
+            on_earlier=self._announcer.came_from_earlier, handle=dispatcher.handle,
+            handle_at_once=dispatcher.job_at_once, serve_http=self._serve_page,
+            big_folder=self._big_folder, tls=self._tls)
         self._datagrams = DatagramListener(
             self._ports.udp_sockets(), discovery.on_datagram, self._complaints, is_allowed)
 

@@ -15,7 +15,7 @@ from dispynode_lib.node.requests.reception import READERS, REQUESTS, Held, Recep
 from dispynode_lib.node.shared.complaints import Complaints
 from dispynode_lib.options.parser import Options
 from dispynode_lib.wire.framing import PRE_AUTH_LIMIT, frame
-from tests.support.fakes import FakeLoop, FakeWorkers
+from tests.support.fakes import FakeLoop, FakeWorkers, Recorder, make_common
 from tests.support.waiting import wait_until
 
 TOKEN, EARLIER, WRONG = b'a' * 40, b'e' * 40, b'w' * 40
@@ -34,11 +34,13 @@ class ReceptionCase(unittest.TestCase):
         self.allowed = {}                   # address -> False
         self.can_be_done_at_once, self.earlier = True, []
         self.penalties = Penalties(clock=self.loop.clock)
+        common = make_common(loop=self.loop)._replace(
+            options=self.options,
+            identity=Recorder(is_present=TOKEN.__eq__, is_earlier=EARLIER.__eq__))
         self.reception = Reception(
-            self.loop, self.options, self.complaints, self.penalties,
+            common, self.complaints, self.penalties,
             is_allowed=lambda address: self.allowed.get(address, True),
-            is_token=TOKEN.__eq__, is_earlier=EARLIER.__eq__, on_earlier=self.earlier.append,
-            handle=self.handle, handle_at_once=self.handle_at_once,
+            on_earlier=self.earlier.append, handle=self.handle, handle_at_once=self.handle_at_once,
             serve_http=lambda connection: connection.sock.send(b'page'),
             big_folder=None, new_workers=self.new_workers)
         self.addCleanup(self.close_held)

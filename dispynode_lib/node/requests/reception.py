@@ -154,18 +154,14 @@ class Held(object):
 class Reception(object):
     """Holds connections, without a thread, until their first frame is there for a worker."""
 
-    def __init__(self, loop, options, complaints, penalties, is_allowed, is_token, is_earlier,
-                 on_earlier, handle, handle_at_once, serve_http, big_folder, tls=None,
-                 new_workers=Workers):
-        """Receive for these parts, which are told and asked this:
+    def __init__(self, common, complaints, penalties, is_allowed, on_earlier, handle,
+                 handle_at_once, serve_http, big_folder, tls=None, new_workers=Workers):
+        """Receive by `common`, a node.shared.common.Common, for these parts:
 
-        options         only msg_timeout, which may change
         complaints      note(address, cause, text)
         penalties       node.access.penalties.Penalties
         is_allowed      function address -> whether it is listened to; None: everybody is
-        is_token        function token -> whether it is this node's
-        is_earlier      function token -> whether it is that of an earlier run of this node
-        on_earlier      function(address): a client came with one
+        on_earlier      function(address): a client came with the token of an earlier run
         handle          function request -> True if it keeps the connection
         handle_at_once  function JOB request -> False if it would have to wait
         serve_http      function connection that answers a GET
@@ -173,23 +169,16 @@ class Reception(object):
         tls             host.network.tls.Tls or None
         new_workers     function (threads at most, loop) -> Workers
         """
-        self._loop = loop
-        self._is_token = is_token
-        self._options = options
+        self._loop, self._options, self._identity = common.loop, common.options, common.identity
         # threads of their own for what may take long: it keeps short requests waiting no longer
         # than a moment
         self._workers, self._readers, self._pages, files, jobs = [
-            new_workers(limit, loop) for limit in (REQUESTS, READERS, PAGES, FILES, JOBS)]
+            new_workers(limit, common.loop) for limit in (REQUESTS, READERS, PAGES, FILES, JOBS)]
         self._slow = ((FILE, files), (RETRIEVE, files), (JOB, jobs))
-        self._handle = handle
-        self._handle_at_once = handle_at_once
-        self._complaints = complaints
-        self._penalties = penalties
-        self._is_allowed = is_allowed
-        self._is_earlier, self._on_earlier = is_earlier, on_earlier
-        self._tls = tls
-        self._serve_http = serve_http
-        self._big_folder = big_folder
+        self._handle, self._handle_at_once = handle, handle_at_once
+        self._complaints, self._penalties = complaints, penalties
+        self._is_allowed, self._on_earlier = is_allowed, on_earlier
+        self._tls, self._serve_http, self._big_folder = tls, serve_http, big_folder
         self._held = Held(limit_for(descriptor_limit()[1]))
 
     def is_welcome(self, address):
@@ -225,7 +214,7 @@ class Reception(object):
     def _advance(self, connection):
         """Return whether it has to wait; else it is served, or closed."""
         try:
-            if not connection.advance(self._is_token):
+            if not connection.advance(self._identity.is_present):
                 return True
         except (PeerGone, ProtocolError) as error:
             if str(error):
@@ -345,7 +334,7 @@ class Reception(object):
 
     def _turn_away(self, connection, cause, error):
         """Close; by a reset to who knows an earlier run: he sends his job again then."""
-        if not connection.authorised and self._is_earlier(connection.data[:TOKEN_SIZE]):
+        if not connection.authorised and self._identity.is_earlier(connection.data[:TOKEN_SIZE]):
             cause = 'token of an earlier run'
             reset_at_close(connection.sock)
             self._on_earlier(connection.address[0])
