@@ -5,7 +5,6 @@ Source of the section [DEFAULT]: files that the original node writes with --save
 from __future__ import absolute_import, division, print_function
 
 import collections
-import io
 import os
 import re
 
@@ -108,7 +107,7 @@ def _environment_entries(environment):
 
 def _file_entries(path):
     try:
-        with io.open(to_native(path), 'rb') as source:
+        with open(to_native(path), 'rb') as source:
             lines = source.read().decode('utf-8').splitlines()
     except EnvironmentError as error:
         raise ConfigError(u'--config %s: %s' % (to_text(path), error.strerror or error))

@@ -9,10 +9,7 @@ from dispynode_lib.host.wording import counted
 from dispynode_lib.options.table import ROWS, path, switch
 
 
-_BY_FLAG = {}
-for _row in ROWS:
-    for _flag in _row.flags:
-        _BY_FLAG[_flag] = _row
+_BY_FLAG = dict((flag, row) for row in ROWS for flag in row.flags)
 
 
 class Options(object):
@@ -92,8 +89,8 @@ class Options(object):
 
     def need_restart(self, new):
         """Return the flags of what `new` says otherwise and a running node cannot change."""
-        return [[flag for flag in row.flags if flag.startswith('--')][0] for row in ROWS
-                if row.saved and not row.live and self._value_given(row) != new._value_given(row)]
+        return [row.long_flag for row in ROWS if row.saved and not row.live
+                and self._value_given(row) != new._value_given(row)]
 
     def _value_given(self, row):
         if row.name == 'secret':
@@ -207,7 +204,7 @@ def _take_value(options, row, flag, words, at):
     if value is None or (value[:1] == u'-' and value != u'-' and not negative):
         if not row.bare:
             hint = u'' if value is None else u'; for one that begins with a dash write %s=%s' % (
-                [name for name in row.flags if name.startswith('--')][0], row.unit)
+                row.long_flag, row.unit)
             raise OptionError(u'%s: it needs a value, %s%s' % (flag, row.unit, hint))
         set_value(options, row, flag, None)
         return at

@@ -171,7 +171,8 @@ class Row(object):
     """One option.
 
     name    attribute of Options
-    flags   as written on the command line, with underscores; dashes are accepted as well
+    flags   as written on the command line, with underscores; dashes are accepted as well;
+            `long_flag`: the first with two
     kind    function from the text given to the value, or `switch`
     unit    word for the value in the help
     default None: the option has none; switches are off, what may be repeated is an empty list
@@ -187,6 +188,7 @@ class Row(object):
     def __init__(self, group, name, flags, kind, unit, help, default=None, shown=None, repeat=False,
                  saved=True, hidden=False, bare=False, live=False):
         self.group, self.name, self.flags, self.kind = group, name, flags.split(), kind
+        self.long_flag = [flag for flag in self.flags if flag.startswith('--')][0]
         self.unit, self.help, self.shown = unit, help, shown
         self.default = False if kind is switch else default
         self.repeat, self.saved, self.hidden = repeat, saved, hidden
