@@ -334,13 +334,8 @@ def _scheduler(record):
 
 def other_nodes(root, own):
     """Return the state folders (paths) of other living nodes in the same folder."""
-    return [path for path in state_folders(root) if path != own
-            and lockfile.owner(os.path.join(path, PID))]
-
-
-def state_folders(root):
-    """Return the paths of all state folders in `root`."""
-    return [os.path.join(root, name) for name in files.listing(root) if name.startswith(PREFIX)]
+    paths = [os.path.join(root, name) for name in files.listing(root) if name.startswith(PREFIX)]
+    return [path for path in paths if path != own and lockfile.owner(os.path.join(path, PID))]
 
 
 def in_use(folder, records):
