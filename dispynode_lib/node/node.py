@@ -141,7 +141,7 @@ class Node(object):
             self._nursery.prepare()         # it takes its time
 
     def _build_replies(self):
-        loop, workers, token = self._common.loop, self._common.workers, self._identity.token
+        token = self._identity.token
         self._folders = Folders(
             self._folder.root, self.options.max_file_size, self.options.force_cleanup)
         self._big_folder = self._folder.file(BIG)
@@ -150,7 +150,7 @@ class Node(object):
         as_client = self._tls.as_client if self._tls is not None else None
         self._notices = Notices(self._common, as_client)
         self._delivery = Delivery(
-            loop, workers, self._spool, self.options, lambda job: job.computation.settled(job),
+            self._common, self._spool, lambda job: job.computation.settled(job),
             self._notices.unreached, as_client)
         self._journal = Journal(self._folder.file(JOURNAL), token)
         self._before.settle(self._folder.file(JOURNAL), self._spool)

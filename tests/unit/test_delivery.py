@@ -5,6 +5,7 @@ from __future__ import absolute_import, division, print_function
 import unittest
 
 from dispynode_lib.log import INFO, output
+from dispynode_lib.node.shared.common import Common
 from dispynode_lib.node.replies.delivery import HOLD, Delivery, _Letter, _Outbox
 from dispynode_lib.node.replies.spool import LOST, Owner
 from dispynode_lib.options.parser import Options
@@ -28,7 +29,8 @@ class HeldTest(unittest.TestCase):
         self.addCleanup(
             lambda: (setattr(output, 'level', before[0]), setattr(output, 'handler', before[1])))
         output.level, output.handler = INFO, lambda record: told.append(record.message)
-        delivery = Delivery(Loop(), AtOnce(), Recorder(keep=False, total=0), Options(), None, None)
+        delivery = Delivery(Common(Options(), None, Loop(), AtOnce(), None),
+                            Recorder(keep=False, total=0), None, None)
         letter = _Letter(FakeComputation(None), 5, u'ab', [b'reply'])
         for _attempt in range(4):
             outbox = delivery._outboxes[CLIENT] = _Outbox()
@@ -59,7 +61,8 @@ class HoldTest(unittest.TestCase):
     def setUp(self):
         self.loop, self.workers = Timers(), Recorder()
         self.spool = Recorder(owners=[OWNER], owner=OWNER, total=1, refused=0, jobs=[(1, u'cd')])
-        self.delivery = Delivery(self.loop, self.workers, self.spool, Options(), None, None)
+        self.delivery = Delivery(Common(Options(), None, self.loop, self.workers, None),
+                                 self.spool, None, None)
         self.delivery.hold_back()
         self.delivery.retry_all()
 

@@ -6,6 +6,7 @@ import tempfile
 import unittest
 
 from dispynode_lib.log import CRITICAL, output
+from dispynode_lib.node.shared.common import Common
 from dispynode_lib.node.replies import delivery as deliveries
 from dispynode_lib.node.replies.delivery import FIRST_RETRY, IN_FLIGHT, Delivery
 from dispynode_lib.node.replies.spool import Spool
@@ -48,9 +49,9 @@ class DeliveryHistories(unittest.TestCase):
         self.loop, self.workers, self.spool = FakeLoop(), FakeWorkers(), Spool(folder, b'token')
         self.calls, self.settled, self.unreached = [], [], []
         self.delivery = Delivery(
-            self.loop, self.workers, self.spool, Options(), on_settled=lambda job:
-            self.settled.append('job %d' % job.uid), on_unreached=lambda *args:
-            self.unreached.append(args))
+            Common(Options(), None, self.loop, self.workers, None), self.spool,
+            on_settled=lambda job: self.settled.append('job %d' % job.uid),
+            on_unreached=lambda *args: self.unreached.append(args))
         self.computation = Computation()
 
     def new_call(self, _loop, address, _pieces, _has_reply, _timeout, done, _tls):

@@ -87,21 +87,14 @@ class Delivery(object):
     Methods named _* run in the loop's thread, the others in any.
     """
 
-    def __init__(self, loop, workers, spool, options, on_settled, on_unreached, tls=None):
-        """Deliver by `loop`, read and write files by `workers`.
+    def __init__(self, common, spool, on_settled, on_unreached, tls=None):
+        """Deliver by `common`, a node.shared.common.Common; `spool` keeps what cannot be delivered.
 
-        spool     keeps what could not be delivered
-        options   each may change: msg_timeout, seconds for each step of a connection;
-                  zombie_interval, seconds of silence after which a client has to ask for its
-                  replies, 0: never
         on_settled(job)   a node.shared.state.Job: the client has the reply, or the disk
         on_unreached(address, text, *args)   a kept reply has not been taken
         """
-        self._loop = loop
-        self._workers = workers
-        self._spool = spool
-        self._options = options
-        self._tls = tls
+        self._loop, self._workers, self._options = common.loop, common.workers, common.options
+        self._spool, self._tls = spool, tls
         self._outboxes = {}                 # (address, port) -> _Outbox
         self._letters = set()               # replies handed in and neither delivered nor kept
         self._under_way = {}                # computation key -> number of its _letters
