@@ -13,7 +13,6 @@ from tests.test_layers import PACKAGE, PROJECT, module_files, parse
 
 MODULE_LINES = 500
 COLUMNS = 100
-COLUMNS = 100
 FUNCTION_LINES = 60
 FUTURE = 'from __future__ import absolute_import, division, print_function'
 
@@ -81,15 +80,6 @@ def functions(tree):
     """Return all function definitions, inner ones too."""
     kinds = (ast.FunctionDef, getattr(ast, 'AsyncFunctionDef', ast.FunctionDef))
     return [node for node in ast.walk(tree) if isinstance(node, kinds)]
-
-
-def text_lines(data):
-    """Return the numbers of the lines that lie in strings of several lines: what those hold is not code."""
-    lines = set()
-    for token in tokenize.generate_tokens(io.StringIO(data.decode('utf-8')).readline):
-        if token[0] == tokenize.STRING and token[2][0] != token[3][0]:
-            lines.update(range(token[2][0], token[3][0] + 1))
-    return lines
 
 
 def text_lines(data):
