@@ -58,18 +58,15 @@ class HandOver(object):
         if not computation.socket or not self.timeout:
             return None
         try:
-            self._listen(computation.socket)
+            sock = listen(computation.socket)
+            if not PYTHON2:                 # there a socket cannot be made of a descriptor
+                sock = _socket.socket(fileno=move_away(sock.detach()))
         except EnvironmentError as error:
             return 'its jobs would end with this node: listening at %s: %s' % (
                 computation.socket, error)
+        self._path, self._sock, self.fd = computation.socket, sock, sock.fileno()
         poll.register(self.fd, select.POLLIN)
         return None
-
-    def _listen(self, path):
-        sock = listen(path)
-        if not PYTHON2:                     # there a socket cannot be made of a descriptor
-            sock = _socket.socket(fileno=move_away(sock.detach()))
-        self._path, self._sock, self.fd = path, sock, sock.fileno()
 
     # what is held
 

@@ -7,7 +7,7 @@ import socket
 
 from dispynode_lib.host.compat import PY2, monotonic, set_cloexec
 from dispynode_lib.host.io.loop import READ, WRITE
-from dispynode_lib.host.io.streams import close_quietly, reset_at_close, wants_write, would_block
+from dispynode_lib.host.io.streams import close_quietly, reset_at_close, wanted, would_block
 from dispynode_lib.host.network import connections
 from dispynode_lib.log import Log
 from dispynode_lib.wire.framing import LENGTH
@@ -163,10 +163,8 @@ class Call(object):
     def _wait_or_fail(self, error, callback, events):
         if not would_block(error):
             self._fail(error)
-        elif type(error).__name__ == 'SSLWantReadError':
-            self._watch(callback, READ)
         else:
-            self._watch(callback, WRITE if wants_write(error) else events)
+            self._watch(callback, wanted(error, events))
 
     def _watch(self, callback, events):
         if self._watched:

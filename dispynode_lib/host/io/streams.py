@@ -46,14 +46,7 @@ class Stream(object):
 
     def send(self, data):
         """Send all of `data`. Raises PeerGone."""
-        try:
-            sent = self.sock.send(data)
-        except EnvironmentError as error:
-            sent = 0
-            if not would_block(error):
-                raise PeerGone('sending: %s' % error)
-        if sent != len(data):
-            send_all(self.sock, memoryview(data)[sent:], None, self.timeout)
+        send_all(self.sock, data, None, self.timeout)
 
     def send_frame(self, payload):
         """Send `payload` with its length in front."""
@@ -67,7 +60,7 @@ class Stream(object):
             except EnvironmentError as error:
                 if not would_block(error):
                     raise PeerGone('reading: %s' % error)
-                wait_for(self.sock, _wanted(error, select.POLLIN), self.timeout)
+                wait_for(self.sock, wanted(error, select.POLLIN), self.timeout)
                 continue
             if not data:
                 raise PeerGone('the peer closed the connection')
@@ -84,7 +77,7 @@ class Stream(object):
                     raise PeerGone('reading: %s' % error)
                 if self._flags and error.errno != errno.EINTR:
                     raise PeerGone('no progress within the time limit')
-                wait_for(self.sock, _wanted(error, select.POLLIN), self.timeout)
+                wait_for(self.sock, wanted(error, select.POLLIN), self.timeout)
                 continue
             if not count:
                 raise PeerGone('the peer closed the connection')
@@ -134,7 +127,7 @@ def send_all(sock, data, deadline, timeout=None):
             if not would_block(error):
                 raise PeerGone('sending: %s' % error)
             left = timeout if deadline is None else deadline - monotonic()
-            wait_for(sock, _wanted(error, select.POLLOUT), left)
+            wait_for(sock, wanted(error, select.POLLOUT), left)
             continue
         if sent == len(view):
             return
@@ -163,15 +156,13 @@ def would_block(error):
         or type(error).__name__ in ('SSLWantReadError', 'SSLWantWriteError')
 
 
-def wants_write(error):
-    """Return whether would_block(error) means waiting until the socket can be written to."""
-    return type(error).__name__ == 'SSLWantWriteError'
+def wanted(error, default):
+    """Return the poll events to wait for after an error by which a socket would block.
 
-
-def _wanted(error, default):
-    if type(error).__name__ == 'SSLWantReadError':
-        return select.POLLIN
-    return select.POLLOUT if wants_write(error) else default
+    default   for a plain socket; TLS may have to read to send, and to send to read
+    """
+    return {'SSLWantReadError': select.POLLIN,
+            'SSLWantWriteError': select.POLLOUT}.get(type(error).__name__, default)
 
 
 def is_at_end(sock):

@@ -6,9 +6,9 @@ import errno
 
 from dispynode_lib.errors import PeerGone, ProtocolError
 from dispynode_lib.host.compat import PY2, set_cloexec
-from dispynode_lib.host.io.loop import READ, WRITE
+from dispynode_lib.host.io.loop import READ
 from dispynode_lib.host.io.streams import (
-    Stream, close_quietly, is_at_end, read_rest, reset_at_close, wants_write, would_block)
+    Stream, close_quietly, is_at_end, read_rest, reset_at_close, wanted, would_block)
 from dispynode_lib.host.io.workers import Workers
 from dispynode_lib.log import Log
 from dispynode_lib.node.files import bigfiles
@@ -57,7 +57,7 @@ class Connection(object):
             except EnvironmentError as error:
                 if not would_block(error):
                     raise PeerGone('reading: %s' % error)
-                self.wants = WRITE if wants_write(error) else READ
+                self.wants = wanted(error, READ)
                 return False
             if not data:
                 raise PeerGone('closed after %d bytes' % len(self.data) if self.data else '')
