@@ -67,6 +67,7 @@ HEAVY_PLACES = {
     'host.compat': ('hashlib',),        # only where neither _sha1 nor _sha is to be had
     'supervisor.pickles.newer_pickles': ('pickle',),    # imported itself only when it is needed
     'supervisor.pickles.python3_pickles': ('pickle',),
+    'supervisor.job.failures': ('traceback',),      # likewise
     'host.network.tls': ('ssl',),               # likewise
 }
 

@@ -3,7 +3,7 @@ from __future__ import absolute_import, division, print_function
 
 import sys
 
-from dispynode_lib.supervisor.processes.lean import PYTHON2, to_bytes, to_text
+from dispynode_lib.supervisor.processes.lean import to_text
 
 OURS = 'dispynode_lib.'
 HEADING = 'Traceback (most recent call last):\n'
@@ -95,89 +95,11 @@ def _without_traceback(kind, error, frames):
 
 
 def _format(kind, error, frames):
-    import linecache
-    import traceback
-    for file_name, source in _sources.items():
-        lines = [line + '\n' for line in source.splitlines()]
-        linecache.cache[file_name] = (len(source), None, lines, file_name)
+    from dispynode_lib.supervisor.job import failures           # not before one: it needs much
     while frames is not None and _is_ours(frames.tb_frame):
         frames = frames.tb_next
-    if PYTHON2:
-        return _format_on_python2(traceback, kind, error, frames)
-    left_out, limit = _shorten(_chain(error, frames))
-    whole = traceback.TracebackException(kind, error, frames, limit=limit)
-    _drop_ours(whole, set())
-    lines = ''.join(whole.format()).splitlines(True)
-    # a heading over no frames at all would only puzzle
-    text = ''.join([line for line, after in zip(lines, lines[1:] + [''])
-                    if line != HEADING or after.startswith('  ')])
-    return '[%d frames in the middle of the traceback are left out]\n%s' % (
-        left_out, text) if left_out else text
-
-
-def _chain(error, frames):
-    """Return the first frames of an exception's traceback, and of those it is chained to."""
-    found, seen, waiting = [frames], set([id(error)]), [error]
-    while waiting:
-        error = waiting.pop()
-        for other in (getattr(error, '__cause__', None), getattr(error, '__context__', None)):
-            if other is not None and id(other) not in seen:
-                seen.add(id(other))
-                found.append(other.__traceback__)
-                waiting.append(other)
-    return found
-
-
-def _shorten(tracebacks):
-    """Take the middle out of very long tracebacks: describing a frame may take a millisecond.
-
-    Return (how many frames were left out, limit to give to the module traceback).
-    """
-    left_out, limit = 0, None
-    for frames in tracebacks:
-        chain = []
-        while frames is not None:
-            chain.append(frames)
-            frames = frames.tb_next
-        if len(chain) > 2 * MOST_LINES:
-            left_out += len(chain) - 2 * MOST_LINES
-            try:
-                chain[MOST_LINES - 1].tb_next = chain[-MOST_LINES]
-            except (AttributeError, TypeError):     # read-only before 3.7
-                limit = -2 * MOST_LINES
-    return left_out, limit
+    return failures.describe(kind, error, frames, _sources, HEADING)
 
 
 def _is_ours(frame):
     return (frame.f_globals.get('__name__') or '').startswith(OURS)
-
-
-def _drop_ours(told, seen):
-    """Drop frames of ours from a TracebackException and from those that it is chained to."""
-    if told is None or id(told) in seen:
-        return
-    seen.add(id(told))
-    told.stack[:] = [line for line in told.stack if not _is_our_file(line.filename)]
-    for other in [told.__cause__, told.__context__] + list(getattr(told, 'exceptions', None) or ()):
-        _drop_ours(other, seen)
-
-
-def _is_our_file(file_name):
-    return file_name.startswith(OUR_FILES)
-
-
-def _format_on_python2(traceback, kind, error, frames):
-    lines = [line for line in traceback.extract_tb(frames) if not _is_our_file(line[0])]
-    if len(lines) > 2 * MOST_LINES:         # endless recursion; Python 3 shortens it by itself
-        left_out = '  [%d frames]\n' % (len(lines) - 2 * MOST_LINES)
-        shown = traceback.format_list(lines[:MOST_LINES]) + [left_out] + traceback.format_list(
-            lines[-MOST_LINES:])
-    else:
-        shown = traceback.format_list(lines)
-    text = [HEADING] if lines else []
-    text += shown + traceback.format_exception_only(kind, error)
-    return ''.join([to_bytes(line) for line in text])
-
-
-# .../dispynode_lib/ as it stands in the code objects, also when they were loaded from one file
-OUR_FILES = _is_ours.__code__.co_filename[:-len('supervisor/job/tracebacks.py')]
