@@ -689,6 +689,13 @@ class JobTest(History):
         self.room.computation.stop_job(job)
         self.room.settle()
 
+    def test_after_a_few_jobs_only_a_few_processes_wait_in_vain(self):
+        for uid in range(1, 8):
+            self.room.run_job(uid)[1].tell()
+        asked = [int(parts[1]) for parts in self.room.link.sent if parts[0] == b'fork']
+        self.assertEqual((asked[0], asked[-1]), (1, max(asked)))
+        self.assertLess(asked[1], asked[-1])
+
     def test_cancelled_before_it_was_given(self):
         job = self.room.admit()
         self.cancel(job)

@@ -61,6 +61,7 @@ class Jobs(object):
         self._waiting = collections.deque()  # (job, frame) without a child
         self._children = {}                 # number -> Child, of the present supervisor
         self._resting = None  # Timer, while jobs come: more than one child may wait for one
+        self._done = 0                      # jobs done since then
         self.adopted = None                 # adoption.Adopted of a computation that was taken over
 
     # -- giving jobs
@@ -214,7 +215,7 @@ class Jobs(object):
         if missing <= 0:
             return
         if self._resting is not None:
-            missing += SPARE
+            missing += min(SPARE, self._done)           # of what one job leaves most end unused
         self._forking += missing
         try:
             self._supervision.send(b'fork', b'%d' % missing)
@@ -288,6 +289,7 @@ class Jobs(object):
         """Let all children but one go that wait for a job, if there has been none of late."""
         self._resting = None
         if self._computation.idle_since(monotonic()) >= REST:
+            self._done = 0
             self.dismiss_idle(but=1)
         else:
             self._resting = self._loop.call_later(REST, self._rest)
@@ -428,6 +430,7 @@ class Jobs(object):
         if not self._program:
             self._children.pop(child.number, None)
             child.link.close_child(child)   # nothing that comes later counts
+            self._done += 1
             if self._resting is None and child.link is self._supervision.link:
                 self._resting = self._loop.call_later(REST, self._rest)
         self._computation.finish(child.job, *done)
