@@ -34,6 +34,9 @@ except ImportError:
     HAS_WAIT4 = False
 
 
+_word = None                                # the class of its arguments, once there is one
+
+
 def call_system(name, *arguments):
     """Call function `name` of the C library with whole numbers from 0 on, each as wide as an
     address; return its result, None if that cannot be done.
@@ -41,14 +44,12 @@ def call_system(name, *arguments):
     By the C half of ctypes: the rest of it would make every fork dearer, and jobs have not imported
     it.
     """
+    global _word
     try:
         import _ctypes
-
-        class Word(_ctypes._SimpleCData):
-            """A number."""
-            _type_ = 'L'
-
+        if _word is None:                   # by the nursery, for all
+            _word = type(_ctypes._SimpleCData)('Word', (_ctypes._SimpleCData,), {'_type_': 'L'})
         return _ctypes.call_function(_ctypes.dlsym(_ctypes.dlopen(None, 0), name),
-                                     tuple(Word(number) for number in arguments))
+                                     tuple(_word(number) for number in arguments))
     except (ImportError, EnvironmentError, AttributeError, TypeError):
         return None                         # another system, or a Python without ctypes
