@@ -16,13 +16,14 @@ from dispynode_lib.code import bytecode
 from dispynode_lib.host import compat, files
 
 PACKAGE = 'dispynode_lib'
-AT_START = tuple(PACKAGE + name for name in ('.cli', '.options', '.code.cache'))
+AT_START = tuple(PACKAGE + name for name in ('.cli', '.code.cache'))
 # besides those in supervisor/, what supervisors and jobs import
 SHARED = ('errors', 'texts', 'code', 'code.packed', 'host', 'host.compat', 'host.descriptors',
           'host.proc', 'host.network', 'host.network.connections', 'host.network.tls', 'wire',
           'wire.control', 'wire.framing', 'wire.peers', 'wire.pickle', 'wire.pickle.objects',
           'wire.pickle.opcodes', 'wire.pickle.pickles', 'wire.pickle.reader', 'wire.pickle.records',
           'wire.replies')
+FOR_PYTHON2 = PACKAGE + '.supervisor.pickles.python3_pickles'
 FLAGS = ('debug', 'dont_write_bytecode', 'no_user_site', 'no_site', 'ignore_environment', 'verbose',
          'bytes_warning', 'quiet', 'optimize', 'isolated', 'safe_path', 'dev_mode', 'inspect',
          'interactive', 'division_new', 'division_warning', 'tabcheck', 'unicode')
@@ -282,7 +283,8 @@ def _files():
 
 
 def _is_supervisors(name):
-    return name in SUPERVISORS or name.startswith(PACKAGE + '.supervisor.')
+    return name in SUPERVISORS or name.startswith(PACKAGE + '.supervisor.') and (
+        compat.PY2 or name != FOR_PYTHON2)
 
 
 def _is_ours(name):
