@@ -99,6 +99,9 @@ class Journal(object):
     def _keep_body(self, number, frame):
         """Write what a slot has no room for to the second file; return its size, or 0."""
         try:
+            with self._lock:
+                if self._bodies is None:
+                    self._open_bodies()
             if len(frame) <= BODY and write_at(self._bodies, frame, number * BODY) == len(frame):
                 return len(frame)
             reason = 'it is too long, or the disk full'
@@ -167,8 +170,6 @@ class Journal(object):
 
     def _map(self, offset):
         import mmap                         # not at start
-        if self._bodies is None:
-            self._open_bodies()
         flags = os.O_RDWR | os.O_CREAT | (os.O_TRUNC if not offset else 0)
         fd = os.open(self._path, flags, 0o600)
         try:
