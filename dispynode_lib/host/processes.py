@@ -3,11 +3,10 @@ environment, ended with all that is theirs."""
 from __future__ import absolute_import, division, print_function
 
 import os
-import signal
 import time
 
 from dispynode_lib.host import proc
-from dispynode_lib.host.compat import monotonic
+from dispynode_lib.host.compat import monotonic, signal
 
 MARK = proc.MARK
 ROUNDS = 20  # of looking and killing, at most: what forks without end may be faster

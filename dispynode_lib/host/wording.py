@@ -2,7 +2,8 @@
 from __future__ import absolute_import, division, print_function
 
 import os
-import signal
+
+from dispynode_lib.host.compat import signal
 
 
 def counted(number, noun):

@@ -1,9 +1,9 @@
 """How a node ends: by leaving all to the next one (--keep_jobs, --ctl restart), or by force."""
 from __future__ import absolute_import, division, print_function
 
-import signal
 import time
 
+from dispynode_lib.host.compat import signal
 from dispynode_lib.log import Log
 
 log = Log('dispynode.node')

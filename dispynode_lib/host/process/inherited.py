@@ -2,11 +2,10 @@
 from __future__ import absolute_import, division, print_function
 
 import os
-import signal
 import sys
 
 from dispynode_lib.host import proc
-from dispynode_lib.host.compat import to_bytes, unblock_signals
+from dispynode_lib.host.compat import signal, to_bytes, unblock_signals
 
 STREAMS = (('stdin', 'r'), ('stdout', 'w'), ('stderr', 'w'))
 

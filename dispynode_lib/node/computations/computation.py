@@ -1,11 +1,10 @@
 """One computation: what a COMPUTE request opened, its life cycle, and the ends of its jobs."""
 from __future__ import absolute_import, division, print_function
 
-import signal
 import threading
 import time
 
-from dispynode_lib.host.compat import monotonic
+from dispynode_lib.host.compat import monotonic, signal
 from dispynode_lib.log import Log
 from dispynode_lib.node.computations import supervision as supervisions
 from dispynode_lib.node.computations.frames import (

@@ -4,13 +4,12 @@ from __future__ import absolute_import, division, print_function
 import errno
 import os
 import select
-import signal
 import struct
 import threading
 
 from dispynode_lib.errors import PeerGone
 from dispynode_lib.host import processes
-from dispynode_lib.host.compat import spawn, to_text
+from dispynode_lib.host.compat import signal, spawn, to_text
 from dispynode_lib.host.descriptors import send_fd
 from dispynode_lib.host.io.streams import Stream, wait_for, would_block
 from dispynode_lib.host.wording import counted

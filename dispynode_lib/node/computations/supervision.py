@@ -1,10 +1,9 @@
 """The supervisor of one computation, seen from the node: started, set up, closed, replaced."""
 from __future__ import absolute_import, division, print_function
 
-import signal
 
 from dispynode_lib.errors import PeerGone, ProtocolError
-from dispynode_lib.host.compat import to_text
+from dispynode_lib.host.compat import signal, to_text
 from dispynode_lib.log import Log
 from dispynode_lib.node.computations.frames import ENDED, indented, text_of
 from dispynode_lib.node.shared.complaints import printable
