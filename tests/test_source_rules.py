@@ -60,11 +60,12 @@ OWN_CODE = ('code.bytecode', 'code.image')        # what they marshal is this pr
 # import nothing of these at module level: every node, supervisor and job would pay for them
 HEAVY = ('argparse', 'asyncio', 'concurrent', 'email', 'hashlib', 'http', 'inspect', 'json',
          'logging', 'multiprocessing', 'optparse', 'pickle', 'platform', 'psutil', 'random', 're',
-         'ssl', 'subprocess', 'tempfile', 'traceback', 'unittest', 'urllib', 'uuid')
+         'signal', 'ssl', 'subprocess', 'tempfile', 'traceback', 'unittest', 'urllib', 'uuid')
 HEAVY_PLACES = {
     'cli.check': HEAVY, 'cli.trial': HEAVY,     # --check is no node
     'options.configfile': ('re',),                  # only with --config or DISPYNODE_...
-    'host.compat': ('hashlib',),        # only where neither _sha1 nor _sha is to be had
+    # where neither _sha1 nor _sha is to be had; Python 2
+    'host.compat': ('hashlib', 'signal'), 'supervisor.processes.lean': ('signal',),
     'supervisor.pickles.newer_pickles': ('pickle',),    # imported itself only when it is needed
     'supervisor.pickles.python3_pickles': ('pickle',),
     'supervisor.job.failures': ('traceback',),      # likewise

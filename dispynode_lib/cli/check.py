@@ -10,7 +10,6 @@ import tempfile
 from dispynode_lib import __version__
 from dispynode_lib.cli import trial
 from dispynode_lib.cli.trial import Failed
-from dispynode_lib.options import table
 from dispynode_lib.errors import DispynodeError, StartError
 from dispynode_lib.host import compat, resources, surroundings
 from dispynode_lib.host.network import net
@@ -21,6 +20,7 @@ from dispynode_lib.node.shared import identity
 from dispynode_lib.node.shared.known import KnownImports
 from dispynode_lib.supervisor import nursery
 from dispynode_lib.supervisor.imports import learning, preload
+from dispynode_lib.wire import releases
 
 LITTLE_DISK = 100 << 20                     # bytes
 # one module: seconds that it took, why it cannot be loaded (None: it can), and what it leaves that
@@ -132,10 +132,10 @@ def check_address(options):
 
 def check_ports(options):
     """Bind what the node binds, at the port where requests go."""
-    port = options.node_port or table.NODE_PORTS[0]
+    port = options.node_port or releases.NODE_PORTS[0]
     _bind(options, port)
-    ports = [port] if options.node_port else table.NODE_PORTS
-    clients = [options.scheduler_port] if options.scheduler_port else table.SCHEDULER_PORTS
+    ports = [port] if options.node_port else releases.NODE_PORTS
+    clients = [options.scheduler_port] if options.scheduler_port else releases.CLIENT_PORTS
     return u'free; a firewall must let in TCP and UDP %s, and let out TCP and UDP %s' % (
         _list(ports), _list(clients))
 
@@ -145,7 +145,7 @@ def check_more_ports(options):
     if options.node_port:
         return u'none: clients must be told the port %d' % options.node_port
     taken = []
-    for port in table.NODE_PORTS[1:]:
+    for port in releases.NODE_PORTS[1:]:
         try:
             _bind(options, port)
         except StartError as error:
@@ -153,7 +153,7 @@ def check_more_ports(options):
     if taken:
         said = u'%s; the node works, but clients of releases that use this port do not find it'
         return said % u'; '.join(taken)
-    return u'%s are free' % _list(table.NODE_PORTS[1:])
+    return u'%s are free' % _list(releases.NODE_PORTS[1:])
 
 
 def _bind(options, port):

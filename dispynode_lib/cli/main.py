@@ -5,15 +5,14 @@ import errno
 import gc
 import os
 import select
-import signal
 import sys
 import threading
 
-from dispynode_lib import __version__
-from dispynode_lib.options import parser
+from dispynode_lib import __version__, options
 from dispynode_lib.code import packed
 from dispynode_lib.errors import OptionError, StartError
 from dispynode_lib.host import compat
+from dispynode_lib.host.compat import signal
 from dispynode_lib.host.process import inherited
 from dispynode_lib.log import Log
 
@@ -53,7 +52,7 @@ def main(argv=None):
     argv   list without the program's name; by default that of this process
     """
     try:
-        return _main(sys.argv[1:] if argv is None else argv)
+        return _main(sys.argv[1:], True) if argv is None else _main(argv)
     except (OptionError, StartError) as error:
         say(_last_line(error), to_error=True)
         return error.status
@@ -83,12 +82,14 @@ def _lacking(error):
     return None
 
 
-def _main(argv):
+def _main(argv, is_own=False):
+    """`is_own`: this process is nothing but the program."""
     _require_files()
     chosen = read_options(argv)
     if argv == sys.argv[1:]:
         chosen.secret_shown = not inherited.hide_arguments([chosen.secret, chosen.admin_secret])
     if chosen.help or chosen.version:
+        from dispynode_lib.options import parser
         say(parser.help_text() if chosen.help else _version_text())
         return 0
     if chosen.print_file is not None:
@@ -106,7 +107,7 @@ def _main(argv):
     if chosen.check:
         from dispynode_lib.cli import check
         return check.main(chosen, say)
-    return _start(chosen, argv)
+    return _start(options.plain(chosen) if is_own else chosen, argv)
 
 
 def _require_files():
@@ -125,6 +126,7 @@ def read_options(argv, config_path=None, environment=None):
     environment   dict in place of that of this process, from which secrets have been removed
     Raises OptionError.
     """
+    from dispynode_lib.options import parser
     chosen = parser.parse(argv)
     chosen.config = config_path or chosen.config
     environment = os.environ if environment is None else environment

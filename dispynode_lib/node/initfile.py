@@ -2,12 +2,11 @@
 from __future__ import absolute_import, division, print_function
 
 import os
-import signal
 import sys
 import time
 
 from dispynode_lib.errors import StartError
-from dispynode_lib.host.compat import monotonic
+from dispynode_lib.host.compat import monotonic, signal
 from dispynode_lib.log import Log
 
 log = Log('dispynode.init')
@@ -39,7 +38,6 @@ class InitFile(object):
     """Functions of one file, called by the main thread or the one that stops the node."""
 
     def __init__(self, path):
-        """`path`: of the file; None: there is none."""
         self._path = path
         self._initialized = False
 
@@ -49,8 +47,6 @@ class InitFile(object):
 
         is_wanted   function -> bool
         """
-        if self._path is None:
-            return
         if not os.path.isfile(self._path):
             raise StartError('--init %s: there is no such file; give the path of a Python file' %
                              self._path, os.EX_CONFIG)

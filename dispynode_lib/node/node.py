@@ -23,11 +23,10 @@ from dispynode_lib.node.discovery.pings import Answers, Discovery
 from dispynode_lib.node.discovery.notices import Notices
 from dispynode_lib.node.discovery.visitors import Visitors
 from dispynode_lib.node import leaving, takeover
-from dispynode_lib.node.files import bigfiles
 from dispynode_lib.node.files.folders import Folders
-from dispynode_lib.node.initfile import InitFile
+from dispynode_lib.node.files.removal import remove_tree
 from dispynode_lib.node.operation import Operation
-from dispynode_lib.node.operator.statefolder import BIG, JOURNAL, UNDELIVERED, StateFolder
+from dispynode_lib.node.operator.statefolder import JOURNAL, UNDELIVERED, StateFolder
 from dispynode_lib.node.replies.delivery import Delivery
 from dispynode_lib.node.replies.journal import Journal
 from dispynode_lib.node.replies.spool import Spool
@@ -73,7 +72,7 @@ class Node(object):
         self.fault_on_disk = lambda: None   # why the program there cannot be the next node (text)
         self.is_replaced = False            # this process is to become the next node
         self._listeners = {}                # socket -> Listener
-        self._init_file = InitFile(options.init)
+        self._init_file = None              # InitFile, with --init
         self._descriptors, most = guard.descriptor_limit()
         self._identity = Identity(options)
         self._state = states.NodeState(min(options.cpus, guard.cpus_for(most)), options.serve)
@@ -91,13 +90,16 @@ class Node(object):
         self._folder.open()
         self._before = takeover.Before(self.options, self._folder, self._identity)
         try:
-            self._init_file.init(self.is_wanted)
+            if self.options.init is not None:
+                from dispynode_lib.node.initfile import InitFile
+                self._init_file = InitFile(self.options.init)
+                self._init_file.init(self.is_wanted)
             chosen = net.node_addresses(self.options.ip_addr)
             socks = self._open_ports([address for address, _why in chosen])
             self._before.begin()
             self._serve(socks, chosen, self._build())
         except StartError:
-            self._init_file.close(self.options.stop_timeout)
+            self._close_init_file(self.options.stop_timeout)
             self._before.give_up()
             raise
 
@@ -144,8 +146,7 @@ class Node(object):
         token = self._identity.token
         self._folders = Folders(
             self._folder.root, self.options.max_file_size, self.options.force_cleanup)
-        self._big_folder = self._folder.file(BIG)
-        bigfiles.make_folder(self._big_folder, self._before.heritage is None)
+        self._big_folder = self._folder.make_big(anew=self._before.heritage is None)
         self._spool = Spool(self._folder.file(UNDELIVERED), token)
         as_client = self._tls.as_client if self._tls is not None else None
         self._notices = Notices(self._common, as_client)
@@ -428,9 +429,13 @@ class Node(object):
         self._operation.stopping(replaced)
         self._watchdog.stop()
         leaving.leave(self._common, list(self._listeners.values()), self._delivery, self._nursery)
-        self._init_file.close(self.options.stop_timeout)
+        self._close_init_file(self.options.stop_timeout)
         self._operation.left()
         self._end()
+
+    def _close_init_file(self, timeout):
+        if self._init_file is not None:
+            self._init_file.close(timeout)
 
     def _end(self):
         self._ended.set()
@@ -474,8 +479,8 @@ class Node(object):
         self._common.loop.stop()
         self._datagrams.close()
         self._addresses.close()
-        bigfiles.remove_folder(self._big_folder)
-        self._init_file.close(0.5 if at_once else self.options.stop_timeout)
+        remove_tree(self._big_folder)
+        self._close_init_file(0.5 if at_once else self.options.stop_timeout)
         self._nursery.supervisors.end_rest()
         self._operation.close()
         if self._spool.total():

@@ -13,7 +13,6 @@ from dispynode_lib.node.operator.control_socket import ControlSocket
 from dispynode_lib.node.shared.history import SAMPLE_INTERVAL
 from dispynode_lib.node.operator.statefolder import SOCKET
 from dispynode_lib.node.timed.watchdog import Duty
-from dispynode_lib.options import table
 
 log = Log('dispynode.operation')
 
@@ -222,7 +221,8 @@ class Operation(object):
     def change(self, new):
         """Take over from the options read again what differs and can change while the node runs."""
         options = self._options
-        restart = options.need_restart(new)
+        from dispynode_lib.options import table
+        restart = new.need_restart(options)
         for name in [row.name for row in table.ROWS if row.live and row.name not in APART]:
             if getattr(options, name) != getattr(new, name):
                 setattr(options, name, getattr(new, name))

@@ -87,17 +87,10 @@ class Options(object):
                         u'with /' % (self.given[row.name][0], value), os.EX_CANTCREAT)
                 setattr(self, row.name, os.path.normpath(os.path.join(self.folder, value)))
 
-    def need_restart(self, new):
-        """Return the flags of what `new` says otherwise and a running node cannot change."""
+    def need_restart(self, old):
+        """Return the flags of what `old` says otherwise and a running node cannot change."""
         return [row.long_flag for row in ROWS if row.saved and not row.live
-                and self._value_given(row) != new._value_given(row)]
-
-    def _value_given(self, row):
-        if row.name == 'secret':
-            return self.secret              # perhaps that of a file
-        if row.repeat:
-            return self.texts.get(row.name)
-        return getattr(self, row.name) if row.name in self.given else row.default
+                and _value_given(self, row) != _value_given(old, row)]
 
     def _cpus_text(self, total):
         flag, value = self.given['cpus']
@@ -133,6 +126,14 @@ class Options(object):
             return
         from dispynode_lib.host import hours
         hours.check(self.service_start, self.service_stop, self.service_end)
+
+
+def _value_given(options, row):
+    if row.name == 'secret':
+        return options.secret               # perhaps that of a file
+    if row.repeat:
+        return options.texts.get(row.name)
+    return getattr(options, row.name) if row.name in options.given else row.default
 
 
 def _read_secret(secret_path):

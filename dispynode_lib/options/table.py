@@ -7,11 +7,6 @@ import sys
 from dispynode_lib.wire import releases
 from dispynode_lib.wire.control import is_module_name
 
-# Where peers of the three generations look for nodes and listen for them (docs/protocol.rst,
-# "Ports")
-NODE_PORTS = (51348, 61591, 9701)
-SCHEDULER_PORTS = (51347, 61590, 9700)
-
 
 # Kinds: each takes the text given and returns the value; a ValueError says what is allowed.
 

@@ -17,6 +17,8 @@ _GENERATIONS = (
     ((), 51347, u'239.255.51.34', u'ff02::1'),
 )
 
+# where peers of three generations look for nodes and listen for them (docs/protocol.rst, "Ports")
+NODE_PORTS, CLIENT_PORTS = (51348, 61591, 9701), (51347, 61590, 9700)
 # (port, release) of the clients that are looked for first, besides those heard of
 COMMON = ((51347, u'4.8.7'), (61590, u'4.14.0'), (9700, u'4.15.2'))
 # all that have been published since 4.6.0: from .0 to these

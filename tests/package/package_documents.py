@@ -13,7 +13,8 @@ import tempfile
 import unittest
 
 from dispynode_lib.options import parser
-from dispynode_lib.options.table import NODE_PORTS, size
+from dispynode_lib.options.table import size
+from dispynode_lib.wire.releases import NODE_PORTS
 from tests.runner.interpreters import SUPPORTED
 
 PROJECT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))

@@ -8,7 +8,6 @@ import struct
 
 from dispynode_lib.errors import PortTaken, StartError
 from dispynode_lib.host import compat, proc, resources
-from dispynode_lib.host.network import holders
 from dispynode_lib.host.network.connections import for_resolver
 
 
@@ -359,6 +358,7 @@ def _bind_error(error, protocol, address, port):
     what = u'%s port %d on %s' % (protocol, port, address)
     code = error.errno
     if code == errno.EADDRINUSE:
+        from dispynode_lib.host.network import holders
         return PortTaken(
             u'%s is in use by %s; end that, or choose another port with -p' %
             (what, holders.port_holder(protocol, port) or u'another program'), os.EX_UNAVAILABLE)

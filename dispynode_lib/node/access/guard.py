@@ -4,9 +4,8 @@ from __future__ import absolute_import, division, print_function
 
 import os
 
-from dispynode_lib.host import surroundings
 from dispynode_lib.host.network import net
-from dispynode_lib.host.compat import to_text
+from dispynode_lib.host.compat import LINUX, to_text
 from dispynode_lib.host.wording import counted
 from dispynode_lib.log import Log
 
@@ -101,7 +100,8 @@ def warnings(options, addresses, port):
     if options.cpus > options.usable_cpus:
         found.append(u'%s offered, but this process may use %d: %s' % (
             counted(options.cpus, u'CPU'), options.usable_cpus, options.cpus_reason))
-    if surroundings.unlike_linux() is not None:
+    if not LINUX:
+        from dispynode_lib.host import surroundings
         found.append(surroundings.unlike_linux())
     if os.geteuid() == 0:
         found.append(

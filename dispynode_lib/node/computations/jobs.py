@@ -6,7 +6,6 @@ import collections
 from dispynode_lib.errors import PeerGone, ProtocolError
 from dispynode_lib.host.compat import monotonic, to_bytes
 from dispynode_lib.log import DEBUG, Log, output
-from dispynode_lib.node.files import bigfiles
 from dispynode_lib.host.wording import describe_exit
 from dispynode_lib.node.computations.frames import read_done, read_limit, tell_start
 from dispynode_lib.node.computations.link import (
@@ -73,12 +72,13 @@ class Jobs(object):
         """
         identity = (b'%d' % job.uid, to_bytes(job.hash))
         kind, args = b'job', request.args
-        if isinstance(args, bigfiles.Arguments):
+        if not isinstance(args, bytes):     # bigfiles.Arguments
             job.big = args
             kind, args = b'filejob', args.read() if self._program else to_bytes(args.path)
         if self._program:
             return pack(b'program', *((args, request.kwargs) + identity))
         if kind == b'job' and len(args) > AT_ONCE - HEAD_SIZE and self._outlives():
+            from dispynode_lib.node.files import bigfiles
             job.big = bigfiles.keep_arguments(self._big_folder, args)
             if job.big is not None:
                 kind, args = b'filejob', to_bytes(job.big.path)
@@ -447,6 +447,7 @@ class Jobs(object):
         self._loop.call_later(LATER, self.top_up)
 
     def _on_file_done(self, child, fields):
+        from dispynode_lib.node.files import bigfiles
         try:
             fields[1] = bigfiles.take_result(self._big_folder, fields[1])
             if child.job is not None:

@@ -6,7 +6,6 @@ keeps.
 """
 from __future__ import absolute_import, division, print_function
 
-import errno
 import os
 import stat
 
@@ -21,7 +20,6 @@ from dispynode_lib.wire.pickle import blobs
 
 log = Log('dispynode.bigfiles')
 
-BIG_JOB = 256 * 1024  # bytes of a JOB from which on its arguments go to a file
 PREFIX = 16384                              # bytes read before looking for them
 BUFFER = 1 << 20
 SPARE = 64 << 20                            # bytes of disk that stay free
@@ -222,24 +220,3 @@ def remove_but(folder, kept):
         path = os.path.join(folder, name)
         if not _is_result(name) and path not in kept:
             files.remove(path)
-
-
-def make_folder(folder, anew=True):
-    """Make the folder for files on their way; `anew`: empty it."""
-    if anew:
-        remove_folder(folder)
-    try:
-        files.make_folder(folder)
-    except EnvironmentError as error:
-        log.warning('big arguments will be held in memory: %s', error)
-
-
-def remove_folder(folder):
-    """Remove the folder with all that is in it."""
-    try:
-        for name in os.listdir(folder):
-            files.remove(os.path.join(folder, name))
-        os.rmdir(folder)
-    except EnvironmentError as error:
-        if error.errno != errno.ENOENT:
-            log.warning('removing %s: %s', folder, error)

@@ -5,11 +5,10 @@ import os
 import socket
 import stat
 
-from dispynode_lib.options import table
 from dispynode_lib.errors import StartError
 from dispynode_lib.host import files, processes
 from dispynode_lib.host.network import net
-from dispynode_lib.host.process import accounts, lockfile
+from dispynode_lib.host.process import lockfile
 from dispynode_lib.host.compat import random_hex, text_type, to_native, to_path, to_text
 from dispynode_lib.log import INFO, WARNING, Log
 from dispynode_lib.node.replies import records
@@ -50,14 +49,16 @@ def place(options):
         root = os.path.realpath(os.path.abspath(to_native(options.dest_path_prefix)))
     else:
         root = default_root(owner(options))
-    port = options.node_port or table.NODE_PORTS[0]
+    port = options.node_port or releases.NODE_PORTS[0]
     return root, os.path.join(root, '%s%d' % (PREFIX, port))
 
 
 def owner(options):
     """Return the number of the user that node and jobs are to be. Raises StartError."""
-    return accounts.find(
-        options.user).pw_uid if options.user and os.geteuid() == 0 else os.geteuid()
+    if not options.user or os.geteuid() != 0:
+        return os.geteuid()
+    from dispynode_lib.host.process import accounts
+    return accounts.find(options.user).pw_uid
 
 
 def make(options):
@@ -97,7 +98,7 @@ class StateFolder(object):
     def __init__(self, options):
         self._options = options
         self.root, self.path = place(options)
-        self._port = options.node_port or table.NODE_PORTS[0]
+        self._port = options.node_port or releases.NODE_PORTS[0]
         self._locks = [lockfile.LockFile(os.path.join(self.path, PID))]
         if options.pid_file:
             self._locks.append(lockfile.LockFile(os.path.abspath(to_native(options.pid_file))))
@@ -235,6 +236,18 @@ class StateFolder(object):
     def before(self):
         """Return (dict of a dead node about itself or None, its records: [(file name, dict)])."""
         return self._before, self._records
+
+    def make_big(self, anew):
+        """Make the folder for big arguments and results on their way, `anew`: an empty one; return
+        its path."""
+        path = self.file(BIG)
+        if anew:
+            remove_tree(path)
+        try:
+            files.make_folder(path)
+        except EnvironmentError as error:
+            log.warning('big arguments will be held in memory: %s', error)
+        return path
 
     def keep_records(self, names):
         """Computations of the dead node, in records with these `names`, go on in this one."""

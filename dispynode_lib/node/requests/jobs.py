@@ -12,7 +12,6 @@ from dispynode_lib.node.shared.complaints import fault_text
 from dispynode_lib.wire import messages, replies
 from dispynode_lib.wire.control import TERMINATED
 from dispynode_lib.wire.peers import peer_of
-from dispynode_lib.wire.pickle import blobs
 
 log = Log('dispynode.requests')
 
@@ -46,6 +45,7 @@ class JobRequests(object):
             message = read(request, messages.read_job, NONSENSE)
             request.need_peer()
             if big is not None:
+                from dispynode_lib.wire.pickle import blobs
                 field = read(
                     request, lambda _argument: blobs.holder(message, big.stand_in), NONSENSE)
                 setattr(message, field, big if field == 'args' else big.read())

@@ -4,10 +4,10 @@ from __future__ import absolute_import, division, print_function
 import socket
 
 from dispynode_lib.host.compat import to_text
-from dispynode_lib.options import table
 from dispynode_lib.errors import PortTaken, StartError
-from dispynode_lib.host.network import datagrams, holders, net
+from dispynode_lib.host.network import datagrams, net
 from dispynode_lib.log import Log
+from dispynode_lib.wire import releases
 
 log = Log('dispynode.ports')
 
@@ -49,6 +49,7 @@ class Place(object):
                 self.why = None
                 return
             except PortTaken:
+                from dispynode_lib.host.network import holders
                 if holders.only_connections(self.protocol, self.port):
                     self.why = CONNECTION
                     return
@@ -70,7 +71,7 @@ class Ports(object):
     def __init__(self, chosen, inherited=()):
         """`chosen`: the only port, 0 for any free one, None for the well-known ones; `inherited`:
         listeners of the node before."""
-        self._wanted = list(table.NODE_PORTS) if chosen is None else [chosen]
+        self._wanted = list(releases.NODE_PORTS) if chosen is None else [chosen]
         self._places = []
         self._addresses = []
         self._pause = FIRST_LOOK

@@ -11,7 +11,6 @@ from dispynode_lib.host.io.streams import (
     Stream, close_quietly, is_at_end, read_rest, reset_at_close, wanted, would_block)
 from dispynode_lib.host.io.workers import Workers
 from dispynode_lib.log import Log
-from dispynode_lib.node.files import bigfiles
 from dispynode_lib.node.access.guard import descriptor_limit, limit_for
 from dispynode_lib.wire import framing
 from dispynode_lib.wire.framing import LENGTH, PRE_AUTH_LIMIT, TOKEN_SIZE
@@ -23,6 +22,7 @@ JOB, FILE, RETRIEVE = b'JOB:', b'FILEXFER:', b'RETRIEVE_JOB:'
 GET = b'GET '                                # HTTP; no token begins like this
 HTTP_LIMIT = 16384                          # bytes of an HTTP request
 READ_SIZE = 16384
+BIG_JOB = 256 * 1024  # bytes of a JOB from which on its arguments go to a file
 # threads at most: for short requests, for big ones that are read, pages, files and kept results on
 # their way, jobs that wait for a CPU
 REQUESTS, READERS, PAGES, FILES, JOBS = 48, 64, 4, 32, 32
@@ -320,7 +320,8 @@ class Reception(object):
     def _read_request(self, connection):
         stream = Stream(connection.sock, self._options.msg_timeout)
         data, size = connection.data, connection.size
-        if size > bigfiles.BIG_JOB and data.startswith(JOB, HEAD):
+        if size > BIG_JOB and data.startswith(JOB, HEAD):
+            from dispynode_lib.node.files import bigfiles
             argument, big = bigfiles.receive_job(stream, data[HEAD:], size, self._big_folder)
             return Request('JOB', argument, stream, connection.address, True, data[:TOKEN_SIZE],
                            big)
