@@ -3,17 +3,17 @@ from __future__ import absolute_import, division, print_function
 
 import errno
 import os
-import signal
 
 from dispynode_lib.host.descriptors import set_cloexec
 from dispynode_lib.supervisor.processes.descriptors import close_quietly, private_pipe, read_some
+from dispynode_lib.supervisor.processes.lean import signal
 
 # What this process ignores and what Python ignores; a program expects the system's own settings
 DEFAULT_SIGNALS = tuple(getattr(signal, name)
                         for name in ('SIGINT', 'SIGPIPE', 'SIGXFSZ', 'SIGTERM', 'SIGCHLD', 'SIGHUP',
                                      'SIGQUIT') if hasattr(signal, name))
 # Where the library knows what all are to be, it does not ask the system what each one is
-ALL_SIGNALS = sorted(int(number) for number in getattr(signal, 'valid_signals', tuple)())
+ALL_SIGNALS = sorted(getattr(signal, 'valid_signals', tuple)())
 HAS_SPAWN = hasattr(os, 'posix_spawn')
 SHELL = '/bin/sh'
 
