@@ -10,7 +10,6 @@ import time
 from dispynode_lib.errors import ProtocolError
 from dispynode_lib.supervisor.pickles import pickling
 from dispynode_lib.supervisor.processes.descriptors import close_quietly, read_pipe
-from dispynode_lib.supervisor.job.job import done_frame, done_head
 from dispynode_lib.supervisor.processes.lean import PYTHON2, to_bytes, to_path
 from dispynode_lib.supervisor.processes.limits import Budget, OverLimit
 from dispynode_lib.supervisor.job.output import Kept
@@ -199,20 +198,21 @@ class Programs(object):
         if program.stopped:
             self._report(program, control.TERMINATED, None, b'the program was stopped')
             return
-        code = _exit_code(program.status)
-        self._report(program, control.FINISHED, pickling.pickle(code, program.protocol), None)
+        code = pickling.pickle(_exit_code(program.status), program.protocol)
+        self._report(program, control.FINISHED, b''.join(code), None)
 
     def _report_failure(self, program, sentence):
         program.status, program.ended = NOT_STARTED, time.time()
         self._report(program, control.TERMINATED, None, to_bytes(sentence))
 
-    def _report(self, program, status, pieces, exception):
+    def _report(self, program, status, result, exception):
         del self._live[program.number]
-        frame = done_frame(done_head(status, program.number), pieces, program.stdout.value(),
-                           program.stderr.value(), exception, program.started, program.ended)
-        self._send(
-            program.number,
-            frame + [control.pack(b'exited', b'%d' % program.number, b'%d' % program.status)])
+        number = b'%d' % program.number
+        self._send(program.number, [
+            control.pack(b'done', number, b'%d' % status, result, program.stdout.value(),
+                         program.stderr.value(), exception, b'%.6f' % program.started,
+                         b'%.6f' % program.ended),
+            control.pack(b'exited', number, b'%d' % program.status)])
 
 
 def _command(computation):

@@ -101,19 +101,21 @@ def unpack(payload):
     Raises ProtocolError if the lengths do not add up.
     """
     parts = []
-    at, end, unpack_from = 0, len(payload), LENGTH.unpack_from
-    while at < end:
-        if end - at < 4:
-            raise ProtocolError('control frame: %d stray bytes' % (end - at))
-        size = unpack_from(payload, at)[0]
-        at += 4
-        if size == NOTHING:
-            parts.append(None)
-            continue
-        if size > end - at:
-            raise ProtocolError('control frame: part of %d bytes, %d left' % (size, end - at))
-        parts.append(payload[at:at + size])
-        at += size
+    at, end, unpack_from, add = 0, len(payload), LENGTH.unpack_from, parts.append
+    try:
+        while at < end:
+            begin = at + 4
+            at = begin + unpack_from(payload, at)[0]
+            if at <= end:
+                add(payload[begin:at])
+            elif at == begin + NOTHING:
+                add(None)
+                at = begin
+            else:
+                raise ProtocolError('control frame: part of %d bytes, %d left'
+                                    % (at - begin, end - begin))
+    except struct.error:
+        raise ProtocolError('control frame: %d stray bytes' % (end - at))
     return parts
 
 

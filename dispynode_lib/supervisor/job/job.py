@@ -195,7 +195,7 @@ def _end_subprocesses(multiprocessing, util):
 def done_frame(head, pieces, stdout, stderr, exception, started, ended):
     """Return a `done` frame as a list of bytes-like pieces.
 
-    head              FINISHED, TERMINATED or done_head()
+    head              FINISHED or TERMINATED
     pieces            the pickled result in pieces, which are not copied; None for no result
     stdout, stderr    bytes
     exception         UTF-8 or None
@@ -209,16 +209,6 @@ def done_frame(head, pieces, stdout, stderr, exception, started, ended):
     frame += pieces
     frame.append(tail)
     return frame
-
-
-def done_head(status, number=None):
-    """Return the first parts of a `done` frame, packed.
-
-    status   number of wire.control
-    number   of the process; left out on a job's own channel
-    """
-    numbers = (status,) if number is None else (number, status)
-    return control.pack(b'done', *[b'%d' % one for one in numbers])[4:]
 
 
 def _failure_text(error_info):
@@ -244,6 +234,8 @@ def _shown(value):
         return u'...'
 
 
-FINISHED, TERMINATED = done_head(control.FINISHED), done_head(control.TERMINATED)
-FINISHED_IN_FILE = control.pack(b'filedone', b'%d' % control.FINISHED)[4:]
+FINISHED, TERMINATED, FINISHED_IN_FILE = [
+    control.pack(name, b'%d' % status)[4:]
+    for name, status in ((b'done', control.FINISHED), (b'done', control.TERMINATED),
+                         (b'filedone', control.FINISHED))]
 NO_RESULT = LENGTH.pack(control.NOTHING)
