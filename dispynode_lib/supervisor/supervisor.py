@@ -227,10 +227,7 @@ class Supervisor(object):
         if computation.cleanup:
             self._hand_over.note_cleanup()
         may_shut_down = self._shut_down if computation.client_shutdown == '1' else None
-        error = self._run_user_code(computation.run_cleanup, may_shut_down)
-        if error is not None:
-            self._log(WARNING, 'cleanup of computation %s failed: %s' % (computation.id, error))
-        return error
+        return self._run_user_code(computation.run_cleanup, may_shut_down)
 
     def _shut_down(self):
         self._send(b'shutdown')

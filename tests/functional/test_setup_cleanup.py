@@ -146,6 +146,7 @@ def compute():
         with self.assertRaises(Refused):
             scheduler.computations[-1].submit()
         self.wait_files([])
+        self.assertIn(u'\n    ValueError: no luck\n', self.node.log())    # lines that can be read
 
     def test_d12_setup_may_call_other_functions_and_blocks_nobody(self):
         code = ('import os, time\ndef helper(path):\n    while not os.path.exists(path): time.sleep(0.01)\n'
@@ -252,6 +253,15 @@ def compute():
         self.assertIn(u'forged', log)
         self.assertEqual([line for line in log.splitlines() if line.startswith(u'2030')], [])
         self.assertNotIn(u'\x1b', log)
+
+    def test_a_failing_cleanup_is_told_once(self):
+        computation = self.open('def cleanup(): raise KeyError("oh dear")\ndef f(): return 1', 'f',
+                                cleanup='cleanup')
+        computation.close()
+        self.node.wait_log('cleanup failed', TIMEOUT)
+        self.wait_files([])
+        lines = self.node.log().splitlines()
+        self.assertEqual(len([line for line in lines if line.strip().startswith('KeyError')]), 1)
 
     def test_close_interrupts_a_setup_that_does_not_end(self):
         code = 'import time\ndef setup(): time.sleep(1000)\ndef f(): return 1\n'

@@ -104,7 +104,7 @@ class JobLog(object):
 def indented(text):
     """Return `text` for the log: further lines indented, no control characters."""
     return u'\n    '.join([
-        printable(line, LOG_SIZE) for line in to_text(text)[:LOG_SIZE].split(u'\n')
+        printable(line, LOG_SIZE) for line in to_text(text)[:LOG_SIZE].rstrip(u'\n').split(u'\n')
     ])
 
 

@@ -7,6 +7,7 @@ from dispynode_lib.host.network import net
 from dispynode_lib.log import Log
 from dispynode_lib.node.access.guard import callers_of
 from dispynode_lib.node.computations.computation import ENDED_BEFORE
+from dispynode_lib.node.computations.frames import indented
 from dispynode_lib.node.requests.callers import ACK, BEGIN_WAIT, answer, fault, read
 from dispynode_lib.node.shared.complaints import printable
 from dispynode_lib.wire import messages, replies
@@ -210,7 +211,7 @@ class Opening(object):
                 log.info('setup of computation %d has ended with the computation', computation.id)
             elif error is not None and first:
                 log.warning('setup of computation %d failed: %s',
-                            computation.id, printable(error, 2000))
+                            computation.id, indented(error))
                 computation.close(terminate=True)
             payload = ACK if error is None else to_bytes(error)
         except Exception as problem:
