@@ -109,7 +109,8 @@ def _end_waiting(folder, options, say):
 def _elsewhere(folder):
     """Return what is known (text) of the port of a state folder whose node does not run."""
     from dispynode_lib.cli import hostnodes
-    found = hostnodes.on_port(int(os.path.basename(folder)[len(statefolder.PREFIX):]))
+    files, name = os.path.split(folder)
+    found = hostnodes.on_port(int(name[len(statefolder.PREFIX):]), files)
     return found and u'; ' + found
 
 

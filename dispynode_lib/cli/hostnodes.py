@@ -54,10 +54,16 @@ def find():
     return sorted(found.values(), key=lambda node: (node.port, node.folder))
 
 
-def on_port(port):
-    """Return text on who has a TCP port of this host, and what to do; '' if nobody has."""
+def on_port(port, folder):
+    """Return text on who has a TCP port of this host, and what to do; '' if nobody has.
+
+    folder   for clients' files, in which no node answers
+    """
     for node in find():
         if node.port == port and _is_in_this_network(node.pid):
+            if node.folder == to_text(folder):
+                return u'%s is that node, but its files there were removed: it makes new ones ' \
+                       u'within %d s' % (node.who(), statefolder.LOOK_INTERVAL)
             said = u'the node with that port is %s, with files in %s: give --dest_path_prefix %s'
             return said % (node.who(), node.shown_folder(), node.shown_folder())
     if not holders.is_listened_at('TCP', port):

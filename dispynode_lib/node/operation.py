@@ -11,13 +11,12 @@ from dispynode_lib.host.wording import counted
 from dispynode_lib.log import Log
 from dispynode_lib.node.operator.control_socket import ControlSocket
 from dispynode_lib.node.shared.history import SAMPLE_INTERVAL
-from dispynode_lib.node.operator.statefolder import SOCKET
+from dispynode_lib.node.operator.statefolder import LOOK_INTERVAL, SOCKET
 from dispynode_lib.node.timed.watchdog import Duty
 
 log = Log('dispynode.operation')
 
 LAST_JOBS = 300.0  # seconds at most before the end of a lifetime without new jobs
-FOLDER_INTERVAL = 5.0  # seconds between looks whether somebody tidied up the state folder
 FIRST_SAMPLE = 5.0                          # seconds after the start
 WATCHDOG_INTERVAL = 60.0  # seconds between two signs of life for a service manager that wants none
 STATUS_INTERVAL = 1.0  # seconds at least between two status lines for the service manager
@@ -106,7 +105,7 @@ class Operation(object):
     def duties(self):
         """Return the list of Duty, once begin() has been called."""
         found = [Duty('looking at what is free', self._sample, self._sample_wait),
-                 Duty('keeping the state folder', self._keep_folder, lambda _now: FOLDER_INTERVAL)]
+                 Duty('keeping the state folder', self._keep_folder, lambda _now: LOOK_INTERVAL)]
         options = self._options
         if options.lifetime:
             found.append(Duty('ending in time', self._end_in_time, self._end_wait))

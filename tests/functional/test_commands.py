@@ -60,6 +60,15 @@ class Commands(OperatorCase):
             ).format(self.folder, self.port, node.process.pid,
                      pwd.getpwuid(os.getuid()).pw_name, right)))
 
+    def test_a_node_whose_files_were_just_removed_is_not_said_to_have_another_folder(self):
+        with self.node('-c', '1'):
+            for name in os.listdir(self.state_folder):
+                if not os.path.isdir(os.path.join(self.state_folder, name)):
+                    os.unlink(os.path.join(self.state_folder, name))
+            told = self.ctl('status').err
+            self.assertIn('is that node, but its files there were removed', told)
+            self.assertNotIn('give --dest_path_prefix', told)
+
     def test_a_program_that_has_the_port_is_named(self):
         with contextlib.closing(socket.socket()) as holder:
             holder.bind(('127.0.0.1', self.port))

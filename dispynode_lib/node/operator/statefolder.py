@@ -23,6 +23,7 @@ PID, STATE, SOCKET, LOG = 'pid', 'state.json', 'ctl', 'log'
 UNDELIVERED, BIG, JOURNAL = 'undelivered', 'big', 'journal'
 KEEPER = 'keeper'  # socket of who keeps listeners open, see supervisor/keeping
 LEFT = 'left'  # folders of a dead node's computations, until they are removed
+LOOK_INTERVAL = 5.0  # seconds between looks of a node whether somebody tidied up
 PREFIX = '.node-'
 
 
