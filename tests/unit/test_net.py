@@ -48,6 +48,13 @@ class Addresses(unittest.TestCase):
                          [(u'127.0.0.1', u'option --ip_addr 127.0.0.1'),
                           (u'::1', u'option --ip_addr ::1')])
 
+    def test_an_address_of_one_link(self):
+        with self.assertRaises(StartError) as caught:
+            net.node_addresses([u'fe80::1%eth0'])
+        self.assertEqual(caught.exception.args[0], u'--ip_addr fe80::1%eth0: fe80::1 counts on one '
+                         u'link only, and clients do not know which; give another address of this '
+                         u'host')
+
     def test_name_without_address(self):
         with self.assertRaises(StartError) as caught:
             net.node_addresses([u'a..b'])

@@ -16,6 +16,7 @@ EVERYBODY = u'255.255.255.255'
 SOMEWHERE = (u'192.0.2.1', u'2001:db8::1')                       # documentation networks
 SIOCGIFFLAGS, SIOCGIFADDR, SIOCGIFBRDADDR = 0x8913, 0x8915, 0x8919      # Linux
 IFF_UP, IFF_RUNNING = 0x1, 0x40
+LINK_LOCAL = u'fe80:'                       # beginning of addresses of IPv6 that count on one link
 
 
 # Addresses
@@ -75,7 +76,7 @@ def node_addresses(given):
     """Return [(address, why)] under which the node is to be reached, at least one.
 
     given   list of names and addresses from `--ip_addr`; if empty, the host chooses
-    Raises StartError for a name that has no address.
+    Raises StartError for a name that has no address, or one that counts on one link only.
     """
     if not given:
         return [local_address()]
@@ -87,6 +88,10 @@ def node_addresses(given):
             raise StartError(
                 u'--ip_addr %s: no address for this name: %s; give an address of this host' %
                 (name, error.strerror or error), os.EX_UNAVAILABLE)
+        if found[0].startswith(LINK_LOCAL):
+            raise StartError(
+                u'--ip_addr %s: %s counts on one link only, and clients do not know which; give '
+                u'another address of this host' % (name, found[0]), os.EX_UNAVAILABLE)
         if found[0] not in [address for address, _why in chosen]:
             chosen.append(found)
     return chosen
