@@ -16,7 +16,7 @@ from dispynode_lib.wire.peers import peer_of
 log = Log('dispynode.requests')
 
 BUSY_WAIT = 2.0                             # seconds that a job may wait for a CPU
-STOPPED_HOLDS = 40  # of --reply_hold, that the reply to a job waits for whose end its client asked
+STOPPED_HOLDS = 40  # of --reply_hold, that the reply to a stopped job waits if all CPUs were busy
 NONSENSE = b'NAK (invalid job)'
 
 
@@ -29,6 +29,7 @@ class JobRequests(object):
         self._callers, self._journal = callers, journal
         self._spool, self._delivery = spool, delivery
         self._reply_hold = common.options.reply_hold / 1000.0
+        self._cancelling = 0.0  # until when (monotonic) a client may go on to cancel jobs
 
     def table(self):
         """Return {opcode: handler}."""
@@ -124,12 +125,14 @@ class JobRequests(object):
             job.computation.finish, job, TERMINATED, None, '', '', fault_text(error))
 
     def on_terminate_job(self, request):
-        """Stop a job if it runs; its final reply follows, but not while its client may still be
-        cancelling others (docs/protocol.rst, "TERMINATE_JOB")."""
+        """Stop a job if it runs; its final reply follows, but not while its client may be cancelling
+        others, which it has where all CPUs are busy (docs/protocol.rst, "TERMINATE_JOB")."""
         message = messages.read_job(request.argument, 'TERMINATE_JOB')
         job = self._state.find_job(message.compute_id, message.uid, message.hash)
         if job is not None and self._callers.known(message.compute_id, request) is not None:
-            job.reply_after = monotonic() + STOPPED_HOLDS * self._reply_hold
+            now = monotonic()
+            if not self._state.free_cpus() or now < self._cancelling:
+                self._cancelling = job.reply_after = now + STOPPED_HOLDS * self._reply_hold
             job.computation.stop_job(job)
 
     # -- questions about jobs
