@@ -46,7 +46,7 @@ class Heritage(object):
             self._adopt_job(job, made, state, journal, spool)
         link.number_programs_after(max([job.number for job in noted] + [0]))
         bigfiles.remove_but(big_folder, [argument_file(job) for job in noted])
-        begun = [(computation, one, self._find(computation, sockets.pop(computation.id, []), loop),
+        begun = [(computation, one, self._find(one, sockets.pop(computation.id, []), loop),
                   its_jobs) for computation, one, its_jobs in made.values()]
         for left in sockets.values():       # COMPUTE was never answered, or the record is damaged
             for _key, path in left:
@@ -98,8 +98,8 @@ class Heritage(object):
             job.big = bigfiles.Arguments(path, None)
         its_jobs.append((job, noted))
 
-    def _find(self, computation, sockets, loop):
-        """Return the Link to its supervisor, None if that has died."""
+    def _find(self, one, sockets, loop):
+        """Return the Link to the supervisor of a Remembered, None if that has died."""
         found = None
         for key, path in sockets:
             if found is None:
@@ -107,9 +107,11 @@ class Heritage(object):
             else:
                 link.end_supervisor(path)
         if found is None:
+            # not before: until now it may have gone on alone, and begun cleanup
+            one.cleaned = bool(self._records.cleaned(one.request.id))
             log.warning(
                 'computation %d: its supervisor has died with the node; its running jobs are lost',
-                computation.id)
+                one.request.id)
         return found
 
     def _connect(self, path, key, loop):
@@ -198,7 +200,7 @@ class Remembered(object):
     setup     parts of the setup frame, None if it was not asked for
     folder    its path
     scheduler, peer, node_ip_addr, callers, stage, closed_by_client   as of a Computation
-    cleaned   whether a supervisor has begun cleanup
+    cleaned   whether a supervisor has begun cleanup and died: known when it was looked for
     """
 
     def __init__(self, records, data):
@@ -217,7 +219,7 @@ class Remembered(object):
             self.setup = tuple(control.unpack(_read(path + 'setup')[4:]))
         self.folder = to_path(data['folder'])
         self.files_path = path + 'files'
-        self.cleaned = bool(records.cleaned(data['id']))
+        self.cleaned = False
         self.scheduler = to_text(data['scheduler'][0]), int(data['scheduler'][1])
         self.peer = Peer(data['release'], bool(data['python2']), int(data['protocol']))
         self.node_ip_addr = to_text(data['node_ip_addr'])

@@ -101,7 +101,8 @@ def child():
 def exits_in_child(code):
     pid = os.fork()
     if not pid:
-        open('of the child', 'w').write('written')
+        with open('of the child', 'w') as stream:
+            stream.write('written')
         sys.exit(code)
     status = os.waitpid(pid, 0)[1]
     return status >> 8, open('of the child').read()

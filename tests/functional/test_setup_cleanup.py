@@ -258,7 +258,7 @@ def compute():
         computation = self.open('def cleanup(): raise KeyError("oh dear")\ndef f(): return 1', 'f',
                                 cleanup='cleanup')
         computation.close()
-        self.node.wait_log('cleanup failed', TIMEOUT)
+        self.node.wait_log('KeyError', TIMEOUT)
         self.wait_files([])
         lines = self.node.log().splitlines()
         self.assertEqual(len([line for line in lines if line.strip().startswith('KeyError')]), 1)

@@ -56,6 +56,18 @@ class StateTest(FrozenCase):
         self.assertEqual(sorted(found), sorted(number for number, _auth in one.opened.values()))
         for name, (number, auth) in one.opened.items():
             self.check_computation(one, root, found[number], name, auth)
+        self.check_late_cleanup(records, heritage, found)
+
+    def check_late_cleanup(self, records, heritage, found):
+        """A supervisor that has begun cleanup while this node started, and ended."""
+        numbers = sorted(found)
+        path = records.path(control.SUPERVISORS, '%d-%s%s' % (numbers[0], 'a' * 16, control.CLEANED))
+        with open(path, 'w'):
+            pass
+        for number in numbers:
+            self.assertIsNone(heritage._find(found[number], [], None))
+        self.assertEqual([found[number].cleaned for number in numbers],
+                         [True] + [False] * (len(numbers) - 1))
 
     def check_computation(self, one, root, remembered, name, auth):
         request, peer = remembered.request, remembered.peer

@@ -53,7 +53,7 @@ class Computations(object):
         if data['set_up']:
             computation.setup_frame()
         computation.closed_by_client = bool(data['closed_by_client'])
-        computation.cleaned = remembered.cleaned and link is None  # one that lives knows by itself
+        computation.cleaned = remembered.cleaned                # a supervisor that lives knows
         computation.go_on(data['stage'] if data['stage'] in STAGES else OPEN, link)
         computation.jobs.adopted.adopt(jobs)
         if link is None and computation.jobs.count_waiting():
