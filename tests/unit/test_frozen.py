@@ -5,6 +5,7 @@ import os
 import unittest
 
 from dispynode_lib.host.compat import to_text
+from dispynode_lib.log import CRITICAL, output
 from dispynode_lib.node import heritage as heritages
 from dispynode_lib.node.shared.known import KnownReleases
 from dispynode_lib.node.files.folders import Folders
@@ -60,6 +61,8 @@ class StateTest(FrozenCase):
 
     def check_late_cleanup(self, records, heritage, found):
         """A supervisor that has begun cleanup while this node started, and ended."""
+        self.addCleanup(setattr, output, 'level', output.level)
+        output.level = CRITICAL + 1
         numbers = sorted(found)
         path = records.path(control.SUPERVISORS, '%d-%s%s' % (numbers[0], 'a' * 16, control.CLEANED))
         with open(path, 'w'):
