@@ -97,7 +97,9 @@ class Node(object):
             chosen = net.node_addresses(self.options.ip_addr)
             socks = self._open_ports([address for address, _why in chosen])
             self._before.begin()
-            self._serve(socks, chosen, self._build())
+            schedulers = self._build()
+            self._folder.begin()            # may fail; from here on nothing does
+            self._serve(socks, chosen, schedulers)
         except StartError:
             self._close_init_file(self.options.stop_timeout)
             self._before.give_up()

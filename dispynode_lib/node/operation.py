@@ -50,8 +50,7 @@ class Operation(object):
         self._kept = True                   # the state folder is as it should be
 
     def begin(self):
-        """The node serves. Raises StartError."""
-        self._folder.begin()
+        """The node serves."""
         self._socket.open()
         leftovers = self._folder.leftovers()
         if leftovers is not None:
