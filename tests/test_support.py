@@ -2,8 +2,10 @@
 elsewhere."""
 from __future__ import absolute_import, division, print_function
 
+import io
 import os
 import pickle
+import re
 import shutil
 import subprocess
 import sys
@@ -179,3 +181,17 @@ class PickledTest(unittest.TestCase):
         plain = dict(item for item in self.VALUE.items() if item[0] not in ('text', 'set'))
         for protocol in range(2, pickle.HIGHEST_PROTOCOL + 1):
             self.assertEqual(pickled.loads(pickle.dumps(plain, protocol)), plain)
+
+
+class WaitingTest(unittest.TestCase):
+
+    def test_lines_of_the_log_are_waited_for(self):
+        # the node answers first and logs then: who looks once may look too early
+        found = []
+        for folder, _folders, names in os.walk(os.path.join(PROJECT, 'tests')):
+            for name in names:
+                if name.endswith('.py'):
+                    with io.open(os.path.join(folder, name), encoding='utf-8') as source:
+                        found += [(name, line) for line in source
+                                  if re.search(r'assert(In|True)\(.*\.log\(\)\)', line)]
+        self.assertEqual(found, [])

@@ -300,6 +300,7 @@ class NeighboursTest(unittest.TestCase):
                 self.assertEqual(job.wait(WAIT).value, 10)
                 node.wait_log('CLOSE refused: address', WAIT)
                 for text in ('JOB refused', 'FILEXFER refused'):
+                    node.wait_log(': ' + text, WAIT)
                     lines = [line for line in node.log().splitlines() if ': ' + text in line]
                     # for its address, and not for anything else
                     self.assertEqual(len(lines), 1, lines)

@@ -40,8 +40,8 @@ class DiskFullTest(unittest.TestCase):
         with NodeProcess(folder=folder, wait=False) as node:
             self.assertEqual(node.wait_exit(), 73)
             self.assertEqual(len(node.log().splitlines()), 1, node.log())
-            self.assertIn('pid cannot be written: No space left on device; make room', node.log())
-            self.assertIn('with --dest_path_prefix', node.log())
+            node.wait_log('pid cannot be written: No space left on device; make room')
+            node.wait_log('with --dest_path_prefix')
 
     def test_a_full_disk_loses_no_reply(self):
         folder = self.disk()

@@ -51,7 +51,7 @@ class AllowTest(unittest.TestCase):
         for value in ('::1/129', '10.0.0.0/33', '10.0.0', 'host', '1.2.3.4/x', ''):
             with NodeProcess('--allow', value, wait=False) as node:
                 self.assertEqual(node.wait_exit(WAIT), 64)
-                self.assertIn('--allow', node.log())
+                node.wait_log('--allow')
 
 
 @unittest.skipUnless(os.geteuid() == 0, 'only root can start a node for another user')
@@ -66,7 +66,7 @@ class UserTest(unittest.TestCase):
         if python is None:  # this user cannot run any: then that is said
             with NodeProcess('--user', 'nobody', folder=folder, wait=False) as node:
                 self.assertEqual(node.wait_exit(WAIT), 77)
-                self.assertIn('may not use', node.log())
+                node.wait_log('may not use')
             return
         with NodeProcess('-c', 1, '--user', 'nobody', folder=folder,
                          python=python) as node, FakeScheduler(node, NATIVE) as scheduler:
@@ -80,7 +80,7 @@ class UserTest(unittest.TestCase):
     def test_an_unknown_user(self):
         with NodeProcess('--user', 'nobody-of-that-name', wait=False) as node:
             self.assertEqual(node.wait_exit(WAIT), 67)
-            self.assertIn('no such user', node.log())
+            node.wait_log('no such user')
 
     def test_root_is_warned(self):
         with NodeProcess() as node:

@@ -71,7 +71,7 @@ class BareRootTest(unittest.TestCase):
         ]
         with open(os.environ['DISPYNODE_TEST_PROGRAM'], 'rb') as one_file, BareNode(
                 there, script, stdin=one_file) as node:
-            self.assertIn('with ', node.log())
+            node.wait_log('with ')
             client = self.lab.client(here, clients[0].python, nodes=[NODE], ip_addr=CLIENT,
                                      jobs=JOBS)
             done = client.wait_result(WAIT, event='done')

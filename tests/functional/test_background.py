@@ -110,7 +110,7 @@ class Background(OperatorCase):
             self.assertEqual(scheduler.wait_for('NODE_CPUS', timeout=30).value['cpus'], 0)
             self.assertEqual(node.wait_exit(30), 0)
             self.assertEqual(job.wait().status, 9)
-            self.assertIn('the lifetime ends in', node.log())
+            node.wait_log('the lifetime ends in')
 
     def test_idle_timeout(self):
         with self.node('--idle_timeout', '4') as node:
@@ -125,7 +125,7 @@ class Background(OperatorCase):
             self.assertEqual(job.wait().status, 11)
             computation.close()
             self.assertEqual(node.wait_exit(30), 0)
-            self.assertIn('no computation for 4 s', node.log())
+            node.wait_log('no computation for 4 s')
 
     def test_service_manager_is_told(self):
         path = os.path.join(self.folder, 'notify')

@@ -102,7 +102,7 @@ class InitFile(NodeCase):
         with NodeProcess('--init', self.path, '--stop_timeout', '3') as node:
             node.signal(signal.SIGTERM)
             self.assertEqual(node.wait_exit(TIMEOUT), 0, node.log())
-            self.assertIn('close() took more than 3 s and was ended', node.log())
+            node.wait_log('close() took more than 3 s and was ended')
             self.assertFalse(os.path.exists('/proc/' + self.noted()[0][1]))
 
 

@@ -146,7 +146,7 @@ def compute():
         with self.assertRaises(Refused):
             scheduler.computations[-1].submit()
         self.wait_files([])
-        self.assertIn(u'\n    ValueError: no luck\n', self.node.log())    # lines that can be read
+        self.node.wait_log(u'\n    ValueError: no luck\n')    # lines that can be read
 
     def test_d12_setup_may_call_other_functions_and_blocks_nobody(self):
         code = ('import os, time\ndef helper(path):\n    while not os.path.exists(path): time.sleep(0.01)\n'

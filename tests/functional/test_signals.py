@@ -51,7 +51,7 @@ class Signals(OperatorCase):
             scheduler, _computation, jobs = self.running(node)
             node.signal(signal.SIGINT)
             self.assertEqual(node.wait_exit(), 0)
-            self.assertIn('draining has taken 0.5 s', node.log())
+            node.wait_log('draining has taken 0.5 s')
             self.assertEqual([job.wait().status for job in jobs], [9, 9])
             scheduler.wait_for('TERMINATED')
 
@@ -115,7 +115,7 @@ def cleanup(path=%r):
             node.signal(signal.SIGTERM)
             self.assertEqual(node.wait_exit(), 0)
             self.assertEqual((jobs[0].wait().status, jobs[0].wait().exception), (9, STOPPED))
-            self.assertIn('draining has taken 0.5 s: running jobs are stopped', node.log())
+            node.wait_log('draining has taken 0.5 s: running jobs are stopped')
 
     def test_second_terminate_ends_the_grace(self):
         with self.node('-c', '1', '--grace', '600') as node:
@@ -184,14 +184,14 @@ def cleanup(path=%r):
             with self.node() as node:
                 node.signal(number)
                 node.wait_exit()
-                self.assertIn('dispynode.cli: %s: this node is to end' % name, node.log())
+                node.wait_log('dispynode.cli: %s: this node is to end' % name)
 
     def test_dump_writes_state_and_stacks(self):
         with self.node('-c', '1') as node:
             self.running(node, 1)
             node.signal(signal.SIGUSR2)
             node.wait_log('thread dispynode-loop')
-            self.assertIn('"phase": "SERVING"', node.log())
+            node.wait_log('"phase": "SERVING"')
             self.assertEqual(self.status()['busy'], 1)
 
     def test_hangup_rereads_what_can_change(self):

@@ -162,7 +162,7 @@ class StateFolder(OperatorCase):
             scheduler.open(FORSAKEN, 'forsake').run(path)
             pid = int(read(path))
             node.wait_log('left by a supervisor that had died: ')
-            self.assertIn(str(pid), node.log())
+            node.wait_log(str(pid))
             self.wait(lambda: not processes.lives(pid), 'process %d to go' % pid)
 
     def test_clean(self):
@@ -282,7 +282,7 @@ class StateFolder(OperatorCase):
                 DEFAULT_PORTS[0])
             with self.node(port='default', wait=False) as node:
                 node.wait_log('serves at 127.0.0.1')
-                self.assertIn('%s port %d' % (protocol, DEFAULT_PORTS[0]), node.log())
+                node.wait_log('%s port %d' % (protocol, DEFAULT_PORTS[0]))
                 for port in DEFAULT_PORTS[1:]:
                     self.assertTrue(node.takes_connections(port))
                 let_go()

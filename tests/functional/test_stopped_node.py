@@ -52,7 +52,7 @@ class StoppedNodeTest(unittest.TestCase):
             node = self.second(*options)
             self.assertEqual(node.wait_exit(TIMEOUT), status)
             self.assertEqual(len(node.log().splitlines()), 1, node.log())
-            self.assertIn(text, node.log())
+            node.wait_log(text)
 
     def check_goes_on(self):
         """Check that the first node has lost nothing."""
@@ -82,7 +82,7 @@ class StoppedNodeTest(unittest.TestCase):
         second = self.second(ip_addr='127.0.0.2', wait=True)
         self.node.signal(signal.SIGCONT)
         self.assertEqual(self.node.wait_exit(TIMEOUT), 75)
-        self.assertIn('another node has taken over the computations of this one', self.node.log())
+        self.node.wait_log('another node has taken over the computations of this one')
         for name in ('pid', 'state.json', os.path.join('computations', '%d' % self.computation.id)):
             self.assertTrue(os.path.exists(os.path.join(self.state, name)), name)
         self.scheduler.node = second

@@ -113,7 +113,7 @@ class AddressesTest(unittest.TestCase):
             self.assertIn('200', self.ready(address).splitlines()[0])
         self.assertNotIn('no network', self.told('why'))
         self.assertNotIn('no network', self.wait_status('STATUS='))
-        self.assertIn('whoever reaches port 51348 of ' + FIRST, self.node.log())
+        self.node.wait_log('whoever reaches port 51348 of ' + FIRST)
         for old, new in ((FIRST, SECOND), (SECOND, THIRD)):
             self.change('-' + old, '+' + new)
             self.served_at(self.start_client(), new)
