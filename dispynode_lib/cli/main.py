@@ -13,6 +13,7 @@ from dispynode_lib.code import packed
 from dispynode_lib.errors import OptionError, StartError
 from dispynode_lib.host import compat
 from dispynode_lib.host.compat import signal
+from dispynode_lib.host.io.wakeup import Wakeup
 from dispynode_lib.host.process import inherited
 from dispynode_lib.log import Log
 
@@ -321,7 +322,7 @@ def _pass_over(_number, _frame):
     """Handle a signal that means nothing."""
 
 
-class Signals(object):
+class Signals(Wakeup):
     """Notes what signals ask for and wakes the main thread; the handlers do nothing else.
 
     wanted      RUN, DRAIN, STOP or AT_ONCE: how the node is to end
@@ -335,11 +336,7 @@ class Signals(object):
         self.jobs_only = self.warm = False
         self.number = None                  # of the signal that asked last
         self.asked = set()
-        self._read_end, self._write_end = os.pipe()
-        import fcntl
-        for fd in (self._read_end, self._write_end):
-            compat.set_cloexec(fd)
-            fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) | os.O_NONBLOCK)
+        super(Signals, self).__init__(for_signals=True)
 
     def install(self):
         """Take over the signals that end a node, or ask something of it."""
@@ -358,7 +355,7 @@ class Signals(object):
         if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:       # else: nohup
             signal.signal(signal.SIGHUP, self._on_wish)
         # the system may give a signal to any thread: this wakes the main thread all the same
-        signal.set_wakeup_fd(self._write_end)
+        signal.set_wakeup_fd(self.write_end)
 
     def _on_interrupt(self, number, _frame):
         """Handle SIGINT: drain; each further one is more urgent."""
@@ -388,28 +385,16 @@ class Signals(object):
         self.wanted, self.number = wanted, number
         self.wake()
 
-    def wake(self):
-        """Make wait() return. Safe from signal handlers and from any thread."""
-        try:
-            os.write(self._write_end, b'w')
-        except EnvironmentError:
-            return                          # the pipe is full: wait() will return anyway
-
-    def close(self):
-        """Give the descriptors back; after that no handler may be left installed."""
-        os.close(self._read_end)
-        os.close(self._write_end)
-
     def wait(self, more=(), timeout=None):
         """Wait for wake(), a signal or a readable descriptor of `more`; return those that are.
 
         It may also return without a reason.
         """
         try:
-            ready = select.select([self._read_end] + list(more), [], [], timeout)[0]
-            if self._read_end in ready:
-                ready.remove(self._read_end)
-                os.read(self._read_end, 4096)
+            ready = select.select([self] + list(more), [], [], timeout)[0]
+            if self in ready:
+                ready.remove(self)
+                self.drain()
             return ready
         except (EnvironmentError, select.error):
             return []                       # interrupted by a signal (2.7)

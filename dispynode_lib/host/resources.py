@@ -3,7 +3,7 @@ from __future__ import absolute_import, division, print_function
 
 import os
 
-from dispynode_lib.host import compat, proc
+from dispynode_lib.host import proc
 from dispynode_lib.host.proc import AvailInfo, import_psutil
 
 
@@ -169,27 +169,6 @@ def _first_line(path):
     return (proc.lines(path) + [''])[0]
 
 
-class KernelFile(object):
-    """A file of /proc that is read for each pulse, and stays open. Any thread."""
-
-    SIZE = 4096                             # bytes from its beginning
-
-    def __init__(self, path):
-        self._fd = None
-        try:
-            self._fd = os.open(path, os.O_RDONLY)
-            compat.set_cloexec(self._fd)
-        except EnvironmentError:
-            return                          # another system
-
-    def read(self):
-        """Return its beginning as it is now, b'' if there is no such file."""
-        try:
-            return b'' if self._fd is None else compat.read_at(self._fd, self.SIZE, 0)
-        except EnvironmentError:
-            return b''
-
-
 def _kilobytes(text, name):
     """Return the number of a line `name: number kB` of /proc/meminfo (bytes), or None."""
     words = text.partition(b'\n' + name + b':')[2].split(None, 1)
@@ -202,8 +181,7 @@ class Meter(object):
     def __init__(self, folder, root=''):
         """`folder`: path on the disk that jobs use."""
         self._folder = folder
-        self._memory = KernelFile(root + '/proc/meminfo')
-        self._stat = KernelFile(root + '/proc/stat')
+        self._memory, self._stat = root + '/proc/meminfo', root + '/proc/stat'
         self._times = (0, 0)                # (idle, all) at the last reading, in ticks
         self._cpu = 100.0
         self._psutil_read = False
@@ -221,7 +199,7 @@ class Meter(object):
 
     def _read_memory(self):
         """Return (bytes available, percent of swap free), None if this is not Linux."""
-        text = b'\n' + self._memory.read()
+        text = b'\n' + proc.read(self._memory)
         free, available = _kilobytes(text, b'MemFree'), _kilobytes(text, b'MemAvailable')
         if free is None:
             return None
@@ -234,7 +212,7 @@ class Meter(object):
 
     def _read_cpu(self):
         """Return percent idle since the last reading."""
-        times = [int(number) for number in self._stat.read().partition(b'\n')[0].split()[1:9]]
+        times = [int(number) for number in proc.read(self._stat).partition(b'\n')[0].split()[1:9]]
         if len(times) >= 4:
             idle, total = times[3] + sum(times[4:5]), sum(times)
             passed = total - self._times[1]

@@ -5,12 +5,11 @@ import collections
 import errno
 import functools
 import itertools
-import os
 import threading
 
 from dispynode_lib.host.compat import (
     Poller, get_thread_id, heapify, heappop, heappush, monotonic)
-from dispynode_lib.host.descriptors import set_blocking, set_cloexec
+from dispynode_lib.host.io.wakeup import Wakeup
 from dispynode_lib.log import Log
 
 log = Log('dispynode.loop')
@@ -49,12 +48,8 @@ class Loop(object):
         self._waiting = False
         self._stopping = False
         self._thread = None
-        self._wake_read, self._wake_write = os.pipe()
-        for fd in (self._wake_read, self._wake_write):
-            set_cloexec(fd)
-            set_blocking(fd, False)
-        self._poller.add(self._wake_read, READ)
-        self._callbacks[self._wake_read] = self._drain_wakeups
+        self._wakeup = Wakeup()
+        self.watch(self._wakeup.fileno(), lambda _events: self._wakeup.drain())
 
     def watch(self, fd, callback, events=READ):
         """Call `callback(events)` whenever `fd` is ready for `events` (READ, WRITE or both)."""
@@ -94,12 +89,12 @@ class Loop(object):
         self._soon.append((function, args))
         if self._waiting and get_thread_id() != self._thread:
             self._waiting = False  # one wake-up is enough for all who call until it is awake
-            self._wake()
+            self._wakeup.wake()
 
     def stop(self):
         """Make run() return after the callbacks of its current turn. Safe from any thread."""
         self._stopping = True
-        self._wake()
+        self._wakeup.wake()
 
     def run(self):
         """Wait and call back until stop()."""
@@ -107,18 +102,6 @@ class Loop(object):
         while not self._stopping:
             self._turn()
         self._poller.close()
-
-    def _wake(self):
-        try:
-            os.write(self._wake_write, b'w')
-        except EnvironmentError:
-            return                          # the pipe is full: it will wake up anyway
-
-    def _drain_wakeups(self, _events):
-        try:
-            os.read(self._wake_read, 4096)
-        except EnvironmentError:
-            return
 
     def _turn(self):
         soon = self._soon

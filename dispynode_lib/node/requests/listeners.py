@@ -8,6 +8,7 @@ import socket
 from dispynode_lib.errors import ProtocolError
 from dispynode_lib.host.compat import accept, socketserver, start_thread
 from dispynode_lib.host.io.streams import close_quietly, would_block
+from dispynode_lib.host.io.wakeup import Wakeup
 from dispynode_lib.host.network import datagrams
 from dispynode_lib.log import Log
 from dispynode_lib.wire import framing
@@ -109,12 +110,12 @@ class DatagramListener(object):
         self._complaints = complaints
         self._is_allowed = is_allowed
         self._stopping = False
-        self._wake, self._woken = socket.socketpair()
+        self._wakeup = Wakeup()
 
     def follow(self, socks):
         """Take the datagrams of these sockets from now on, and close others; any thread."""
         self._socks = socks
-        self._wake.send(b'x')
+        self._wakeup.wake()
 
     def start(self):
         """Start the thread."""
@@ -122,14 +123,14 @@ class DatagramListener(object):
 
     def _run(self):
         poll, by_fd = select.poll(), {}
-        poll.register(self._woken.fileno(), select.POLLIN)
+        poll.register(self._wakeup, select.POLLIN)
         while not self._stopping:
             self._register(poll, by_fd, self._socks)
             for fd, _events in self._wait(poll):
                 if fd in by_fd:
                     self._receive(by_fd[fd])
                 else:
-                    self._woken.recv(64)
+                    self._wakeup.drain()
 
     @staticmethod
     def _register(poll, by_fd, socks):
@@ -170,7 +171,7 @@ class DatagramListener(object):
     def stop(self):
         """End the thread; its sockets stay open for sending until close()."""
         self._stopping = True
-        self._wake.send(b'x')
+        self._wakeup.wake()
 
     def close(self):
         """Close the sockets."""

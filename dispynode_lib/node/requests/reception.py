@@ -3,6 +3,7 @@ from __future__ import absolute_import, division, print_function
 
 import collections
 import errno
+import functools
 
 from dispynode_lib.errors import PeerGone, ProtocolError
 from dispynode_lib.host.compat import PY2, set_cloexec
@@ -270,7 +271,7 @@ class Reception(object):
         self._held.add(fd, connection)
         connection.timer = self._loop.call_later(self._options.msg_timeout, self._expire,
                                                  connection)
-        self._loop.watch(fd, lambda events: self._readable(connection), connection.wants)
+        self._watch(fd, connection)
 
     def _release(self, connection):
         fd = connection.sock.fileno()
@@ -291,11 +292,15 @@ class Reception(object):
         if error.errno in NO_DESCRIPTORS:
             self._drop_one('this node is out of descriptors')
 
-    def _readable(self, connection):
+    def _watch(self, fd, connection):
+        # many may wait: a partial is smaller than a lambda
+        self._loop.watch(fd, functools.partial(self._readable, connection), connection.wants)
+
+    def _readable(self, connection, _events):
         fd = connection.sock.fileno()
         self._loop.unwatch(fd)
         if self._advance(connection):
-            self._loop.watch(fd, lambda events: self._readable(connection), connection.wants)
+            self._watch(fd, connection)
         else:
             connection.timer.cancel()
             self._held.remove(fd)

@@ -1,10 +1,10 @@
 """Watchdog: the thread that does timed duties when they are due."""
 from __future__ import absolute_import, division, print_function
 
-import os
 import select
 
-from dispynode_lib.host.compat import monotonic, set_cloexec, start_thread
+from dispynode_lib.host.compat import monotonic, start_thread
+from dispynode_lib.host.io.wakeup import Wakeup
 from dispynode_lib.log import Log
 
 log = Log('dispynode.watchdog')
@@ -34,20 +34,15 @@ class Watchdog(object):
         """`clock`: function -> seconds, not the host's clock, which may be set."""
         self._duties = list(duties)
         self._clock = clock
-        # a pipe, and what waits for it, once it runs
-        self._wake, self._woken, self._poll = None, None, None
+        self._wakeup, self._poll = None, None           # once it runs
         self._stopping = False
 
     def start(self, duties=()):
         """Start the thread, which does these duties as well."""
         self._duties.extend(duties)
-        self._woken, self._wake = os.pipe()
-        for fd in (self._woken, self._wake):
-            set_cloexec(fd)
-        import fcntl
-        fcntl.fcntl(self._wake, fcntl.F_SETFL, os.O_NONBLOCK)
+        self._wakeup = Wakeup()
         self._poll = select.poll()
-        self._poll.register(self._woken, select.POLLIN)
+        self._poll.register(self._wakeup, select.POLLIN)
         return start_thread('watchdog', self._run)
 
     def stop(self):
@@ -57,11 +52,8 @@ class Watchdog(object):
 
     def reschedule(self):
         """Ask each duty anew when it is due: something has changed."""
-        if self._wake is not None:
-            try:
-                os.write(self._wake, b'.')
-            except EnvironmentError:
-                return                      # the pipe is full: it will wake
+        if self._wakeup is not None:
+            self._wakeup.wake()
 
     def run_due(self, now):
         """Do what is due at `now`; return the time of the next duty, or None."""
@@ -102,6 +94,6 @@ class Watchdog(object):
         """Wait to be woken. By poll: waits of threads go by the host's clock before 3.11."""
         try:
             if self._poll.poll(seconds * 1000.0 + 0.5):
-                os.read(self._woken, 4096)
+                self._wakeup.drain()
         except (EnvironmentError, select.error):        # a signal (2.7)
             return
