@@ -151,7 +151,7 @@ class HandOver(object):
 
     def is_asked_for(self):
         """Return whether a node waits to be let in."""
-        return is_readable(self.fd)
+        return self.fd is not None and is_readable(self.fd)
 
     def let_in(self, processes, programs, opened, ending):
         """Accept the node that has connected as ours, if it may be; return whether it is.

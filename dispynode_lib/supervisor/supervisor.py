@@ -418,8 +418,10 @@ class Supervisor(object):
         error = self._clean_up() if with_cleanup else None
         stopping.end_descendants()
         self._run_exit_functions()
-        self._account.tell()
         self._hand_over.close()
+        if self._hand_over.is_asked_for():  # it came meanwhile, and is to know that cleanup has run
+            self._let_in()
+        self._account.tell()
         self._send(b'closed', _encode(error))
         self._ended = True
 

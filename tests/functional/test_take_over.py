@@ -13,7 +13,7 @@ from tests.support.computation import load_result
 from tests.support.nodecase import NATIVE, TIMEOUT
 from tests.support.nodeprocess import PROJECT, NodeProcess
 from tests.support.processes import lives
-from tests.support.scheduler import FakeScheduler
+from tests.support.scheduler import SILENT, FakeScheduler
 from tests.support.waiting import clock, wait_until
 
 LATER = os.path.join(PROJECT, 'tests', 'support', 'later.py')
@@ -144,6 +144,22 @@ class TakeOverTest(unittest.TestCase):
         wait_until(lambda: 'cleanup' in self.notes(), TIMEOUT)
         self.again()
         self.assertEqual([word for word in self.notes() if word in ('setup', 'cleanup')], ['setup', 'cleanup'])
+
+    def test_a_cleanup_that_takes_longer_than_the_start_of_the_next_node_is_not_run_again(self):
+        node, scheduler, _computation = self.start()
+        code = CODE.replace('def cleanup(path):\n    note(path, ',
+                            'def cleanup(path=%r):\n    f(path, ' % self.path)
+        computation = self.computation = scheduler.open(code, 'f', cleanup='cleanup')
+        job = self.running('one')
+        scheduler.answers['JOB_REPLY'] = SILENT     # so the next node still knows the job
+        self.assertEqual(computation.close(), b'ACK')
+        wait_until(lambda: 'begun cleanup' in self.notes(), TIMEOUT)
+        self.again()
+        scheduler.answers['JOB_REPLY'] = b'ACK'
+        self.let_end('cleanup')
+        self.assertEqual(job.wait(TIMEOUT).status, 9)
+        node.wait_log('computation %d (f) ended' % computation.id)
+        self.assertEqual(self.notes(), ['begun one', 'begun cleanup', 'ended cleanup'])
 
     def test_a_file_that_the_client_keeps_stays_and_a_sent_one_is_there(self):
         _node, _scheduler, computation = self.start(cleanup=False)

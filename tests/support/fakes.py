@@ -251,7 +251,7 @@ def done(status=11, result=b'result'):
 class FakeLink(object):
     """As node.computations.link.Link: `sent` are the frames for the supervisor; the test tells what that does."""
 
-    key = None
+    key, is_taken_over = None, False
 
     def __init__(self, pid=4000):
         self.pid, self.sent, self.signals, self.is_open = pid, [], [], True

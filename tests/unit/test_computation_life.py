@@ -590,13 +590,13 @@ class Noted(object):
 
 class TakenOverTest(History):
 
-    def adopt(self, stage=computations.OPEN, set_up=True, jobs=(), supervisor=True):
+    def adopt(self, stage=computations.OPEN, set_up=True, jobs=(), supervisor=True, **settings):
         """Go on with what a dead node has left; return the Jobs."""
-        self.room, adopted = FakeRoom(), []
+        self.room, adopted = FakeRoom(**settings), []
         room = self.room
         link = room.nursery.take() if supervisor else None
         if supervisor:
-            link.key = b'k' * 16
+            link.key, link.is_taken_over = b'k' * 16, True
         for uid, noted in enumerate(jobs, 1):
             adopted.append((room.state.adopt_job(room.computation, uid, u'cd', (), 1.0), noted))
         if stage == computations.CLOSING:
@@ -671,6 +671,15 @@ class TakenOverTest(History):
         self.here(ending=b'1')
         self.assertEqual(self.phases(), (computations.CLEANING, supervisions.CLEANING))
         self.room.says(b'closed', None)
+        self.assert_gone()
+
+    def test_cleanup_that_has_run_while_a_reply_was_to_be_delivered_is_not_run_again(self):
+        self.adopt(computations.CLOSING, jobs=[Noted(number=5)], cleanup=u'cleanup')
+        self.here(held=[(5, 9)], ending=b'1')
+        self.room.says(b'closed', None)
+        self.room.link.dies()
+        self.room.settle()
+        self.assertEqual([reply[:2] for reply in self.room.replies], [(1, 9)])
         self.assert_gone()
 
     def test_one_whose_supervisor_died_while_it_was_renewed_is_renewed(self):

@@ -231,6 +231,8 @@ class Supervision(object):
     def _on_closed(self, fields):
         before, error = self.phase, fields[0]
         if not LIFE.change(self, CLOSED):
+            if self.link is not None and self.link.is_taken_over:
+                self._owner.cleaned = True      # it was told to end by the node before this one
             return
         if error is not None:
             log.warning('computation %d: cleanup failed: %s', self._owner.id, indented(error))
