@@ -18,7 +18,7 @@ from dispynode_lib.wire import control
 
 log = Log('dispynode.takeover')
 
-LAST_LINES = 0.2                            # seconds for the log
+LAST_LINES = 1.0                            # seconds for the log
 TIMEOUT = 2.0                               # seconds for the keeper of listeners
 
 
