@@ -60,6 +60,7 @@ class BadNetworkTest(unittest.TestCase):
         wait_until(lambda: computation.pending_jobs() == {'done': [], 'pending': 0}, WAIT)
         self.assertEqual(computation.jobs(), [])
         for job in jobs:
+            job.wait(WAIT)
             self.assertEqual(len(set(reply.message.payload for reply in job.replies)), 1)
             self.assertLessEqual(len(job.replies), times)
 
@@ -160,7 +161,7 @@ class BadNetworkTest(unittest.TestCase):
         link.loses = None
         computation.resend()
         self.assert_settled(computation, [job], times=3)
-        self.assertGreater(len(job.replies), 1)
+        wait_until(lambda: len(job.replies) > 1, WAIT)
 
     def test_a_reply_given_up_does_not_arrive_beside_its_repetition(self):
         """The connection is there, then nothing the node sends arrives: the system keeps it, and
@@ -198,23 +199,26 @@ class BadNetworkTest(unittest.TestCase):
         self.assert_settled(computation, [])
 
     def test_a_job_whose_ack_is_lost_runs_once_though_it_is_sent_again(self):
-        link, _node, scheduler = self.start('--msg_timeout', 2)
+        link, node, scheduler = self.start('--msg_timeout', 2)
         computation = scheduler.open(
-            'import os, time\ndef job():\n    open("ran", "a").write("x")\n    time.sleep(1.5)\n'
+            'import os, time\ndef job(gate):\n    open("ran", "a").write("x")\n'
+            '    while not os.path.exists(gate): time.sleep(0.02)\n'
             '    return len(open("ran").read())\n', 'job')
-        job = computation.make_job()
+        gate = os.path.join(node.folder, 'gate')
+        job = computation.make_job(gate)
         scheduler.jobs[job.uid] = job
         link.loses = lambda packet: packet.source[1] == scheduler.node_port and packet.carried
         with self.assertRaises(EnvironmentError):
             scheduler.call('JOB', job.record, timeout=0.5)
         link.loses = None
         self.assertEqual(scheduler.call('JOB', job.record), b'ACK')
+        open(gate, 'w').close()
         self.assertEqual(job.wait(WAIT).value, 1)
         self.assert_settled(computation, [job])
 
     def test_requests_cut_in_the_middle_are_given_up(self):
         """The client vanishes with half a request on the way; its connections do not stay."""
-        link, node, scheduler = self.start('--msg_timeout', 1)
+        link, node, scheduler = self.start('--msg_timeout', 4)
         computation = scheduler.open(attacker.CODE, 'job')
         assert_serves(self, computation)
         before = attacker.descriptors(node.pid)

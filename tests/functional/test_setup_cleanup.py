@@ -53,6 +53,11 @@ def wait(seconds):
 '''
 
 
+def setting_up(computation, *args):
+    """Return a connection on which SETUP was sent."""
+    return computation.scheduler.connection('SETUP', MODERN.setup(computation.id, args), timeout=TIMEOUT)
+
+
 class SetupCleanup(NodeCase):
 
     options = ('-c', '2')
@@ -160,7 +165,7 @@ def compute():
                 other = scheduler.open('def f(): return 2', 'f')
                 self.assertEqual(self.finished(other.run()), 2)
                 self.file('go', folder=os.path.dirname(path))
-                self.assertEqual(waiting.recv(100)[4:], b'ACK')
+                self.assertEqual(read_frame(waiting), b'ACK')
             self.assertEqual(self.finished(slow.run()), 1)
             self.let_go(scheduler)
 
@@ -264,12 +269,13 @@ def compute():
         self.assertEqual(len([line for line in lines if line.strip().startswith('KeyError')]), 1)
 
     def test_close_interrupts_a_setup_that_does_not_end(self):
-        code = 'import time\ndef setup(): time.sleep(1000)\ndef f(): return 1\n'
+        code = ('import time\ndef setup(path):\n    open(path, "w").close()\n    time.sleep(1000)\n'
+                'def f(): return 1\n')
         computation, before = self.open(code, 'f', setup='setup', send_setup=False), self.node.log()
-        with computation.scheduler.connection('SETUP', MODERN.setup(computation.id, ()), timeout=TIMEOUT) as waiting:
-            wait_until(lambda: self.sleeping(), TIMEOUT)
+        with setting_up(computation, self.path) as waiting:
+            wait_until(lambda: os.path.exists(self.path), TIMEOUT)
             computation.close()
-            self.assertNotEqual(waiting.recv(100)[4:], b'ACK')
+            self.assertNotEqual(read_frame(waiting), b'ACK')
         self.wait_files([])
         self.node.wait_log('setup of computation %d has ended with' % computation.id)
         self.assertNotIn('Traceback', self.node.log()[len(before):])
@@ -277,39 +283,30 @@ def compute():
     def test_close_ends_a_setup_that_catches_what_is_to_interrupt_it(self):
         code = '''
 import time
-def setup():
+def setup(path):
     while True:
         try:
+            open(path, 'w').close()
             time.sleep(1000)
         except BaseException:
             pass
 def f(): return 1
 '''
         computation = self.open(code, 'f', setup='setup', send_setup=False)
-        with computation.scheduler.connection('SETUP', MODERN.setup(computation.id, ()), timeout=TIMEOUT) as waiting:
-            wait_until(self.sleeping, TIMEOUT)
+        with setting_up(computation, self.path) as waiting:
+            wait_until(lambda: os.path.exists(self.path), TIMEOUT)
             computation.close()
-            self.assertNotEqual(waiting.recv(100)[4:], b'ACK')
+            self.assertNotEqual(read_frame(waiting), b'ACK')
         self.wait_files([])
 
     def test_a_setup_is_answered_though_close_comes_before_it_has_begun(self):
-        code = 'import time\ndef setup(): time.sleep(1000)\ndef f(): return 1\n'
+        code = 'import time\ndef setup(path): time.sleep(1000)\ndef f(): return 1\n'
         for _ in range(10):
             computation = self.open(code, 'f', setup='setup', send_setup=False)
-            with computation.scheduler.connection('SETUP', MODERN.setup(computation.id, ()), timeout=TIMEOUT) as waiting:
+            with setting_up(computation, self.path) as waiting:
                 computation.close()
-                self.assertNotEqual(waiting.recv(100)[4:], b'ACK')
+                self.assertNotEqual(read_frame(waiting), b'ACK')
         self.wait_files([])
-
-    def sleeping(self):
-        """Return whether a supervisor has entered the folder of a computation."""
-        for pid, command in self.node.processes().items():
-            try:
-                if '--supervise' in command and '/127' in os.readlink('/proc/%d/cwd' % pid):
-                    return True
-            except EnvironmentError:                # it has ended
-                continue
-        return False
 
     def test_a_failing_node_leaves_no_process_and_cleanup_runs(self):
         with NodeProcess('-c', '1', '--orphan_timeout', '0') as node:
@@ -402,9 +399,7 @@ def f():
 '''
 
 
-class CleanupTimeout(NodeCase):
-
-    options = ('-c', '2', '--cleanup_timeout', '2')
+class Closed(NodeCase):
 
     def setUp(self):
         self.begun = os.path.join(self.folder(), 'begun')
@@ -416,6 +411,14 @@ class CleanupTimeout(NodeCase):
         wait_until(lambda: os.path.exists(self.begun), TIMEOUT)
         return computation
 
+    def ctl(self, *words):
+        return compat.to_text(subprocess.check_output(self.node.command() + ['--ctl'] + list(words)))
+
+
+class CleanupTimeout(Closed):
+
+    options = ('-c', '2', '--cleanup_timeout', '2')
+
     def wait_warning(self, computation, what, signal_name):
         self.node.wait_log('computation %d (f): its %s still runs' % (computation.id, what), TIMEOUT)
         self.node.wait_log('its supervisor gets %s' % signal_name, TIMEOUT)
@@ -423,30 +426,23 @@ class CleanupTimeout(NodeCase):
         wait_until(lambda: len([line for line in self.node.processes().values() if '--supervise' in line]) <= 1, TIMEOUT,
                    lambda: 'the end of the supervisor; there are %s' % self.node.processes())
 
-    def ctl(self, *words):
-        return compat.to_text(subprocess.check_output(self.node.command() + ['--ctl'] + list(words)))
-
     def test_a_cleanup_function_that_never_returns_leaves_its_supervisor_for_ever(self):
         self.wait_warning(self.close_while_it_runs(cleanup='endless'), 'cleanup', 'SIGTERM')
 
     def test_a_cleanup_function_that_catches_everything_is_killed(self):
         computation = self.close_while_it_runs(cleanup='stubborn')
-        found = json.loads(self.ctl('status', '--json'))['cleaning_up']
-        self.assertEqual([(row['id'], row['name']) for row in found], [(computation.id, 'f')])
-        self.assertTrue(0 <= found[0]['age'] <= time.time() - found[0]['since'], found)
-        self.assertIn('cleaning up  %d (f) of 127.0.0.1, for ' % computation.id, self.ctl('status'))
         self.wait_warning(computation, 'cleanup', 'SIGKILL')
-        self.assertNotIn('cleaning up', self.ctl('status'))
+        wait_until(lambda: 'cleaning up' not in self.ctl('status'), TIMEOUT)
 
     def test_a_function_for_the_end_of_python_that_never_returns(self):
         self.wait_warning(self.close_while_it_runs(setup='registering'), 'cleanup', 'SIGTERM')
 
     def test_a_setup_that_runs_still_when_its_computation_is_closed_without_force(self):
         computation = self.open(ENDLESS % self.begun, 'f', setup='stubborn', send_setup=False)
-        with computation.scheduler.connection('SETUP', MODERN.setup(computation.id, ()), timeout=TIMEOUT) as waiting:
+        with setting_up(computation) as waiting:
             wait_until(lambda: os.path.exists(self.begun), TIMEOUT)
             computation.close(terminate_pending=False)
-            self.assertNotEqual(waiting.recv(100)[4:], b'ACK')
+            self.assertNotEqual(read_frame(waiting), b'ACK')
         self.wait_warning(computation, 'setup', 'SIGTERM')
 
     def test_a_renewal_does_not_wait_for_ever(self):
@@ -454,7 +450,19 @@ class CleanupTimeout(NodeCase):
         computation.close(close=False)
         computation.scheduler.wait_for('NODE_CLOSED', timeout=TIMEOUT)
         self.assertEqual(self.finished(computation.run()), 1)
-        self.assertNotIn('cleaning up', self.ctl('status'))
+        wait_until(lambda: 'cleaning up' not in self.ctl('status'), TIMEOUT)
+
+
+class CleaningUp(Closed):
+
+    options = ('-c', '2', '--stop_timeout', '1')
+
+    def test_status_tells_of_a_cleanup(self):
+        computation = self.close_while_it_runs(cleanup='endless')
+        found = json.loads(self.ctl('status', '--json'))['cleaning_up']
+        self.assertEqual([(row['id'], row['name']) for row in found], [(computation.id, 'f')])
+        self.assertTrue(0 <= found[0]['age'] <= time.time() - found[0]['since'], found)
+        self.assertIn('cleaning up  %d (f) of 127.0.0.1, for ' % computation.id, self.ctl('status'))
 
 
 class Shutdown(unittest.TestCase):

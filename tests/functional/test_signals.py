@@ -287,6 +287,7 @@ def cleanup(path=%r):
             _scheduler, computation, jobs = self.running(node, 1)
             self.release_jobs()
             jobs[0].wait()
+            node.wait_log('"computation": %d' % computation.id)
             lines = [json.loads(line) for line in node.log().splitlines()]
             self.assertTrue([line for line in lines if line.get('computation') == computation.id])
             self.assertTrue(all(line['level'] and line['time'] and line['logger']

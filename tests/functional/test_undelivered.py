@@ -4,6 +4,7 @@ from __future__ import absolute_import, division, print_function
 
 import errno
 import os
+import threading
 import unittest
 
 from tests.support.dialects import DIALECTS
@@ -27,22 +28,34 @@ def wait_for(path, value):
 
 class Undelivered(NodeCase):
 
-    options = ('-c', '2', '--msg_timeout', '2')
+    options = ('-c', '2', '--msg_timeout', str(TIMEOUT))
 
     def setUp(self):
         self.computation = self.open(CODE, 'f')
         self.scheduler_now = self.computation.scheduler
+        self.kept_jobs, self.through = [], threading.Event()
+        self.addCleanup(self.through.set)
 
     def kept(self, *values):
-        """Run jobs whose replies cannot be delivered; return the Jobs when all are kept."""
+        """Run jobs whose replies cannot be delivered; return the Jobs when all are kept. They are
+        taken from let_through() on, though the node may try sooner."""
         self.scheduler_now.answers['JOB_REPLY'] = CLOSE
-        jobs = [self.computation.submit(value) for value in values]
-        wait_until(lambda: len(self.computation.pending_jobs()['done']) == len(values), TIMEOUT,
-                   lambda: 'kept replies')
-        for job in jobs:
+        self.kept_jobs = [self.computation.submit(value) for value in values]
+        self.wait_kept(self.kept_jobs)
+        self.scheduler_now.answers['JOB_REPLY'] = lambda _message: (
+            b'ACK' if self.through.wait(TIMEOUT) else CLOSE)
+        for job in self.kept_jobs:
+            del self.scheduler_now.jobs[job.uid]
             del job.replies[:]
-        self.scheduler_now.answers['JOB_REPLY'] = b'ACK'
-        return jobs
+        return self.kept_jobs
+
+    def wait_kept(self, jobs):
+        expected = {'done': sorted(job.uid for job in jobs), 'pending': 0}
+        wait_until(lambda: self.computation.pending_jobs() == expected, TIMEOUT, 'kept replies')
+
+    def let_through(self):
+        self.scheduler_now.jobs.update((job.uid, job) for job in self.kept_jobs)
+        self.through.set()
 
     def wait_tidy(self):
         """Wait until nothing of this computation is kept any more."""
@@ -82,6 +95,7 @@ class Undelivered(NodeCase):
 
     def test_the_next_success_brings_the_kept_ones_too(self):
         jobs = self.kept(*range(10))
+        self.let_through()
         self.finished(self.computation.run('go'))
         self.assertEqual([self.finished(job.wait(TIMEOUT)) for job in jobs], list(range(10)))
         self.wait_tidy()
@@ -90,6 +104,7 @@ class Undelivered(NodeCase):
     def test_resend_delivers_the_kept_ones_now(self):
         jobs = self.kept(*range(70))
         self.assertEqual(self.computation.resend(), 70)
+        self.let_through()
         self.assertEqual([self.finished(job.wait(TIMEOUT)) for job in jobs], list(range(70)))
         self.wait_tidy()
         self.assertEqual(self.computation.resend(), 0)
@@ -103,6 +118,7 @@ class Undelivered(NodeCase):
                          {'done': sorted(job.uid for job in jobs), 'pending': 0})
         self.assertEqual(self.computation.retrieve(jobs[0]).value, 1)
         wait_until(lambda: self.computation.resend() <= 2, TIMEOUT)
+        self.let_through()
         self.assertEqual([self.finished(job.wait(TIMEOUT)) for job in jobs[1:]], [2, 3])
         self.wait_tidy()
 
@@ -112,6 +128,7 @@ class Undelivered(NodeCase):
         slow = self.scheduler_now.open(CODE, 'wait_for')
         running = [slow.submit(path, value) for value in (3, 4)]
         self.assertEqual((self.computation.resend(), slow.resend()), (2, 2))
+        self.let_through()
         self.file('go', folder=os.path.dirname(path))
         self.assertEqual([self.finished(job.wait(TIMEOUT)) for job in running], [3, 4])
         self.wait_tidy()
@@ -137,6 +154,7 @@ class Undelivered(NodeCase):
         self.computation.close()
         self.computation = self.scheduler_now.open(CODE, 'f', pulse_interval=1)
         jobs = self.kept(1, 2)
+        self.let_through()
         self.assertEqual([self.finished(job.wait(TIMEOUT)) for job in jobs], [1, 2])
 
     def refused(self, *values):
@@ -144,8 +162,7 @@ class Undelivered(NodeCase):
         are kept."""
         self.scheduler_now.answers['JOB_REPLY'] = b'NAK'
         jobs = [self.computation.submit(value) for value in values]
-        wait_until(lambda: len(self.computation.pending_jobs()['done']) == len(values), TIMEOUT,
-                   lambda: 'kept replies')
+        self.wait_kept(jobs)
         self.scheduler_now.answers['JOB_REPLY'] = b'ACK'
         for job in jobs:
             del job.replies[:]
@@ -179,14 +196,6 @@ class Undelivered(NodeCase):
         self.assertEqual(self.computation.pending_jobs(), {'done': [], 'pending': 0})
         self.wait_tidy()
 
-    def test_silence_or_nonsense_is_no_receipt(self):
-        for answer in (SILENT, b'', b'HELLO'):
-            self.scheduler_now.answers['JOB_REPLY'] = answer
-            job = self.computation.submit(1)
-            wait_until(lambda: self.computation.pending_jobs()['done'] == [job.uid], TIMEOUT)
-            self.scheduler_now.answers['JOB_REPLY'] = b'ACK'
-            self.assertEqual(self.computation.retrieve(job).value, 1)
-
     def test_d27_replies_of_status_9_are_kept(self):
         self.scheduler_now.answers['JOB_REPLY'] = CLOSE
         path = os.path.join(self.folder(), 'never')
@@ -219,6 +228,19 @@ class Undelivered(NodeCase):
         for job in jobs:
             job.wait(TIMEOUT)
         self.assertEqual(slow.jobs(), [])
+
+
+class Silence(NodeCase):
+
+    options = ('-c', '2', '--msg_timeout', '1')
+
+    def test_silence_or_nonsense_is_no_receipt(self):
+        computation = self.open(CODE, 'f')
+        for answer in (SILENT, b'', b'HELLO'):
+            computation.scheduler.answers['JOB_REPLY'] = answer
+            job = computation.submit(1)
+            wait_until(lambda: job.uid in computation.pending_jobs()['done'], TIMEOUT)
+            self.assertEqual(computation.retrieve(job).value, 1)
 
 
 class Restart(unittest.TestCase):

@@ -172,10 +172,13 @@ class FakeScheduler(object):
             keep = answer == SILENT
             if keep:
                 self._held.append(connection)
-            elif answer is not None and answer != CLOSE:
+            is_reply, is_taken = message.opcode == 'JOB_REPLY', answer == b'ACK'
+            if is_reply and not is_taken:
+                self._note_reply(message)       # before the node knows
+            if not keep and answer is not None and answer != CLOSE:
                 connection.sendall(frame(answer))
-            if message.opcode == 'JOB_REPLY':
-                self._note_reply(message)
+            if is_reply and is_taken:
+                self._note_reply(message)       # who waits for it goes on when the node may know
         except (EOFError, EnvironmentError):
             pass                # a probe, or the node was killed in the middle
         except Exception as error:
