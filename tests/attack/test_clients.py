@@ -333,17 +333,20 @@ class DisorderTest(unittest.TestCase):
     def test_duplicate_uids(self):
         with NodeProcess('-c', 2) as node, FakeScheduler(node, NATIVE) as scheduler:
             computation = scheduler.open(
-                'import time\ndef job(n):\n    time.sleep(0.2)\n    return n\n', 'job')
-            job = computation.submit(1)
+                'import os, time\ndef job(n, gate):\n    while not os.path.exists(gate): '
+                'time.sleep(0.02)\n    return n\n', 'job')
+            gate = os.path.join(node.folder, 'gate')
+            job = computation.submit(1, gate)
             self.assertEqual(scheduler.call('JOB', job.record), b'ACK')  # the very same: once only
-            other = computation.make_job(2)
+            other = computation.make_job(2, gate)
             other.record.uid = other.uid = job.uid              # the same uid, another job
             self.assertEqual(scheduler.call('JOB', other.record), b'ACK')
+            open(gate, 'w').close()
             wait_until(lambda: len(scheduler.messages('JOB_REPLY')) >= 2, WAIT)
             replies = [(message.value.uid, message.value.hash)
                        for message in scheduler.messages('JOB_REPLY')]
             self.assertEqual(sorted(replies), sorted([(job.uid, job.hash), (job.uid, other.hash)]))
-            again = computation.make_job(3)
+            again = computation.make_job(3, gate)
             again.record.uid = again.uid = job.uid              # used again at once
             self.assertEqual(scheduler.call('JOB', again.record), b'ACK')
             wait_until(lambda: len(scheduler.messages('JOB_REPLY')) >= 3, WAIT)

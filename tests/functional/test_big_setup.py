@@ -68,6 +68,7 @@ class BigSetup(NodeCase):
 
     def test_ten_jobs_use_what_setup_loaded_and_memory_grows_by_less_than_a_fifth_more(self):
         scheduler = self.scheduler()
+        wait_until(lambda: self.pss() < SIZE, TIMEOUT, 'the end of what another test has loaded')
         small = scheduler.open('def f(): return 1', 'f')
         self.finished(small.run())
         before = self.pss()

@@ -17,7 +17,7 @@ from dispynode_lib.host.process import lockfile
 from tests.support import processes
 from tests.support.computation import Refused
 from tests.support.operatorcase import MARKED, WAIT, OperatorCase, read
-from tests.support.waiting import wait_until
+from tests.support.waiting import TIMEOUT, wait_until
 
 
 class Commands(OperatorCase):
@@ -124,7 +124,7 @@ class Commands(OperatorCase):
         with self.node() as node, self.scheduler(node) as owner, self.scheduler(node) as other:
             owner.open(MARKED, 'wait')
             other.send_ping()
-            wait_until(lambda: self.status()['clients'], 10)
+            wait_until(lambda: self.status()['clients'], TIMEOUT)
             told = self.told('why')
             self.assertIn('busy with the scheduler at 127.0.0.1 port %d for ' % owner.port, told)
             self.assertIn('127.0.0.1 port %d (release %s) waits for the node: refused once' % (
@@ -140,7 +140,7 @@ class Commands(OperatorCase):
             def ask():
                 scheduler.send_ping()
                 return [one for one in self.status()['clients'] if one['answered'] > 1]
-            wait_until(ask, 20, interval=0.3)
+            wait_until(ask, TIMEOUT, interval=0.3)
             self.assertIn('has opened nothing: perhaps another secret', self.told('why'))
             scheduler.open(MARKED, 'wait')
             self.assertEqual(self.status()['clients'], [])
@@ -157,7 +157,7 @@ class Commands(OperatorCase):
             '        print("x" * 9999)\n    if how == "memory":\n        big = b"x" * (90 << 20)\n '
             '       time.sleep(600)\n'
             '    return 1 // (how != "fault")\n')
-        options = ['-c', '1', '--job_time', '2', '--job_output', '1k', '--job_memory', '60m']
+        options = ['-c', '1', '--job_time', '5', '--job_output', '1k', '--job_memory', '60m']
         with self.node(*options) as node, self.scheduler(node) as scheduler:
             computation = scheduler.open(code, 'work')
             ways = ['well', 'time', 'output', 'memory', 'fault', 'well']

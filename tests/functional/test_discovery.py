@@ -12,8 +12,9 @@ from tests.support.pickled import Form
 from tests.support.scheduler import FakeScheduler
 from tests.support.waiting import wait_until
 
-WAIT = 20
+WAIT = 30
 CODE = 'import time\ndef job(seconds=0):\n    time.sleep(seconds)\n    return seconds\n'
+GATED = 'import os, time\ndef job(path):\n    while not os.path.exists(path): time.sleep(0.02)\n'
 
 
 class DiscoveryTest(unittest.TestCase):
@@ -154,9 +155,10 @@ class PulseTest(unittest.TestCase):
 
     def test_a_dead_client_fills_the_log_with_three_lines_each_10_s(self):
         with NodeProcess('-d') as node, FakeScheduler(node) as scheduler:
-            computation = scheduler.open(CODE, 'job', pulse_interval=0.5)
-            computation.submit(0.5)
+            computation, gate = scheduler.open(GATED, 'job', pulse_interval=0.5), node.folder + '/go'
+            computation.submit(gate)
             scheduler.stop_listening()
+            open(gate, 'w').close()
             for text in ('pulse: ', 'cannot be delivered yet'):
                 wait_until(lambda: node.log().count(text) >= 3, WAIT, text)
             lines = [

@@ -174,7 +174,7 @@ class LostSupervisorTest(SupervisorCase):
         os.kill(supervisor, signal.SIGKILL)
         self.assert_lost(job)
         self.assert_ended(pid, *self.notes('child')['one'])
-        self.assertEqual(self.programs(), [])
+        wait_until(lambda: not self.programs(), ENDING)
         job, pid, _supervisor = self.running(computation, 'two')
         computation.terminate(job)
         self.assertEqual(job.wait(TIMEOUT).status, 9)
@@ -237,7 +237,7 @@ class WithTheNodeTest(SupervisorCase):
         for _job, pid, _supervisor in jobs:             # before that was told
             self.assertFalse(processes.lives(pid))
         self.assert_ended(*[pid for pids in self.notes('child').values() for pid in pids])
-        self.assertEqual(self.programs(), [])
+        wait_until(lambda: not self.programs(), ENDING)
         self.let_end('one', 'two', 'three', 'four')
         self.assert_result(self.running(computation, 'four')[0], 'four')
         self.assertEqual(sorted(self.notes('ended')), ['four'])

@@ -16,7 +16,7 @@ from tests.support.scheduler import FakeScheduler
 sys.path.insert(0, os.path.join(PROJECT, 'packaging'))
 import onefile      # noqa: E402
 
-WAIT = 20
+WAIT = 30
 CODE = '''
 def setup():
     global factor

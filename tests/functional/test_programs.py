@@ -7,7 +7,7 @@ import unittest
 
 from tests.support.dialects import DIALECTS
 from tests.support.nodecase import NodeCase
-from tests.support.waiting import wait_until
+from tests.support.waiting import TIMEOUT
 
 PY2 = sys.version_info[0] == 2
 
@@ -110,19 +110,22 @@ class Programs(NodeCase):
 
     def test_the_supervisor_is_killed_while_a_program_waits_and_another_is_started(self):
         self.assertEqual(self.run_it('status', '0')[0], 0)
-        os.kill(self.supervisors()[0], 9)
-        wait_until(lambda: 'ended unexpectedly' in self.node.log(), 20)
+        supervisor, = self.supervisors(self.run_it('place')[1].decode('utf-8').splitlines()[0])
+        os.kill(supervisor, 9)
+        self.node.wait_log('supervisor %d ended unexpectedly' % supervisor, TIMEOUT)
         self.assertEqual(self.run_it('status', '4')[0], 4)
 
-    def supervisors(self):
-        """Return the pids of supervisors that have a computation: those whose working directory is
-        its folder."""
-        top = os.path.realpath(self.node.folder)
-        return [
-            pid for pid, command in self.node.processes().items()
-            if '--supervise' in command and os.readlink('/proc/%d/cwd' % pid).startswith(top +
-                                                                                         '/127')
-        ]
+    def supervisors(self, folder):
+        """Return the pids of supervisors of the computation with that folder: it is their working
+        directory."""
+        found = []
+        for pid, command in self.node.processes().items():
+            try:
+                if '--supervise' in command and os.readlink('/proc/%d/cwd' % pid) == folder:
+                    found.append(pid)
+            except EnvironmentError:
+                continue                    # it has ended
+        return found
 
     def test_clients_of_all_dialects(self):
         path = self.program.record.name

@@ -19,7 +19,7 @@ sys.path.insert(0, os.path.join(PROJECT, 'packaging'))
 import onefile      # noqa: E402
 
 CODE = 'def job(n):\n    return 2 * n\n'
-WAIT = 20
+WAIT = 30
 RUBBISH = b'this is no Python\n'
 
 

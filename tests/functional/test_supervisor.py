@@ -376,7 +376,7 @@ def compute(what):
             started = time.time()
             value, pids = node.run(what).result
             self.assertEqual(value, [1, 2])
-            self.assertLess(time.time() - started, 4)
+            self.assertLess(time.time() - started, 20)
             for pid in pids:
                 wait_until(lambda: not lives(pid))
 

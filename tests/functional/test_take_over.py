@@ -12,7 +12,7 @@ from dispynode_lib.node.computations.link import SEND_TIMEOUT
 from tests.support.computation import load_result
 from tests.support.nodecase import NATIVE, TIMEOUT
 from tests.support.nodeprocess import PROJECT, NodeProcess
-from tests.support.processes import lives
+from tests.support.processes import lives, stat_fields
 from tests.support.scheduler import SILENT, FakeScheduler
 from tests.support.waiting import clock, wait_until
 
@@ -273,7 +273,8 @@ class TakeOverTest(unittest.TestCase):
         self.running('one')
         before = list(node.processes())
         node.kill()
-        shutil.rmtree(os.path.join(node.folder, '.node-%d' % node.port))
+        state = os.path.join(node.folder, '.node-%d' % node.port)
+        wait_until(lambda: not shutil.rmtree(state, True) and not os.path.exists(state), TIMEOUT)
         wait_until(lambda: not [pid for pid in before if lives(pid)], TIMEOUT)
         node.start()
 
@@ -329,7 +330,8 @@ class TakeOverTest(unittest.TestCase):
     def test_jobs_of_a_supervisor_of_an_unknown_version_end_before_their_clients_are_told(self):
         node, _scheduler, _computation = self.start()
         job = self.running('one')
-        before = [pid for pid, command in node.processes().items() if '--supervise' in command]
+        before = [pid for pid, command in node.processes().items() if '--supervise' in command
+                  and stat_fields(pid)[1:2] != ['%d' % node.pid]]       # without the nursery
         node.kill()
         node.program = LATER
         node.start()
@@ -422,7 +424,7 @@ class TakeOverTest(unittest.TestCase):
         self.assertEqual(lost.wait(TIMEOUT).status, 9)
         wait_until(lambda: sum('--supervise' in command for command in node.processes().values())
                    <= 5, TIMEOUT)
-        self.assertFalse(os.path.exists(record))
+        wait_until(lambda: not os.path.exists(record), TIMEOUT)
         self.assertEqual(whole.close(), b'ACK')
 
     def test_a_record_of_another_release_is_not_misread(self):

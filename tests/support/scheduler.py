@@ -153,7 +153,7 @@ class FakeScheduler(object):
                 connection, peer = listener.accept()
             except EnvironmentError:
                 return
-            connection.settimeout(20)
+            connection.settimeout(TIMEOUT)
             self._start(self._serve, connection, peer)
 
     def _serve(self, connection, peer):
@@ -248,7 +248,7 @@ class FakeScheduler(object):
         """Return the token for the node, a dummy one while its sign is not known."""
         return make_token(self.secret, self.node_sign) if self.node_sign else DUMMY_TOKEN
 
-    def connection(self, opcode, value=None, token=None, timeout=10, port=None, argument=None):
+    def connection(self, opcode, value=None, token=None, timeout=TIMEOUT, port=None, argument=None):
         """Return a context manager: a socket on which the request was sent.
 
         value: what to pickle; argument: bytes to send in its place.
@@ -302,7 +302,7 @@ class FakeScheduler(object):
         ping.update(changes)
         return ping
 
-    def ping(self, udp=False, port=None, timeout=10, **changes):
+    def ping(self, udp=False, port=None, timeout=TIMEOUT, **changes):
         """Ping the node until its PONG comes, for it may be about to become free; remember and
         return what it says."""
         before, deadline = len(self.messages('PONG')), clock() + timeout
