@@ -32,7 +32,7 @@ class Listeners(object):
         """Keep `fd` if it is a listener; return whether so. Close those that are shut down."""
         if not is_listening(fd):
             return False
-        for one in [one for one in self._fds if not is_listening(one)]:
+        for one in set(self._fds).difference(self._open()):
             self._fds.remove(one)
             close_quietly(one)
         self._fds.append(fd)
@@ -64,17 +64,20 @@ class Listeners(object):
     def wait_for_node(self, look):
         """The node has gone: give the listeners to the next one, if it comes in time, and while
         there are supervisors; call `look()` now and then."""
-        fds = [fd for fd in self._fds if is_listening(fd)]
-        if not fds or self._sock is None:
+        if self._sock is None:
             return
         deadline = monotonic() + self._timeout
-        while monotonic() < deadline and self._is_of_use():
+        while monotonic() < deadline and self._open() and self._is_of_use():
             if not is_readable(self._sock.fileno(), LOOK):
                 look()
                 continue
-            if give(self._sock, fds):
+            if give(self._sock, self._open()):
                 break
             deadline = monotonic() + self._timeout      # it has died, too
+
+    def _open(self):
+        """Return those that listen: a node that stops shuts them down."""
+        return [fd for fd in self._fds if is_listening(fd)]
 
     def _is_of_use(self):
         """Return whether there is a supervisor, and no later process like this one."""

@@ -2,8 +2,10 @@
 from __future__ import absolute_import, division, print_function
 
 import os
+import shutil
 import socket
 import subprocess
+import tempfile
 import threading
 import unittest
 
@@ -14,7 +16,9 @@ from dispynode_lib.node.computations import nursery as nurseries
 from dispynode_lib.node.computations.link import socket_pair
 from dispynode_lib.node.computations.nursery import (
     KEEP_AFTER, PID, REST_AFTER, TRY_AGAIN, Nursery, Supervisors)
+from dispynode_lib.supervisor import keeping
 from dispynode_lib.supervisor.processes import stopping
+from dispynode_lib.wire import control
 from tests.support.processes import lives
 from tests.support.waiting import wait_until
 
@@ -112,6 +116,31 @@ class NurseryTest(unittest.TestCase):
         for words, pieces in (([], []), ([b'abc'], [b'abc']), ([b'a', b'b', b'cc'], [b'a,b', b'cc']),
                               ([b'abcd', b'a'], [b'abcd', b'a'])):
             self.assertEqual((words, nurseries.in_pieces(words, 4)), (words, pieces))
+
+
+class KeepingTest(unittest.TestCase):
+
+    def test_a_stopped_node_whose_folder_cannot_be_written_leaves_no_process_at_its_port(self):
+        folder = tempfile.mkdtemp(prefix='dispynode-test-')
+        self.addCleanup(shutil.rmtree, folder)
+        # what only a node removes, and this one could not
+        os.makedirs(os.path.join(folder, control.SUPERVISORS, 'left'))
+        os.environ[control.KEEPER] = '6:' + os.path.join(folder, 'keeper')
+        listeners = keeping.Listeners()
+        self.addCleanup(listeners.forget)
+        listener = socket.socket()
+        self.addCleanup(listener.close)
+        listener.bind(('127.0.0.1', 0))
+        listener.listen(1)
+        self.assertTrue(listeners.take(os.dup(listener.fileno())))
+        looks = []
+
+        def stop():                         # the nursery is ended before the listeners are
+            looks.append(1)
+            listener.shutdown(socket.SHUT_RDWR)
+
+        listeners.wait_for_node(stop)
+        self.assertEqual(len(looks), 1)
 
 
 class Answering(Nursery):
