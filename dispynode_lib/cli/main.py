@@ -146,6 +146,8 @@ def _start(chosen, argv):
             if ctl.is_healthy(chosen):
                 return 0
         tls = _take_rights(chosen)
+        from dispynode_lib.host import surroundings
+        surroundings.require(chosen)
         if chosen.detach or chosen.ensure:
             background = _detach(chosen)
         return _serve(chosen, argv, background, tls)
@@ -263,8 +265,6 @@ def _fault_on_disk(chosen, argv):
 
 def _started(chosen, tls):
     """Return (the Node, which serves, the Signals). Raises StartError."""
-    from dispynode_lib.host import surroundings
-    surroundings.require(chosen)
     from dispynode_lib.node.node import Node
     signals = Signals()
     signals.install()

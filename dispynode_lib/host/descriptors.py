@@ -19,7 +19,10 @@ MARK = b'F'                                 # the byte that a descriptor comes w
 NUMBER = struct.Struct('i')
 
 if not HAS_SENDMSG:
-    import _multiprocessing
+    try:
+        import _multiprocessing
+    except NotImplementedError:             # no random numbers: host/surroundings says so
+        _multiprocessing = None
 
 
 def set_cloexec(fd):

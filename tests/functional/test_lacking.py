@@ -138,6 +138,13 @@ class FewThings(Surroundings):
         with NodeProcess(env=lacking('affinity')) as node:
             self.run_a_job(node)
 
+    @unittest.skipUnless(in_own_network(), 'it needs the rights to mount: python3 -m tests')
+    def test_detach_without_dev_null_says_so(self):
+        bare_dev = ['unshare', '--mount', 'sh', '-c', 'mount -t tmpfs none /dev && exec "$@"', 'sh']
+        status, text = self.run_program(self.node_options() + ['--detach'], prefix=bare_dev)
+        self.assertEqual((status, len(text.splitlines())), (78, 1), text)
+        self.assertIn('/dev/null cannot be opened: No such file or directory', text)
+
     @unittest.skipUnless(in_own_network(), 'it makes a network of its own: python3 -m tests')
     def test_check_without_a_loopback_interface_says_so(self):
         status, text = self.run_program(self.node_options() + ['--check'], prefix=[
