@@ -140,11 +140,16 @@ def _read_secret(secret_path):
     """Return the secret (text) in the first line of a file. Raises ConfigError."""
     try:
         with open(secret_path, 'rb') as source:
-            return source.readline().decode('utf-8').rstrip(u'\r\n')
+            secret = source.readline().decode('utf-8').rstrip(u'\r\n')
     except EnvironmentError as error:
         raise ConfigError(u'--secret_file %s: %s' % (secret_path, error.strerror or error))
     except UnicodeDecodeError:
         raise ConfigError(u'--secret_file %s: its first line is no text in UTF-8' % secret_path)
+    if not secret:
+        raise ConfigError(
+            u'--secret_file %s: its first line is empty; write the secret there, or leave the '
+            u'option out to serve whoever reaches the node' % secret_path)
+    return secret
 
 
 def parse(arguments):

@@ -221,6 +221,14 @@ class SecretFile(ConfigTest):
             parser.parse(['--secret_file', self.path]).finish(usable_cpus=(1, ''), host_cpus=1)
         self.assertEqual(caught.exception.status, 78)
 
+    def test_an_empty_first_line_does_not_open_the_node_to_everybody(self):
+        for text in ('', '\nsecret\n'):
+            self.write(text)
+            with self.assertRaises(OptionError) as caught:
+                parser.parse(['--secret_file', self.path]).read_secret()
+            self.assertEqual(caught.exception.status, 78)
+            self.assertIn('its first line is empty', str(caught.exception))
+
 
 if __name__ == '__main__':
     unittest.main()
