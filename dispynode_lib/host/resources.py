@@ -21,15 +21,14 @@ def kernel_version():
         int(word) for word in os.uname()[2].partition('-')[0].split('.')[:2] if word.isdigit())
 
 
-def usable_cpus(root='', affinity=None):
+def usable_cpus(root=''):
     """Return (CPUs that this process may really use, why): affinity, cpuset, cgroup quota.
 
-    root       put before /proc and cgroup paths
-    affinity   number of CPUs that the scheduler gives this process; by default asked for
+    root   put before /proc and cgroup paths
     """
     total = host_cpus()
     count, reason = total, 'all CPUs of this host'
-    allowed = affinity or _affinity(root)
+    allowed = _affinity(root)
     if allowed and allowed < count:
         count, reason = allowed, 'CPU affinity: %d of %d CPUs' % (allowed, total)
     allowed, where = cpuset(root)

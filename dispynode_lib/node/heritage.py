@@ -40,7 +40,7 @@ class Heritage(object):
         sockets, made = self._records.supervisors(), {}
         for one in self._remembered:
             computation = self._make(one, computations, folders, notices)
-            state.adopt_computation(computation, one.data['stage'] == u'closing')
+            state.adopt_computation(computation, one.stage == u'closing')
             made[computation.id, computation.auth] = computation, one, []
         for job in noted:
             self._adopt_job(job, made, state, journal, spool)

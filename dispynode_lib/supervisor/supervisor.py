@@ -24,7 +24,7 @@ from dispynode_lib.wire import control
 FRAME_LIMIT = 0xFFFFFFFF
 READ_SIZE = 65536                           # not so much that the C library maps memory for it
 QUIET = frozenset([job.TOLD_WELL << 8, job.TOLD_FAILURE << 8])  # wait statuses of little interest
-DEBUG, WARNING, ERROR = 10, 30, 40
+WARNING, ERROR = 30, 40
 NODE_GONE = (errno.EPIPE, errno.ECONNRESET)
 RETRY_FORK = 0.5                            # seconds
 REAP_DELAY = 0.03                           # seconds that those wait which have told their results

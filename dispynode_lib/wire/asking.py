@@ -6,7 +6,8 @@ with `python2`, as a Python 2 client does.
 from __future__ import absolute_import, division, print_function
 
 from dispynode_lib.host.compat import to_text
-from dispynode_lib.wire.pickle.pickles import Record, dump
+from dispynode_lib.wire.pickle.pickles import dump
+from dispynode_lib.wire.pickle.records import Record
 
 
 def ping_request(version, sign, port, ip_addrs, node_ip_addr=None, python2=False):

@@ -133,10 +133,6 @@ class Splitter(object):
         self._data = bytearray()
         self._limit = limit
 
-    def pending(self):
-        """Return how many bytes of an unfinished frame are held."""
-        return len(self._data)
-
     def feed(self, data):
         """Take bytes read from the socket; return the list of frames (lists of parts) completed.
 

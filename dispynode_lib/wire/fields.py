@@ -3,7 +3,7 @@ from __future__ import absolute_import, division, print_function
 
 from dispynode_lib.errors import ProtocolError
 from dispynode_lib.host.compat import integer_types, text_type
-from dispynode_lib.wire.pickle.pickles import Record, Set, name_of
+from dispynode_lib.wire.pickle.records import Record, Set, name_of
 
 REQUIRED = object()
 

@@ -10,7 +10,8 @@ from __future__ import absolute_import, division, print_function
 from dispynode_lib.host.compat import integer_types, text_type
 from dispynode_lib.host.proc import AvailInfo
 from dispynode_lib.wire.fields import ID_LIMIT, REQUIRED, Fields, fields_of
-from dispynode_lib.wire.pickle.pickles import UNKNOWN, Record, load, load_first
+from dispynode_lib.wire.pickle.pickles import load, load_first
+from dispynode_lib.wire.pickle.records import UNKNOWN, Record
 
 FUNCTION, PROGRAM = 1, 2            # types of computations
 

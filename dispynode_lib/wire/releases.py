@@ -70,9 +70,8 @@ def candidate(text):
 
 def published():
     """Return all releases (text): the last one of each series, then the newest first."""
-    found = [(series, number, last) for series, number, last in _LAST]
-    found += [(series, number, patch) for series, number, last in _LAST
-              for patch in range(last - 1, -1, -1)]
+    found = list(_LAST) + [(series, number, patch) for series, number, last in _LAST
+                           for patch in range(last - 1, -1, -1)]
     return [u'%d.%d.%d' % release for release in found]
 
 

@@ -9,7 +9,8 @@ from __future__ import absolute_import, division, print_function
 from dispynode_lib.host.compat import to_text
 from dispynode_lib.host.proc import AvailInfo
 from dispynode_lib.wire.pickle.opcodes import FLOAT
-from dispynode_lib.wire.pickle.pickles import Record, binary, binary_head, dump, integer, text
+from dispynode_lib.wire.pickle.pickles import binary, binary_head, dump, integer, text
+from dispynode_lib.wire.pickle.records import Record
 
 NULL_RESULT = b'\x80\x02N.'         # the pickle of None, as every Python reads it
 
@@ -107,13 +108,8 @@ class _ReplyWords(object):
 
         self.head = (b'\x80\x02'
                      if python2 else b'\x80\x03') + b'cdispy\n_JobReply\n)\x81}(' + key('uid')
-        self.hash = key('hash')
-        self.ip_addr = key('ip_addr')
-        self.status = key('status')
-        self.result = key('result')
-        self.stdout = key('stdout')
-        self.stderr = key('stderr')
-        self.exception = key('exception')
+        for name in ('hash', 'ip_addr', 'status', 'result', 'stdout', 'stderr', 'exception'):
+            setattr(self, name, key(name))
         self.start_time = key('start_time') + b'G'
         self.end_time = key('end_time') + b'G'
         self.empty = text(u'', python2)

@@ -22,7 +22,7 @@ def aside():
     names = []
     for finder in sys.meta_path:
         if type(finder).__name__ == 'Preloaded':
-            names = finder.names()
+            names = list(finder._needs)
     return sorted(names), sorted(name for name in names if name in sys.modules)
 
 def taken():

@@ -7,6 +7,7 @@ import struct
 
 from dispynode_lib.wire import control
 from dispynode_lib.wire.pickle import pickles
+from dispynode_lib.wire.pickle.records import Record
 from tests.fuzz.targets import READERS, TARGETS
 
 RECORDED = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), 'wire')
@@ -82,7 +83,7 @@ def _jobs():
     first, then = [('uid', 7), ('hash', u'ab')], [('compute_id', 9), ('_kwargs', b'\x80\x02}.'),
                                                   ('xfer_files', [])]
     big = [('code', u'# code\n' * 100), ('_args', b'\x80\x02U\xff' + b'A' * 900 + b'.')]
-    return [pickles.dump(pickles.Record('_DispyJob_', dict(first + pair + then)), python2)
+    return [pickles.dump(Record('_DispyJob_', dict(first + pair + then)), python2)
             for pair in (big, big[::-1]) for python2 in (False, True)]
 
 

@@ -7,6 +7,7 @@ import unittest
 from dispynode_lib.errors import ProtocolError
 from dispynode_lib.wire import messages
 from dispynode_lib.wire.pickle import blobs, pickles
+from dispynode_lib.wire.pickle.records import Record
 from dispynode_lib.wire.asking import job_request
 
 BIG = bytes(bytearray(range(256))) * 400
@@ -52,7 +53,7 @@ class BlobsTest(unittest.TestCase):
                                                                      ('_args', BIG))):
             fields = dict(fields + (('uid', 7), ('hash', u'ab'), ('compute_id', 9),
                                     ('_kwargs', b'\x80\x02}.'), ('xfer_files', [])))
-            whole = pickles.dump(pickles.Record('_DispyJob_', fields), True)
+            whole = pickles.dump(Record('_DispyJob_', fields), True)
             for cut in range(0, len(whole), 997):
                 blob = blobs.find(whole[:cut], ('_DispyJob_', '_XferFile', 'stat'))
                 if blob is not None:
@@ -61,7 +62,7 @@ class BlobsTest(unittest.TestCase):
     def test_a_stand_in_at_an_odd_place_is_refused(self):
         job = messages.read_job(
             pickles.dump(
-                pickles.Record(
+                Record(
                     '_DispyJob_', {
                         'uid': 7, 'hash': u'ab', 'compute_id': 9, '_args': b'x', '_kwargs': b'y',
                         'xfer_files': [], 'code': u'abc'

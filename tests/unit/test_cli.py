@@ -173,7 +173,13 @@ class FakeSignals(object):
             getattr(self.signals, '_on_' + name)(getattr(signal, number, 0), None)
 
     def close(self):
-        self.signals.close()
+        close(self.signals)
+
+
+def close(signals):
+    """Give the descriptors of main.Signals back."""
+    for fd in (signals.fileno(), signals.write_end):
+        os.close(fd)
 
 
 class Following(unittest.TestCase):
@@ -262,7 +268,7 @@ class WithSignals(unittest.TestCase):
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
         signal.set_wakeup_fd(self._wakeup)
-        self.signals.close()
+        close(self.signals)
 
 
 class RealSignals(WithSignals):

@@ -574,10 +574,10 @@ class LostSupervisorTest(History):
 class Left(object):
     """What the record of a computation says, as a node that died has left it; see heritage.Remembered."""
 
-    cleaned = False
+    cleaned = closed_by_client = False
 
     def __init__(self, stage, set_up):
-        self.data = {'stage': stage, 'set_up': set_up, 'closed_by_client': False}
+        self.stage, self.data = stage, {'set_up': set_up}
         self.setup = (b'setup', b'argument', b'setup') if set_up else None
 
 

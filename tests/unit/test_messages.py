@@ -7,7 +7,8 @@ from dispynode_lib.errors import ProtocolError
 from dispynode_lib.host.compat import PY2
 from dispynode_lib.wire import messages
 from dispynode_lib.wire.framing import split
-from dispynode_lib.wire.pickle.pickles import Record, Set, dump
+from dispynode_lib.wire.pickle.pickles import dump
+from dispynode_lib.wire.pickle.records import Record, Set
 from tests.support import annotated
 
 SIGN = u'5' * 40

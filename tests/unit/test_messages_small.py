@@ -5,7 +5,8 @@ import unittest
 
 from dispynode_lib.errors import ProtocolError
 from dispynode_lib.wire import messages
-from dispynode_lib.wire.pickle.pickles import Record, dump
+from dispynode_lib.wire.pickle.pickles import dump
+from dispynode_lib.wire.pickle.records import Record
 
 AUTH = u'd594' * 10
 

@@ -7,7 +7,8 @@ import unittest
 from dispynode_lib.errors import ProtocolError
 from dispynode_lib.host.compat import integer_types
 from dispynode_lib.wire.pickle import objects, opcodes
-from dispynode_lib.wire.pickle.pickles import UNKNOWN, Record, Set, load
+from dispynode_lib.wire.pickle.pickles import load
+from dispynode_lib.wire.pickle.records import UNKNOWN, Record, Set
 
 TEXT = u'\u00e9\u20ac\U0001f600'
 UTF8 = TEXT.encode('utf-8')

@@ -8,7 +8,8 @@ import unittest
 
 from dispynode_lib.host.compat import PY2, integer_types
 from dispynode_lib.wire.pickle import pickles
-from dispynode_lib.wire.pickle.pickles import UNKNOWN, Record, Set, dump, load
+from dispynode_lib.wire.pickle.pickles import dump, load
+from dispynode_lib.wire.pickle.records import UNKNOWN, Record, Set
 from tests.support.standins import dispy_module, instance
 
 PROTOCOLS = range(pickle.HIGHEST_PROTOCOL + 1)
@@ -228,8 +229,8 @@ class WriteWhatPickleReadsTest(unittest.TestCase):
                 list(range(2000)))
 
     def test_declared_protocol(self):
-        self.assertEqual(dump(None, False, 5), b'\x80\x05N.')
-        self.assertEqual(dump(5, True, 2), b'\x80\x02K\x05.')
+        self.assertEqual(dump(None, False), b'\x80\x03N.')
+        self.assertEqual(dump(5, True), b'\x80\x02K\x05.')
 
     def test_what_is_no_plain_value(self):
         for value in (object(), set(), 3 + 4j, UNKNOWN):

@@ -7,7 +7,8 @@ import unittest
 
 from dispynode_lib.errors import ProtocolError
 from dispynode_lib.wire import messages
-from dispynode_lib.wire.pickle.pickles import LIMITS, Limits, load
+from dispynode_lib.wire.pickle.pickles import LIMITS, load
+from dispynode_lib.wire.pickle.records import Limits
 
 DEPTH = LIMITS.depth
 KINDS = ('_Compute', '_XferFile', '_Function', 'stat', 'set')

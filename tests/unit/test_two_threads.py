@@ -92,7 +92,7 @@ class DatagramThread(unittest.TestCase):
         self.addCleanup(setattr, output, 'handler', output.handler)
         output.handler = told.append
         self.addCleanup(setattr, listeners.datagrams, 'receive', listeners.datagrams.receive)
-        listeners.datagrams.receive = lambda _sock: (b'PING:', Arrival(u'10.0.0.1', 5))
+        listeners.datagrams.receive = lambda _sock: (b'PING:', Arrival(u'10.0.0.1'))
         listener = listeners.DatagramListener([], None, None, {}.__getitem__)
         listener._receive(None)
         self.assertIn('handling a datagram from 10.0.0.1', told[0].message)

@@ -15,8 +15,6 @@ from dispynode_lib.wire.framing import LENGTH
 
 log = Log('dispynode.streams')
 
-CHUNK = 1024000  # bytes of a file between two offsets (docs/protocol.rst)
-
 LOOK = int(socket.MSG_PEEK | socket.MSG_DONTWAIT)
 WIDE_LIMITS = (66, 67)                      # Linux: SO_RCVTIMEO_NEW, SO_SNDTIMEO_NEW
 SLOWEST = 16384.0  # bytes a second that a big request has to come with at least
@@ -52,22 +50,11 @@ class Stream(object):
         """Send `payload` with its length in front."""
         self.send(LENGTH.pack(len(payload)) + payload)
 
-    def read(self, size):
-        """Return up to `size` bytes, at least one. Raises PeerGone: end of file, time limit."""
-        while True:
-            try:
-                data = self.sock.recv(size)
-            except EnvironmentError as error:
-                if not would_block(error):
-                    raise PeerGone('reading: %s' % error)
-                wait_for(self.sock, wanted(error, select.POLLIN), self.timeout)
-                continue
-            if not data:
-                raise PeerGone('the peer closed the connection')
-            return data
-
     def read_some_into(self, view):
-        """Read into a memoryview what is there, at least a byte; return the number of bytes."""
+        """Read into a memoryview what is there, at least a byte; return the number of bytes.
+
+        Raises PeerGone: end of file, time limit.
+        """
         while True:
             try:
                 count = self.sock.recv_into(

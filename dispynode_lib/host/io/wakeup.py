@@ -38,8 +38,3 @@ class Wakeup(object):
             os.read(self._read_end, 4096)
         except EnvironmentError:
             return                          # another signal has come in between
-
-    def close(self):
-        """Give the descriptors back."""
-        for fd in set((self._read_end, self.write_end)):
-            os.close(fd)

@@ -26,15 +26,15 @@ HOPS = 1  # multicast stays in the local network (docs/protocol.rst, "Addresses"
 class Arrival(object):
     """How a datagram came.
 
-    source   address (canonical text) of the sender; `port` its port
+    source   address (canonical text) of the sender
     own      address of this host at which it arrived, None if that is not known
     directed whether it was sent to this host alone; None if that is not known
     """
 
-    __slots__ = ('source', 'port', 'own', 'directed')
+    __slots__ = ('source', 'own', 'directed')
 
-    def __init__(self, source, port, own=None):
-        self.source, self.port, self.own, self.directed = source, port, own, None
+    def __init__(self, source, own=None):
+        self.source, self.own, self.directed = source, own, None
 
 
 class PortSockets(object):
@@ -143,10 +143,9 @@ def receive(sock):
     if not compat.TELLS_ARRIVALS:
         data, address = sock.recvfrom(LIMIT)
         own = net.canonical(sock.getsockname()[0])
-        return data, Arrival(net.canonical(address[0]), address[1],
-                             None if own in ANYWHERE else own)
+        return data, Arrival(net.canonical(address[0]), None if own in ANYWHERE else own)
     data, ancillary, _flags, address = sock.recvmsg(LIMIT, SPACE)
-    arrival = Arrival(net.canonical(address[0]), address[1])
+    arrival = Arrival(net.canonical(address[0]))
     for level, kind, value in ancillary:
         if level == socket.IPPROTO_IP and kind == IP_PKTINFO:
             _index, own, target = PKTINFO4.unpack(value[:PKTINFO4.size])

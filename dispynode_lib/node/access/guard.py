@@ -7,9 +7,6 @@ import os
 from dispynode_lib.host.network import net
 from dispynode_lib.host.compat import LINUX, to_text
 from dispynode_lib.host.wording import counted
-from dispynode_lib.log import Log
-
-log = Log('dispynode.guard')
 
 CONNECTIONS = 4096  # held at most, whose first frame is not complete; fewer with fewer descriptors
 WANTED_DESCRIPTORS = 16384

@@ -47,14 +47,14 @@ class Computations(object):
         jobs         [(Job, node.replies.journal.Noted)]
         """
         from dispynode_lib.node.computations.adoption import Adopted
-        data, computation.setup = remembered.data, remembered.setup
+        computation.setup = remembered.setup
         computation.jobs.adopted = Adopted(computation.jobs, computation, computation.supervision,
                                            self._uses.journal, self._common)
-        if data['set_up']:
+        if remembered.data['set_up']:
             computation.setup_frame()
-        computation.closed_by_client = bool(data['closed_by_client'])
+        computation.closed_by_client = remembered.closed_by_client
         computation.cleaned = remembered.cleaned                # a supervisor that lives knows
-        computation.go_on(data['stage'] if data['stage'] in STAGES else OPEN, link)
+        computation.go_on(remembered.stage if remembered.stage in STAGES else OPEN, link)
         computation.jobs.adopted.adopt(jobs)
         if link is None and computation.jobs.count_waiting():
             computation.need_supervisor()

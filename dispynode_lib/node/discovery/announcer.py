@@ -9,12 +9,9 @@ import threading
 
 from dispynode_lib.host.network import net
 from dispynode_lib.host.compat import fraction, monotonic
-from dispynode_lib.log import Log
 from dispynode_lib.node.discovery.cutoff import CutOff
 from dispynode_lib.node.discovery.notices import addresses_of
 from dispynode_lib.wire import releases
-
-log = Log('dispynode.announcer')
 
 # seconds after the node became free at which it announces itself: a datagram may be lost, a client
 # may still be busy with the answer of before

@@ -31,9 +31,9 @@ class Status(object):
         """Return why the node is of no use now (text), None if it is."""
         return self._addresses.trouble() or self._nursery.trouble()
 
-    def gather(self, now=None):
+    def gather(self):
         """Return the status as a dict of plain values; waits a moment for supervisors."""
-        now = time.time() if now is None else now
+        now = time.time()
         found = self._gather_node(now)
         found.update(self._gather_work(now))
         found['why_idle'] = self.why_idle(found['busy'])

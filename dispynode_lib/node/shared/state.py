@@ -61,7 +61,6 @@ class NodeState(object):
         self._adopted = False               # that was at a node before this one
         self._outside_hours = None          # why nothing new is taken now (text)
         self._jobs_until = None             # monotonic time until which jobs are taken all the same
-        self._last_job = 0.0
         self._ends = False                  # it is being stopped, or left to the next node
         self._waiting = 0                   # threads that wait for a change
 
@@ -336,7 +335,6 @@ class NodeState(object):
             if self._used >= self._cpus:
                 raise Busy('NAK (all cpus busy)')
             self._used += 1
-            self._last_job = now
             job = entry.jobs[key] = Job(entry.computation, uid, hash_, xfer_files, now)
             if key in entry.waits:
                 entry.waits[key].job, job.repeated = job, True

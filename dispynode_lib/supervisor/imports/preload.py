@@ -119,10 +119,6 @@ class Preloaded(object):
                 self._put_away([name for name in list(sys.modules)
                                 if name.partition('.')[0] == top], False)
 
-    def names(self):
-        """Return the names (list) of the modules that are put aside."""
-        return list(self._needs)
-
     def has(self, name):
         """Return whether a module need not be loaded any more."""
         return name in self._needs or name in sys.modules

@@ -15,7 +15,7 @@ from dispynode_lib.supervisor.job.jobapi import JobApi
 from dispynode_lib.supervisor.processes.lean import PYTHON2, to_bytes, to_native, to_path
 from dispynode_lib.supervisor.job.output import TextOutput
 
-FUNCTION, PROGRAM = '1', '2'
+FUNCTION = '1'
 # absolute_import, division, print_function and unicode_literals, for compile() of Python 2
 PYTHON3_FLAGS = 0x4000 | 0x2000 | 0x10000 | 0x20000
 # others are text

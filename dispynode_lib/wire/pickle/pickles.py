@@ -12,12 +12,9 @@ from itertools import repeat
 from dispynode_lib.errors import ProtocolError
 from dispynode_lib.host.compat import PY2, integer_types, text_type, to_text
 from dispynode_lib.wire.pickle.objects import LENIENT, STRICT
-from dispynode_lib.wire.pickle.opcodes import FLOAT, HIGHEST_PROTOCOL, SIZE4
+from dispynode_lib.wire.pickle.opcodes import FLOAT, SIZE4
 from dispynode_lib.wire.pickle.reader import Reader
-from dispynode_lib.wire.pickle.records import UNKNOWN, Form, Limits, Record, Set, Unknown, name_of
-
-__all__ = ('HIGHEST_PROTOCOL', 'LIMITS', 'USER_LIMITS', 'UNKNOWN', 'Form', 'Limits', 'Record',
-           'Set', 'Unknown', 'dump', 'load', 'name_of')
+from dispynode_lib.wire.pickle.records import Form, Limits, Record, Set
 
 LIMITS = Limits()
 USER_LIMITS = Limits(8000000, 1000, 1000, 800000)        # where objects of users may lie
@@ -75,16 +72,14 @@ def load_first(data, key):
     return None, None
 
 
-def dump(value, python2, protocol=None):
+def dump(value, python2):
     """Return the pickle (bytes) of a plain value of ours, without memo and frames.
 
     value       None, bool, int, float, text, bytes, list, tuple, dict with string keys, Set, Record
-    python2     True for a Python 2 peer: every string is a byte string, text in UTF-8
-    protocol    what the pickle declares; default 2 for Python 2, else 3
+    python2     True for a Python 2 peer: every string is a byte string, text in UTF-8, and the
+                protocol 2; else it is 3
     """
-    if protocol is None:
-        protocol = 2 if python2 else 3
-    out = [b'\x80', _BYTE[protocol]]
+    out = [b'\x80\x02' if python2 else b'\x80\x03']
     _write(out.append, value, python2)
     out.append(b'.')
     return b''.join(out)
