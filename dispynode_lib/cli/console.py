@@ -9,6 +9,11 @@ from dispynode_lib.host.compat import monotonic, to_text
 STDIN = 0
 COMMANDS = (u'quit', u'exit', u'drain', u'stop', u'start', u'release', u'cpus', u'why')
 PROMPT = u'dispynode (quit, drain, stop, start, release, cpus, why, status): '
+MENU = u"""
+Enter "quit" or "exit" to end dispynode, "drain" to end it when running computations have been closed,
+  "stop" to stop service, "start" to restart service,
+  "release" to check and close computations, "cpus" or "cpus N" to change the CPUs used,
+  "why" to see why it is idle, anything else to get status: """
 ASK_CPUS = u'Number of CPUs (negative: leave so many free): '
 END_OF_INPUT = u'\nCtrl-D: the node goes on; "quit" ends it now, "drain" when its work is done\n'
 MUTED = 1.0  # seconds until the next look while the node is in the background
@@ -104,7 +109,6 @@ class Console(object):
             self._show_menu()
 
     def _show_menu(self):
-        from dispynode_lib.node.operator.commands import MENU
         self._say(MENU)
         self._prompt = PROMPT
 

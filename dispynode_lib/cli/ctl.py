@@ -1,4 +1,5 @@
-"""--ctl: has the running node do a command; --ensure: finds whether it is there and answers."""
+"""--ctl: has the running node do a command, or ends what has outlived it; --ensure: finds whether
+it is there and answers."""
 from __future__ import absolute_import, division, print_function
 
 import errno
@@ -6,15 +7,18 @@ import os
 
 from dispynode_lib.errors import StartError
 from dispynode_lib.host import plainjson, processes
+from dispynode_lib.host.network import unixsocket
 from dispynode_lib.host.process import lockfile
 from dispynode_lib.host.compat import monotonic, to_text
 from dispynode_lib.host.wording import counted
 from dispynode_lib.node.operator import control_socket, statefolder
+from dispynode_lib.node.replies.records import Records
 
 # as the LSB gives them for `status`, and for other actions
 NOT_RUNNING, NOT_RUNNING_ELSE, NO_ANSWER = 3, 7, 4
 TIMEOUT = 20.0                              # seconds to wait for an answer
 HEALTHY = 10.0                              # seconds in which a healthy node answers
+REACHED = 2.0                               # seconds for a supervisor to be reached
 NO_ACCESS = errno.EACCES, errno.EPERM
 ENDING = ('quit', 'exit')
 RESTART = 'restart'
@@ -85,17 +89,28 @@ def _no_answer(error, folder, as_json, asks, say):
 
 def _waiting(folder):
     """Return text on computations that wait for the next node, u'' if there are none."""
-    from dispynode_lib.cli import orphans
-    count = orphans.count(folder)
+    count = len([path for path in _supervisors(folder) if _is_there(path)])
     return count and u'; %s for the next one: start it, or end them by --ctl quit' % (
         u'1 computation waits' if count == 1 else u'%d computations wait' % count)
 
 
+def _supervisors(folder):
+    """Return the paths of the sockets by which supervisors of a dead node are found."""
+    return [path for found in Records(folder, 0, 0).supervisors().values() for _key, path in found]
+
+
+def _is_there(path):
+    try:
+        unixsocket.connect(path, REACHED).close()
+        return True
+    except EnvironmentError:
+        return False
+
+
 def _end_waiting(folder, options, say):
     """End computations that wait for the next node, and tell that; return how many there were."""
-    from dispynode_lib.cli import orphans
     try:
-        count = orphans.end(folder, options.stop_timeout + TIMEOUT)
+        count = _end_supervisors(folder, options.stop_timeout + TIMEOUT)
     except (EnvironmentError, lockfile.Held):
         return 0                            # no access, or a node has just come
     if count:
@@ -104,6 +119,27 @@ def _end_waiting(folder, options, say):
         say(plainjson.dumps({'text': text, 'done': True}) + u'\n' if options.json else
             u'dispynode with files in %s: %s\n' % (to_text(os.path.dirname(folder)), text))
     return count
+
+
+def _end_supervisors(folder, seconds):
+    """End computations as a node that stops does, wait so many seconds at most; return how many
+    there were.
+
+    Raises lockfile.Held if there is a node, EnvironmentError without access.
+    """
+    paths = _supervisors(folder)
+    if not paths:
+        return 0
+    from dispynode_lib.node.computations import link        # few look for them
+    lock = lockfile.LockFile(os.path.join(folder, statefolder.PID))
+    lock.acquire()                          # no node comes meanwhile
+    try:
+        pids = [link.end_supervisor(path) for path in paths]
+        begun = [(pid, processes.start_time(pid)) for pid in pids if pid]
+        processes.wait_gone([pair for pair in begun if pair[1] is not None], seconds)
+    finally:
+        lock.release()
+    return len([pid for pid in pids if pid is not None])
 
 
 def _elsewhere(folder):

@@ -8,6 +8,7 @@ import _socket
 import errno
 import fcntl
 import os
+import select
 import struct
 
 from dispynode_lib.texts import path_bytes
@@ -47,6 +48,16 @@ def write_all(fd, data):
         except EnvironmentError as error:
             if error.errno != errno.EINTR:
                 raise
+
+
+def is_readable(fd, seconds=0):
+    """Wait up to `seconds` for something to read from `fd`, or its end; return whether there is."""
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    try:
+        return bool(poll.poll(int(seconds * 1000)))
+    except select.error:                    # a signal (2.7)
+        return False
 
 
 def with_short_name(path, function):

@@ -20,11 +20,16 @@ def dumps(value):
     if isinstance(value, (bytes, text_type)):
         return _string(to_text(value))
     if isinstance(value, dict):
-        return u'{%s}' % u', '.join(u'%s: %s' % (_string(to_text(key)), dumps(value[key]))
-                                    for key in value)
+        return dumps_pairs(value.items())
     if isinstance(value, (list, tuple)):
         return u'[%s]' % u', '.join(dumps(item) for item in value)
     raise TypeError('%r cannot be written as JSON' % (value,))
+
+
+def dumps_pairs(pairs):
+    """Return a JSON object of (key, value), in that order."""
+    return u'{%s}' % u', '.join(
+        [u'%s: %s' % (_string(to_text(key)), dumps(value)) for key, value in pairs])
 
 
 def _number(value):

@@ -13,9 +13,9 @@ import select
 import struct
 
 from dispynode_lib.errors import ProtocolError
-from dispynode_lib.host.descriptors import recv_fd, set_blocking, set_cloexec
+from dispynode_lib.host.descriptors import is_readable, recv_fd, set_blocking, set_cloexec
 from dispynode_lib.supervisor.processes.descriptors import (
-    accept, close_runs, is_readable, listen, move_away, write_pieces)
+    accept, close_runs, listen, move_away, write_pieces)
 from dispynode_lib.supervisor.processes.lean import PYTHON2
 from dispynode_lib.supervisor.processes.timers import monotonic
 from dispynode_lib.wire import control

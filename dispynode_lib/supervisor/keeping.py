@@ -5,10 +5,9 @@ import _socket
 import errno
 import os
 
-from dispynode_lib.host.descriptors import send_fd
+from dispynode_lib.host.descriptors import is_readable, send_fd
 from dispynode_lib.supervisor.job.output import complain
-from dispynode_lib.supervisor.processes.descriptors import (
-    accept, close_quietly, is_readable, listen)
+from dispynode_lib.supervisor.processes.descriptors import accept, close_quietly, listen
 from dispynode_lib.supervisor.processes.lean import PYTHON2
 from dispynode_lib.supervisor.processes.timers import monotonic
 from dispynode_lib.wire import control

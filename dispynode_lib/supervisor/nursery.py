@@ -11,14 +11,15 @@ import struct
 import sys
 
 from dispynode_lib.host import proc
+from dispynode_lib.host.descriptors import is_readable
 from dispynode_lib.supervisor import keeping, supervisor
 from dispynode_lib.supervisor.imports import preload
 from dispynode_lib.supervisor.job import job, output, surroundings
 from dispynode_lib.supervisor.job.computation import Computation
 from dispynode_lib.supervisor.processes import stopping
 from dispynode_lib.supervisor.processes.descriptors import (
-    Receiver, close_quietly, close_strangers, is_readable, move_out_of_reach, read_some,
-    socket_pair, take_standard)
+    Receiver, close_quietly, close_strangers, move_out_of_reach, read_some, socket_pair,
+    take_standard)
 from dispynode_lib.supervisor.processes.lean import signal, to_native
 from dispynode_lib.wire import control
 

@@ -114,8 +114,7 @@ def json_line(record):
     fields.append(('message', message))
     if record.exc_info:
         fields.append(('traceback', _traceback(record)))
-    return u'{%s}' % u', '.join(u'%s: %s' % (plainjson.dumps(name), plainjson.dumps(value))
-                                for name, value in fields)
+    return plainjson.dumps_pairs(fields)
 
 
 def _traceback(record):

@@ -5,9 +5,10 @@ import time
 
 from dispynode_lib.errors import PeerGone
 from dispynode_lib.host.compat import monotonic
+from dispynode_lib.host.descriptors import is_readable
 from dispynode_lib.host.network import connections
 from dispynode_lib.log import Log
-from dispynode_lib.node.computations.link import Child, is_readable
+from dispynode_lib.node.computations.link import Child
 from dispynode_lib.node.replies import journal as journals
 from dispynode_lib.wire import control
 from dispynode_lib.wire.control import TERMINATED
@@ -143,7 +144,7 @@ class Adopted(object):
         if status != control.LIVES:
             self._jobs.on_exited(child.number, status)
             return True
-        if noted.frame is not None and not is_readable(child.sock):
+        if noted.frame is not None and not is_readable(child.sock.fileno()):
             try:
                 # it may not have had it; of two copies it looks at the first. One that is not read
                 # is enough: else many nodes fill the channel, and the loop's thread waits for room
@@ -160,7 +161,7 @@ class Adopted(object):
     def _end_unknown(self, child, status):
         """End a process of which nothing is noted: it waits for a job, or its job was settled. It is
         not given another one, for it may have one that could not be noted."""
-        if status == control.LIVES and not is_readable(child.sock):
+        if status == control.LIVES and not is_readable(child.sock.fileno()):
             self._loop.call_later(ENDING, self._supervision.tell, b'kill', b'%d' % child.number)
         self._jobs.dismiss(child)
         if not self._held:

@@ -5,14 +5,13 @@ import collections
 import errno
 import itertools
 import os
-import select
 import socket
 import threading
 
 from dispynode_lib.errors import PeerGone, ProtocolError
 from dispynode_lib.host import files
 from dispynode_lib.host.compat import PY2, WOULD_BLOCK, monotonic, set_cloexec, socket_of
-from dispynode_lib.host.descriptors import recv_fd_and, send_fd
+from dispynode_lib.host.descriptors import is_readable, recv_fd_and, send_fd
 from dispynode_lib.host.io.loop import READ, WRITE
 from dispynode_lib.host.network import unixsocket
 from dispynode_lib.host.io.streams import send_all, would_block
@@ -420,7 +419,7 @@ class Link(object):
     def drain(self, child):
         """Read what a child that has exited left in its channel, if it has one; then close it."""
         for _ in range(LEFT):               # a program that the job has left may write on for ever
-            if not child.is_read or not is_readable(child.sock):
+            if not child.is_read or not is_readable(child.sock.fileno()):
                 break
             self._on_child(child)
         self.close_child(child)
@@ -483,12 +482,6 @@ def end_supervisor(path):
         return link.pid
     finally:
         link.abandon()
-
-
-def is_readable(sock):
-    poll = select.poll()
-    poll.register(sock.fileno(), select.POLLIN)
-    return bool(poll.poll(0))
 
 
 def socket_pair():

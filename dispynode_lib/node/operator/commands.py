@@ -18,11 +18,6 @@ from dispynode_lib.node.shared.state import one_for_each_scheduler
 log = Log('dispynode.commands')
 
 ASKING = 'status', 'why'                    # change nothing
-MENU = u"""
-Enter "quit" or "exit" to end dispynode, "drain" to end it when running computations have been closed,
-  "stop" to stop service, "start" to restart service,
-  "release" to check and close computations, "cpus" or "cpus N" to change the CPUs used,
-  "why" to see why it is idle, anything else to get status: """
 
 
 class Answer(object):

@@ -56,10 +56,6 @@ class Records(object):
         except IndexError:
             return None
 
-    def write_over(self, computation_id, piece):
-        """Write over the beginning of a record, see files.write_over()."""
-        return files.write_over(self.record_path(computation_id), piece)
-
     def remove(self, computation_id):
         """Remove a record; its file is kept for the next one, under another kind of name.
 
@@ -209,7 +205,8 @@ class Record(object):
         fits = len(line) < self._room <= files.ONE_PAGE
         room = self._room if fits else max(ROOM, 2 * len(line))
         line = line.ljust(room - 1) + b'\n'
-        if not fits or not self._records.write_over(self._computation.id, line):
+        path = self._records.record_path(self._computation.id)
+        if not fits or not files.write_over(path, line):
             argument = self._computation.argument if self._records.orphan_timeout else b''
             self._records.write(self._computation.id, line, argument)
             self._room = room

@@ -46,14 +46,15 @@ class Ledger(object):
             log.warning('the last lines of --ledger could not be written in %g s', LAST_LINES)
 
     def _write(self, *pairs):
-        self._file.write(_object(*pairs))
+        self._file.write(plainjson.dumps_pairs(pairs))
 
     def _trouble(self, record):
         """Return the line for a log record on lines that could not be written; log it."""
         if self._told is None or not 0 <= record.created - self._told < TELL_INTERVAL:
             self._told = record.created
             log.warning('--ledger: %s', record.message)
-        return _object(('event', 'warning'), ('time', record.created), ('message', record.message))
+        return plainjson.dumps_pairs(
+            (('event', 'warning'), ('time', record.created), ('message', record.message)))
 
 
 def client_of(computation):
@@ -65,8 +66,3 @@ def _ending(computation):
     if computation.closed_by_client:
         return 'closed'
     return 'silent' if computation.zombie else 'stopped'
-
-
-def _object(*pairs):
-    return u'{%s}' % u', '.join(u'%s: %s' % (plainjson.dumps(name), plainjson.dumps(value))
-                                for name, value in pairs)

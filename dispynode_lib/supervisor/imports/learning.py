@@ -5,9 +5,10 @@ import os
 import select
 import sys
 
+from dispynode_lib.host.descriptors import is_readable
 from dispynode_lib.supervisor.processes import stopping
 from dispynode_lib.supervisor.processes.descriptors import (
-    close_quietly, is_readable, move_out_of_reach, read_some, wake_pipe)
+    close_quietly, move_out_of_reach, read_some, wake_pipe)
 from dispynode_lib.supervisor.processes.lean import COMPLETE_LAST, signal, to_bytes, to_native
 from dispynode_lib.supervisor.imports.preload import NOT_TAKEN, is_standard
 from dispynode_lib.supervisor.processes.signals import end_by_alarm

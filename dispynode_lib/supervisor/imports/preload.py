@@ -11,7 +11,6 @@ import os
 import sys
 import time
 
-from dispynode_lib.supervisor.imports import shortcut
 from dispynode_lib.supervisor.processes.lean import (
     COMPLETE_LAST, EXECUTORS_EXIT, NAMES_ARE_IMMORTAL, PYTHON2, imp)
 
@@ -30,6 +29,12 @@ EMPTY = frozenset()
 # whole seconds, and others
 COARSE, FINE = 2.0, 0.1
 STOCK, GAPS = 128, 512  # module objects that are made at once, and those that are not used
+IMPORT_SYSTEM = sys.modules.get('_frozen_importlib')    # Python 3; before that a finder has to do
+SHORT_WAY = compile("""
+def _find_and_load(name, import_, **options):
+    module = None if options else at_once(name)
+    return find_and_load(name, import_, **options) if module is None else module
+""", '<frozen importlib._bootstrap>', 'exec', 0, True)  # Python hides such frames in tracebacks
 
 
 def _renew_generator(module):
@@ -114,7 +119,7 @@ class Preloaded(object):
         if self not in sys.meta_path:
             self._place = int(sys.meta_path[:1] == [_packed_importer()])
             sys.meta_path.insert(self._place, self)
-            shortcut.install(self.at_once)
+            shorten(self.at_once)
             for top in BROUGHT:
                 self._put_away([name for name in list(sys.modules)
                                 if name.partition('.')[0] == top], False)
@@ -151,13 +156,13 @@ class Preloaded(object):
         before, given, path = set(sys.modules), set(self._given), sys.path[:]
         sys.path[:] = self._path
         self._loading = True
-        new_module = getattr(shortcut.IMPORT_SYSTEM, '_new_module', None)
+        new_module = getattr(IMPORT_SYSTEM, '_new_module', None)
         register = getattr(os, 'register_at_fork', None)        # Python 3.7
         try:
             if register is not None:
                 os.register_at_fork = lambda **hooks: self._note_hooks(register, hooks)
             if new_module is not None:
-                shortcut.IMPORT_SYSTEM._new_module = self._take_object
+                IMPORT_SYSTEM._new_module = self._take_object
             __import__(name)
         except (Exception, SystemExit):     # some cannot be imported everywhere
             error = '%s: %s: %s' % ((name, sys.exc_info()[0].__name__) + sys.exc_info()[1:2])
@@ -165,7 +170,7 @@ class Preloaded(object):
             if register is not None:
                 os.register_at_fork = register
             if new_module is not None:
-                shortcut.IMPORT_SYSTEM._new_module = new_module
+                IMPORT_SYSTEM._new_module = new_module
             self._loading, self._given = False, given
             sys.path[:] = path
             self._put_away([each
@@ -368,6 +373,19 @@ class Preloaded(object):
         if now - status.st_mtime > (FINE if status.st_mtime % 1 else COARSE):
             self._listed[folder] = mark, names
         return names
+
+
+def shorten(at_once):
+    """Have the import system call `at_once(name)` for what is not in `sys.modules`; it returns the
+    module, or None if it has to be looked for.
+
+    So it is asked before the import system takes locks, asks finders and makes a spec, which costs
+    a job five page faults for each import statement.
+    """
+    if hasattr(IMPORT_SYSTEM, '_find_and_load'):
+        names = {'at_once': at_once, 'find_and_load': IMPORT_SYSTEM._find_and_load}
+        exec(SHORT_WAY, names)
+        IMPORT_SYSTEM._find_and_load = names['_find_and_load']
 
 
 def make_room(count):

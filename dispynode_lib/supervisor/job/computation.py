@@ -108,7 +108,7 @@ class Computation(object):
         surroundings.add_modules(namespace)
         surroundings.add_values(namespace, self)
         self.api.add_functions(namespace)
-        surroundings.DispyModules(namespace).install()
+        sys.meta_path.append(surroundings.DispyModules(namespace))
 
     def set_limits(self, limits):
         """Set the limits of jobs (limits.Limits)."""

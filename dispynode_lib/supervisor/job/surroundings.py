@@ -54,10 +54,6 @@ class DispyModules(object):
         """`namespace`: of the user's code, with the functions that jobs may call."""
         self._namespace = namespace
 
-    def install(self):
-        """Add this finder as the last one of `sys.meta_path`."""
-        sys.meta_path.append(self)
-
     def find_spec(self, name, _path=None, _target=None):
         """Return the spec of a module: Python 3."""
         if name not in self.NAMES:

@@ -9,7 +9,6 @@ import _socket
 import errno
 import fcntl
 import os
-import select
 
 from dispynode_lib.host.descriptors import (
     HAS_SENDMSG, recv_fd, send_fd, set_blocking, set_cloexec, with_short_name, write_all)
@@ -173,16 +172,6 @@ def accept(listener):
     sock = listener.accept()[0] if PYTHON2 else _socket.socket(fileno=listener._accept()[0])
     set_cloexec(sock.fileno())
     return sock
-
-
-def is_readable(fd, seconds=0):
-    """Wait up to `seconds` for something to read from `fd`, or its end; return whether there is."""
-    poll = select.poll()
-    poll.register(fd, select.POLLIN)
-    try:
-        return bool(poll.poll(int(seconds * 1000)))
-    except select.error:                    # a signal (2.7)
-        return False
 
 
 class _Socket(object):
