@@ -121,9 +121,9 @@ _WORDS = {False: _ReplyWords(False), True: _ReplyWords(True)}
 def _output(output, python2, empty):
     if output is None:
         return b'N'
-    if not output:
-        return empty
-    return binary(output, python2) if type(output) is bytes else text(output, python2)
+    if type(output) is bytes:
+        return binary(output, python2)
+    return text(output, python2) if output else empty
 
 
 def job_reply_parts(peer, uid, hash, ip_addr, status, result, stdout, stderr, exception, start_time,

@@ -218,6 +218,11 @@ class JobReplyTest(unittest.TestCase):
             self.assertIs(fields['stdout'], None)
             self.assertEqual(len(fields['stderr']), 0)
 
+    def test_a_python_3_client_could_not_decode_the_output_of_a_program_that_had_none(self):
+        fields = self.read(NEW, stdout=b'', stderr=u'')
+        self.assertIs(type(fields['stdout']), bytes)
+        self.assertIs(type(fields['stderr']), type(u''))
+
     def test_lone_surrogates_in_output(self):
         if not PY2:
             self.assertEqual(self.read(NEW, stdout=u'a\udc80')['stdout'], u'a\udc80')

@@ -324,7 +324,7 @@ class Computation(object):
         """Stop a live job; its reply, status 9 and `why`, follows at its end. Any thread."""
         self._loop.call_soon(self.jobs.stop, job, why)
 
-    def finish(self, job, status, result=None, stdout='', stderr='', exception=None, start=None,
+    def finish(self, job, status, result=None, stdout=u'', stderr=u'', exception=None, start=None,
                end=None):
         """Send the one final reply of a job and free its CPU. The loop's thread."""
         start, end = start or job.started, end or time.time()
