@@ -9,11 +9,13 @@ NAMES = {DEBUG: 'DEBUG', INFO: 'INFO', WARNING: 'WARNING', ERROR: 'ERROR', CRITI
 
 
 class Output(object):
-    """Where records go: `handler(Record)`, which raises nothing, gets those from `level` on."""
+    """Where records go: `handler(Record)`, which raises nothing, gets those from `level` on;
+    `finish(seconds)` waits until they are written."""
 
     def __init__(self):
         self.level = WARNING
         self.handler = _to_standard_error
+        self.finish = lambda seconds: True
 
 
 class Record(object):

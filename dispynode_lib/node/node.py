@@ -1,7 +1,6 @@
 """Builds the node's parts, starts them, drains and stops them."""
 from __future__ import absolute_import, division, print_function
 
-import functools
 import os
 import threading
 
@@ -202,7 +201,7 @@ class Node(object):
         uses = Uses(self._nursery, self._imports, self._delivery, self._journal, self._history,
                     self._ledger, self._big_folder, self._descriptors, self._before.records)
         news = News(self._on_ending, self._on_ended, self._notices.node_closed, self.drain,
-                    functools.partial(takeover.on_replaced, self._common.loop))
+                    takeover.on_replaced)
         return Computations(self._common, uses, news)
 
     def _serve(self, socks, chosen, schedulers):

@@ -9,7 +9,7 @@ from dispynode_lib.errors import PeerGone
 from dispynode_lib.host.descriptors import recv_fd, set_cloexec
 from dispynode_lib.host.io.streams import wait_for
 from dispynode_lib.host.network import unixsocket
-from dispynode_lib.log import Log
+from dispynode_lib.log import Log, output
 from dispynode_lib.node.computations import link
 from dispynode_lib.node.operator.statefolder import KEEPER
 from dispynode_lib.node.replies.records import Records
@@ -85,12 +85,14 @@ class Before(object):
                                     journal, spool, big_folder, self._supervisors)
 
 
-def on_replaced(loop):
-    """Another node has taken this one's supervisors: all that is here is its own now."""
+def on_replaced():
+    """Another node has taken this one's supervisors: all that is here is its own now. The loop's
+    thread; it does nothing more."""
     log.error(
         'another node has taken over the computations of this one, which was stopped for too long; '
         'this one ends')
-    loop.call_later(LAST_LINES, os._exit, os.EX_TEMPFAIL)
+    output.finish(LAST_LINES)
+    os._exit(os.EX_TEMPFAIL)
 
 
 class Keeper(object):

@@ -9,7 +9,7 @@ import threading
 import unittest
 
 from dispynode_lib.node.replies import spool as spools
-from dispynode_lib.node.replies.spool import REFUSED, Spool
+from dispynode_lib.node.replies.spool import LOST, REFUSED, Spool
 
 PAYLOAD = b'JOB_REPLY:\x80\x02N.'
 KEY, JOB = (7, u'ab12'), (5, u'cd34')
@@ -119,6 +119,16 @@ class SpoolTest(unittest.TestCase):
         self.assertEqual([uid for uid, _hash in self.spool.jobs(KEY)], [1, 2, 9])
         self.assertEqual(Spool(self.folder).jobs(KEY), [(9, JOB[1])])  # today they are all too old
         self.assertEqual(self.files(), ['7-ab12/9-cd34', '7-ab12/computation'])
+
+    def test_a_reply_that_is_refused_while_its_owner_closes_does_not_stay(self):
+        computation = FakeComputation()
+        computation.closed_by_client = True             # while it was written
+        self.spool.keep(computation, 1, JOB[1], PAYLOAD, REFUSED)
+        for mark in (None, LOST):                       # while it was under way once more
+            self.spool.keep(FakeComputation(), 2, JOB[1], PAYLOAD, mark)
+            self.spool.close(KEY)
+            self.spool.refuse(KEY, (2, JOB[1]))
+            self.assertEqual((self.files(), self.spool.total(), self.spool.refused()), ([], 0, 0))
 
     def test_the_oldest_refused_replies_make_room(self):
         size = self.refused(4)

@@ -26,6 +26,7 @@ def set_up(options):
     else:
         target = StandardError(line)
     output.handler = lambda record: target.write(line(record))
+    output.finish = target.finish
     set_debug(options.debug)
     return target
 

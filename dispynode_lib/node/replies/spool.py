@@ -144,6 +144,8 @@ class Spool(object):
             self._mark_locked(jobs, job, mark)
         if mark == REFUSED:
             self._limit_refused(CHECKSUM_SIZE + len(payload))
+            if getattr(computation, 'closed_by_client', False):
+                self.remove(key, job)       # meanwhile: close() has not found it
         return True
 
     def refuse(self, key, job):
@@ -152,7 +154,11 @@ class Spool(object):
             jobs = self._jobs_locked(key)
             if job not in jobs:
                 return
-            before = self._mark_locked(jobs, job, REFUSED)
+            closed = self._owners[key].closed_by_client     # meanwhile
+            before = self._mark_locked(jobs, job, jobs[job] if closed else REFUSED)
+        if closed:
+            self.remove(key, job)
+            return
         path = self._path(key, job)
         try:
             self._write_mark(path, REFUSED, before)
