@@ -126,16 +126,6 @@ class Case(unittest.TestCase):
         self.assertEqual((reply.status, len(job.replies)), (11, 1), reply)
         return load_result(reply.result)
 
-    def wait_record(self, computation, words):
-        """Wait until the node has noted that about a computation."""
-        path = os.path.join(self.node.folder, '.node-%d' % self.node.port, 'computations',
-                            '%d' % computation.id)
-
-        def noted():
-            with open(path, 'rb') as source:
-                return words in source.readline()
-        wait_until(noted, TIMEOUT)
-
     def runs(self, computation, name='one'):
         """Assert that the computation takes a job, which runs once."""
         self.let_end(name)
@@ -204,7 +194,7 @@ class OpeningTest(Case):
     def test_a_client_that_notices_nothing_is_told_nothing(self):
         self.start(OPENED + 'after')
         computation = self.scheduler.open(self.code, 'f')
-        self.wait_record(computation, b'"answered": true')
+        self.node.wait_record(computation.id, b'"answered": true')
         self.node.kill()
         self.node.start()
         # pings end the first look; it would have been told by then
@@ -220,15 +210,16 @@ class OpeningTest(Case):
         self.let_end('setup')
         self.assertEqual(self.scheduler.ask('COMPUTE', computation.record), 4)
         computation.setup(self.path)
+        self.node.wait_record(computation.id, b'"answered": true')
         job = computation.submit(self.path, 'one')
         wait_until(lambda: 'begun one' in self.notes(), TIMEOUT)
         self.assertEqual(self.scheduler.ask('COMPUTE', computation.record), 4)  # it forgot the node
-        self.wait_record(computation, b'"answered": false')
+        self.node.wait_record(computation.id, b'"answered": false')
         self.cut_off(computation.setup, self.path)
         self.node.start()
         self.is_shown_again()
         computation.setup(self.path)
-        self.wait_record(computation, b'"answered": true')
+        self.node.wait_record(computation.id, b'"answered": true')
         self.let_end('one')
         self.assertEqual(self.result(job)[0], 'one')
         self.runs(computation, 'two')
@@ -481,7 +472,7 @@ class JobTest(Case):
             computation = self.start_with_one(point, cleanup='cleanup')
             job = computation.submit(self.path, 'one')
             wait_until(lambda: 'begun one' in self.notes(), TIMEOUT)
-            self.wait_record(computation, b'"answered": true')
+            self.node.wait_record(computation.id, b'"answered": true')
             self.arm()
             try:
                 done = computation.close() == b'ACK'

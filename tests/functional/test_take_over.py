@@ -49,8 +49,14 @@ class TakeOverTest(unittest.TestCase):
         self.path = os.path.join(node.folder, 'notes')
         self.scheduler = FakeScheduler(node, NATIVE)
         self.addCleanup(self.scheduler.close)
-        self.computation = self.scheduler.open(CODE, 'f', **settings)
+        self.computation = self.open(CODE, **settings)
         return node, self.scheduler, self.computation
+
+    def open(self, code, **settings):
+        """Open a computation; return it when the next node would know that it is set up."""
+        computation = self.scheduler.open(code, 'f', **settings)
+        self.node.wait_record(computation.id, b'"answered": true')
+        return computation
 
     def notes(self):
         if not os.path.exists(self.path):
@@ -131,9 +137,9 @@ class TakeOverTest(unittest.TestCase):
                    if os.path.isdir(os.path.join(self.node.folder, '127.0.0.1')) else True, TIMEOUT)
 
     def test_setup_is_not_run_again_and_cleanup_runs_once(self):
-        _node, scheduler, _computation = self.start()
-        computation = self.computation = scheduler.open(
-            CODE.replace('def cleanup(path):\n    note(path', 'def cleanup(path=%r):\n    note(path' % self.path), 'f',
+        self.start()
+        computation = self.computation = self.open(
+            CODE.replace('def cleanup(path):\n    note(path', 'def cleanup(path=%r):\n    note(path' % self.path),
             setup='setup', setup_args=(self.path,), cleanup='cleanup')
         self.let_end('one', 'two')
         self.result(self.running('one'))
@@ -149,7 +155,7 @@ class TakeOverTest(unittest.TestCase):
         node, scheduler, _computation = self.start()
         code = CODE.replace('def cleanup(path):\n    note(path, ',
                             'def cleanup(path=%r):\n    f(path, ' % self.path)
-        computation = self.computation = scheduler.open(code, 'f', cleanup='cleanup')
+        computation = self.computation = self.open(code, cleanup='cleanup')
         job = self.running('one')
         scheduler.answers['JOB_REPLY'] = SILENT     # so the next node still knows the job
         self.assertEqual(computation.close(), b'ACK')
@@ -367,9 +373,9 @@ class TakeOverTest(unittest.TestCase):
         return process.returncode, said.replace(os.path.realpath(node.folder), 'FOLDER')
 
     def test_who_asks_a_node_that_has_died_is_told_what_waits_for_the_next_one(self):
-        node, scheduler, _computation = self.start()
+        node, _scheduler, _computation = self.start()
         job = self.running('one')
-        second = scheduler.open(CODE, 'f')
+        second = self.open(CODE)
         node.kill()
         waiting = ('dispynode with files in FOLDER: not running: there is no node in '
                    'FOLDER/.node-%d; 2 computations wait for the next one: start it, or end them by '
@@ -408,9 +414,9 @@ class TakeOverTest(unittest.TestCase):
         self.assertEqual(job.wait(TIMEOUT + 20).status, 9)
 
     def test_one_damaged_record_ends_the_jobs_of_no_other_computation(self):
-        node, scheduler, damaged = self.start()
+        node, _scheduler, damaged = self.start()
         lost = self.running('one')
-        whole = self.computation = scheduler.open(CODE, 'f')
+        whole = self.computation = self.open(CODE)
         kept = self.running('two')
         node.kill()
         record = os.path.join(node.folder, '.node-%d' % node.port, 'computations',

@@ -209,6 +209,16 @@ class NodeProcess(object):
         wait_until(lambda: text in self.log(), timeout,
                    lambda: '%r in the log:\n%s' % (text, self.log_tail()), interval=0.05)
 
+    def wait_record(self, computation_id, words):
+        """Wait until the node has noted `words` (bytes) about a computation, for the next one."""
+        path = os.path.join(self.folder, '.node-%d' % self.port, 'computations',
+                            '%d' % computation_id)
+
+        def noted():
+            with open(path, 'rb') as source:
+                return words in source.readline()
+        wait_until(noted, TIMEOUT, '%r in %s' % (words, path))
+
     def signal(self, number):
         """Send a signal to the node process."""
         processes.send(self.process.pid, number)
