@@ -6,11 +6,12 @@ import re
 import signal
 import socket
 import sys
+import threading
 import unittest
 
 from tests.support.operatorcase import WAIT, OperatorCase, read
 from tests.support.processes import stat_fields
-from tests.support.waiting import wait_until
+from tests.support.waiting import TIMEOUT, wait_until
 
 IGNORE = 'signal.signal(signal.SIGCHLD, signal.SIG_IGN)'
 BLOCK = 'ctypes.CDLL(None).sigprocmask(0, b"\\xff" * 128, None)'
@@ -27,6 +28,48 @@ def starter(statement):
 
 class Detached(object):
     """Where a node is that is no child of the test: ip_addr, port."""
+
+
+class Manager(object):
+    """A service manager: reads at once, for the system keeps ten messages only."""
+
+    def __init__(self, test, path):
+        self._sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._sock.bind(path)
+        self._told, self._read = [], 0      # lists of lines; how many next() has returned
+        reader = threading.Thread(target=self._run)
+        reader.daemon = True
+        reader.start()
+        test.addCleanup(self._sock.close)
+        test.addCleanup(reader.join, TIMEOUT)
+        test.addCleanup(self._end, path)
+
+    def _run(self):
+        while True:
+            data = self._sock.recv(4096)
+            if data == b'END':
+                return
+            self._told.append(data.decode('utf-8').split('\n'))
+
+    @staticmethod
+    def _end(path):
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        sock.sendto(b'END', path)
+        sock.close()
+
+    def next(self):
+        """Return the lines of the next message."""
+        wait_until(lambda: len(self._told) > self._read, TIMEOUT, lambda: 'more than %r' % self._told)
+        self._read += 1
+        return self._told[self._read - 1]
+
+    def until(self, check):
+        """Wait until check(first lines of all messages so far) is true; return those."""
+        wait_until(lambda: check(self.words()), TIMEOUT, lambda: 'more than %r' % self._told)
+        return self.words()
+
+    def words(self):
+        return [lines[0] for lines in list(self._told)]
 
 
 class Background(OperatorCase):
@@ -129,51 +172,39 @@ class Background(OperatorCase):
 
     def test_service_manager_is_told(self):
         path = os.path.join(self.folder, 'notify')
-        manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self.addCleanup(manager.close)
-        manager.bind(path)
-        manager.settimeout(20)
+        manager = Manager(self, path)
         env = {'NOTIFY_SOCKET': path, 'WATCHDOG_USEC': '400000'}
         with self.node(env=env) as node:
-            told = manager.recv(4096).decode('utf-8').split('\n')
+            told = manager.next()
             self.assertEqual((told[0], told[2]), ('READY=1', 'MAINPID=%d' % node.pid))
             self.assertTrue(told[1].startswith('STATUS=serving: 0 of '), told)
             for _ in range(2):
-                self.assertEqual(manager.recv(4096).decode('utf-8').split('\n')[0], 'WATCHDOG=1')
+                self.assertEqual(manager.next()[0], 'WATCHDOG=1')
             node.stop()
-            words = []
-            while 'STOPPING=1' not in words:
-                words.append(manager.recv(4096).decode('utf-8').split('\n')[0])
+            manager.until(lambda words: 'STOPPING=1' in words)
 
     def test_the_service_manager_sees_no_end_of_a_node_that_replaces_itself(self):
         path, mark = os.path.join(self.folder, 'notify'), os.path.join(self.folder, 'mark')
-        manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self.addCleanup(manager.close)
-        manager.bind(path)
-        manager.settimeout(20)
+        manager = Manager(self, path)
         env = {'NOTIFY_SOCKET': path, 'WATCHDOG_USEC': '400000'}
         with self.node('-c', '1', env=env) as node:
             scheduler = self.scheduler(node)
             self.addCleanup(scheduler.close)
             job = scheduler.open(WAIT, 'wait').submit(mark)
             self.assertEqual(self.ctl('restart').status, 0)
-            words = []
-            while words.count('READY=1') < 2 or words[-1] != 'WATCHDOG=1':
-                words.append(manager.recv(4096).decode('utf-8').split('\n')[0])
+            words = manager.until(
+                lambda words: words.count('READY=1') == 2 and words[-1] == 'WATCHDOG=1')
             self.assertNotIn('STOPPING=1', words)
             open(mark, 'w').close()
             self.assertEqual(job.wait().status, 11)
 
     def test_the_service_manager_sees_changes_and_waits_for_the_grace(self):
         path, mark = os.path.join(self.folder, 'notify'), os.path.join(self.folder, 'mark')
-        manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self.addCleanup(manager.close)
-        manager.bind(path)
-        manager.settimeout(20)
+        manager = Manager(self, path)
 
         def told(begin):
             while True:
-                for line in manager.recv(4096).decode('utf-8').split('\n'):
+                for line in manager.next():
                     if line.startswith(begin):
                         return line
 
