@@ -13,13 +13,13 @@ from tests.support.nodecase import NATIVE, NodeCase
 from tests.support.processes import marked, stat_fields
 from tests.support.waiting import clock, wait_until
 
-SHORT = 4  # seconds within which a page comes, far less than what is waited for
+SHORT = 10  # seconds within which a page comes, far less than what is waited for
 SETUP = 'def setup(data):\n    global size\n    size = len(data)\n    return 0\ndef f():\n    return size\n'
 
 
 class WaitingCase(NodeCase):
 
-    options = ('-c', '2', '--msg_timeout', '20')
+    options = ('-c', '2', '--msg_timeout', '60')
 
     def children_of(self, pid):
         """Return the pids of the living children of a process of the node."""

@@ -13,7 +13,7 @@ from tests.support.netlab import HostNode, Lab
 from tests.support.waiting import wait_until
 
 CLIENT, FIRST, SECOND, THIRD = '10.9.0.1', '10.9.0.2', '10.9.0.3', '10.9.0.4'
-SOON = 20                                   # seconds
+SOON = 40                                   # seconds
 
 
 class NamedNode(HostNode):
@@ -143,7 +143,7 @@ class AddressesTest(unittest.TestCase):
         self.node.options += ['--msg_timeout', '2']
         self.node.start()
         self.node.wait_serving()
-        program = self.start_client(jobs=2, seconds=1)
+        program = self.start_client(jobs=2, seconds=5)
         self.node.wait_log(' opened')
         wait_until(lambda: self.status()['busy'] == 2, SOON, self.node.log_tail, interval=0.1)
         self.node_host.cut('near')

@@ -191,7 +191,7 @@ class Sockets(unittest.TestCase):
         begun = compat.monotonic()
         with self.assertRaises((PeerGone, socket.timeout)):
             tls.send_whole_records(client, b'x' * 50000000)
-        self.assertLess(compat.monotonic() - begun, 5)
+        self.assertLess(compat.monotonic() - begun, 30)
 
     def test_port_is_free_again_at_once_after_connections(self):
         listener = self.keep(net.open_listener(u'127.0.0.1', 0))

@@ -87,12 +87,18 @@ def cancelled(cluster, family):
         time.sleep(0.02)
     cluster.cancel(job)
     told = wait_for(job)
-    time.sleep(0.3)
-    told['alive'] = [
-        pid for pid in open(family).read().split(';')
-        if pid and os.path.exists('/proc/%s/exe' % pid) and os.access('/proc/%s/exe' % pid, os.R_OK)
-    ]
+    deadline = time.time() + 20
+    while alive(family) and time.time() < deadline:
+        time.sleep(0.02)
+    told['alive'] = alive(family)
     return told
+
+
+def alive(family):
+    """Return those of the processes noted in a file that live."""
+    with open(family) as stream:
+        return [pid for pid in stream.read().split(';')
+                if pid and os.access('/proc/%s/exe' % pid, os.R_OK)]
 
 
 def cancelled_in_a_row(cluster):
@@ -107,7 +113,7 @@ def cancelled_in_a_row(cluster):
             time.sleep(0.02)
         for one in jobs:
             cluster.cancel(one)
-        deadline = time.time() + 3
+        deadline = time.time() + 20
         for one in jobs:
             one.finish.wait(max(0, deadline - time.time()))
         left = [one for one in jobs if one.status not in ENDED]
