@@ -20,15 +20,12 @@ def start_time(pid):
     return None if found is None or found.has_ended else found.started
 
 
-def boot_id():
-    """Return a text that is another one after the next boot."""
-    return proc.read('/proc/sys/kernel/random/boot_id').decode('ascii').strip()[:8] or '-'
-
-
 def identity(pid):
     """Return text that no other process ever has; None if the process has gone."""
     started = start_time(pid)
-    return None if started is None else '%s-%d-%d' % (boot_id(), pid, started)
+    # another one after the next boot
+    boot = proc.read('/proc/sys/kernel/random/boot_id').decode('ascii').strip()[:8] or '-'
+    return None if started is None else '%s-%d-%d' % (boot, pid, started)
 
 
 def left(values, kept, alone):

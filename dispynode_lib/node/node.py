@@ -431,7 +431,7 @@ class Node(object):
         self._watchdog.stop()
         leaving.leave(self._common, list(self._listeners.values()), self._delivery, self._nursery)
         self._close_init_file(self.options.stop_timeout)
-        self._operation.left()
+        self._folder.note_left()
         self._end()
 
     def _close_init_file(self, timeout):

@@ -75,10 +75,6 @@ class Operation(object):
         elif self._notifier is not None:
             os.environ.update(self._notifier.environment)
 
-    def left(self):
-        """All is left to the next node, on purpose."""
-        self._folder.note_left()
-
     def close(self):
         """The node has ended."""
         self._socket.close()
@@ -111,7 +107,8 @@ class Operation(object):
         if options.idle_timeout:
             found.append(Duty('ending when idle', self._end_idle, self._idle_wait))
         if self._notifier is not None:
-            found.append(Duty('telling the service manager', self._tell, self._tell_wait))
+            interval = min(WATCHDOG_INTERVAL, self._notifier.watchdog_interval or 1e9)
+            found.append(Duty('telling the service manager', self._tell, lambda _now: interval))
             found.append(Duty('telling the service manager the status', self._tell_status,
                               self._status_wait))
         return found
@@ -163,9 +160,6 @@ class Operation(object):
         if self._state.scheduler() is None and self._idle_wait(now) <= 0.0:
             log.info('no computation for %g s', self._options.idle_timeout)
             self._orders.stop()
-
-    def _tell_wait(self, _now):
-        return min(WATCHDOG_INTERVAL, self._notifier.watchdog_interval or 1e9)
 
     def _tell(self, _now):
         # the loop's thread has to live, too

@@ -226,11 +226,9 @@ class Supervisor(object):
             return None
         if computation.cleanup:
             self._hand_over.note_cleanup()
-        may_shut_down = self._shut_down if computation.client_shutdown == '1' else None
-        return self._run_user_code(computation.run_cleanup, may_shut_down)
-
-    def _shut_down(self):
-        self._send(b'shutdown')
+        may_shut_down = computation.client_shutdown == '1'
+        return self._run_user_code(
+            computation.run_cleanup, (lambda: self._send(b'shutdown')) if may_shut_down else None)
 
     def _settle(self):
         """Execute the code, unless setup has, and get ready for forks; once."""

@@ -61,15 +61,17 @@ def resolve(name):
         found = socket.getaddrinfo(for_resolver(name), None, 0, socket.SOCK_STREAM)
     except UnicodeError as error:           # a label of no or too many characters
         raise socket.gaierror(socket.EAI_NONAME, str(error))
-    addresses = []
-    for family, _kind, _protocol, _name, sockaddr in found:
-        if family in (socket.AF_INET, socket.AF_INET6):
-            address = canonical(sockaddr[0])
-            if address not in addresses:
-                addresses.append(address)
+    addresses = unique([
+        canonical(sockaddr[0]) for family, _kind, _protocol, _name, sockaddr in found
+        if family in (socket.AF_INET, socket.AF_INET6)])
     if not addresses:
         raise socket.gaierror(socket.EAI_NONAME, 'no IP address')
     return sorted(addresses, key=family_of)
+
+
+def unique(items):
+    """Return the list of different items in their order."""
+    return [item for at, item in enumerate(items) if item not in items[:at]]
 
 
 def node_addresses(given):
@@ -162,8 +164,10 @@ def is_special(address):
 
 def interfaces():
     """Return [(name, IPv4 address, broadcast address or None)] of this host's interfaces."""
-    if compat.LINUX:
-        return _linux_interfaces()
+    if compat.LINUX:                        # the kernel tells each interface's first address
+        # a /32 interface names itself, one without broadcast 0.0.0.0
+        return [(name, address, None if broadcast in (address, u'0.0.0.0') else broadcast)
+                for name, address, broadcast, flags in _linux_links() if flags & IFF_UP]
     psutil = resources.import_psutil()
     if psutil is None:
         return []
@@ -171,13 +175,6 @@ def interfaces():
              and compat.to_text(entry.broadcast))
             for name, entries in sorted(psutil.net_if_addrs().items()) for entry in entries
             if entry.family == socket.AF_INET]
-
-
-def _linux_interfaces():
-    """The same from the kernel, which tells each interface's first address."""
-    # a /32 interface names itself, one without broadcast 0.0.0.0
-    return [(name, address, None if broadcast in (address, u'0.0.0.0') else broadcast)
-            for name, address, broadcast, flags in _linux_links() if flags & IFF_UP]
 
 
 def _linux_links():

@@ -53,13 +53,10 @@ class Penalties(object):
         """Return why nothing of `address` (of a socket) is listened to (text), or None."""
         if not self._shut:
             return None
-        left = self._left(_key(address))
+        with self._lock:
+            left = self._shut.get(_key(address), (0.0, 0))[0] - self._clock()
         return (u'too many wrong secrets: not listened to for %.0f s more' % left
                 if left > 0 else None)
-
-    def _left(self, key):
-        with self._lock:
-            return self._shut.get(key, (0.0, 0))[0] - self._clock()
 
     def sentences(self):
         """Return [text], one for each address that is shut out now."""

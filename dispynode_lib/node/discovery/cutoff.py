@@ -40,8 +40,9 @@ class CutOff(object):
                 self._notices.knock(computation.node_ip_addr, computation.scheduler,
                                     computation.peer.version, _ignore)
         if times != COME_BACK:              # not at once: a CLOSE may come first
-            self._show([
-                one for one in found if self._is_in_doubt(one) or self._is_set_up_again(one)])
+            # one that is set up again was about to be used anew: jobs of before may run
+            self._show([one for one in found if self._is_in_doubt(one) or (
+                one.record.begun_again and not self._state.is_closing(one))])
         for later in times[:1]:
             self._loop.call_soon(self._loop.call_later, later, self.come_back, times[1:])
 
@@ -80,10 +81,6 @@ class CutOff(object):
         return computation.record.in_doubt and not computation.outcomes and not (
             self._state.is_closing(computation)
             or not with_jobs and self._state.jobs(computation.id))
-
-    def _is_set_up_again(self, computation):
-        """Return whether the scheduler was about to use it anew: jobs of before may run."""
-        return computation.record.begun_again and not self._state.is_closing(computation)
 
     def _show(self, computations):
         """Have their schedulers send COMPUTE where they miss this node."""

@@ -256,16 +256,7 @@ class Notices(object):
 def addresses_of(ping, source):
     """Return the addresses (list of text) of who pinged from `source`, each once."""
     told = list(ping.ip_addrs) if ping.relay else [source] + list(ping.ip_addrs)
-    return unique([net.canonical(address) for address in told if net.is_address(address)])
-
-
-def unique(items):
-    """Return the list of different items in their order."""
-    found = []
-    for item in items:
-        if item not in found:
-            found.append(item)
-    return found
+    return net.unique([net.canonical(address) for address in told if net.is_address(address)])
 
 
 def platform_text():

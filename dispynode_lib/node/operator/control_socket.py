@@ -29,29 +29,26 @@ class ControlSocket(object):
         """Listen; without that the node works as well, and says so in the log."""
         try:
             files.remove(self._path)        # of a dead node: this one has its ports
-            self._sock = unixsocket.listen(self._path)
+            self._listen()
         except EnvironmentError as error:
             log.warning('no commands can be sent to this node: %s: %s', self._path, error)
-            return
-        self._sock.setblocking(False)
-        self._loop.call_soon(self._watch)
 
     def renew(self):
         """Listen anew if the socket was removed; the watchdog's. Raises EnvironmentError."""
-        if self._sock is None or os.path.lexists(self._path):
-            return
+        if self._sock is not None and not os.path.lexists(self._path):
+            self._listen()
+
+    def _listen(self):
         sock = unixsocket.listen(self._path)
         sock.setblocking(False)
-        self._loop.call_soon(self._replace, sock)
+        self._loop.call_soon(self._watch, sock)
 
-    def _replace(self, sock):
-        self._loop.unwatch(self._sock.fileno())
-        self._sock.close()
-        self._sock = sock
-        self._watch()
-
-    def _watch(self):
-        self._loop.watch(self._sock.fileno(), self._accept)
+    def _watch(self, sock):
+        old, self._sock = self._sock, sock
+        if old is not None:
+            self._loop.unwatch(old.fileno())
+            old.close()
+        self._loop.watch(sock.fileno(), self._accept)
 
     def _accept(self, _events):
         try:

@@ -340,8 +340,9 @@ class Delivery(object):
             job = round_.left.popleft()
             payload = self._spool.find(key, job)
             if payload is not None:
-                self._loop.call_soon(self._send_kept, round_,
-                                     _Letter(round_.owner, job[0], job[1], [payload]))
+                letter = _Letter(round_.owner, job[0], job[1], [payload])
+                self._loop.call_soon(self._call, letter, lambda reply, error: self._kept_sent(
+                    round_, letter, reply, error))
                 return
         self._loop.call_soon(self._end_round, round_)
 
@@ -352,9 +353,6 @@ class Delivery(object):
         round_.left.extend(fresh)
         round_.tried.update(fresh)
         return bool(fresh)
-
-    def _send_kept(self, round_, letter):
-        self._call(letter, lambda reply, error: self._kept_sent(round_, letter, reply, error))
 
     def _kept_sent(self, round_, letter, reply, error):
         error = self._judge(letter, reply, error)

@@ -10,7 +10,6 @@ from dispynode_lib.host import resources
 from dispynode_lib.host.network import net
 from dispynode_lib.host.compat import to_bytes, to_text
 from dispynode_lib.log import Log
-from dispynode_lib.node.discovery.notices import unique
 from dispynode_lib.node.timed.service import CONTROLS
 from dispynode_lib.wire import framing, messages, replies
 from dispynode_lib.wire.peers import peer_of
@@ -130,7 +129,7 @@ class Administration(object):
             return
         address = net.canonical(info.ip_addr) if net.is_address(to_text(
             info.ip_addr)) else arrival.source
-        self._notices.node_info(info, own, unique([address, arrival.source]))
+        self._notices.node_info(info, own, net.unique([address, arrival.source]))
 
 
 CHANGES = {'SET_CPUS': Administration._change_cpus, 'SERVICE_TIME': Administration._change_service,

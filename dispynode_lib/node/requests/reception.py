@@ -140,10 +140,6 @@ class Held(object):
         if not mine:
             del self._by_peer[connection.address[0]]
 
-    def is_full(self):
-        """Return whether one has to go before the next one is held."""
-        return len(self._connections) >= self.limit
-
     def to_drop(self):
         """Return the connection to drop: the oldest of who holds most; None: there is none."""
         if not self._by_peer:
@@ -266,7 +262,7 @@ class Reception(object):
 
     def _hold(self, connection):
         fd = connection.sock.fileno()
-        if self._held.is_full():
+        if len(self._held) >= self._held.limit:
             self._drop_one('%d are open already' % self._held.limit)
         self._held.add(fd, connection)
         connection.timer = self._loop.call_later(self._options.msg_timeout, self._expire,

@@ -37,17 +37,9 @@ def _find_and_load(name, import_, **options):
 """, '<frozen importlib._bootstrap>', 'exec', 0, True)  # Python hides such frames in tracebacks
 
 
-def _renew_generator(module):
-    module.seed()
-
-
 def _renew_process(module):
     module.ORIGINAL_DIR = os.path.abspath(os.getcwd())
     module.current_process().authkey = os.urandom(32)
-
-
-def _renew_torch(module):
-    module.default_generator.seed()
 
 
 def _renew_logging(module):
@@ -66,20 +58,17 @@ def _renew_executors(module):
         atexit.register(module._python_exit)
 
 
-def _renew_zoneinfo(module):
-    module.reset_tzpath()
-
-
 # modules that took something from the process that imported them, or gave it something to do at its
 # end: what to do with them in a job
-GENERATORS = {'random': _renew_generator, 'numpy.random': _renew_generator,
-              'torch.random': _renew_torch}
+GENERATORS = {'random': lambda module: module.seed(),
+              'numpy.random': lambda module: module.seed(),
+              'torch.random': lambda module: module.default_generator.seed()}
 RENEWED = dict(
     GENERATORS, **{
         'concurrent.futures.process': _renew_executors,
         'concurrent.futures.thread': _renew_executors, 'logging': _renew_logging,
         'multiprocessing.process': _renew_process, 'threading': _renew_threading,
-        'zoneinfo': _renew_zoneinfo
+        'zoneinfo': lambda module: module.reset_tzpath()
     })
 
 
