@@ -18,6 +18,7 @@ from dispynode_lib.node.computations.making import Computations, News, Uses
 from dispynode_lib.node.computations.joboutput import JobOutput
 from dispynode_lib.node.computations.nursery import Nursery
 from dispynode_lib.node.discovery.announcer import Announcer
+from dispynode_lib.node.discovery.cutoff import CutOff
 from dispynode_lib.node.discovery.pings import Answers, Discovery
 from dispynode_lib.node.discovery.notices import Notices
 from dispynode_lib.node.discovery.visitors import Visitors
@@ -161,6 +162,7 @@ class Node(object):
         self._visitors = Visitors()
         self._announcer = Announcer(self._common, self._notices, self._visitors, self._complaints,
                                     KnownReleases(self._folder.file('releases')))
+        self._cut_off = CutOff(self._common, self._notices)
         self._answers = Answers(
             self._common, self._notices, self._visitors, self._announcer, self._nursery)
 
@@ -180,7 +182,7 @@ class Node(object):
         computations = self._computations()
         callers = Callers(self._common, self._complaints)
         opening = Opening(self._common, callers, computations.make, self._folders, self._delivery,
-                          self._spool, self._notices, self._announcer, self._announcer.cut_off,
+                          self._spool, self._notices, self._announcer, self._cut_off,
                           self._complaints, on_opened=self._on_opened, on_freed=self._on_freed)
         jobs = JobRequests(self._common, callers, self._journal, self._spool, self._delivery)
         dispatcher = Dispatcher(self._identity, discovery.table(), self._administration,
@@ -211,7 +213,7 @@ class Node(object):
         self._service.look(monotonic())
         self._datagrams.start()
         self._announcer.expect(schedulers)
-        self._announcer.cut_off.come_back()
+        self._cut_off.come_back()
         if socks:
             self._announcer.begin()
         self._operation.begin()
@@ -299,7 +301,7 @@ class Node(object):
         log.info('computation %d (%s) ended: %s%s', computation.id, printable(computation.name),
                  counted(jobs, u'job'), u': ' + in_words(computation.outcomes) if jobs else u'')
         self._operation.ended(computation)
-        self._announcer.cut_off.ended(computation)
+        self._cut_off.ended(computation)
         self._state.end_cleanup(computation)
         self._preload()
         self._nursery.refresh(is_needed=bool(self._state.computations()))

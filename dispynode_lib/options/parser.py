@@ -83,8 +83,8 @@ class Options(object):
                 if not self.folder and not value.startswith(u'/'):
                     raise ConfigError(
                         u'%s %s: the folder in which this was started has been removed; give a '
-                        u'path that begins '
-                        u'with /' % (self.given[row.name][0], value), os.EX_CANTCREAT)
+                        u'path that begins with /' % (self.given[row.name][0], value),
+                        os.EX_CANTCREAT)
                 setattr(self, row.name, os.path.normpath(os.path.join(self.folder, value)))
 
     def need_restart(self, old):

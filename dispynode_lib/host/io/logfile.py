@@ -49,8 +49,8 @@ class LogFile(object):
                 Record(
                     WARNING, 'dispynode.log',
                     u'%s was moved away and cannot be made anew: %s; the %s goes on where it was '
-                    u'moved '
-                    u'to; let who moves it make a new one that the user of the node may write' %
+                    u'moved to; let who moves it make a new one that the user of the node may '
+                    u'write' %
                     (to_text(self._path), error.strerror or error, self._what)))) + b'\n'
 
     def _is_moved(self):

@@ -17,8 +17,7 @@ log = Log('dispynode.computations')
 
 LOST = (
     u'the node was killed, and the process of the job with it, while the job ran or before its '
-    u'reply was delivered; '
-    u'the node has started again since')
+    u'reply was delivered; the node has started again since')
 NOT_NOTED = (
     u'the node was killed before the job ran, and what to run was too big to be noted; '
     u'the node has started again since')

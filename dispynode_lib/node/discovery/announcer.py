@@ -9,7 +9,6 @@ import threading
 
 from dispynode_lib.host.network import net
 from dispynode_lib.host.compat import fraction, monotonic
-from dispynode_lib.node.discovery.cutoff import CutOff
 from dispynode_lib.node.discovery.notices import addresses_of
 from dispynode_lib.wire import releases
 
@@ -80,7 +79,7 @@ class Announcer(object):
 
     def __init__(self, common, notices, visitors, complaints, known, clock=monotonic,
                  random=fraction):
-        """Look for schedulers by `common`, a node.shared.common.Common.
+        """Do nothing before begin().
 
         known    node.shared.known.KnownReleases
         clock    as the watchdog's
@@ -104,7 +103,6 @@ class Announcer(object):
         self._rounds = Rounds(random)
         self._expected = {}  # (address, port) -> Candidate: clients of a node that was killed
         self._knocks = Knocks(common, notices, self._is_wanted, clock, random)
-        self.cut_off = CutOff(common, notices, clock)
 
     # -- what others tell
 

@@ -24,7 +24,7 @@ class CutOff(object):
     """Has schedulers of computations that were taken over look at this node again; any thread."""
 
     def __init__(self, common, notices, clock=monotonic):
-        """Look for them by `common`, a node.shared.common.Common; `clock` as the watchdog's."""
+        """`clock`: as the watchdog's."""
         self._state, self._loop = common.state, common.loop
         self._notices, self._clock = notices, clock
         self._began = None                  # when the node began to serve

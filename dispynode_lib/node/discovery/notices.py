@@ -29,7 +29,7 @@ class Notices(object):
     """Sends messages to schedulers; each on a connection of its own, none holds up another."""
 
     def __init__(self, common, tls=None):
-        """`common`: a node.shared.common.Common; `tls`: of connections to others, or None."""
+        """`tls`: of connections to others, or None."""
         self._options, self._state = common.options, common.state
         self._loop, self._identity = common.loop, common.identity
         self._tls = tls

@@ -32,10 +32,6 @@ class Commands(object):
     """Does commands; each may take its time (not for the loop's thread)."""
 
     def __init__(self, common, orders, status, service, notices, announcer):
-        """Do commands by `common` and `orders`, a Common and Orders of node.shared.common.
-
-        status   node.operator.status.Status
-        """
         self._options, self._state, self._orders = common.options, common.state, orders
         self._status, self._service = status, service
         self._notices, self._announcer = notices, announcer

@@ -19,7 +19,6 @@ class Pages(object):
     """Answers GET requests of those who may ask."""
 
     def __init__(self, common, status, history, complaints):
-        """`status`: node.operator.status.Status."""
         self._options, self._state, self._identity = common.options, common.state, common.identity
         self._status, self._history, self._complaints = status, history, complaints
         self._allowed = [Network(text) for text in LOOPBACK] + list(common.options.http_allow)

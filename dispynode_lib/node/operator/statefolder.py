@@ -151,11 +151,19 @@ class StateFolder(object):
             log.warning('%s', error)
 
     def _write_state(self, has_left):
-        self.write(STATE, {u'format': records.FORMAT, u'generation': self.generation,
-                           u'sign': self.sign, u'pid': os.getpid(),
-                           u'identity': to_text(os.environ[processes.MARK]),
-                           u'mark': to_text(self.mark), u'host': to_text(socket.gethostname()),
-                           u'port': self._port, u'root': to_text(self.root), u'left': has_left})
+        from dispynode_lib.host import plainjson
+        path, state = self.file(STATE), {
+            u'format': records.FORMAT, u'generation': self.generation, u'sign': self.sign,
+            u'pid': os.getpid(), u'identity': to_text(os.environ[processes.MARK]),
+            u'mark': to_text(self.mark), u'host': to_text(socket.gethostname()),
+            u'port': self._port, u'root': to_text(self.root), u'left': has_left}
+        try:
+            files.write(path, plainjson.dumps(state).encode('ascii'), b'\n')
+        except EnvironmentError as error:
+            raise StartError(
+                u'%s cannot be written: %s; make room or give access there, or choose another '
+                u'place with --dest_path_prefix' % (to_text(path), error.strerror or error),
+                os.EX_CANTCREAT)
 
     def renew(self):
         """Make anew what was removed. Raises StartError, EnvironmentError, lockfile.Held."""
@@ -179,8 +187,8 @@ class StateFolder(object):
             option = u'--dest_path_prefix' if lock is self._locks[0] else u'--pid_file'
             raise StartError(
                 u'the pid file %s cannot be written: %s; make room or give access there, or choose '
-                u'another place '
-                u'with %s' % (to_text(lock.path), error.strerror or error, option), os.EX_CANTCREAT)
+                u'another place with %s' % (to_text(lock.path), error.strerror or error, option),
+                os.EX_CANTCREAT)
 
     def _read_before(self):
         try:
@@ -197,18 +205,6 @@ class StateFolder(object):
             isinstance(before.get(key, u''), text_type)
             for key in (u'identity', u'mark')) and u'identity' in before
         return before if right else {}
-
-    def write(self, name, value):
-        """Write `value` as JSON to a file of the folder, all or nothing. Raises StartError."""
-        from dispynode_lib.host import plainjson
-        path = self.file(name)
-        try:
-            files.write(path, plainjson.dumps(value).encode('ascii'), b'\n')
-        except EnvironmentError as error:
-            raise StartError(
-                u'%s cannot be written: %s; make room or give access there, or choose another '
-                u'place with '
-                u'--dest_path_prefix' % (to_text(path), error.strerror or error), os.EX_CANTCREAT)
 
     def close(self, clean=True):
         """Leave only undelivered results; `clean` False: nor touch what a dead node left."""

@@ -25,7 +25,6 @@ class Administration(object):
     """Handlers of administration requests, each with its own check of the token."""
 
     def __init__(self, common, orders, service, notices, complaints, penalties):
-        """Answer by `common` and `orders`, a Common and Orders of node.shared.common."""
         self._options, self._state, self._identity = common.options, common.state, common.identity
         self._orders, self._service, self._notices = orders, service, notices
         self._complaints, self._penalties = complaints, penalties

@@ -24,7 +24,6 @@ class JobRequests(object):
     """Takes jobs and stops them, tells of them, and gives replies that were kept."""
 
     def __init__(self, common, callers, journal, spool, delivery):
-        """Handle requests of `callers`, a Callers, by `common`, a node.shared.common.Common."""
         self._state, self._loop, self._workers = common.state, common.loop, common.workers
         self._callers, self._journal = callers, journal
         self._spool, self._delivery = spool, delivery

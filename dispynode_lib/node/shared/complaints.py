@@ -72,8 +72,7 @@ class Complaints(object):
 
 def printable(text, limit=300):
     """Return `text` with control characters escaped, at most `limit` characters of it."""
-    text = to_text(text if isinstance(text, (bytes, type(u''))) else str(text))
-    return u''.join([_shown(letter) for letter in text[:limit]])
+    return u''.join([_shown(letter) for letter in to_text(text)[:limit]])
 
 
 def _shown(letter):

@@ -167,8 +167,8 @@ class Moved(object):
         if moved:
             log.warning(
                 'computation %d: its scheduler knows this node by %s, which is gone: it gets the '
-                'results of running '
-                'jobs and is to find the node anew', computation.id, computation.node_ip_addr)
+                'results of running jobs and is to find the node anew', computation.id,
+                computation.node_ip_addr)
         else:
             log.info('computation %d: %s, by which its scheduler knows this node, is back',
                      computation.id, computation.node_ip_addr)

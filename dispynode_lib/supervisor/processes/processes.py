@@ -19,7 +19,6 @@ class Processes(object):
     """Processes that have not been reaped, and process groups that ended jobs have left."""
 
     def __init__(self, timers):
-        """`timers`: a timers.Timers."""
         self.live = {}                      # number -> pid
         self._timers = timers
         # number -> {pid: Relative}: what a process that is being stopped started
