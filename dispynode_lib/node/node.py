@@ -374,7 +374,7 @@ class Node(object):
         if self._state.set_phase(states.DRAINING):
             log.info('draining: no new computations, waiting for %s; interrupt again to stop',
                      counted(len(self._state.computations()), u'open computation'))
-            start_thread('drain', self._stop_when_empty)
+            self._common.loop.start_thread('drain', self._stop_when_empty)
 
     def _stop_when_empty(self):
         limit = self.options.drain_timeout
@@ -406,7 +406,7 @@ class Node(object):
                  u'' if limit is None else u', at most %g s' % limit)
         if limit is not None:
             self._operation.draining(limit)
-        start_thread('drain-jobs', self._stop_without_jobs, limit)
+        self._common.loop.start_thread('drain-jobs', self._stop_without_jobs, limit)
 
     def _stop_without_jobs(self, limit):
         if not self._delivery.wait_until_out(self._state.wait_until_no_jobs, limit):
@@ -425,7 +425,7 @@ class Node(object):
     def leave(self, replaced=False):
         """End, and leave all to the next node; `replaced`: to be this process. Returns soon."""
         if self._state.begin_end():
-            start_thread('leave', self._leave, replaced)
+            self._common.loop.start_thread('leave', self._leave, replaced)
 
     def _leave(self, replaced):
         self.is_replaced = replaced

@@ -147,6 +147,10 @@ class FakeWorkers(object):
 class AtOnce(object):
     """Workers and loop that do everything at once."""
 
+    def start_thread(self, _name, function, *args):
+        """As that of Loop."""
+        function(*args)
+
     def run(self, function, *args):
         """As that of Workers."""
         function(*args)

@@ -6,10 +6,12 @@ import unittest
 
 from dispynode_lib import log
 from dispynode_lib.errors import PeerGone
+from dispynode_lib.host.io import loop as loops
 from dispynode_lib.node import node as nodes
 from dispynode_lib.node.operator.commands import Commands
 from dispynode_lib.node.requests.dispatcher import Dispatcher
 from dispynode_lib.node.shared.state import NodeState
+from tests.support.fakes import make_common
 
 
 class FakeRequest(object):
@@ -73,11 +75,32 @@ class FaultsTest(unittest.TestCase):
 
 class StopTest(unittest.TestCase):
 
-    def test_sigterm_where_no_thread_can_be_started(self):
-        def none(*_args):
+    def setUp(self):
+        self.refusals = 1000
+        for module in (nodes, loops):
+            self.addCleanup(setattr, module, 'start_thread', module.start_thread)
+            module.start_thread = self.start_thread
+        handler, log.output.handler = log.output.handler, lambda _record: None
+        self.addCleanup(setattr, log.output, 'handler', handler)
+
+    def start_thread(self, _name, function, *args):
+        """Fail for a while, as where there are too many threads."""
+        self.refusals -= 1
+        if self.refusals >= 0:
             raise threading.ThreadError("can't start new thread")
-        start, nodes.start_thread = nodes.start_thread, none
-        self.addCleanup(setattr, nodes, 'start_thread', start)
+        function(*args)
+
+    def test_sigint_where_no_thread_can_be_started_waits_for_one(self):
+        self.addCleanup(setattr, loops, 'THREAD_AGAIN', loops.THREAD_AGAIN)
+        loops.THREAD_AGAIN, self.refusals = 0.01, 3
+        node = nodes.Node.__new__(nodes.Node)
+        node._common = make_common(loop=loops.Loop())
+        node._state, node._stop_when_empty = node._common.state, node._common.loop.stop
+        node.drain()
+        node._common.loop.run()
+        self.assertEqual(self.refusals, -1)
+
+    def test_sigterm_where_no_thread_can_be_started(self):
         node, stopped = nodes.Node.__new__(nodes.Node), []
         node._state, node._stop = NodeState(1), stopped.append
         node.stop()

@@ -5,6 +5,7 @@ import errno
 import os
 import socket
 import struct
+import threading
 import unittest
 
 from dispynode_lib.log import CRITICAL, output
@@ -297,6 +298,21 @@ class Limits(ReceptionCase):
         self.assert_closed(clients[1])
         for client in clients[2:]:
             self.assert_open(client)
+
+
+    def test_a_request_that_no_thread_can_take_is_closed_and_told_in_one_line(self):
+        def none(*_task):
+            raise threading.ThreadError("can't start new thread")
+
+        for pool in self.pools:
+            pool.run = none
+        for data in (TOKEN + frame(b'PING:x'), b'GET / HTTP/1.0\r\n\r\n'):
+            self.assert_closed(self.arrive(data))
+        held = self.arrive(TOKEN)
+        self.send(held, frame(b'PING:x'))
+        self.assert_closed(held)
+        self.assertEqual(self.complaints.counts(), {'cannot start threads': 3})
+        self.assert_nothing_left()
 
 
 class Accepting(ReceptionCase):

@@ -8,13 +8,14 @@ import itertools
 import threading
 
 from dispynode_lib.host.compat import (
-    Poller, get_thread_id, heapify, heappop, heappush, monotonic)
+    Poller, get_thread_id, heapify, heappop, heappush, monotonic, start_thread)
 from dispynode_lib.host.io.wakeup import Wakeup
 from dispynode_lib.log import Log
 
 log = Log('dispynode.loop')
 
 READ, WRITE = Poller.READ, Poller.WRITE
+THREAD_AGAIN = 1.0                          # seconds until a thread is tried again
 
 
 class Timer(object):
@@ -35,7 +36,8 @@ class Timer(object):
 class Loop(object):
     """Watches descriptors and keeps timers; every callback runs in the thread that runs the loop.
 
-    Only call_soon() and stop() may be called from other threads; all else from callbacks.
+    Only call_soon(), start_thread() and stop() may be called from other threads; all else from
+    callbacks.
     """
 
     def __init__(self):
@@ -90,6 +92,20 @@ class Loop(object):
         if self._waiting and get_thread_id() != self._thread:
             self._waiting = False  # one wake-up is enough for all who call until it is awake
             self._wakeup.wake()
+
+    def start_thread(self, name, function, *args):
+        """Start a thread as soon as one can be had. Safe from any thread."""
+        try:
+            start_thread(name, function, *args)
+        except threading.ThreadError as error:
+            log.warning('the thread "%s": %s; trying again', name, error)
+            self.call_soon(self._try_thread, name, function, args)
+
+    def _try_thread(self, name, function, args):
+        try:
+            start_thread(name, function, *args)
+        except threading.ThreadError:
+            self.call_later(THREAD_AGAIN, self._try_thread, name, function, args)
 
     def stop(self):
         """Make run() return after the callbacks of its current turn. Safe from any thread."""

@@ -4,6 +4,7 @@ from __future__ import absolute_import, division, print_function
 import collections
 import errno
 import functools
+import threading
 
 from dispynode_lib.errors import PeerGone, ProtocolError
 from dispynode_lib.host.compat import PY2, set_cloexec
@@ -223,10 +224,17 @@ class Reception(object):
         if self._is_shut_out(connection.address[0]):
             close_quietly(connection.sock)
         elif connection.size is None:
-            self._pages.run(self._answer_http, connection)
+            self._hand_on(self._pages, self._answer_http, connection)
         elif not self._serve_at_once(connection):
-            self._workers_for(connection).run(self._serve, connection)
+            self._hand_on(self._workers_for(connection), self._serve, connection)
         return False
+
+    def _hand_on(self, workers, serve, connection):
+        try:
+            workers.run(serve, connection)
+        except threading.ThreadError as error:          # and there is none yet that could do it
+            self._complaints.note('this node', 'cannot start threads', error)
+            close_quietly(connection.sock)
 
     def _workers_for(self, connection):
         """Return the Workers that are for such a request."""

@@ -4,7 +4,6 @@ from __future__ import absolute_import, division, print_function
 import time
 
 from dispynode_lib.errors import OptionError
-from dispynode_lib.host.compat import start_thread
 from dispynode_lib.host.wording import counted
 from dispynode_lib.log import Log
 from dispynode_lib.node.shared.state import SERVING
@@ -24,7 +23,7 @@ class Service(object):
     def __init__(self, common, notices, announcer, delivery, clock=time.time):
         """`clock`: function -> seconds since the epoch."""
         options = self._options = common.options
-        self._state = common.state
+        self._state, self._loop = common.state, common.loop
         self._notices, self._announcer, self._delivery = notices, announcer, delivery
         self._clock = clock
         self._minutes = [options.service_start, options.service_stop, options.service_end]
@@ -80,7 +79,7 @@ class Service(object):
         for computation in computations:
             computation.close(terminate=True, why=OVER)
         if computations:
-            start_thread('service-end', self._tell_terminated, computations)
+            self._loop.start_thread('service-end', self._tell_terminated, computations)
 
     def _tell_terminated(self, computations):
         """Tell schedulers that the node is gone, once the replies of ended jobs are there."""
