@@ -108,7 +108,7 @@ def _environment_entries(environment):
 def _file_entries(path):
     try:
         with open(to_native(path), 'rb') as source:
-            lines = source.read().decode('utf-8').splitlines()
+            lines = source.read().decode('utf-8').split(u'\n')
     except EnvironmentError as error:
         raise ConfigError(u'--config %s: %s' % (to_text(path), error.strerror or error))
     except UnicodeDecodeError:
@@ -228,6 +228,9 @@ def _value_text(options, row):
     if row.kind is switch:
         return u'True'
     texts = options.texts[row.name]
+    if any(u'\n' in text for text in texts):
+        raise ConfigError(u'--save_config: the value of %s has several lines, which a config file '
+                          u'cannot hold; give one line' % row.long_flag, os.EX_USAGE)
     if row.repeat:
         return u'[%s]' % u', '.join(u"'%s'" % text for text in texts)
     text = texts[-1]

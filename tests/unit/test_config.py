@@ -193,6 +193,18 @@ class Saving(ConfigTest):
         self.assertEqual((again.ip_addr, again.secret, again.clean),
                          (['10.0.0.1', 'fe80::1'], ' "a" ', True))
 
+    def test_what_some_take_for_the_end_of_a_line_comes_back(self):
+        for secret in (u'a\x0cb', u'a\x85b', u'a\u2028b', u'a\rb'):
+            self.save(u'-s', secret)
+            self.assertEqual(self.read_file(self.path).secret, secret)
+
+    def test_a_value_of_several_lines_is_refused_not_saved_as_what_cannot_be_read(self):
+        with self.assertRaises(ConfigError) as caught:
+            self.save('-s', 'a\nclean = True')
+        self.assertEqual(caught.exception.status, 64)
+        self.assertIn('--secret has several lines', str(caught.exception))
+        self.assertEqual(os.listdir(self.folder), [])
+
     def test_standard_output(self):
         said = []
         configfile.save(parser.parse(['-c', '2', '-s', 'x', '--save_config']),
