@@ -122,6 +122,14 @@ class PickleTest(unittest.TestCase):
             self.assertIn(id(value), [id(piece) for piece in pieces])
         self.assertEqual(pickle.loads(b''.join(pieces)), value)
 
+    @unittest.skipIf(sys.version_info < (3, 8), 'there are no buffers in pickles')
+    def test_a_job_whose_result_is_a_big_array_of_numpy_failed(self):
+        for data in (b'x' * 300000, bytearray(300000)):
+            array = memoryview(data).cast('B', (500, 600))
+            pieces = pickling.pickle([pickle.PickleBuffer(array)], 5)
+            self.assertEqual(sum(map(len, pieces)), len(b''.join(pieces)))
+            self.assertEqual(pickle.loads(b''.join(pieces)), [data])
+
 
 if __name__ == '__main__':
     unittest.main()

@@ -115,6 +115,8 @@ class Pieces(list):
     """Output of a pickler in pieces: big byte strings are not copied."""
 
     def write(self, piece):
+        if not hasattr(piece, '__len__'):
+            piece = piece.raw()             # a PickleBuffer: what is in an array of any shape
         self.append(piece)
         return len(piece)
 
