@@ -164,7 +164,7 @@ class NoProcessesTest(unittest.TestCase):
                                   for job in jobs], [2 * number for number in range(len(jobs))])
                 for number in range(4):
                     assert_serves(self, computation, number)    # both CPUs are back
-                self.assertEqual(computation.jobs(), [])
+                wait_until(lambda: not computation.jobs(), WAIT)
             self.assertLess(node.log().count('cannot start a job process'), 5)
 
     @staticmethod

@@ -145,7 +145,7 @@ class Endings(NodeCase):
         self.assertEqual([self.finished(job.wait(TIMEOUT)) for job in jobs], [1, 2, 3])
         for job in self.computation.scheduler.jobs.values():
             self.assertEqual(len(job.replies), 1)
-        self.assertEqual(self.computation.jobs(), [])
+        wait_until(lambda: not self.computation.jobs(), TIMEOUT)
 
     def exception_of(self, *args):
         return self.failed(self.computation.run(*args))

@@ -9,6 +9,7 @@ from tests.support.computation import Reply, read_frame
 from tests.support.dialects import DIALECTS
 from tests.support.nodecase import FINISHED, TIMEOUT, NodeCase
 from tests.support.pickled import Record
+from tests.support.waiting import wait_until
 
 PY2 = sys.version_info[0] == 2
 
@@ -221,7 +222,7 @@ class Jobs(NodeCase):
                                                           'close the connection without an answer')
         reply = computation.run('provisional', 2)
         self.assertEqual(self.finished(reply), [-1, -1])
-        self.assertEqual(computation.pending_jobs(), {'done': [], 'pending': 0})
+        wait_until(lambda: computation.pending_jobs() == {'done': [], 'pending': 0}, TIMEOUT)
 
     def test_d22_an_exception_after_a_provisional_result(self):
         computation = self.open(PLACE, 'place')
@@ -313,7 +314,7 @@ class Repeated(NodeCase):
         self.assertEqual([len(each.replies) for each in jobs], [1] * len(jobs))
         with open(second + '-began') as stream:
             self.assertEqual(stream.read(), 'once ')
-        self.assertEqual(computation.jobs(), [])
+        wait_until(lambda: not computation.jobs(), TIMEOUT)
 
     @staticmethod
     def make(path):

@@ -364,7 +364,7 @@ class JobTest(Case):
             self.assertEqual((value[0], len(value[1])), (name, size))
             self.assertEqual(len(set([(reply.status, reply.result) for reply in job.replies])), 1)
             self.assertEqual(self.notes().count('begun ' + name), 1, name)
-        self.assertEqual(self.computation_.pending_jobs()['pending'], 0)
+        wait_until(lambda: not self.computation_.pending_jobs()['pending'], TIMEOUT)
         self.assertEqual(self.computation_.close(), b'ACK')
         kept = os.path.join(self.node.folder, '.node-%d' % self.node.port, 'undelivered')
         wait_until(lambda: not os.path.isdir(kept) or not os.listdir(kept), TIMEOUT)

@@ -95,7 +95,7 @@ class KilledTest(unittest.TestCase):
         computation.setup()
         job.record._args = computation.make_job(0).record._args
         self.assertEqual(computation.send(job).wait(TIMEOUT).value, 0)      # the same uid and hash
-        self.assertEqual(computation.pending_jobs(), {'done': [], 'pending': 0})
+        wait_until(lambda: computation.pending_jobs() == {'done': [], 'pending': 0}, TIMEOUT)
         self.assertEqual([reply.status for reply in job.replies], [11])
 
     def test_files_of_a_client_that_is_back_with_the_same_dest_path_stay(self):

@@ -227,7 +227,7 @@ class Undelivered(NodeCase):
         self.file('go', folder=os.path.dirname(path))
         for job in jobs:
             job.wait(TIMEOUT)
-        self.assertEqual(slow.jobs(), [])
+        wait_until(lambda: not slow.jobs(), TIMEOUT)
 
 
 class Silence(NodeCase):
