@@ -48,7 +48,9 @@ class Before(object):
         """End what is not to go on: this node has its ports, so no other one lives here."""
         self._folder.clean()
         if self.heritage is None:
-            end_all(self.records)
+            for sockets in self.records.supervisors().values():
+                for _key, path in sockets:
+                    link.end_supervisor(path)
             self.keeper.let_go()
 
     def give_up(self):
@@ -155,10 +157,3 @@ def socket_from(fd):
     os.close(fd)
     set_cloexec(sock.fileno())
     return sock
-
-
-def end_all(records):
-    """End all supervisors that are there: they are not taken over."""
-    for sockets in records.supervisors().values():
-        for _key, path in sockets:
-            link.end_supervisor(path)

@@ -104,10 +104,7 @@ class Fields(object):
 
     def address(self, key, default=REQUIRED):
         """Return a host name or address."""
-        return self.checked_address(key, self.text(key, default, 255))
-
-    def checked_address(self, key, value):
-        """Return `value` if it is None, empty or of characters that hosts and addresses have."""
+        value = self.text(key, default, 255)
         if value and (value.strip(_ADDRESS) or u'..' in value):
             raise self.fault(key, 'no address')
         return value

@@ -34,11 +34,6 @@ def is_lost(noted, link):
     return bool(noted.number) and (link is None or noted.key != link.key)
 
 
-def _dormant_for(job):
-    """Return the seconds in which the client may still send a job again; each node counts on."""
-    return min(DORMANT, max(DORMANT_AT_LEAST, DORMANT - (time.time() - job.started)))
-
-
 class Adopted(object):
     """Adopted jobs of one computation; the loop's thread."""
 
@@ -64,7 +59,9 @@ class Adopted(object):
                 self._jobs.wait(job, noted.frame)
             else:
                 self._dormant[job] = noted.frame
-                self._loop.call_later(_dormant_for(job), self.wake, job)
+                left = DORMANT - (time.time() - job.started)        # each node counts on
+                self._loop.call_later(
+                    min(DORMANT, max(DORMANT_AT_LEAST, left)), self.wake, job)
             if noted.flags & journals.STOPPING and not noted.number:
                 self._jobs.stop(job)
 

@@ -56,10 +56,7 @@ class Host(object):
         """Return whether this host has an address."""
         return identity.own_interface(address)
 
-    @staticmethod
-    def has_link(address):
-        """Return whether the cable of an own address is plugged in, as far as that is known."""
-        return net.has_link(address)
+    has_link = staticmethod(net.has_link)
 
 
 class Addresses(object):
@@ -182,7 +179,10 @@ class Addresses(object):
             log.info('%s serves at %s now (%s)', self._identity.name, address,
                      self._why.get(address))
         if not self._has_warned:
-            self._warn(self._doors(new))
+            lines = self._doors(new)
+            self._has_warned = bool(lines)
+            for line in lines:
+                log.warning('%s', line)
         was_alone = self._trouble is not None
         if self._note(chosen, wanted):
             self._on_more()
@@ -191,11 +191,6 @@ class Addresses(object):
 
     def _doors(self, addresses):
         return guard.open_doors(self._options, addresses, self._identity.port)
-
-    def _warn(self, lines):
-        self._has_warned = bool(lines)
-        for line in lines:
-            log.warning('%s', line)
 
     def _remember(self, had, addresses, now):
         for address in had:

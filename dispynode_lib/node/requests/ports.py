@@ -81,9 +81,13 @@ class Ports(object):
                                  sock.getsockname()[1]), sock) for sock in inherited)
 
     def close_inherited(self):
-        """Let go of what is not used."""
+        """Let go of what is not used, also where another process has it, too."""
         for sock in self._inherited.values():
-            shut(sock)
+            try:
+                sock.shutdown(socket.SHUT_RDWR)
+            except EnvironmentError as error:
+                log.debug('closing a listener: %s', error)
+            sock.close()
         self._inherited = {}
 
     def numbers(self):
@@ -216,15 +220,6 @@ class Ports(object):
     def describe(self):
         """Return sentences (list of text) on the ports that are missing."""
         return [u'%s is missing: %s' % (place, place.why) for place in self._places if place.why]
-
-
-def shut(sock):
-    """Close a listener, also where another process has it, too."""
-    try:
-        sock.shutdown(socket.SHUT_RDWR)
-    except EnvironmentError as error:
-        log.debug('closing a listener: %s', error)
-    sock.close()
 
 
 def _tell_missing(place):

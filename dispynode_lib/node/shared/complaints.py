@@ -26,8 +26,7 @@ class Complaints(object):
         self._lock = threading.Lock()
         # (address, cause) -> (time of the last line, left out)
         self._last = collections.OrderedDict()
-        self._counts = {}
-        self._latest = {}                   # cause -> (address, text)
+        self._causes = {}                   # cause -> (how often, latest address and text)
         self._lines = Allowance(BURST, RATE)
         self._unwritten = 0
 
@@ -36,8 +35,7 @@ class Complaints(object):
         # an exception holds its frames
         now, text = monotonic(), text if isinstance(text, (bytes, type(u''))) else str(text)
         with self._lock:
-            self._counts[cause] = self._counts.get(cause, 0) + 1
-            self._latest[cause] = address, text
+            self._causes[cause] = self._causes.get(cause, (0,))[0] + 1, address, text
             last, left_out = self._last.get((address, cause), (None, 0))
             if last is not None and now - last < INTERVAL:
                 self._last[(address, cause)] = (last, left_out + 1)
@@ -58,16 +56,15 @@ class Complaints(object):
     def counts(self):
         """Return {cause: number of times}."""
         with self._lock:
-            return dict(self._counts)
+            return dict((cause, entry[0]) for cause, entry in self._causes.items())
 
     def sentences(self):
         """Return [text], one for each cause: how often, and the latest peer and reason."""
         with self._lock:
-            entries = [(cause, count) + self._latest[cause]
-                       for cause, count in sorted(self._counts.items())]
+            entries = sorted(self._causes.items())
         return [u'%s: %s, the last time %s: %s' %
                 (cause, counted(count, u'time'), printable(address), printable(text))
-                for cause, count, address, text in entries]
+                for cause, (count, address, text) in entries]
 
 
 def printable(text, limit=300):
