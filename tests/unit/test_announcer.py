@@ -47,7 +47,7 @@ class AnnouncerTest(unittest.TestCase):
             if wait is None or self.clock.now + wait > start + end:
                 return times
             self.clock.now += max(0.0, wait)
-            bunch = self.announcer._wait_bunch(self.clock.now)
+            bunch = self.announcer._rounds.wait(self.clock.now)
             self.announcer.announce(self.clock.now)
             if bunch is None or bunch > 0:
                 times.append(self.clock.now - start)

@@ -61,12 +61,14 @@ class Rounds(object):
             self._left = list(pairs)
         self._due = now + DELAY * (0.5 + self._fraction())
 
-    def due(self):
-        """Return when the next bunch is due, None if nothing is left."""
-        return self._due if self._left else None
+    def wait(self, now):
+        """Return seconds until the next bunch is due, None if nothing is left."""
+        return self._due - now if self._left else None
 
     def take(self, now):
-        """Return the bunch that is due."""
+        """Return the bunch that is due, [] if none is."""
+        if not self._left or self._due - now > EARLY:
+            return []
         bunch, self._left = self._left[:BUNCH], self._left[BUNCH:]
         self._due = now + GAPS[min(self._done, len(GAPS) - 1)] * (0.5 + self._fraction())
         if not self._left:
@@ -185,12 +187,8 @@ class Announcer(object):
         if self._state.refusal() is not None:
             return None
         with self._lock:
-            waits = [self._wait_locked(now), self._wait_bunch(now)]
+            waits = [self._wait_locked(now), self._rounds.wait(now)]
         return min([wait for wait in waits if wait is not None] or [None])
-
-    def _wait_bunch(self, now):
-        due = self._rounds.due() if self._began is not None else None
-        return None if due is None else due - now
 
     def _wait_locked(self, now):
         if self._began is None:
@@ -217,7 +215,7 @@ class Announcer(object):
         if self._state.refusal() is not None:
             return
         with self._lock:
-            bunch, wait = self._due_bunch(now), self._wait_locked(now)
+            bunch, wait = self._rounds.take(now), self._wait_locked(now)
         if bunch:
             self._workers.run(self._broadcast, bunch)
         if wait is not None and wait <= EARLY:
@@ -225,10 +223,6 @@ class Announcer(object):
             with self._lock:
                 step = self._due_step(now, others)
             self._workers.run(self._send, *step)
-
-    def _due_bunch(self, now):
-        wait = self._wait_bunch(now)
-        return self._rounds.take(now) if wait is not None and wait <= EARLY else None
 
     def _due_step(self, now, others):
         """Return the arguments of _send for the step; `others`: list for a whole round."""
