@@ -58,8 +58,8 @@ class Operation(object):
         if self._options.lifetime:
             self._plan_end(self._options.lifetime)
         if os.environ.get('NOTIFY_SOCKET'):
-            from dispynode_lib.host.process import notify
-            self._notifier = notify.from_environment()
+            from dispynode_lib.host.process.notify import Notifier
+            self._notifier = Notifier()
             self._notify('READY=1')
 
     def _plan_end(self, lifetime):

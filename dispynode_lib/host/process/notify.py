@@ -12,27 +12,19 @@ log = Log('dispynode.notify')
 VARIABLES = 'NOTIFY_SOCKET', 'WATCHDOG_USEC', 'WATCHDOG_PID'
 
 
-def from_environment():
-    """Return a Notifier, or None; jobs do not inherit what it is made from."""
-    environment = dict((name, os.environ.pop(name)) for name in VARIABLES if name in os.environ)
-    path, microseconds, process = [environment.get(name, '') for name in VARIABLES]
-    if not path:
-        return None
-    mine = process in ('', str(os.getpid()))
-    return Notifier(path, int(microseconds) / 1e6 if mine and microseconds.isdigit() else None,
-                    environment)
-
-
 class Notifier(object):
-    """Sends lines such as READY=1.
+    """Sends lines such as READY=1 to whom the environment names; jobs do not inherit that.
 
-    watchdog_interval   seconds between two WATCHDOG=1, None if none are wanted
+    watchdog_interval   seconds between two WATCHDOG=1, None or 0 if none are wanted
     environment         dict of the variables by which it was made
     """
 
-    def __init__(self, path, timeout, environment):
-        self.environment = environment
-        self.watchdog_interval = timeout / 2.0 if timeout else None
+    def __init__(self):
+        self.environment = dict(
+            (name, os.environ.pop(name)) for name in VARIABLES if name in os.environ)
+        path, timeout, process = [self.environment.get(name, '') for name in VARIABLES]
+        mine = timeout.isdigit() and process in ('', str(os.getpid()))
+        self.watchdog_interval = int(timeout) / 2e6 if mine else None
         self._path = '\0' + path[1:] if path[:1] == '@' else path
 
     def send(self, *lines):
