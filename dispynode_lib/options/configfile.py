@@ -170,9 +170,8 @@ def _older_entry(name, text, where):
 def _split_list(text):
     """Return the texts of "['a', 'b']" or "a, b"."""
     text = text.strip()
-    if text[:1] == u'[' and text[-1:] == u']' and not text.strip(u'[]').count(u':') > 1:
-        text = text[1:-1]
-    elif text[:2] in (u"['", u'["') and text[-1:] == u']':
+    if text[:1] == u'[' and text[-1:] == u']' and (
+            text[1:2] in (u"'", u'"') or text.strip(u'[]').count(u':') < 2):    # else IPv6
         text = text[1:-1]
     pieces = [piece.strip() for piece in text.split(u',')]
     pieces = [re.sub(r'^u?([\'"])(.*)\1$', r'\2', piece) for piece in pieces]

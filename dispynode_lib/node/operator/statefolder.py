@@ -253,15 +253,14 @@ class StateFolder(object):
 
     def leftovers(self):
         """Return a function that ends and removes what a dead node left, None: nothing."""
-        left = os.path.isdir(self.file(LEFT))       # perhaps of one before that
-        if self._before is None and not self._records and not left:
-            return None
         if self._before is not None or self._records:
             before = self._before or {}
             level, how = (INFO, 'has left its jobs to this one') if before.get('left') else (
                 WARNING, 'ended without tidying up; this one does')
             log.log(level, 'the node before this one (process %s) %s', before.get('pid', 'unknown'),
                     how)
+        elif not os.path.isdir(self.file(LEFT)):    # perhaps of one before that
+            return None
         return self._tidy
 
     def _tidy(self):
@@ -378,10 +377,5 @@ def clean(root, own):
 
 def _is_clients(name, path):
     """Return whether this is a folder of a client, named by its address."""
-    if not os.path.isdir(path) or os.stat(path).st_uid != os.geteuid():
-        return False
-    try:
-        socket.inet_pton(socket.AF_INET6 if ':' in name else socket.AF_INET, name)
-        return True
-    except EnvironmentError:
-        return False
+    return (os.path.isdir(path) and os.stat(path).st_uid == os.geteuid()
+            and '%' not in name and net.is_address(name))

@@ -23,9 +23,7 @@ class Ledger(object):
 
     def job(self, computation, past):
         """Note that a job (history.PastJob) of a Computation has ended."""
-        self._write(('event', 'job'), ('computation', past.computation),
-                    ('client', client_of(computation)), ('name', past.name),
-                    ('code', computation.usage.checksum()), ('uid', past.uid),
+        self._write('job', computation, ('uid', past.uid),
                     ('start', past.ended - past.seconds), ('end', past.ended),
                     ('cpu_seconds', past.cpu_seconds), ('peak_memory', past.peak_memory),
                     ('outcome', past.outcome), ('limit', past.limit),
@@ -34,9 +32,7 @@ class Ledger(object):
     def computation(self, computation, opened):
         """Note that a computation, opened then, has gone with its files."""
         usage = computation.usage
-        self._write(('event', 'computation'), ('computation', computation.id),
-                    ('client', client_of(computation)), ('name', computation.name),
-                    ('code', usage.checksum()), ('start', opened), ('end', time.time()),
+        self._write('computation', computation, ('start', opened), ('end', time.time()),
                     ('cpu_seconds', usage.cpu_seconds), ('peak_memory', usage.peak_memory),
                     ('outcome', _ending(computation)), ('jobs', computation.outcomes))
 
@@ -45,8 +41,10 @@ class Ledger(object):
         if not self._file.finish(LAST_LINES):
             log.warning('the last lines of --ledger could not be written in %g s', LAST_LINES)
 
-    def _write(self, *pairs):
-        self._file.write(plainjson.dumps_pairs(pairs))
+    def _write(self, event, computation, *pairs):
+        self._file.write(plainjson.dumps_pairs(
+            (('event', event), ('computation', computation.id), ('client', client_of(computation)),
+             ('name', computation.name), ('code', computation.usage.checksum())) + pairs))
 
     def _trouble(self, record):
         """Return the line for a log record on lines that could not be written; log it."""
