@@ -125,7 +125,7 @@ def check_options(options):
 def check_address(options):
     chosen = net.node_addresses(options.ip_addr)
     text = u'; '.join(u'%s: %s' % pair for pair in chosen)
-    if all(address.startswith(u'127.') or address == u'::1' for address, _why in chosen):
+    if all(net.is_loopback(address) for address, _why in chosen):
         text += u'; only clients on this host can use it: give another one with -i'
     return text
 

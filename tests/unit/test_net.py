@@ -10,6 +10,7 @@ import unittest
 from dispynode_lib.errors import PeerGone, StartError
 from dispynode_lib.host import compat
 from dispynode_lib.host.network import connections, holders, net, tls
+from dispynode_lib.node.shared.identity import external_addresses
 
 
 class Addresses(unittest.TestCase):
@@ -54,6 +55,17 @@ class Addresses(unittest.TestCase):
         self.assertEqual(caught.exception.args[0], u'--ip_addr fe80::1%eth0: fe80::1 counts on one '
                          u'link only, and clients do not know which; give another address of this '
                          u'host')
+
+    def test_an_address_of_many_hosts_is_refused_not_announced(self):
+        for address in (u'224.0.0.1', u'255.255.255.255', u'ff02::1'):
+            for flag, choose in ((u'--ip_addr', net.node_addresses),
+                                 (u'--ext_ip_addr', external_addresses)):
+                with self.assertRaises(StartError) as caught:
+                    choose([address])
+                self.assertEqual(caught.exception.args[0], u'%s %s: this address is that of many '
+                                 u'hosts; give one of a single host' % (flag, address))
+        self.assertEqual(external_addresses([u'240.0.0.1', u'10.224.0.1']),
+                         [u'240.0.0.1', u'10.224.0.1'])
 
     def test_name_without_address(self):
         with self.assertRaises(StartError) as caught:

@@ -42,6 +42,19 @@ class MoreThanThereIs(unittest.TestCase):
                       guard.warnings(chosen, [u'127.0.0.1'], 51348))
 
 
+class EveryAddress(unittest.TestCase):
+
+    def told(self, *arguments):
+        """Return whether it is told that nobody can call, and that everybody may."""
+        said = u' '.join(guard.open_doors(parser.parse(list(arguments)), [u'0.0.0.0'], 51348))
+        return u'cannot call 0.0.0.0' in said, u'no --secret' in said
+
+    def test_listening_everywhere_without_a_secret_is_warned_of(self):
+        self.assertEqual(self.told(), (True, True))
+        self.assertEqual(self.told('-s', 'x'), (True, False))
+        self.assertEqual(self.told('-s', 'x', '--ext_ip_addr', '10.0.0.1'), (False, False))
+
+
 class CPUs(FakeHost):
 
     def cgroup(self, line, mount):

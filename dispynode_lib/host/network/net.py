@@ -13,6 +13,7 @@ from dispynode_lib.host.network.connections import for_resolver
 
 BACKLOG = 1024
 EVERYBODY = u'255.255.255.255'
+ANY = (u'0.0.0.0', u'::')                   # to listen at all addresses; nobody can be called there
 SOMEWHERE = (u'192.0.2.1', u'2001:db8::1')                       # documentation networks
 SIOCGIFFLAGS, SIOCGIFADDR, SIOCGIFBRDADDR = 0x8913, 0x8915, 0x8919      # Linux
 IFF_UP, IFF_RUNNING = 0x1, 0x40
@@ -78,7 +79,7 @@ def node_addresses(given):
     """Return [(address, why)] under which the node is to be reached, at least one.
 
     given   list of names and addresses from `--ip_addr`; if empty, the host chooses
-    Raises StartError for a name that has no address, or one that counts on one link only.
+    Raises StartError for a name that has no address, or one that no single host can have.
     """
     if not given:
         return [local_address()]
@@ -94,6 +95,7 @@ def node_addresses(given):
             raise StartError(
                 u'--ip_addr %s: %s counts on one link only, and clients do not know which; give '
                 u'another address of this host' % (name, found[0]), os.EX_UNAVAILABLE)
+        refuse_group(u'--ip_addr', name, found[0])
         if found[0] not in [address for address, _why in chosen]:
             chosen.append(found)
     return chosen
@@ -151,7 +153,17 @@ def has_address(address):
 
 def is_loopback(address):
     """Return whether an IP address (canonical) is of no use to any other host."""
-    return address.startswith(u'127.') or address in (u'::1', u'0.0.0.0', u'::')
+    return address.startswith(u'127.') or address == u'::1' or address in ANY
+
+
+def refuse_group(flag, name, address):
+    """Raise StartError if `address`, that of `name`, is for multicast or broadcast."""
+    first = address.partition(u'.')[0]
+    if address == EVERYBODY or first.startswith(u'ff') or (
+            first.isdigit() and 224 <= int(first) < 240):
+        raise StartError(
+            u'%s %s: this address is that of many hosts; give one of a single host' % (flag, name),
+            os.EX_UNAVAILABLE)
 
 
 def is_special(address):

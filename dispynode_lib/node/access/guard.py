@@ -109,13 +109,20 @@ def warnings(options, addresses, port):
 
 def open_doors(options, addresses, port):
     """Return those of warnings() that come with an address."""
-    outside = [address for address in addresses if not net.is_special(address)]
-    if options.secret or not outside:
-        return []
-    return [u'no --secret: whoever reaches port %d of %s runs programs on this host as %s; set '
+    at_all = [address for address in addresses if address in net.ANY]
+    outside = [address for address in addresses if address in at_all or not net.is_special(address)]
+    found = []
+    if at_all and not options.ext_ip_addr:
+        found.append(
+            u'clients on other hosts cannot call %s: give --ip_addr an address of this host, or '
+            u'--ext_ip_addr as well' % u' or '.join(at_all))
+    if outside and not options.secret:
+        found.append(
+            u'no --secret: whoever reaches port %d of %s runs programs on this host as %s; set '
             u'--secret or --secret_file%s' %
             (port, u' or '.join(outside), _user(),
-             u'' if options.allow else u', and say with --allow who may connect')]
+             u'' if options.allow else u', and say with --allow who may connect'))
+    return found
 
 
 def _user():

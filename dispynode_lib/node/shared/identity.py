@@ -106,6 +106,7 @@ def external_addresses(names):
             raise StartError(
                 u'--ext_ip_addr %s: no address for this name: %s; give the address of the router' %
                 (name, error.strerror or error), os.EX_UNAVAILABLE)
+        net.refuse_group(u'--ext_ip_addr', name, found[-1])
     return found
 
 
