@@ -108,7 +108,7 @@ def _environment_entries(environment):
 def _file_entries(path):
     try:
         with open(to_native(path), 'rb') as source:
-            lines = source.read().decode('utf-8').split(u'\n')
+            lines = source.read().decode('utf-8-sig').split(u'\n')
     except EnvironmentError as error:
         raise ConfigError(u'--config %s: %s' % (to_text(path), error.strerror or error))
     except UnicodeDecodeError:

@@ -140,7 +140,7 @@ def _read_secret(secret_path):
     """Return the secret (text) in the first line of a file. Raises ConfigError."""
     try:
         with open(secret_path, 'rb') as source:
-            secret = source.readline().decode('utf-8').rstrip(u'\r\n')
+            secret = source.readline().decode('utf-8-sig').rstrip(u'\r\n')
     except EnvironmentError as error:
         raise ConfigError(u'--secret_file %s: %s' % (secret_path, error.strerror or error))
     except UnicodeDecodeError:

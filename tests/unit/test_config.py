@@ -233,6 +233,17 @@ class SecretFile(ConfigTest):
             parser.parse(['--secret_file', self.path]).finish(usable_cpus=(1, ''), host_cpus=1)
         self.assertEqual(caught.exception.status, 78)
 
+    def test_the_mark_with_which_some_editors_begin_a_file_is_no_part_of_what_it_says(self):
+        for text, option in ((b'\xef\xbb\xbfword\n', '--secret_file'),
+                             (b'\xef\xbb\xbf[dispynode]\nsecret = word\n', '--config')):
+            with open(self.path, 'wb') as target:
+                target.write(text)
+            chosen = parser.parse([option, self.path])
+            if option == '--config':
+                configfile.apply(chosen, {})
+            chosen.read_secret()
+            self.assertEqual(chosen.secret, 'word')
+
     def test_an_empty_first_line_does_not_open_the_node_to_everybody(self):
         for text in ('', '\nsecret\n'):
             self.write(text)
