@@ -143,7 +143,7 @@ class Operation(object):
     def _end_in_time(self, now):
         if self._last_job is not None and now >= self._last_job:
             self._last_job = None
-            log.info('the lifetime ends in %.0f s: no new jobs', self._end - now)
+            log.info('the lifetime ends in %.0f s: no new jobs', max(0.0, self._end - now))
             self._orders.drain_jobs()
         if now >= self._end:
             log.info('the lifetime is over')

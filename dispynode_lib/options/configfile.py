@@ -17,6 +17,7 @@ from dispynode_lib.options.table import ROWS, switch
 
 SECTION, OLDER_SECTION = u'dispynode', u'DEFAULT'
 PREFIX = 'DISPYNODE_'
+LONGEST = 1 << 20                           # bytes of a file
 TRUE, FALSE = (u'true', u'yes', u'on', u'1'), (u'false', u'no', u'off', u'0', u'')
 
 # keys of the original's files that are called otherwise here
@@ -108,9 +109,14 @@ def _environment_entries(environment):
 def _file_entries(path):
     try:
         with open(to_native(path), 'rb') as source:
-            lines = source.read().decode('utf-8-sig').split(u'\n')
+            data = source.read(LONGEST + 1)
     except EnvironmentError as error:
         raise ConfigError(u'--config %s: %s' % (to_text(path), error.strerror or error))
+    if len(data) > LONGEST:
+        raise ConfigError(u'--config %s: this is no configuration file: it has over %d bytes' %
+                          (to_text(path), LONGEST))
+    try:
+        lines = data.decode('utf-8-sig').split(u'\n')
     except UnicodeDecodeError:
         raise ConfigError(u'--config %s: this is no text in UTF-8' % to_text(path))
     return list(_read_lines(lines, to_text(path)))

@@ -9,6 +9,8 @@ from dispynode_lib.host.wording import counted
 from dispynode_lib.options.table import ROWS, path, switch
 
 
+LONGEST_SECRET = 4096                       # bytes of the first line of --secret_file
+
 _BY_FLAG = dict((flag, row) for row in ROWS for flag in row.flags)
 
 
@@ -140,9 +142,14 @@ def _read_secret(secret_path):
     """Return the secret (text) in the first line of a file. Raises ConfigError."""
     try:
         with open(secret_path, 'rb') as source:
-            secret = source.readline().decode('utf-8-sig').rstrip(u'\r\n')
+            line = source.readline(LONGEST_SECRET + 1)
     except EnvironmentError as error:
         raise ConfigError(u'--secret_file %s: %s' % (secret_path, error.strerror or error))
+    if len(line) > LONGEST_SECRET:
+        raise ConfigError(u'--secret_file %s: its first line has over %d bytes' %
+                          (secret_path, LONGEST_SECRET))
+    try:
+        secret = line.decode('utf-8-sig').rstrip(u'\r\n')
     except UnicodeDecodeError:
         raise ConfigError(u'--secret_file %s: its first line is no text in UTF-8' % secret_path)
     if not secret:

@@ -244,6 +244,15 @@ class SecretFile(ConfigTest):
             chosen.read_secret()
             self.assertEqual(chosen.secret, 'word')
 
+    def test_a_file_without_an_end_is_refused(self):
+        for option in ('--config', '--secret_file'):
+            with self.assertRaises(OptionError) as caught:
+                chosen = parser.parse([option, '/dev/zero'])
+                configfile.apply(chosen, {})
+                chosen.read_secret()
+            self.assertEqual(caught.exception.status, 78)
+            self.assertIn('has over ', str(caught.exception))
+
     def test_an_empty_first_line_does_not_open_the_node_to_everybody(self):
         for text in ('', '\nsecret\n'):
             self.write(text)
