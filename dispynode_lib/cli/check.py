@@ -261,7 +261,7 @@ def check_preload(options):
         return u'nothing, as --preload none says'
     named = [name for name in options.preload if name != u'learn']
     path = os.path.join(statefolder.place(options)[1], KnownImports.FILE)
-    known = KnownImports(path).names()
+    known = KnownImports(path, options.preload).names()
     tried = try_modules(named + [name for name in known if name not in named])
     text = u'; '.join(_loaded(options, named, [each for each in tried if each.error is None]))
     refused = [each.error for each in tried if each.error is not None]

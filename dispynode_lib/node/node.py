@@ -140,7 +140,8 @@ class Node(object):
         self._nursery = Nursery(loop, workers, self._folder.path, self._job_output.fd,
                                 self._watchdog.reschedule)
         self._before.hand_on(self._nursery, self._listeners)
-        self._imports = KnownImports(self._folder.file(KnownImports.FILE) if keeps else None)
+        self._imports = KnownImports(self._folder.file(KnownImports.FILE) if keeps else None,
+                                     self.options.preload)
         if self._preload():
             self._nursery.prepare()         # it takes its time
 

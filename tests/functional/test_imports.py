@@ -293,6 +293,27 @@ class RememberedTest(ImportsCase):
         type(self).node = NodeProcess(*self.options)
         self.node.__enter__()
 
+    def test_a_node_without_the_option_does_not_load_what_one_with_it_has_learned(self):
+        folder, name = self.folder(), 'package.part'
+        env = {'PYTHONPATH': FOLDER.make()}
+        self.node.__exit__(None, None, None)
+        with NodeProcess('-c', '1', '--preload', 'package', folder=folder,
+                         env=env) as type(self).node:
+            for _ in range(2):
+                computation = self.open(CODE, 'f')
+                self.learn(computation, name)
+                self.wait_for_line(folder, name)
+                computation.close()
+            self.wait_until_known(name)
+        with NodeProcess('-c', '1', folder=folder, port=self.node.port,
+                         env=env) as type(self).node:
+            for _ in range(3):
+                computation = self.open(CODE, 'f')
+                self.assertNotIn(name, computation.run('aside').value[0])
+                computation.close()
+        type(self).node = NodeProcess(*self.options)
+        self.node.__enter__()
+
     def test_it_is_there_for_the_next_ones_where_one_computation_is_always_open(self):
         client, name = self.scheduler(), 'sched'
         always = client.open(CODE, 'f')

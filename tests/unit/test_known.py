@@ -68,6 +68,14 @@ class KnownImportsTest(unittest.TestCase):
             target.write(b'imports 2 Python 1.5\njson 3.0\n')
         self.assertEqual(KnownImports(self.path).names(), [])
 
+    def test_modules_that_were_learned_with_another_preload_are_forgotten(self):
+        for words in ([u'numpy', u'learn'], [u'learn'], []):
+            known = KnownImports(self.path, words)
+            self.assertEqual(known.names(), [])
+            for _ in range(2):
+                known.note([b'numpy'])
+            self.assertEqual(KnownImports(self.path, words[::-1]).names(), [u'numpy'])
+
     def test_without_a_file_nothing_is_remembered(self):
         known = KnownImports(None)
         for _ in range(2):

@@ -94,6 +94,11 @@ class KnownImports(KnownList):
     FILE = 'imports'                        # in the state folder
     what, log = 'modules that jobs import', Log('dispynode.imports')
 
+    def __init__(self, path, preload=()):
+        """`preload`: the words of --preload; what was learned with others does not count."""
+        self._header = u' '.join([HEADER] + sorted(preload))
+        super(KnownImports, self).__init__(path)
+
     def names(self):
         """Return the names (list of text) of the modules worth having."""
         with self._lock:
@@ -110,14 +115,13 @@ class KnownImports(KnownList):
             scores = [(name, score + (name in fresh)) for name, score in faded]
             scores += [(name, 1.0) for name in heard if name not in known]
             self._items = sorted_out(scores)
-            self._save_locked([HEADER] + [u'%s %.3f' % one for one in self._items])
+            self._save_locked([self._header] + [u'%s %.3f' % one for one in self._items])
 
-    @staticmethod
-    def _read(lines):
-        if lines[:1] != [HEADER] and lines and lines[0].startswith(u'imports '):
-            return []  # of another Python, or of another release of this program
-        if lines[:1] != [HEADER]:
-            raise ValueError('it does not begin with "%s"' % HEADER)
+    def _read(self, lines):
+        if lines[:1] != [self._header] and lines and lines[0].startswith(u'imports '):
+            return []  # of another Python, or release of this program, or with another --preload
+        if lines[:1] != [self._header]:
+            raise ValueError('it does not begin with "%s"' % self._header)
         found = []
         for line in lines[1:]:
             name, _blank, score = line.partition(u' ')
