@@ -277,17 +277,21 @@ class RememberedTest(ImportsCase):
 
     options = ('-c', '1')
 
+    def have_known(self, folder, name):
+        """Have two computations import module `name`, until the next ones have it."""
+        for _ in range(2):
+            computation = self.open(CODE, 'f')
+            self.learn(computation, name)
+            self.wait_for_line(folder, name)
+            computation.close()
+        self.wait_until_known(name)
+
     def test_the_next_computations_and_the_next_node_have_it(self):
         folder = self.folder()
         name = "colorsys"
         self.node.__exit__(None, None, None)
         with NodeProcess(*self.options, folder=folder) as type(self).node:
-            for _ in range(2):
-                computation = self.open(CODE, 'f')
-                self.learn(computation, name)
-                self.wait_for_line(folder, name)
-                computation.close()
-            self.wait_until_known(name)
+            self.have_known(folder, name)
         with NodeProcess(*self.options, folder=folder, port=self.node.port) as type(self).node:
             self.wait_until_known(name)
         type(self).node = NodeProcess(*self.options)
@@ -299,12 +303,7 @@ class RememberedTest(ImportsCase):
         self.node.__exit__(None, None, None)
         with NodeProcess('-c', '1', '--preload', 'package', folder=folder,
                          env=env) as type(self).node:
-            for _ in range(2):
-                computation = self.open(CODE, 'f')
-                self.learn(computation, name)
-                self.wait_for_line(folder, name)
-                computation.close()
-            self.wait_until_known(name)
+            self.have_known(folder, name)
         with NodeProcess('-c', '1', folder=folder, port=self.node.port,
                          env=env) as type(self).node:
             for _ in range(3):
